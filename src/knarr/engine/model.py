@@ -1,0 +1,168 @@
+"""The values that go into and come out of the engine: pure data, no behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class BindMount:
+    """A host path seen inside the container (``-v HOST:CONTAINER[:OPTIONS]``)."""
+
+    source: str
+    target: str
+    read_only: bool = False
+    propagation: str = "rprivate"
+    create_source: bool = True
+    recursive: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Tmpfs:
+    """A tmpfs inside the container (``--tmpfs PATH[:OPTIONS]``); options as mount(8) has them."""
+
+    target: str
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ThrottleDevice:
+    """A block device and its rate: bytes per second, I/Os per second, or weight 10 to 1000."""
+
+    path: str
+    rate: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits of one container; None means no limit of its own.
+
+    memory, memory_reservation, memory_swap: bytes (memory_swap counts memory
+    plus swap, as Docker's; -1 is unlimited swap). nano_cpus: 10**9 is one
+    processor. pids: -1 is unlimited. blkio_weight: 10 to 1000.
+    """
+
+    memory: int | None = None
+    memory_swap: int | None = None
+    memory_reservation: int | None = None
+    nano_cpus: int | None = None
+    cpu_shares: int | None = None
+    cpu_period: int | None = None
+    cpu_quota: int | None = None
+    cpuset_cpus: str | None = None
+    cpuset_mems: str | None = None
+    pids: int | None = None
+    blkio_weight: int | None = None
+    device_read_bps: tuple[ThrottleDevice, ...] = ()
+    device_write_bps: tuple[ThrottleDevice, ...] = ()
+    device_read_iops: tuple[ThrottleDevice, ...] = ()
+    device_write_iops: tuple[ThrottleDevice, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerConfig:
+    """Everything a caller may say about a container before it is created.
+
+    ``None`` (or an empty tuple) means: as the image says, else Docker's default.
+    env entries are ``NAME=value``, or ``NAME`` alone to unset the image's value.
+    cap_add and cap_drop take names with or without ``CAP_`` and ``ALL``.
+    security_opt takes Docker's strings (``seccomp=unconfined``, ``seccomp=FILE``,
+    ``no-new-privileges``, ``apparmor=PROFILE``, ``systempaths=unconfined``).
+    sandbox: pid 1 is knarr's init in waiting mode; image command and entrypoint are ignored.
+    """
+
+    image: str
+    command: tuple[str, ...] = ()
+    name: str | None = None
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()
+    working_dir: str | None = None
+    user: str | None = None
+    hostname: str | None = None
+    domainname: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    tty: bool = False
+    open_stdin: bool = False
+    auto_remove: bool = False
+    init: bool = False
+    sandbox: bool = False
+    stop_signal: str | None = None
+    stop_timeout: int | None = None
+    read_only: bool = False
+    tmpfs: tuple[Tmpfs, ...] = ()
+    binds: tuple[BindMount, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    security_opt: tuple[str, ...] = ()
+    privileged: bool = False
+    userns: str | None = None
+    network: str | None = None
+    pull: str = "missing"
+    platform: str | None = None
+    shm_size: int = 64 * 1024 * 1024
+    limits: Limits = field(default_factory=Limits)
+    kill_on_owner_exit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a container used, from the kernel's accounting (cgroup files).
+
+    cpu_*: nanoseconds. memory_*: bytes. io_*: bytes and operations on block
+    devices. A field the kernel does not account is None.
+    """
+
+    cpu_total: int | None = None
+    cpu_user: int | None = None
+    cpu_system: int | None = None
+    memory_peak: int | None = None
+    memory_current: int | None = None
+    io_read_bytes: int | None = None
+    io_write_bytes: int | None = None
+    io_read_ops: int | None = None
+    io_write_ops: int | None = None
+    pids_peak: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExitStatus:
+    """How a container ended: exit code 0 to 255 (128+n when signal n killed it)."""
+
+    exit_code: int
+    oom_killed: bool = False
+    error: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecConfig:
+    """One command to run inside a running container.
+
+    env entries are ``NAME=value``. user as ``UID[:GID]`` or names of the container.
+    """
+
+    command: tuple[str, ...]
+    env: tuple[str, ...] = ()
+    working_dir: str | None = None
+    user: str | None = None
+    tty: bool = False
+    privileged: bool = False
+    detach_keys: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a finished command left: its output, exit code and resource use."""
+
+    stdout: bytes
+    stderr: bytes
+    exit_code: int
+    usage: Usage = field(default_factory=Usage)
+    timed_out: bool = False
+    oom_killed: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return stdout decoded as UTF-8 (undecodable bytes replaced)."""
+        return self.stdout.decode("utf-8", "replace")

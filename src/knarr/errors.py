@@ -1,0 +1,88 @@
+"""The one tree of exceptions that knarr raises.
+
+    KnarrError
+     ├─ InvalidArgument      a value the caller gave is wrong            HTTP 400
+     │   └─ InvalidArchive   a tar, layer or layout that must not be used
+     ├─ Unauthorized         credentials are missing                     HTTP 401
+     ├─ Forbidden            the kernel or a policy says no              HTTP 403
+     │   └─ NotExecutable    the command exists but cannot be run        exit 126
+     ├─ NotFound             the named object does not exist             HTTP 404
+     │   └─ CommandNotFound  the command is not in the container         exit 127
+     ├─ Conflict             a name in use, a state that does not allow  HTTP 409
+     ├─ NotModified          it already is as asked                      HTTP 304
+     ├─ Unsupported          this machine or this release cannot do it   HTTP 501
+     ├─ Unavailable          a helper process or registry does not answer HTTP 503
+     ├─ Timeout              the time given has passed                   HTTP 504
+     ├─ ResourceExhausted    disk, pids, memory or ids ran out           HTTP 507
+     ├─ BuildFailed          a build step ended with an error            HTTP 500
+     └─ Internal             a defect of knarr itself                    HTTP 500
+
+Every message is one line, names the object, and says what to do where
+that is known. The mapping to HTTP status and to exit codes is made once, in
+``api`` and in ``cli``; lower rooms raise plain OSError and the engine
+translates it.
+"""
+
+
+class KnarrError(Exception):
+    """Base of all errors that knarr raises on purpose."""
+
+
+class InvalidArgument(KnarrError):
+    """A value the caller gave is malformed or out of range."""
+
+
+class InvalidArchive(InvalidArgument):
+    """An archive, layer or image layout is corrupt or hostile; nothing of it was kept."""
+
+
+class Unauthorized(KnarrError):
+    """Credentials are missing or were refused."""
+
+
+class Forbidden(KnarrError):
+    """The kernel or a policy does not allow it."""
+
+
+class NotExecutable(Forbidden):
+    """The command was found in the container but cannot be executed."""
+
+
+class NotFound(KnarrError):
+    """The named object does not exist."""
+
+
+class CommandNotFound(NotFound):
+    """The command was not found in the container."""
+
+
+class Conflict(KnarrError):
+    """A name is in use, or the object's state does not allow the request."""
+
+
+class NotModified(KnarrError):
+    """The object already is in the state asked for."""
+
+
+class Unsupported(KnarrError):
+    """This machine, or this release of knarr, cannot do what was asked."""
+
+
+class Unavailable(KnarrError):
+    """A helper process or a remote service does not answer."""
+
+
+class Timeout(KnarrError):
+    """The time given has passed."""
+
+
+class ResourceExhausted(KnarrError):
+    """Disk, process ids, memory, id ranges or addresses ran out."""
+
+
+class BuildFailed(KnarrError):
+    """A build step ended with an error."""
+
+
+class Internal(KnarrError):
+    """Something that cannot happen did: a defect of knarr."""
