@@ -1,0 +1,1 @@
+"""knarr: a container engine as a library, a command and an API."""

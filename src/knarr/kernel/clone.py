@@ -1,0 +1,63 @@
+"""clone3(2) for a single-threaded interpreter.
+
+The child is a copy of the Python process, as after fork(2). A process with
+threads must not call this: another thread may hold a lock that the child then
+waits for without end.
+"""
+
+import ctypes
+import os
+import signal
+import struct
+
+from knarr.kernel.libc import NUMBERS, PYLIBC, fail
+
+CLONE_PIDFD = 0x00001000
+CLONE_PARENT = 0x00008000
+CLONE_INTO_CGROUP = 0x200000000
+
+_syscall = PYLIBC.syscall
+_syscall.restype = ctypes.c_long
+_before = ctypes.pythonapi.PyOS_BeforeFork
+_in_parent = ctypes.pythonapi.PyOS_AfterFork_Parent
+_in_child = ctypes.pythonapi.PyOS_AfterFork_Child
+for _hook in (_before, _in_parent, _in_child):
+    _hook.restype = None
+
+
+def clone3(flags: int, cgroup_fd: "int | None" = None) -> "tuple[int, int]":
+    """Return (pid, pidfd) in the parent and (0, -1) in the child (clone3(2), Linux 5.5).
+
+    cgroup_fd: directory of a cgroup v2 group in which the child starts (5.7).
+    """
+    pidfd = ctypes.c_int(-1)
+    flags |= CLONE_PIDFD
+    if cgroup_fd is not None:
+        flags |= CLONE_INTO_CGROUP
+    arguments = ctypes.create_string_buffer(
+        struct.pack(
+            "=11Q",
+            flags,
+            ctypes.addressof(pidfd),
+            0,
+            0,
+            0 if flags & CLONE_PARENT else signal.SIGCHLD,
+            0,
+            0,
+            0,
+            0,
+            0,
+            cgroup_fd or 0,
+        )
+    )
+    _before()
+    pid: int = _syscall(ctypes.c_long(NUMBERS["clone3"]), arguments, ctypes.c_size_t(88))
+    if pid == 0:
+        _in_child()
+        return 0, -1
+    error = fail("clone3") if pid < 0 else None
+    _in_parent()
+    if error is not None:
+        raise error
+    os.set_inheritable(pidfd.value, False)
+    return pid, pidfd.value

@@ -1,0 +1,109 @@
+"""Processes: prctl(2), pid descriptors, personality(2), scheduling."""
+
+import ctypes
+import fcntl
+import struct
+
+from knarr.kernel.libc import LIBC, call, syscall
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
+_PR_SET_KEEPCAPS = 8
+_PR_SET_NAME = 15
+_PR_SET_SECUREBITS = 28
+_PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NO_NEW_PRIVS = 38
+
+_PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes)
+_PIDFD_INFO_EXIT = 1 << 3
+
+
+def _prctl(option: int, value: int) -> None:
+    call("prctl", option, *(ctypes.c_ulong(word) for word in (value, 0, 0, 0)))
+
+
+def set_pdeathsig(signal: int) -> None:
+    """Ask for ``signal`` when the parent thread ends; 0 asks for none (prctl(2))."""
+    _prctl(_PR_SET_PDEATHSIG, signal)
+
+
+def set_dumpable(value: bool) -> None:
+    """Say whether others of the same user may look into this process (prctl(2)).
+
+    The kernel resets it at execve and at changes of user ids.
+    """
+    _prctl(_PR_SET_DUMPABLE, int(value))
+
+
+def set_keepcaps(value: bool) -> None:
+    """Keep permitted capabilities over a change away from user id 0 (prctl(2))."""
+    _prctl(_PR_SET_KEEPCAPS, int(value))
+
+
+def set_name(name: str) -> None:
+    """Set the name that ps shows, at most 15 bytes (prctl(2), PR_SET_NAME)."""
+    LIBC.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
+
+
+def set_child_subreaper(value: bool) -> None:
+    """Become, or stop being, the parent of orphaned descendants (prctl(2))."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(value))
+
+
+def set_no_new_privs() -> None:
+    """Bar this process and its children from gaining privileges by execve (prctl(2))."""
+    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+
+
+def pidfd_open(pid: int, flags: int = 0) -> int:
+    """Return a CLOEXEC descriptor of process ``pid`` (pidfd_open(2), Linux 5.3)."""
+    return syscall("pidfd_open", pid, ctypes.c_uint(flags))
+
+
+def pidfd_send_signal(pidfd: int, signal: int) -> None:
+    """Send ``signal`` to the process behind ``pidfd``, never to a later one (5.1)."""
+    syscall("pidfd_send_signal", pidfd, signal, None, ctypes.c_uint(0))
+
+
+def pidfd_exit_status(pidfd: int) -> "int | None":
+    """Return the wait status of an ended process that is not our child.
+
+    None when it still runs or the kernel does not tell (before Linux 6.15).
+    Source: include/uapi/linux/pidfd.h, PIDFD_GET_INFO.
+    """
+    request = bytearray(struct.pack("=Q56x", _PIDFD_INFO_EXIT))
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, request)
+    except OSError:
+        return None
+    mask: int = struct.unpack_from("=Q", request)[0]
+    if not mask & _PIDFD_INFO_EXIT:
+        return None
+    status: int = struct.unpack_from("=i", request, 60)[0]
+    return status
+
+
+def personality(persona: int) -> None:
+    """Set the execution domain (personality(2))."""
+    call("personality", ctypes.c_ulong(persona))
+
+
+def ioprio_set(priority: int) -> None:
+    """Set the I/O priority word of this process (ioprio_set(2))."""
+    syscall("ioprio_set", 1, 0, priority)
+
+
+def sched_setattr(
+    policy: int,
+    flags: int = 0,
+    nice: int = 0,
+    priority: int = 0,
+    runtime: int = 0,
+    deadline: int = 0,
+    period: int = 0,
+) -> None:
+    """Set the scheduling policy of this process; times in nanoseconds (sched_setattr(2))."""
+    attributes = struct.pack(
+        "=IIQiIQQQ", 48, policy, flags, nice, priority, runtime, deadline, period
+    )
+    syscall("sched_setattr", 0, attributes, ctypes.c_uint(0))

@@ -1,0 +1,34 @@
+"""Loading a seccomp filter (seccomp(2))."""
+
+import ctypes
+import struct
+
+from knarr.kernel.libc import syscall
+
+SECCOMP_SET_MODE_FILTER = 1
+FLAG_TSYNC = 1
+FLAG_LOG = 2
+FLAG_SPEC_ALLOW = 4
+FLAG_NEW_LISTENER = 8
+FLAG_WAIT_KILLABLE_RECV = 32
+
+FILTER_SIZE = 8  # struct sock_filter: u16 code, u8 jt, u8 jf, u32 k
+
+
+class FilterProgram:
+    """A ``struct sock_fprog`` prepared ahead, so that loading it is one system call."""
+
+    __slots__ = ("_buffer", "_fprog")
+
+    def __init__(self, program: bytes) -> None:
+        if not program or len(program) % FILTER_SIZE:
+            raise ValueError("seccomp: program is not an array of struct sock_filter")
+        self._buffer = ctypes.create_string_buffer(program, len(program))
+        self._fprog = struct.pack(
+            "@HP", len(program) // FILTER_SIZE, ctypes.addressof(self._buffer)
+        )
+
+    def load(self, flags: int = 0) -> int:
+        """Install the filter on this process; returns the listener descriptor when flags ask for one."""
+        return syscall("seccomp", ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(flags),
+                       self._fprog)  # fmt: skip
