@@ -37,7 +37,7 @@ def parse(data: bytes, what: str, limit: int = LIMIT) -> Any:
 
 
 def parse_object(data: bytes, what: str, limit: int = LIMIT) -> dict[str, Any]:
-    """Return the JSON object of ``data``. Raises InvalidArchive as ``parse`` does, or if no object."""
+    """Return the JSON object of ``data``. Raises InvalidArchive as ``parse`` does."""
     value = parse(data, what, limit)
     if not isinstance(value, dict):
         raise InvalidArchive(f"{what} is not a JSON object")
@@ -45,7 +45,7 @@ def parse_object(data: bytes, what: str, limit: int = LIMIT) -> dict[str, Any]:
 
 
 def dump(value: Any) -> bytes:
-    """Return ``value`` as compact JSON in UTF-8, keys in the order given: same value, same bytes."""
+    """Return ``value`` as compact JSON in UTF-8, keys in the order given."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
@@ -103,7 +103,7 @@ def mapping(source: dict[str, Any], key: str, what: str) -> dict[str, Any]:
 
 
 def integer(source: dict[str, Any], key: str, what: str) -> int:
-    """Return the integer field ``key``, 0 to 2**63 - 1. Raises InvalidArchive when it is not one."""
+    """Return the field ``key``, 0 to 2**63 - 1. Raises InvalidArchive when it is none."""
     value = source.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise InvalidArchive(f"{what}: {key} is not a size")

@@ -7,6 +7,7 @@ engine implements it in its database. Tests have one in memory.
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -94,19 +95,19 @@ class ImageIndex(Protocol):
     def add(self, record: ImageRecord) -> None:
         """Store the record; one with the same id is replaced and keeps its names."""
 
-    def get(self, id: str) -> ImageRecord:
+    def get(self, image_id: str) -> ImageRecord:
         """Return the record with this full id (``sha256:HEX``). Raises NotFound."""
 
-    def find(self, prefix: str) -> list[ImageRecord]:
+    def find(self, prefix: str) -> builtins.list[ImageRecord]:
         """Return the records whose id starts so; ``prefix`` with or without ``sha256:``."""
 
-    def remove(self, id: str) -> None:
+    def remove(self, image_id: str) -> None:
         """Remove the record and every name that points at it. Raises NotFound."""
 
-    def list(self) -> list[ImageRecord]:
+    def list(self) -> builtins.list[ImageRecord]:
         """Return all records, in any order."""
 
-    def tag(self, ref: str, id: str) -> None:
+    def tag(self, ref: str, image_id: str) -> None:
         """Let the name point at the image, moving it if it exists. Raises NotFound for the id."""
 
     def untag(self, ref: str) -> str:
@@ -115,11 +116,11 @@ class ImageIndex(Protocol):
     def resolve(self, ref: str) -> str | None:
         """Return the id the name points at, or None."""
 
-    def tags(self, id: str) -> list[str]:
+    def tags(self, image_id: str) -> builtins.list[str]:
         """Return the names that point at the image, sorted."""
 
     def all_tags(self) -> dict[str, str]:
         """Return every name with the id it points at."""
 
-    def in_use(self, id: str) -> list[str]:
+    def in_use(self, image_id: str) -> builtins.list[str]:
         """Return the ids of all containers, running or not, that were made from the image."""

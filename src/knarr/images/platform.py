@@ -93,7 +93,7 @@ class Platform:
         return value
 
     def normalised(self) -> Platform:
-        """Return the platform with GOARCH spelling and the variant that is meant when none is given."""
+        """Return the platform in GOARCH spelling, with the variant meant when none is given."""
         architecture, implied = _ARCHITECTURES.get(self.architecture, (self.architecture, ""))
         variant = self.variant or implied
         variant = _DEFAULT_VARIANT.get((architecture, variant), variant)
@@ -118,7 +118,7 @@ def host() -> Platform:
 
 
 def rank(wanted: Platform, offered: Platform) -> int | None:
-    """Return how well ``offered`` serves ``wanted``: 0 is exact, higher is older, None is not at all.
+    """Return how well ``offered`` serves ``wanted``: 0 exactly, higher: older, None: not at all.
 
     A processor runs what was built for earlier variants of its architecture
     (arm v7 runs v6 and v5; amd64 v3 runs v2 and v1; arm64 v9 runs v8).
