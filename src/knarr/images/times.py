@@ -1,0 +1,82 @@
+"""Times as images have them: RFC 3339 with up to nine decimals, and none at all."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import re
+
+from knarr.errors import InvalidArgument
+
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w)", re.ASCII)
+_UNITS = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+    "w": 604800.0,
+}
+
+
+def parse(text: str) -> datetime.datetime | None:
+    """Return the RFC 3339 time as an aware datetime, or None when it is none."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    zone = "+00:00" if match[4] in "Zz" else match[4]
+    try:
+        return datetime.datetime.fromisoformat(f"{match[1]}T{match[2]}{match[3] or ''}{zone}")
+    except ValueError:
+        return None
+
+
+def render(moment: float) -> str:
+    """Return seconds since the epoch as RFC 3339 in UTC, whole seconds."""
+    whole = datetime.datetime.fromtimestamp(int(moment), datetime.UTC)
+    return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def now() -> str:
+    """Return the present time as RFC 3339, or SOURCE_DATE_EPOCH where that is set.
+
+    Raises InvalidArgument when SOURCE_DATE_EPOCH is not a number of seconds.
+    """
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    if epoch is None:
+        moment = datetime.datetime.now(datetime.UTC)
+        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if not epoch.isascii() or not epoch.isdigit() or len(epoch) > 11:
+        raise InvalidArgument(f"SOURCE_DATE_EPOCH {epoch!r} is not a number of seconds")
+    return render(int(epoch))
+
+
+def until(text: str, present: datetime.datetime | None = None) -> datetime.datetime:
+    """Return the moment a filter ``until=`` names: a time, seconds since the epoch, or an age.
+
+    Ages are Go durations with days and weeks (``24h``, ``1h30m``, ``7d``). A time
+    without a zone is local. Raises InvalidArgument.
+    """
+    present = present or datetime.datetime.now(datetime.UTC)
+    if text.isascii() and re.fullmatch(r"\d{1,11}(\.\d{1,9})?", text):
+        return datetime.datetime.fromtimestamp(float(text), datetime.UTC)
+    parts = _DURATION.findall(text)
+    if parts and "".join(number + unit for number, unit in parts) == text:
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        try:
+            return present - datetime.timedelta(seconds=seconds)
+        except OverflowError:
+            return datetime.datetime.min.replace(tzinfo=datetime.UTC)
+    moment = parse(text)
+    if moment is not None:
+        return moment
+    try:
+        return datetime.datetime.fromisoformat(text).astimezone()
+    except (ValueError, OverflowError):
+        raise InvalidArgument(f"invalid time {text!r}: give a date, seconds or an age") from None
