@@ -1,0 +1,189 @@
+"""Rows of the table ``containers``: one for each container that exists, running or not."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from knarr import errors
+from knarr.engine import host, names, serial
+from knarr.engine.ids import SLOTS, RangePlan, new_container_id
+from knarr.engine.store import ConstraintViolation, Store
+
+if TYPE_CHECKING:
+    from knarr.engine.model import ContainerConfig
+
+CREATING = "creating"
+CREATED = "created"
+REMOVING = "removing"
+
+_COLUMNS = (
+    "id, name, image_id, config, created, state, auto_remove, owner_pid, owner_start, boot_id, "
+    "id_slot, started, last_exit"
+)
+_NAME_TRIES = 12
+
+
+@dataclass(frozen=True)
+class ContainerRecord:
+    """One row. created and started: ns since the epoch. last_exit: as state.json had it."""
+
+    id: str
+    name: str
+    image_id: str
+    config_json: str
+    created: int
+    state: str
+    auto_remove: int
+    owner_pid: int
+    owner_start: int
+    boot_id: str
+    id_slot: int | None
+    started: int | None
+    last_exit_json: str | None
+
+    @cached_property
+    def config(self) -> ContainerConfig:
+        """The configuration the container was created with."""
+        return serial.decode(self.config_json)
+
+    @cached_property
+    def last_exit(self) -> dict[str, Any] | None:
+        """The state that was on record when the container last ended, or None."""
+        return None if self.last_exit_json is None else json.loads(self.last_exit_json)
+
+
+class ContainerTable:
+    """Reads and writes rows; every write is one transaction."""
+
+    def __init__(self, store: Store, ranges: RangePlan) -> None:
+        self._store = store
+        self._ranges = ranges
+
+    def insert(
+        self, config: ContainerConfig, image_id: str, *, with_range: bool
+    ) -> ContainerRecord:
+        """Add a row in state ``creating`` owned by this process and return it.
+
+        A container without a name gets a random one. Not synced: what makes a
+        container exist for good is :meth:`confirm`. Raises Conflict for a name
+        in use, NotFound when the image has just been removed, ResourceExhausted
+        when all id ranges are held.
+        """
+        wanted = None if config.name is None else names.check(config.name)
+        text = serial.encode(config)
+        for attempt in range(_NAME_TRIES):
+            row = (
+                new_container_id(), wanted or names.generate(attempt), image_id, text,
+                time.time_ns(), CREATING, int(config.auto_remove), *host.own_identity(),
+                host.boot_id(),
+            )  # fmt: skip
+            try:
+                with self._store.write(durable=False) as db:
+                    slot = self._next_slot(db) if with_range else None
+                    full = (*row, slot, None, None)
+                    marks = ",".join("?" * len(full))
+                    db.execute(f"INSERT INTO containers ({_COLUMNS}) VALUES ({marks})", full)  # noqa: S608
+                return ContainerRecord(*full)
+            except ConstraintViolation as error:
+                self._explain(error, wanted, image_id)
+        raise errors.ResourceExhausted("no free container name found: give one with --name")
+
+    def _explain(self, error: ConstraintViolation, wanted: str | None, image_id: str) -> None:
+        """Raise what a refused insert means; return when another random name may do."""
+        if "FOREIGN KEY" in str(error):
+            raise errors.NotFound(f"No such image: {image_id}") from error
+        if wanted is not None and "containers.name" in str(error):
+            owner = self.id_of_name(wanted)
+            if owner is not None:  # None: removed meanwhile, the name is free again
+                raise names.conflict(wanted, owner) from error
+
+    def _next_slot(self, db: Any) -> int:
+        """Return the next free id range in turn, inside the caller's transaction."""
+        (last,) = db.execute("SELECT value FROM counters WHERE name = 'id_slot'").fetchone()
+        for step in range(1, SLOTS + 1):
+            slot = (int(last) + step) % SLOTS
+            if not self._ranges.allowed(slot):
+                continue
+            held = db.execute("SELECT 1 FROM containers WHERE id_slot = ?", (slot,)).fetchone()
+            if held is None:
+                db.execute("UPDATE counters SET value = ? WHERE name = 'id_slot'", (slot,))
+                return slot
+        raise errors.ResourceExhausted(
+            f"all {SLOTS} user id ranges are held by containers: remove some, or use --userns=host"
+        )
+
+    def confirm(self, container_id: str) -> None:
+        """Mark a container as complete, synced to disk: from here on it exists for good."""
+        self._update("state = ?", (CREATED,), container_id, durable=True)
+
+    def mark_removing(self, container_id: str) -> bool:
+        """Mark a container as going away; False when there is no such row."""
+        return self._update("state = ?", (REMOVING,), container_id, durable=False)
+
+    def mark_started(self, container_id: str, started: int) -> None:
+        """Note when the container was started, and that this boot did it."""
+        values = (started, host.boot_id())
+        self._update("started = ?, boot_id = ?", values, container_id, durable=False)
+
+    def note_exit(self, container_id: str, state: dict[str, Any]) -> None:
+        """Keep how the container ended, for after a reboot."""
+        kept = {
+            name: state.get(name)
+            for name in ("exit_code", "oom_killed", "error", "started_at", "finished_at", "usage")
+        }
+        text = json.dumps(kept, separators=(",", ":"))
+        self._update("last_exit = ?", (text,), container_id, durable=False)
+
+    def delete(self, container_id: str, *, durable: bool) -> None:
+        """Remove the row; its name and id range are free from here on."""
+        with self._store.write(durable=durable) as db:
+            db.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+
+    def _update(
+        self, assignment: str, values: tuple[Any, ...], container_id: str, *, durable: bool
+    ) -> bool:
+        with self._store.write(durable=durable) as db:
+            statement = f"UPDATE containers SET {assignment} WHERE id = ?"  # noqa: S608 - fixed words only
+            return db.execute(statement, (*values, container_id)).rowcount > 0
+
+    def get(self, container_id: str) -> ContainerRecord | None:
+        """Return the row with this full id, or None."""
+        return self._one("id = ?", (container_id,))
+
+    def id_of_name(self, name: str) -> str | None:
+        """Return the id of the container with this name, or None."""
+        found = self._one("name = ?", (name,))
+        return None if found is None else found.id
+
+    def find(self, name_or_id: str) -> ContainerRecord:
+        """Return the row for a full id, else a name, else an unambiguous start of an id.
+
+        Raises NotFound and, for several matches, InvalidArgument, in Docker's words.
+        """
+        bare = name_or_id.removeprefix("/")
+        found = self._one("id = ?", (bare,)) or self._one("name = ?", (bare,))
+        if found is not None:
+            return found
+        rows = self._many("WHERE id >= ? AND id < ? LIMIT 2", (bare, bare + "\x7f")) if bare else []
+        if not rows:
+            raise errors.NotFound(f"No such container: {name_or_id}")
+        if len(rows) > 1:
+            raise errors.InvalidArgument(f"multiple IDs found with provided prefix: {name_or_id}")
+        return rows[0]
+
+    def all(self) -> list[ContainerRecord]:
+        """Return every row, the newest first."""
+        return self._many("ORDER BY created DESC", ())
+
+    def _one(self, condition: str, values: tuple[Any, ...]) -> ContainerRecord | None:
+        rows = self._many(f"WHERE {condition}", values)
+        return rows[0] if rows else None
+
+    def _many(self, tail: str, values: tuple[Any, ...]) -> list[ContainerRecord]:
+        with self._store.read() as db:
+            rows = db.execute(f"SELECT {_COLUMNS} FROM containers {tail}", values).fetchall()  # noqa: S608
+        return [ContainerRecord(*row) for row in rows]

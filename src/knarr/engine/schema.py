@@ -1,0 +1,70 @@
+"""The tables of the state database, and how an older file becomes this release's.
+
+``PRAGMA user_version`` holds the number of migrations applied. A file from a
+newer release is refused, never guessed at.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from knarr import errors
+
+_FIRST = """
+CREATE TABLE images (
+    id TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE tags (
+    ref TEXT PRIMARY KEY,
+    image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE
+) STRICT;
+CREATE INDEX tags_by_image ON tags (image_id);
+
+CREATE TABLE containers (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    image_id TEXT NOT NULL REFERENCES images (id) ON DELETE RESTRICT,
+    config TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('creating', 'created', 'removing')),
+    auto_remove INTEGER NOT NULL,
+    owner_pid INTEGER NOT NULL,
+    owner_start INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    id_slot INTEGER UNIQUE,
+    started INTEGER,
+    last_exit TEXT
+) STRICT;
+CREATE INDEX containers_by_image ON containers (image_id);
+
+CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT;
+INSERT INTO counters (name, value) VALUES ('id_slot', -1);
+"""
+
+MIGRATIONS = (_FIRST,)
+VERSION = len(MIGRATIONS)
+
+
+def migrate(connection: sqlite3.Connection, path: str) -> None:
+    """Apply the migrations that ``path`` lacks, each in one transaction.
+
+    The caller holds the file's migration lock. Raises Unsupported for a file
+    of a newer release.
+    """
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise errors.Unsupported(
+            f"{path}: written by a newer knarr (schema {version}, this one knows {VERSION})"
+        )
+    if version == 0:
+        connection.execute("PRAGMA journal_mode=WAL")
+    for number in range(version, VERSION):
+        script = (
+            f"BEGIN IMMEDIATE;\n{MIGRATIONS[number]}\nPRAGMA user_version={number + 1};\nCOMMIT;"
+        )
+        connection.executescript(script)

@@ -1,0 +1,74 @@
+"""``ContainerConfig`` as JSON and back: what is not the default is written, nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice, Tmpfs, Usage
+
+
+def _defaults(cls: type) -> dict[str, Any]:
+    """Return each field of a dataclass with its default (MISSING where it has none)."""
+    found = {}
+    for field in dataclasses.fields(cls):
+        default = field.default
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+        found[field.name] = default
+    return found
+
+
+_DEFAULTS: dict[type, dict[str, Any]] = {
+    cls: _defaults(cls) for cls in (ContainerConfig, Limits, BindMount, Tmpfs, ThrottleDevice)
+}
+_ITEMS: dict[str, type] = {"binds": BindMount, "tmpfs": Tmpfs}
+_USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
+
+
+def encode(config: ContainerConfig) -> str:
+    """Return the configuration as compact JSON."""
+    return json.dumps(_plain(config), separators=(",", ":"))
+
+
+def decode(text: str) -> ContainerConfig:
+    """Return the configuration that :func:`encode` wrote; unknown names are ignored."""
+    value = json.loads(text)
+    for name, cls in _ITEMS.items():
+        if name in value:
+            value[name] = tuple(_build(cls, item) for item in value[name])
+    if "limits" in value:
+        limits = value["limits"]
+        for name, entry in limits.items():
+            if isinstance(entry, list):
+                limits[name] = tuple(_build(ThrottleDevice, item) for item in entry)
+        value["limits"] = _build(Limits, limits)
+    return _build(ContainerConfig, value)  # type: ignore[no-any-return]
+
+
+def usage(value: dict[str, Any] | None) -> Usage:
+    """Return the Usage in a supervisor's state; fields of other releases are ignored."""
+    found = value or {}
+    return Usage(**{name: found.get(name) for name in _USAGE_FIELDS})
+
+
+def _plain(value: Any) -> Any:
+    defaults = _DEFAULTS.get(type(value))
+    if defaults is not None:
+        pairs = ((name, getattr(value, name), default) for name, default in defaults.items())
+        return {name: _plain(entry) for name, entry, default in pairs if entry != default}
+    if isinstance(value, tuple | list):
+        return [_plain(entry) for entry in value]
+    return value
+
+
+def _build(cls: type, value: dict[str, Any]) -> Any:
+    known = _DEFAULTS[cls]
+    return cls(
+        **{
+            name: tuple(entry) if isinstance(entry, list) else entry
+            for name, entry in value.items()
+            if name in known
+        }
+    )
