@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import re
 
@@ -25,21 +25,21 @@ _UNITS = {
 }
 
 
-def parse(text: str) -> datetime.datetime | None:
+def parse(text: str) -> dt.datetime | None:
     """Return the RFC 3339 time as an aware datetime, or None when it is none."""
     match = _RFC3339.fullmatch(text)
     if match is None:
         return None
     zone = "+00:00" if match[4] in "Zz" else match[4]
     try:
-        return datetime.datetime.fromisoformat(f"{match[1]}T{match[2]}{match[3] or ''}{zone}")
+        return dt.datetime.fromisoformat(f"{match[1]}T{match[2]}{match[3] or ''}{zone}")
     except ValueError:
         return None
 
 
 def render(moment: float) -> str:
     """Return seconds since the epoch as RFC 3339 in UTC, whole seconds."""
-    whole = datetime.datetime.fromtimestamp(int(moment), datetime.UTC)
+    whole = dt.datetime.fromtimestamp(int(moment), dt.UTC)
     return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -50,33 +50,33 @@ def now() -> str:
     """
     epoch = os.environ.get("SOURCE_DATE_EPOCH")
     if epoch is None:
-        moment = datetime.datetime.now(datetime.UTC)
+        moment = dt.datetime.now(dt.UTC)
         return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     if not epoch.isascii() or not epoch.isdigit() or len(epoch) > 11:
         raise InvalidArgument(f"SOURCE_DATE_EPOCH {epoch!r} is not a number of seconds")
     return render(int(epoch))
 
 
-def until(text: str, present: datetime.datetime | None = None) -> datetime.datetime:
+def until(text: str, present: dt.datetime | None = None) -> dt.datetime:
     """Return the moment a filter ``until=`` names: a time, seconds since the epoch, or an age.
 
     Ages are Go durations with days and weeks (``24h``, ``1h30m``, ``7d``). A time
     without a zone is local. Raises InvalidArgument.
     """
-    present = present or datetime.datetime.now(datetime.UTC)
+    present = present or dt.datetime.now(dt.UTC)
     if text.isascii() and re.fullmatch(r"\d{1,11}(\.\d{1,9})?", text):
-        return datetime.datetime.fromtimestamp(float(text), datetime.UTC)
+        return dt.datetime.fromtimestamp(float(text), dt.UTC)
     parts = _DURATION.findall(text)
     if parts and "".join(number + unit for number, unit in parts) == text:
         seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
         try:
-            return present - datetime.timedelta(seconds=seconds)
+            return present - dt.timedelta(seconds=seconds)
         except OverflowError:
-            return datetime.datetime.min.replace(tzinfo=datetime.UTC)
+            return dt.datetime.min.replace(tzinfo=dt.UTC)
     moment = parse(text)
     if moment is not None:
         return moment
     try:
-        return datetime.datetime.fromisoformat(text).astimezone()
+        return dt.datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise InvalidArgument(f"invalid time {text!r}: give a date, seconds or an age") from None
