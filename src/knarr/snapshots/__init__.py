@@ -1,1 +1,1 @@
-
+"""Layered file systems: image layers, and one writable layer per container."""

@@ -1,0 +1,163 @@
+"""What a snapshot driver is: image layers below, one writable layer per container above.
+
+Life of a layer (named by its chain id, shared by every image that has it):
+
+    absent --commit_layer--> present --remove_layer--> absent
+             (atomic: a crash in between leaves nothing that ``has`` can see)
+
+Life of a container's file system (named by its key, the container id):
+
+    absent --prepare--> prepared --remove--> in the trash --purge_trash--> gone
+                           |  mounts(): as often as wanted, also after a reboot
+                           |  diff(), export_diff(), usage(): at any time
+
+The order that callers keep: a layer's parent is committed before it and
+removed after it; ``prepare`` needs its layers present. The driver refuses
+anything else (NotFound, Conflict). It never mounts: it returns ``Mount``
+values, and whoever needs the file system carries them out.
+
+All methods may be called from several threads and processes at once. Errors
+are of ``knarr.errors``; the disk's own (ENOSPC, EIO, ...) come as OSError.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from knarr.spec.mount import Mount
+
+    Progress = Callable[[int], None]
+    """Called with the bytes of the uncompressed layer read so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerSource:
+    """Where the bytes of one layer come from.
+
+    diff_id: digest of the uncompressed tar; the driver verifies it.
+    open: returns a new stream of the *uncompressed* tar from its start. It is
+    only called when the layer is really needed; the driver closes the stream.
+    size: length of the uncompressed tar in bytes, None when unknown.
+    blob_path, media_type: the stored (perhaps compressed) blob, for drivers
+    that can use it as it is.
+    """
+
+    diff_id: str
+    open: Callable[[], BinaryIO]
+    size: int | None = None
+    blob_path: str | None = None
+    media_type: str | None = None
+
+
+class Change(NamedTuple):
+    """One difference between a container and its image, as ``docker diff`` shows it.
+
+    kind: ``A`` added, ``C`` changed, ``D`` deleted. path: absolute, file
+    names that are not UTF-8 are decoded with surrogateescape.
+    """
+
+    kind: str
+    path: str
+
+
+class DiskUsage(NamedTuple):
+    """Disk use of a writable layer: bytes in files (hard links once) and inodes."""
+
+    size: int
+    inodes: int
+
+
+@runtime_checkable
+class Driver(Protocol):
+    """The methods that each module in ``snapshots/drivers`` gives as its class ``Driver``."""
+
+    name: str
+
+    def probe(self) -> None:
+        """Return when this machine can use the driver; raises Unsupported with the reason."""
+        ...
+
+    def has(self, chain_id: str) -> bool:
+        """Return whether that layer is present and complete."""
+        ...
+
+    def commit_layer(
+        self,
+        chain_id: str,
+        parent_chain_id: str | None,
+        source: LayerSource,
+        progress: Progress | None = None,
+    ) -> None:
+        """Make the layer present; returns at once when it already is.
+
+        Several callers with the same layer do the work once. Raises
+        InvalidArgument when chain_id is not the chain id of parent and diff id,
+        NotFound when the parent is absent, InvalidArchive for a corrupt or
+        hostile tar or a wrong diff id, Unsupported for too many layers.
+        Nothing is left behind after an error.
+        """
+        ...
+
+    def prepare(self, key: str, chain_id: str | None, size: int | None = None) -> list[Mount]:
+        """Make a writable file system on top of a layer (None: empty) and return its mounts.
+
+        size limits it, in bytes. Raises Conflict when the key exists,
+        NotFound when the layer does not, Unsupported for a size the driver
+        cannot enforce.
+        """
+        ...
+
+    def mounts(self, key: str) -> list[Mount]:
+        """Return the mounts of a prepared file system; raises NotFound."""
+        ...
+
+    def view(self, chain_id: str) -> list[Mount]:
+        """Return read-only mounts of an image's layers; raises NotFound.
+
+        A view does not hold its layers: the caller keeps the image.
+        """
+        ...
+
+    def diff(self, key: str) -> Iterator[Change]:
+        """Yield what the container changed, sorted by path; raises NotFound."""
+        ...
+
+    def export_diff(self, key: str) -> Iterator[bytes]:
+        """Yield the writable layer as an OCI layer tar, deterministic; raises NotFound."""
+        ...
+
+    def usage(self, key: str) -> DiskUsage:
+        """Return the disk use of the writable layer; raises NotFound."""
+        ...
+
+    def layer_size(self, chain_id: str) -> int:
+        """Return the bytes in files of that one layer; raises NotFound."""
+        ...
+
+    def remove(self, key: str) -> None:
+        """Take the container's file system away (into the trash); absent keys are fine."""
+        ...
+
+    def remove_layer(self, chain_id: str) -> None:
+        """Take a layer away; raises NotFound, Conflict while a layer or key uses it."""
+        ...
+
+    def list_layers(self) -> list[str]:
+        """Return the chain ids of all present layers."""
+        ...
+
+    def list_keys(self) -> list[str]:
+        """Return the keys of all prepared file systems."""
+        ...
+
+    def purge_trash(self) -> None:
+        """Delete what ``remove`` and ``remove_layer`` put aside; may take long."""
+        ...
+
+    def cleanup(self) -> None:
+        """Finish what dead processes left (half-made layers, trash); keeps all else."""
+        ...

@@ -1,0 +1,1 @@
+"""The snapshot drivers; each module gives a class ``Driver`` (see ``snapshots/driver.py``)."""
