@@ -99,7 +99,7 @@ class _Changer:
         self.config["Healthcheck"] = healthcheck(text, self._command)
 
     def onbuild(self, text: str) -> None:
-        trigger = text.split()[0].upper()
+        trigger = text.split(maxsplit=1)[0].upper()
         if trigger in ("ONBUILD", "FROM", "MAINTAINER"):
             raise InvalidArgument(f"{trigger} is not allowed as an ONBUILD trigger")
         self.config["OnBuild"] = [*(self.config.get("OnBuild") or ()), text]
