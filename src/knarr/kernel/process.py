@@ -14,6 +14,8 @@ _PR_SET_SECUREBITS = 28
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 
+SECBIT_NO_SETUID_FIXUP = 1 << 2
+
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
 
@@ -38,6 +40,22 @@ def set_dumpable(value: bool) -> None:
 def set_keepcaps(value: bool) -> None:
     """Keep permitted capabilities over a change away from user id 0 (prctl(2))."""
     _prctl(_PR_SET_KEEPCAPS, int(value))
+
+
+def set_securebits(bits: int) -> None:
+    """Set the securebits word of this thread (capabilities(7), "The securebits flags")."""
+    _prctl(_PR_SET_SECUREBITS, bits)
+
+
+def setfsuid(uid: int, gid: int) -> None:
+    """Set the ids that file-system access is made with (setfsuid(2), setfsgid(2)).
+
+    The calls report no errors; the old value they return is asked for and compared.
+    """
+    LIBC.setfsgid(gid)
+    LIBC.setfsuid(uid)
+    if LIBC.setfsuid(-1) != uid or LIBC.setfsgid(-1) != gid:
+        raise OSError(1, f"setfsuid: ids {uid}:{gid} were not taken")
 
 
 def set_name(name: str) -> None:

@@ -1,0 +1,83 @@
+"""Messages between a container's first process and its parent: JSON and descriptors.
+
+A SOCK_SEQPACKET pair keeps message boundaries and shows the other side's death
+as end of file, so that neither waits for a process that is gone.
+"""
+
+import _socket
+import array
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+LIMIT = 256 * 1024
+MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
+
+
+class Channel:
+    """One end of a pair; ``send`` and ``receive`` raise OSError, EOFError when the peer is gone."""
+
+    __slots__ = ("sock",)
+
+    def __init__(self, sock: "_socket.socket") -> None:
+        self.sock = sock
+
+    @staticmethod
+    def pair() -> "tuple[Channel, Channel]":
+        """Return two connected ends, both close-on-exec."""
+        kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        left, right = _socket.socketpair(_socket.AF_UNIX, kind)
+        return Channel(left), Channel(right)
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.sock.fileno()
+
+    def send(self, message: "dict[str, Any]", fds: "list[int] | tuple[int, ...]" = ()) -> None:
+        """Send one message with descriptors; a body over the packet limit travels in a memfd."""
+        body = json.dumps(message, separators=(",", ":")).encode()
+        if len(body) <= LIMIT // 2:
+            self._send(b"j" + body, list(fds))
+            return
+        memory = os.memfd_create("message", os.MFD_CLOEXEC)
+        try:
+            os.write(memory, body)
+            self._send(b"m", [memory, *fds])
+        finally:
+            os.close(memory)
+
+    def _send(self, body: bytes, fds: "list[int]") -> None:
+        if len(fds) > MAX_FDS:
+            raise OSError(7, f"a message cannot carry {len(fds)} descriptors")
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+        self.sock.sendmsg([body], rights)
+
+    def receive(self) -> "tuple[dict[str, Any], list[int]]":
+        """Return one message and its descriptors (close-on-exec); EOFError when the peer is gone."""
+        body, ancillary, flags, _ = self.sock.recvmsg(
+            LIMIT, _socket.CMSG_SPACE((MAX_FDS + 1) * 4), _socket.MSG_CMSG_CLOEXEC
+        )
+        fds = array.array("i")
+        for level, kind, data in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                fds.frombytes(data[: len(data) - len(data) % 4])
+        if not body:
+            raise EOFError("the peer has gone")
+        if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+            for fd in fds:
+                os.close(fd)
+            raise OSError(90, "a message was cut off")
+        received = list(fds)
+        if body[:1] == b"m":
+            with open(received.pop(0), "rb") as file:
+                file.seek(0)
+                body = b"j" + file.read()
+        message: dict[str, Any] = json.loads(body[1:])
+        return message, received
+
+    def close(self) -> None:
+        """Close this end."""
+        self.sock.close()

@@ -1,0 +1,257 @@
+"""The last leg: what a process does between the start signal and execve.
+
+Everything that can be computed is computed before; after the seccomp filter is
+in place only capset, prctl and execve remain, so that a strict profile does not
+stop the interpreter half way.
+"""
+
+import os
+import resource
+import signal
+
+from knarr.kernel import caps, process, tty
+from knarr.kernel.files import close_range
+from knarr.kernel.seccomp import FilterProgram
+from knarr.runtime.errors import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.runtime.users import ResolvedUser
+
+CAP_LAST = 63
+_ENOENT, _EACCES, _EPERM, _ENOEXEC, _ENOTDIR, _EISDIR, _ELOOP = 2, 13, 1, 8, 20, 21, 40
+# First argument that stands for knarr's own init (the engine's spec builder writes it).
+INIT_NAME = "/dev/init"
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+class FinalLeg:
+    """What the process becomes: pure data, taken from ``process`` of a spec.
+
+    capabilities: set name -> bit mask. rlimits: (resource number, soft, hard).
+    seccomp_flags: flags of seccomp(2).
+    """
+
+    __slots__ = (
+        "args",
+        "capabilities",
+        "cwd",
+        "env",
+        "io_priority",
+        "no_new_privileges",
+        "personality",
+        "rlimits",
+        "scheduler",
+        "seccomp_flags",
+        "terminal",
+        "umask",
+    )
+
+    def __init__(self, **values: "Any") -> None:
+        for name in self.__slots__:
+            setattr(self, name, values[name])
+
+    if TYPE_CHECKING:
+        args: tuple[str, ...]
+        capabilities: dict[str, int]
+        cwd: str
+        env: tuple[str, ...]
+        io_priority: int | None
+        no_new_privileges: bool
+        personality: int | None
+        rlimits: tuple[tuple[int, int, int], ...]
+        scheduler: dict[str, int] | None
+        seccomp_flags: int
+        terminal: bool
+        umask: int
+
+    def describe(self) -> "list[str]":
+        """Return what the process becomes, as lines for people."""
+        lines = [f"capabilities {self.capabilities.get('bounding', 0):#x}"]
+        lines += ["no new privileges"] if self.no_new_privileges else []
+        lines.append(f"exec {' '.join(self.args)}")
+        return lines
+
+
+def prepare_stdio(stdio: "tuple[int, int, int]", leg: FinalLeg) -> None:
+    """Begin a session and put the three descriptors on 0, 1 and 2."""
+    os.setsid()
+    if leg.terminal:
+        tty.set_controlling(stdio[0])
+    for number, fd in enumerate(stdio):
+        if fd == number:
+            os.set_inheritable(fd, True)
+        else:
+            os.dup2(fd, number, inheritable=True)
+
+
+def run(
+    leg: FinalLeg,
+    user: "ResolvedUser",
+    env: "dict[str, str]",
+    program: "FilterProgram | None",
+    keep_fd: int,
+    init_fd: "int | None" = None,
+) -> None:
+    """Become the container's process; only returns by raising RuntimeFailure or OSError.
+
+    keep_fd: descriptor on which failures are reported; execve closes it.
+    init_fd: knarr's init, executed where the arguments begin with ``INIT_NAME``.
+    """
+    _settings(leg)
+    keep_fd = os.dup(keep_fd)
+    init_fd = None if init_fd is None else os.dup2(init_fd, 4, inheritable=False)
+    os.dup2(keep_fd, 3, inheritable=False)
+    close_range(5 if init_fd is not None else 4)
+    bounding = {name for name in range(CAP_LAST + 1) if caps.bounding_has(name)}
+    masks = {name: _within(mask, bounding) for name, mask in leg.capabilities.items()}
+    for capability in bounding:
+        if not masks["bounding"] >> capability & 1:
+            caps.bounding_drop(capability)
+    process.set_keepcaps(True)
+    os.setgroups(list(user.additional_gids))
+    os.setresgid(user.gid, user.gid, user.gid)
+    os.setresuid(user.uid, user.uid, user.uid)
+    process.set_keepcaps(False)
+    process.set_dumpable(False)
+    _enter(leg.cwd)
+    argv = [os.fsencode(word) for word in leg.args]
+    environment = {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
+    path, argv = _target(argv, env.get("PATH", DEFAULT_PATH), init_fd)
+    _reset_signals()
+    if leg.no_new_privileges:
+        process.set_no_new_privs()
+    elif program is not None:
+        # Without no_new_privs loading needs CAP_SYS_ADMIN, which goes with capset.
+        _raise_effective()
+        program.load(leg.seccomp_flags)
+    _capabilities(masks)
+    if leg.no_new_privileges and program is not None:
+        program.load(leg.seccomp_flags)
+    try:
+        os.execve(path, argv, environment)
+    except OSError as error:
+        raise _exec_failure(leg.args[0], error) from error
+
+
+def _target(
+    argv: "list[bytes]", path: str, init_fd: "int | None"
+) -> "tuple[str | int, list[bytes]]":
+    """Return what to execute and its arguments, the command's full path behind an init."""
+    if argv[0] != INIT_NAME.encode() or init_fd is None:
+        return find_command(os.fsdecode(argv[0]), path), argv
+    if len(argv) == 1:
+        return init_fd, argv
+    return init_fd, [*argv[:2], os.fsencode(find_command(os.fsdecode(argv[2]), path)), *argv[3:]]
+
+
+def _settings(leg: FinalLeg) -> None:
+    for number, soft, hard in leg.rlimits:
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except ValueError as error:
+            raise OSError(_EPERM, f"setrlimit: {error}") from error
+    if leg.scheduler is not None:
+        process.sched_setattr(**leg.scheduler)
+    if leg.io_priority is not None:
+        process.ioprio_set(leg.io_priority)
+    if leg.personality is not None:
+        process.personality(leg.personality)
+    os.umask(leg.umask)
+
+
+def _within(mask: int, bounding: "set[int]") -> int:
+    """Return ``mask`` without what this process cannot pass on (runtime spec: warn, do not fail)."""
+    return sum(1 << number for number in bounding if mask >> number & 1)
+
+
+def _raise_effective() -> None:
+    """Changing to another user cleared the effective set; the permitted one was kept."""
+    _, permitted, inheritable = caps.capget()
+    caps.capset(permitted, permitted, inheritable)
+
+
+def _capabilities(masks: "dict[str, int]") -> None:
+    caps.capset(masks["effective"], masks["permitted"], masks["inheritable"])
+    caps.ambient_clear()
+    ambient = masks["ambient"] & masks["permitted"] & masks["inheritable"]
+    for capability in range(CAP_LAST + 1):
+        if ambient >> capability & 1:
+            caps.ambient_raise(capability)
+    process.set_dumpable(False)
+
+
+def _enter(cwd: str) -> None:
+    """Change into the working directory and prove that it lies inside the root (CVE-2024-21626)."""
+    try:
+        os.chdir(cwd)
+        inside = os.getcwd().startswith("/")
+    except OSError as error:
+        raise RuntimeFailure(
+            "error", "chdir", f'working directory "{cwd}": {error.strerror}', error.errno or 0
+        ) from error
+    if not inside:
+        raise RuntimeFailure("error", "chdir", f'working directory "{cwd}" is outside the root')
+
+
+def _reset_signals() -> None:
+    """Give every signal its default action back; the interpreter ignores SIGPIPE and SIGXFSZ."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    process.set_pdeathsig(0)
+
+
+def find_command(name: str, path: str) -> str:
+    """Return the path to execute for ``name`` as execvp(3) looks it up.
+
+    Raises RuntimeFailure with Docker's texts: ``not-found`` or ``not-executable``.
+    """
+    if not name:
+        raise RuntimeFailure("not-found", "exec", "no command specified", _ENOENT)
+    if "/" in name:
+        _check(name)
+        return name
+    denied = False
+    for directory in path.split(":"):
+        candidate = f"{directory or '.'}/{name}"
+        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            return candidate
+        denied = denied or os.path.isfile(candidate)
+    if denied:
+        raise RuntimeFailure(
+            "not-executable", "exec", f'exec: "{name}": permission denied', _EACCES
+        )
+    raise RuntimeFailure(
+        "not-found", "exec", f'exec: "{name}": executable file not found in $PATH', _ENOENT
+    )
+
+
+def _check(name: str) -> None:
+    try:
+        os.stat(name)
+    except OSError as error:
+        missing = error.errno in (_ENOENT, _ENOTDIR, _ELOOP)
+        raise RuntimeFailure(
+            "not-found" if missing else "not-executable",
+            "exec",
+            f'exec: "{name}": stat {name}: {(error.strerror or "").lower()}',
+            error.errno or 0,
+        ) from error
+    if os.path.isdir(name):
+        raise RuntimeFailure("not-executable", "exec", f'exec: "{name}": is a directory', _EISDIR)
+    if not os.access(name, os.X_OK):
+        raise RuntimeFailure(
+            "not-executable", "exec", f'exec: "{name}": permission denied', _EACCES
+        )
+
+
+def _exec_failure(name: str, error: OSError) -> RuntimeFailure:
+    """Return the failure of execve itself, e.g. a missing interpreter of a script."""
+    text = (error.strerror or "").lower()
+    kind = "not-found" if error.errno == _ENOENT else "not-executable"
+    if error.errno not in (_ENOENT, _EACCES, _EPERM, _ENOEXEC, _ENOTDIR, _EISDIR, _ELOOP):
+        kind = "error"
+    return RuntimeFailure(kind, "exec", f'exec: "{name}": {text}', error.errno or 0)

@@ -1,0 +1,157 @@
+"""A root file system from its description: ``open_root`` carries out ``Mount`` values.
+
+The result is a detached mount: it hangs in nobody's tree and is gone with its
+last descriptor, whatever becomes of the process that made it.
+"""
+
+import os
+from contextlib import contextmanager
+
+from knarr.kernel import mounts as k
+from knarr.kernel import process
+from knarr.kernel.namespaces import CLONE_NEWNS, unshare
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from knarr.spec.mount import Mount
+
+_PAGE = 4096
+
+
+def clone_tree(path: str, userns_fd: "int | None", *, recursive: bool = False) -> int:
+    """Return a detached clone of the mount tree at ``path``, idmapped when a user namespace is given."""
+    flags = k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if recursive else 0)
+    fd = k.open_tree(k.AT_FDCWD, path, flags)
+    if userns_fd is not None:
+        try:
+            idmap(fd, userns_fd, recursive=recursive)
+        except OSError:
+            os.close(fd)
+            raise
+    return fd
+
+
+def idmap(fd: int, userns_fd: int, *, recursive: bool = False) -> None:
+    """Map the ids of a detached mount through a user namespace (mount_setattr(2), Linux 5.12)."""
+    flags = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0)
+    k.mount_setattr(fd, "", flags, attr_set=k.MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
+
+
+def open_root(
+    mounts: "list[Mount]",
+    userns_fd: "int | None" = None,
+    owner: "tuple[int, int]" = (0, 0),
+) -> int:
+    """Return a descriptor of the detached mount that ``mounts`` describe.
+
+    One ``overlay`` (see ``Mount``) or one ``bind``. userns_fd: the layers are seen
+    through its id map; owner: the host ids of its root. Raises OSError; ValueError for another kind of mount.
+    The caller must be single-threaded where the kernel is older than 6.8,
+    since the old interface needs a mount namespace of the caller's own.
+    """
+    if len(mounts) != 1 or mounts[0].type not in ("overlay", "bind"):
+        raise ValueError(f"root file system: cannot be made of {mounts!r}")
+    mount = mounts[0]
+    if mount.type == "bind":
+        fd = clone_tree(mount.source, userns_fd, recursive=False)
+        if "ro" in mount.options:
+            k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
+        return fd
+    base = clone_tree(mount.source, userns_fd)
+    try:
+        with _acting_as(owner):
+            return _overlay(base, mount)
+    finally:
+        os.close(base)
+
+
+@contextmanager
+def _acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
+    """Access files as ``owner`` with all capabilities kept.
+
+    An overlay makes its own directories as whoever mounts it, and an idmapped
+    layer has no id for the host's root: the kernel would mount it read-only.
+    """
+    if owner == (0, 0):
+        yield
+        return
+    process.set_securebits(process.SECBIT_NO_SETUID_FIXUP)
+    process.setfsuid(*owner)
+    try:
+        yield
+    finally:
+        process.setfsuid(0, 0)
+        process.set_securebits(0)
+
+
+def _overlay(base: int, mount: "Mount") -> int:
+    """Return the overlay whose layers lie below the directory behind ``base``."""
+    lower = [value for key, value in _pairs(mount) if key == "lower"]
+    single = {key: value for key, value in _pairs(mount) if key in ("upper", "work")}
+    try:
+        return _overlay_by_context(base, lower, single, "volatile" in mount.options)
+    except OSError as error:
+        if error.errno not in _OLD_KERNEL:
+            raise
+    return _overlay_by_mount(base, lower, single, "volatile" in mount.options)
+
+
+_OLD_KERNEL = frozenset((22, 38))  # EINVAL, ENOSYS: ``lowerdir+`` came with Linux 6.8
+
+
+def _pairs(mount: "Mount") -> "list[tuple[str, str]]":
+    split = (option.partition("=") for option in mount.options)
+    return [(key, value) for key, mark, value in split if mark]
+
+
+def _overlay_by_context(
+    base: int, lower: "list[str]", single: "dict[str, str]", volatile: bool
+) -> int:
+    context = k.fsopen("overlay")
+    try:
+        k.fsconfig_string(context, "source", "knarr")
+        for name in lower:
+            k.fsconfig_string(context, "lowerdir+", f"/proc/self/fd/{base}/{name}")
+        if single:
+            k.fsconfig_string(context, "upperdir", f"/proc/self/fd/{base}/{single['upper']}")
+            k.fsconfig_string(context, "workdir", f"/proc/self/fd/{base}/{single['work']}")
+        # Some distributions turn these on; each changes what is on disk.
+        for key in ("metacopy", "index", "redirect_dir"):
+            k.fsconfig_string(context, key, "off")
+        if volatile and single:
+            k.fsconfig_flag(context, "volatile")
+        k.fsconfig_create(context)
+        return k.fsmount(context)
+    finally:
+        os.close(context)
+
+
+def _overlay_by_mount(
+    base: int, lower: "list[str]", single: "dict[str, str]", volatile: bool
+) -> int:
+    """The way of old kernels: mount(2), one page of options, names relative to ``base``.
+
+    The mount has to hang somewhere, so this process gets a mount namespace of its own first.
+    """
+    data = "lowerdir=" + ":".join(lower)
+    if single:
+        data += f",upperdir={single['upper']},workdir={single['work']}"
+        data += ",volatile" if volatile else ""
+    data += ",metacopy=off,index=off,redirect_dir=off"
+    if len(data) >= _PAGE:
+        raise OSError(7, f"overlay: {len(lower)} layers need more options than this kernel takes")
+    unshare(CLONE_NEWNS)
+    k.mount(None, "/", None, k.MS_REC | k.MS_SLAVE)
+    before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.chdir(f"/proc/self/fd/{base}")
+        k.mount("knarr", "/proc", "overlay", 0, data)
+        try:
+            return k.open_tree(k.AT_FDCWD, "/proc", k.OPEN_TREE_CLONE)
+        finally:
+            k.umount2("/proc", k.MNT_DETACH)
+    finally:
+        os.fchdir(before)
+        os.close(before)

@@ -1,0 +1,1 @@
+"""The steps a container's first process runs in its new namespaces, one small class each."""
