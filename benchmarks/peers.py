@@ -1,0 +1,116 @@
+"""Debian's podman, crun and runc, each started the way it works on this machine.
+
+crun refuses hybrid control groups (v1 controllers beside a mounted v2 tree).
+The peers therefore run in a mount namespace of their own, in which the v2 tree
+of a hybrid machine is covered; the host's mounts stay as they are. On a pure
+v2 machine nothing is covered. podman sets limits that a caller without
+CAP_SYS_RESOURCE may not raise, so it is told lower ones.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .harness import BUILD, Contestant, busybox_tree
+
+IMAGE = "localhost/busybox:bench"
+
+# Runs in the private mount namespace: one JSON list of words a line in, seconds and status out.
+HELPER = """
+import json, os, sys, time
+null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
+for line in sys.stdin:
+    words = json.loads(line)
+    started = time.perf_counter()
+    pid = os.posix_spawnp(words[0], words, os.environ, file_actions=null)
+    status = os.waitpid(pid, 0)[1]
+    print(time.perf_counter() - started, status, flush=True)
+"""
+
+
+class Peers:
+    """A helper process in the private mount namespace; a context manager."""
+
+    def __init__(self) -> None:
+        hybrid = Path("/sys/fs/cgroup/unified").is_dir()
+        cover = "mount -t tmpfs cover /sys/fs/cgroup/unified && " if hybrid else ""
+        script = f'{cover}exec python3 -c "$0"'
+        self._helper = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, HELPER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+        self._bundles: list[Path] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._helper.stdin is not None
+        self._helper.stdin.close()
+        self._helper.wait(10)
+
+    def run(self, words: list[str]) -> float:
+        """Run a command in the namespace; return its seconds. Raises RuntimeError on failure."""
+        assert self._helper.stdin is not None
+        assert self._helper.stdout is not None
+        self._helper.stdin.write(json.dumps(words) + "\n")
+        answer = self._helper.stdout.readline().split()
+        if len(answer) != 2 or answer[1] != "0":
+            raise RuntimeError(f"{' '.join(words)}: {answer}")
+        return float(answer[0])
+
+    def podman(self, *words: str) -> list[str]:
+        """Return a podman command line with storage of its own below build/bench."""
+        store = BUILD / "podman"
+        return [
+            "podman", "--root", str(store / "root"), "--runroot", str(store / "run"),
+            "--cgroup-manager", "cgroupfs", "--runtime", "crun", "--log-level", "error", *words,
+        ]  # fmt: skip
+
+    def prepare_podman(self) -> Contestant:
+        """Import the busybox tree into podman; return ``podman run --rm --network none``."""
+        archive = BUILD / "busybox.tar"
+        subprocess.run(["tar", "-C", busybox_tree(), "-cf", archive, "."], check=True)
+        self.run(self.podman("import", "--quiet", str(archive), IMAGE))
+        words = self.podman("run", "--rm", *ulimits(), "--network", "none", IMAGE, "/bin/true")
+        return lambda: self.run(words)
+
+    def bundle(self, runtime: str) -> Contestant:
+        """Return ``RUNTIME run`` of a bundle with the default spec and ``true`` as its command."""
+        if shutil.which(runtime) is None:
+            raise FileNotFoundError(f"{runtime} is not installed")
+        folder = BUILD / f"bundle-{runtime}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        subprocess.run([runtime, "spec", "--bundle", folder], check=True)
+        config_file = folder / "config.json"
+        config = json.loads(config_file.read_text())
+        config["root"] = {"path": str(busybox_tree()), "readonly": True}
+        config["process"]["terminal"] = False
+        config["process"]["args"] = ["/bin/true"]
+        config["process"].pop("rlimits", None)
+        config_file.write_text(json.dumps(config))
+        words = [runtime, "run", "--bundle", str(folder), f"knarr-bench-{runtime}-{os.getpid()}"]
+        return lambda: self.run(words)
+
+
+def ulimits() -> list[str]:
+    """Return podman options for limits below this process's own, so that nothing is raised."""
+    options = []
+    for name, which in (("nofile", resource.RLIMIT_NOFILE), ("nproc", resource.RLIMIT_NPROC)):
+        hard = resource.getrlimit(which)[1]
+        limit = 1024 if hard == resource.RLIM_INFINITY else min(hard, 1024)
+        options += ["--ulimit", f"{name}={limit}:{limit}"]
+    return options
