@@ -133,7 +133,7 @@ def command(words: Sequence[str], environment: Mapping[str, str] | None = None) 
 
     def run() -> float:
         started = time.perf_counter()
-        pid = os.posix_spawn(program, words, env, file_actions=null)
+        pid = os.posix_spawn(program, list(words), env, file_actions=null)
         status = os.waitpid(pid, 0)[1]
         seconds = time.perf_counter() - started
         if status:
@@ -169,8 +169,8 @@ class Floor:
         source = ROOT / "benchmarks" / "floor.c"
         BUILD.mkdir(parents=True, exist_ok=True)
         if not self._program.exists() or self._program.stat().st_mtime < source.stat().st_mtime:
-            compiler = ["gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", self._program, source]
-            subprocess.run(compiler, check=True)
+            flags = ("-O2", "-Wall", "-Wextra", "-static")
+            subprocess.run(("gcc", *flags, "-o", self._program, source), check=True)
         work = BUILD / f"floor-{mode}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()

@@ -30,11 +30,11 @@ def bars(title: str, rows: list[tuple[str, float, float]], unit: str) -> str:
         middle = y + BAR / 2
         end = LABEL + value * scale
         tip = LABEL + upper * scale
+        length = max(end - LABEL, 1.0)
         kind = "k" if label.startswith("knarr") else "b"
         parts += [
             f'<text x="{LABEL - 8}" y="{middle + 5}" text-anchor="end">{escape(label)}</text>',
-            f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{max(end - LABEL, 1):.1f}"'
-            f' height="{BAR}"/>',
+            f'<rect class="{kind}" x="{LABEL}" y="{y}" width="{length:.1f}" height="{BAR}"/>',
             f'<path class="w" d="M{end:.1f} {middle}H{tip:.1f}M{tip:.1f} {y + 5}v{BAR - 10}"/>',
             f'<text class="v" x="{tip + 6:.1f}" y="{middle + 5}">{value:.2f} {escape(unit)}</text>',
         ]
