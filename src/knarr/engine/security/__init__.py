@@ -1,0 +1,1 @@
+"""What a container may do: users, capabilities, seccomp profiles, ``--security-opt``."""

@@ -1,0 +1,121 @@
+"""The part of a spec that is about the process: arguments, environment, directory, host name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from knarr.errors import InvalidArgument
+from knarr.spec import signals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.speccontext import BuildContext
+
+DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# Name under which pid 1 sees itself; the program is knarr's own init, handed over by the runtime.
+INIT_NAME = "/dev/init"
+MAX_HOST_NAME = 64
+
+
+def image_member(image_config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the ``config`` member of an image configuration, empty when there is none."""
+    member = image_config.get("config") or {}
+    if not isinstance(member, dict):
+        raise InvalidArgument("image configuration: config is not an object")
+    return member
+
+
+def arguments(config: ContainerConfig, image: Mapping[str, Any]) -> list[str]:
+    """Return the argument vector: entrypoint then command, by Docker's rules.
+
+    An entrypoint of the caller's drops the image's command; ``("",)`` means none at all.
+    With ``init`` knarr's init comes first; a sandbox is that init alone, waiting.
+    Raises InvalidArgument ("no command specified").
+    """
+    if config.sandbox:
+        return [INIT_NAME]
+    command = list(config.command)
+    entrypoint = None if config.entrypoint is None else list(config.entrypoint)
+    if not entrypoint:
+        command = command or _strings(image, "Cmd")
+        entrypoint = _strings(image, "Entrypoint") if entrypoint is None else []
+    if entrypoint == [""]:
+        entrypoint = []
+    argv = entrypoint + command
+    if not argv or not argv[0]:
+        raise InvalidArgument("no command specified")
+    if any("\0" in word for word in argv):
+        raise InvalidArgument("a command cannot contain a NUL byte")
+    return [INIT_NAME, "--", *argv] if config.init else argv
+
+
+def environment(
+    config: ContainerConfig, image: Mapping[str, Any], hostname: str, home: str
+) -> list[str]:
+    """Return the environment: defaults, overridden by the image's, overridden by the caller's.
+
+    ``NAME`` without ``=`` takes the variable away. Order as Docker's: PATH, HOSTNAME, TERM
+    (with a terminal), the caller's, the rest of the image's; HOME last unless someone set it.
+    """
+    defaults = [DEFAULT_PATH, "HOSTNAME=" + hostname, *(["TERM=xterm"] if config.tty else [])]
+    own = _by_name(config.env)
+    inherited = {k: v for k, v in _by_name(_strings(image, "Env")).items() if k not in own}
+    merged = _by_name(defaults) | own | inherited
+    result = [entry for entry in merged.values() if "=" in entry]
+    return result if "HOME" in merged else [*result, "HOME=" + home]
+
+
+def working_directory(config: ContainerConfig, image: Mapping[str, Any]) -> str:
+    """Return the absolute directory the process starts in. Raises InvalidArgument otherwise."""
+    path = config.working_dir or image.get("WorkingDir") or "/"
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise InvalidArgument(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path"
+        )
+    return path
+
+
+def host_name(config: ContainerConfig, ctx: BuildContext) -> str:
+    """Return the host name: the caller's, the context's, or the id's first twelve digits.
+
+    Raises InvalidArgument for one that is too long or cannot stand in /etc/hosts.
+    """
+    name = config.hostname or ctx.hostname or ctx.id[:12]
+    for kind, value in (("hostname", name), ("domainname", config.domainname or "")):
+        if len(value.encode()) > MAX_HOST_NAME:
+            raise InvalidArgument(f'{kind} "{value}" is too long (maximum {MAX_HOST_NAME} bytes)')
+        if not value.isprintable() or any(c.isspace() or c in "/#" for c in value):
+            raise InvalidArgument(f"invalid {kind} format: {value!r}")
+    return name
+
+
+def stop_signal(config: ContainerConfig, image_config: Mapping[str, Any]) -> int:
+    """Return the number of the signal that stops this container: its own, the image's, SIGTERM.
+
+    Raises InvalidArgument ("invalid signal: X").
+    """
+    wanted = config.stop_signal or image_member(image_config).get("StopSignal") or "SIGTERM"
+    try:
+        return signals.parse(wanted)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+
+
+def _strings(image: Mapping[str, Any], key: str) -> list[str]:
+    value: Sequence[object] = image.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidArgument(f"image configuration: {key} is not a list of strings")
+    return [str(item) for item in value]
+
+
+def _by_name(entries: Sequence[str]) -> dict[str, str]:
+    """Return entries by variable name; the last of several wins, at the first one's place."""
+    result = {}
+    for entry in entries:
+        name = entry.partition("=")[0]
+        if not name or "\0" in entry:
+            raise InvalidArgument(f"invalid environment variable: {entry!r}")
+        result[name] = entry
+    return result

@@ -1,0 +1,241 @@
+"""A container's configuration becomes an OCI runtime spec: pure, and with Docker's defaults.
+
+Whoever wants to know what a container will be asks `build_spec` and reads the
+answer; nothing is looked up and nothing is changed. What it needs to know of the
+machine stands in the `BuildContext` (``speccontext.gather``).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from knarr.engine import spec_mounts, spec_process, spec_resources
+from knarr.engine.security import capabilities, options, profile
+from knarr.engine.security.seccomp_default import default_profile
+from knarr.engine.speccontext import BuildContext, DeviceNode
+from knarr.errors import InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.security.options import SecurityOptions
+
+__all__ = ["OCI_VERSION", "BuildContext", "DeviceNode", "build_spec", "stop_signal"]
+
+OCI_VERSION = "1.3.0"
+stop_signal = spec_process.stop_signal
+
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+)
+READONLY_PATHS = (
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+)
+_MAX_GROUP = 2**31 - 1
+
+
+def build_spec(
+    config: ContainerConfig, image_config: Mapping[str, Any], ctx: BuildContext
+) -> dict[str, Any]:
+    """Return the OCI runtime spec (config.json) of this container.
+
+    ``image_config`` is the image's OCI configuration (with its ``config`` member).
+    ``linux.seccomp`` stays in the form of the spec; the caller compiles it.
+    With ``config.init`` or ``config.sandbox`` the first argument is `spec_process.INIT_NAME`,
+    which names knarr's own init: the runtime executes it from memory under that name.
+    Raises InvalidArgument with Docker's texts, Unsupported for what this release cannot do.
+    """
+    security = options.parse(config.security_opt)
+    _check_modes(config, ctx)
+    granted = capabilities.effective(
+        config.cap_add, config.cap_drop, privileged=config.privileged, available=ctx.bounding
+    )
+    spec_process.stop_signal(config, image_config)  # refused at creation, not at the first stop
+    spec: dict[str, Any] = {
+        "ociVersion": OCI_VERSION,
+        "root": {"path": ctx.root, "readonly": config.read_only},
+        "process": _process(config, image_config, ctx, security, granted),
+        "hostname": spec_process.host_name(config, ctx),
+        "mounts": spec_mounts.mounts(
+            config, ctx, writable_cgroups=_writable_cgroups(config, ctx, security)
+        ),
+        "linux": _linux(config, ctx, security, granted),
+    }
+    if config.domainname:
+        spec["domainname"] = config.domainname
+    if config.annotations:
+        spec["annotations"] = dict(config.annotations)
+    return spec
+
+
+def _check_modes(config: ContainerConfig, ctx: BuildContext) -> None:
+    """Refuse what cannot go together. Raises InvalidArgument."""
+    if config.userns not in (None, "", "host", "private", "auto"):
+        raise InvalidArgument(f"invalid USER mode: {config.userns}")
+    if ctx.id_range is None:
+        return
+    if config.privileged:
+        raise InvalidArgument(
+            "privileged mode is incompatible with user namespaces.  You must run the container"
+            " in the host namespace when running privileged mode"
+        )
+    if config.network == "host":
+        raise InvalidArgument(
+            "cannot share the host's network namespace when user namespaces are enabled"
+        )
+
+
+def _process(
+    config: ContainerConfig,
+    image_config: Mapping[str, Any],
+    ctx: BuildContext,
+    security: SecurityOptions,
+    granted: list[str],
+) -> dict[str, Any]:
+    image = spec_process.image_member(image_config)
+    user = ctx.user
+    hostname = spec_process.host_name(config, ctx)
+    process: dict[str, Any] = {
+        "terminal": config.tty,
+        "user": {
+            "uid": user.uid,
+            "gid": user.gid,
+            "additionalGids": list(user.additional_gids or (user.gid,)),
+        },
+        "args": spec_process.arguments(config, image),
+        "env": spec_process.environment(config, image, hostname, user.home),
+        "cwd": spec_process.working_directory(config, image),
+        # Nothing inheritable and nothing ambient: a program that is not root's would
+        # otherwise gain on exec what its files do not grant (CVE-2022-24769).
+        "capabilities": {
+            "bounding": granted,
+            "effective": granted,
+            "permitted": granted,
+            "inheritable": [],
+            "ambient": [],
+        },
+        "noNewPrivileges": security.no_new_privileges,
+        "oomScoreAdj": 0,
+    }
+    if config.tty and ctx.console_size:
+        process["consoleSize"] = {"height": ctx.console_size[0], "width": ctx.console_size[1]}
+    if security.apparmor not in (None, options.UNCONFINED):
+        if not ctx.apparmor:
+            raise Unsupported(
+                f"AppArmor is not active on this machine: --security-opt apparmor="
+                f"{security.apparmor}"
+            )
+        process["apparmorProfile"] = security.apparmor
+    return process
+
+
+def _linux(
+    config: ContainerConfig, ctx: BuildContext, security: SecurityOptions, granted: list[str]
+) -> dict[str, Any]:
+    linux: dict[str, Any] = {
+        "namespaces": _namespaces(config, ctx),
+        "cgroupsPath": ctx.cgroups_path,
+        "resources": spec_resources.resources(config, ctx),
+        "devices": _devices(ctx) if config.privileged else [],
+        "rootfsPropagation": spec_mounts.root_propagation(config.binds),
+    }
+    if ctx.id_range is not None:
+        first, size = ctx.id_range
+        for key in ("uidMappings", "gidMappings"):
+            linux[key] = [{"containerID": 0, "hostID": first, "size": size}]
+    sysctl = _sysctl(config, ctx)
+    if sysctl:
+        linux["sysctl"] = sysctl
+    if not config.privileged and security.system_paths:
+        linux["maskedPaths"] = list(MASKED_PATHS)
+        linux["readonlyPaths"] = list(READONLY_PATHS)
+    seccomp = _seccomp(config, ctx, security, granted)
+    if seccomp is not None:
+        linux["seccomp"] = seccomp
+    return linux
+
+
+def _namespaces(config: ContainerConfig, ctx: BuildContext) -> list[dict[str, str]]:
+    """Return the namespaces to make, or to join where the context has a path."""
+    wanted = ["mount", "network", "uts", "pid", "ipc", "cgroup"]
+    if config.network == "host":
+        wanted.remove("network")
+    if ctx.cgroup_version == 1 and config.privileged:
+        wanted.remove("cgroup")
+    if ctx.id_range is not None:
+        wanted.insert(0, "user")
+    result = []
+    for name in wanted:
+        path = ctx.namespaces.get(name)
+        result.append({"type": name, "path": path} if path else {"type": name})
+    return result
+
+
+def _sysctl(config: ContainerConfig, ctx: BuildContext) -> dict[str, str]:
+    """Return what makes low ports and ping work without privileges, in a network of its own.
+
+    The group range ends at the last mapped group: the kernel refuses one it cannot map.
+    """
+    if config.network == "host" or "network" in ctx.namespaces:
+        return {}
+    last = _MAX_GROUP if ctx.id_range is None else ctx.id_range[1] - 1
+    return {
+        "net.ipv4.ping_group_range": f"0 {last}",
+        "net.ipv4.ip_unprivileged_port_start": "0",
+    }
+
+
+def _seccomp(
+    config: ContainerConfig, ctx: BuildContext, security: SecurityOptions, granted: list[str]
+) -> dict[str, Any] | None:
+    """Return ``linux.seccomp``, None without a filter (asked for, or privileged)."""
+    chosen = security.seccomp
+    if chosen == options.UNCONFINED or (config.privileged and chosen is None):
+        return None
+    if chosen is None or chosen == options.BUILTIN:
+        return default_profile(granted, ctx.machine, ctx.kernel)
+    text = chosen if chosen.startswith("{") else ctx.profiles.get(chosen)
+    if text is None:
+        raise InvalidArgument(f"opening seccomp profile ({chosen}) failed: no such file")
+    return profile.load(text, granted, ctx.machine, ctx.kernel)
+
+
+def _writable_cgroups(
+    config: ContainerConfig, ctx: BuildContext, security: SecurityOptions
+) -> bool:
+    if security.writable_cgroups is None:
+        return config.privileged
+    if ctx.id_range is not None:
+        raise InvalidArgument("option WritableCgroups conflicts with user namespaces")
+    return security.writable_cgroups
+
+
+def _devices(ctx: BuildContext) -> list[dict[str, Any]]:
+    return [
+        {
+            "path": device.path,
+            "type": device.type,
+            "major": device.major,
+            "minor": device.minor,
+            "fileMode": device.mode,
+            "uid": device.uid,
+            "gid": device.gid,
+        }
+        for device in ctx.host_devices
+    ]

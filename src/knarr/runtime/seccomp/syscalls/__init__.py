@@ -1,0 +1,1 @@
+"""Tables of system call numbers, one module an architecture; see tools/generate_syscalls.py."""
