@@ -1,0 +1,46 @@
+"""What a running command has at hand: settings, the engine, its caller."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from knarr.config import Settings
+
+if TYPE_CHECKING:
+    from knarr.cli.caller import Caller
+    from knarr.engine.engine import Engine
+
+
+def preload() -> None:
+    """Import what commands import only when they need it."""
+    for name in ("knarr.engine.engine", "json", "difflib", "textwrap", "shutil"):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            continue  # a broken installation is reported by the command that needs the module
+
+
+class Context:
+    """One per command; the engine is opened when a command first asks for it."""
+
+    def __init__(self, settings: Settings, caller: Caller, *, debug: bool = False) -> None:
+        self.settings = settings
+        self.caller = caller
+        self.debug = debug
+        self._engine: Engine | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """Return the engine of these settings. Raises what opening it raises."""
+        if self._engine is None:
+            from knarr.engine.engine import Engine
+
+            self._engine = Engine(self.settings)
+        return self._engine
+
+    def close(self) -> None:
+        """Close the engine when it was opened."""
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None

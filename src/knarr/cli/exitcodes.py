@@ -1,0 +1,33 @@
+"""The one place where an error becomes an exit code, as Docker's command has them.
+
+125: the engine refused before the command of ``run`` could start, or a flag is
+wrong. 126: the command cannot be executed. 127: it was not found. 1: all other
+errors. 128+n: ended by signal n.
+"""
+
+from __future__ import annotations
+
+from knarr import errors
+
+OK = 0
+FAILED = 1
+REFUSED = 125
+NOT_EXECUTABLE = 126
+COMMAND_NOT_FOUND = 127
+
+# Verbs whose own failure must be told from the exit code of what they run.
+_RUNNERS = frozenset({"run"})
+
+
+def for_error(error: BaseException, verb: str) -> int:
+    """Return the exit code with which ``knarr VERB`` ends after ``error``."""
+    if isinstance(error, errors.CommandNotFound):
+        return COMMAND_NOT_FOUND
+    if isinstance(error, errors.NotExecutable):
+        return NOT_EXECUTABLE
+    return REFUSED if verb in _RUNNERS else FAILED
+
+
+def for_signal(number: int) -> int:
+    """Return the exit code that a shell reports for a process ended by signal ``number``."""
+    return 128 + number

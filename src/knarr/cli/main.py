@@ -1,0 +1,167 @@
+"""One command from argv to exit code: global flags, the verb, errors in one line."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+from knarr import errors
+from knarr.cli import exitcodes, helptext, verbs
+from knarr.cli.caller import Interrupted
+from knarr.cli.context import Context
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag, HelpAsked, Table, UsageError
+from knarr.config import DATA_ROOT, RUN_ROOT, Settings
+
+if TYPE_CHECKING:
+    from knarr.cli.caller import Caller
+    from knarr.cli.command import Command
+
+_NO_DAEMON = "knarr has no daemon to connect to; --root and --run-root choose an engine's files"
+_NO_CONFIG = "knarr has no configuration directory"
+GLOBAL = Table(
+    (
+        Flag("root", TEXT, "Where images and containers are kept", metavar="path",
+             example="--root /srv/knarr"),
+        Flag("run-root", TEXT, "Where the state of running containers is kept", metavar="path",
+             example="--run-root /run/knarr-test"),
+        Flag("debug", SWITCH, "Show a traceback with unexpected errors", short="D"),
+        Flag("version", SWITCH, "Print the version and end", short="v"),
+    ),
+    missing={
+        "host": _NO_DAEMON, "H": _NO_DAEMON, "context": _NO_DAEMON, "c": _NO_DAEMON,
+        "tls": _NO_DAEMON, "tlsverify": _NO_DAEMON, "tlscacert": _NO_DAEMON,
+        "tlscert": _NO_DAEMON, "tlskey": _NO_DAEMON, "config": _NO_CONFIG,
+        "log-level": "use --debug", "l": "use --debug",
+    },
+)  # fmt: skip
+
+
+def run(argv: list[str], caller: Caller) -> int:
+    """Run ``knarr ARGV``. Returns the exit code, or -n when signal n ends the command.
+
+    Nothing is raised: whatever happens becomes a line on stderr and a code.
+    """
+    caller.prepare_signals()
+    try:
+        code = _run(argv, caller)
+        sys.stdout.flush()
+    except Interrupted as asked:
+        code = -asked.number
+    except BrokenPipeError:
+        code = -signal.SIGPIPE  # as every filter ends when its reader has gone
+    finally:
+        _silence_signals()
+    return code
+
+
+def _silence_signals() -> None:
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGIO):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _run(argv: list[str], caller: Caller) -> int:
+    debug = bool(os.environ.get("KNARR_DEBUG"))
+    command: Command | None = None
+    try:
+        options = GLOBAL.parse(argv, interspersed=False)
+        debug = debug or options.on("debug")
+        early = _without_verb(options)
+        if early is not None:
+            return early
+        command, words = verbs.find(options.rest)
+        return _call(command, words, options, caller, debug=debug)
+    except HelpAsked:
+        print(helptext.command_help(command) if command else helptext.overview(), end="")
+        return exitcodes.OK
+    except UsageError as error:
+        return _wrong_usage(error, command)
+    except errors.KnarrError as error:
+        return _failed(error, command, debug=debug)
+    except (BrokenPipeError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        return _defect(error, command, debug=debug)
+
+
+def _without_verb(options: Args) -> int | None:
+    """Return the exit code of ``knarr --version``; None when there is a verb. Raises HelpAsked."""
+    if options.on("version"):
+        from knarr._version import __version__
+
+        print(f"knarr version {__version__}")
+        return exitcodes.OK
+    if not options.rest:
+        raise HelpAsked
+    return None
+
+
+def _call(command: Command, words: list[str], options: Args, caller: Caller, *, debug: bool) -> int:
+    args = command.parse(words)
+    try:
+        settings = _settings(options)
+    except ValueError as error:
+        raise errors.InvalidArgument(f"the environment's KNARR_ settings: {error}") from None
+    context = Context(settings, caller, debug=debug)
+    try:
+        return command.run(context, args)
+    finally:
+        context.close()
+
+
+def _settings(options: Args) -> Settings:
+    environ = dict(os.environ)
+    for flag, name, default in (
+        ("root", "KNARR_ROOT", DATA_ROOT),
+        ("run-root", "KNARR_RUN_ROOT", RUN_ROOT),
+    ):
+        given = options.text(flag)
+        if given is not None:
+            environ[name] = given or default
+    return Settings.from_environment(environ)
+
+
+def _wrong_usage(error: UsageError, command: Command | None) -> int:
+    sys.stdout.flush()
+    lines = [str(error)]
+    if command is not None:
+        lines += ["", helptext.usage(command)]
+    name = f"knarr {command.name}" if command else "knarr"
+    lines += ["", f"Run '{name} --help' for more information"]
+    print("\n".join(lines), file=sys.stderr)
+    return error.exit_code
+
+
+def _failed(error: errors.KnarrError, command: Command | None, *, debug: bool) -> int:
+    sys.stdout.flush()
+    if debug:
+        _traceback(error)
+    verb = command.name if command else ""
+    say(str(error), verb)
+    return exitcodes.for_error(error, verb)
+
+
+def _defect(error: Exception, command: Command | None, *, debug: bool) -> int:
+    """Report what no one foresaw: an OSError from a full disk, or a defect of knarr."""
+    if debug:
+        _traceback(error)
+    verb = command.name if command else ""
+    if isinstance(error, OSError):
+        text = str(error)
+    else:
+        text = f"unexpected {type(error).__name__}: {error} (KNARR_DEBUG=1 shows where)"
+    say(text.replace("\n", " "), verb)
+    return exitcodes.for_error(error, verb)
+
+
+def say(text: str, verb: str = "") -> None:
+    """Print one line of error: ``knarr: …`` for run, whose stderr is shared with the container."""
+    prefix = "knarr: " if verb in ("run", "") else "Error: "
+    print(prefix + text, file=sys.stderr)
+
+
+def _traceback(error: BaseException) -> None:
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)

@@ -1,0 +1,144 @@
+"""The waiting worker and its replacement: the loop of the command server."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import pkgutil
+import select
+import signal
+import socket
+import sys
+import time
+from types import FrameType
+
+_CHECK = 15.0  # seconds between looks at whether the socket at our path still is ours
+_QUICK = 1.0  # a worker that dies unasked within this many seconds died of a defect
+_QUICK_DEATHS = 5
+
+Code = list[tuple[str, int, int]]
+
+
+def preload() -> None:
+    """Import the engine and every command, then keep the heap out of the collector's sight.
+
+    Frozen objects are never written to by a collection, so the pages stay
+    shared between the server and its workers.
+    """
+    from knarr.cli import commands
+
+    for name in ("worker", "main", "context"):
+        importlib.import_module(f"knarr.cli.{name}")
+    for found in pkgutil.iter_modules(commands.__path__):
+        importlib.import_module(f"{commands.__name__}.{found.name}")
+    sys.modules["knarr.cli.context"].preload()
+    gc.collect()
+    gc.freeze()
+
+
+def loaded_code() -> Code:
+    """Return (file, modification time in ns, inode) of all code of ours that is loaded."""
+    files = {sys.executable}
+    for name, module in list(sys.modules.items()):
+        if name == "knarr" or name.startswith("knarr."):
+            files.add(getattr(module, "__file__", None) or sys.executable)
+    states = [(file, os.stat(file)) for file in sorted(files)]
+    return [(file, info.st_mtime_ns, info.st_ino) for file, info in states]
+
+
+def unchanged(code: Code) -> bool:
+    """Return whether the files of ``loaded_code()`` still are what was loaded."""
+    try:
+        for file, mtime, inode in code:
+            info = os.stat(file)
+            if info.st_mtime_ns != mtime or info.st_ino != inode:
+                return False
+    except OSError:
+        return False
+    return True
+
+
+class Pool:
+    """One waiting worker at a time for the clients of ``listener``.
+
+    A worker sends one byte through its pipe once it has accepted: ``a``, or
+    ``r`` when it saw that the installed package is not the loaded one.
+    """
+
+    def __init__(self, listener: socket.socket, path: str, lock: int) -> None:
+        self._listener = listener
+        self._path = path
+        self._lock = lock
+        self._inode = os.lstat(path).st_ino
+        self._code = loaded_code()
+
+    def serve(self, idle: float) -> None:
+        """Keep a worker waiting until ``idle`` seconds pass without a command.
+
+        Raises OSError when a worker cannot be forked: a server that cannot
+        serve must go, so that commands run in their callers.
+        """
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps workers
+        signal.signal(signal.SIGTERM, _leave)
+        quick_deaths = 0
+        last = time.monotonic()
+        while quick_deaths < _QUICK_DEATHS:
+            forked = time.monotonic()
+            word = self._one_worker(last + idle)
+            if word in (b"r", b""):  # package changed; idle or our socket is gone
+                return
+            last = time.monotonic()
+            died_early = word == b"d" and last - forked < _QUICK
+            quick_deaths = quick_deaths + 1 if died_early else 0
+
+    def _one_worker(self, deadline: float) -> bytes:
+        """Fork a worker, return what it says: ``a``, ``r``, ``d`` died, b"" nobody came."""
+        hear, pid = self._fork()
+        poll = select.poll()
+        poll.register(hear, select.POLLIN)
+        try:
+            while True:
+                left = min(_CHECK, deadline - time.monotonic())
+                if poll.poll(max(0.0, left) * 1000):
+                    return os.read(hear, 1) or b"d"
+                if time.monotonic() >= deadline or not self._ours():
+                    self._dismiss(pid)
+                    return b""
+        except SystemExit:
+            self._dismiss(pid)
+            raise
+        finally:
+            os.close(hear)
+
+    def _fork(self) -> tuple[int, int]:
+        from knarr.cli import worker
+
+        hear, say = os.pipe()
+        server = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.close(hear)
+                os.close(self._lock)
+                worker.become_a_command(self._listener, say, self._code, server)
+            finally:
+                os._exit(125)
+        os.close(say)
+        return hear, pid
+
+    def _ours(self) -> bool:
+        try:
+            return os.lstat(self._path).st_ino == self._inode
+        except OSError:
+            return False
+
+    def _dismiss(self, pid: int) -> None:
+        """End the waiting worker; a client it has just taken sees end of file and helps itself."""
+        if self._ours():
+            os.unlink(self._path)
+        os.kill(pid, signal.SIGTERM)
+
+
+def _leave(_number: int, _frame: FrameType | None) -> None:
+    raise SystemExit(0)

@@ -1,0 +1,80 @@
+"""The command server: one warm process that keeps one forked worker waiting.
+
+It holds no state. It imports everything once, freezes the heap, listens on
+``<run root>/command.sock`` and forks a worker that waits in accept(2); the
+worker that has accepted tells it, and it forks the next. It ends when idle,
+when its socket is no longer the one at its path, and when the installed
+package has changed. One lock per run root keeps a second server away.
+Why and how: docs/design/command-server.md.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import sys
+
+SOCKET = "command.sock"
+LOCK = "command.lock"
+
+
+def main(argv: list[str]) -> int:
+    """Serve run root ``argv[1]`` until idle. Returns 0, also when a server is there already."""
+    run_root = argv[1]
+    os.closerange(3, _highest_fd() + 1)  # whatever the first caller's shell had left open
+    os.chdir("/")
+    os.umask(0o077)
+    os.makedirs(run_root, 0o700, exist_ok=True)
+    lock = os.open(os.path.join(run_root, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 0
+    os.ftruncate(lock, 0)
+    os.write(lock, b"%d\n" % os.getpid())  # for people; nothing relies on it
+
+    from knarr.cli import pool
+
+    pool.preload()
+    listener = listen(run_root)
+    pool.Pool(listener, os.path.join(run_root, SOCKET), lock).serve(_idle_seconds())
+    return 0
+
+
+def listen(run_root: str) -> socket.socket:
+    """Return a socket that listens in ``run_root``; a stale one is replaced.
+
+    The caller holds the lock, so whatever is at the path belongs to nobody.
+    A descriptor of the directory keeps the name short (unix(7), sun_path).
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    directory = os.open(run_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            os.unlink(SOCKET, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
+        os.chmod(SOCKET, 0o600, dir_fd=directory)
+    finally:
+        os.close(directory)
+    listener.listen(128)
+    return listener
+
+
+def _highest_fd() -> int:
+    return max(int(name) for name in os.listdir("/proc/self/fd"))
+
+
+def _idle_seconds() -> float:
+    from knarr.config import SERVER_IDLE
+
+    try:
+        return float(os.environ.get("KNARR_SERVER_IDLE") or SERVER_IDLE)
+    except ValueError:
+        return SERVER_IDLE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

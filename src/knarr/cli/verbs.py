@@ -1,0 +1,106 @@
+"""From words to a command (``ps``, ``container ls``); only that command's module is loaded."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from knarr.cli import commands
+from knarr.cli.command import Command
+from knarr.cli.flags import UsageError, nearest
+
+# ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
+_CONTAINER_VERBS = (
+    "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "prune", "rm", "run",
+    "start", "stop", "wait",
+)  # fmt: skip
+GROUPS: dict[str, dict[str, str]] = {
+    "container": {
+        **{verb: verb for verb in _CONTAINER_VERBS},
+        **dict.fromkeys(("ls", "list", "ps"), "ps"),
+        "remove": "rm",
+        "inspect": "container_inspect",
+        "prune": "container_prune",
+    },
+    "image": {
+        **{verb: verb for verb in ("bootstrap", "history", "import", "load", "save", "tag")},
+        **dict.fromkeys(("ls", "list"), "images"),
+        **dict.fromkeys(("rm", "remove"), "rmi"),
+        "inspect": "image_inspect",
+        "prune": "image_prune",
+    },
+    "system": {"info": "info"},
+}
+GROUP_SUMMARIES = {
+    "container": "Manage containers",
+    "image": "Manage images",
+    "system": "Manage knarr",
+}
+# Docker's verbs that knarr does not have yet, and what serves instead.
+LATER = {
+    "build": "building images is not available yet; make one elsewhere and use 'knarr load'",
+    "commit": "not available yet; use 'knarr export' and 'knarr import'",
+    "compose": "Compose projects are not available yet",
+    "diff": "not available yet",
+    "events": "not available yet",
+    "login": "registries are not available yet",
+    "logout": "registries are not available yet",
+    "network": "networks are not available yet; use --network none or --network host",
+    "pause": "not available yet",
+    "port": "published ports are not available yet; use --network host",
+    "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
+    "push": "registries are not available yet; use 'knarr save'",
+    "rename": "not available yet",
+    "restart": "not available yet; use 'knarr stop' and 'knarr start'",
+    "search": "registries are not available yet",
+    "stats": "not available yet",
+    "swarm": "knarr runs containers on one machine only",
+    "top": "not available yet; use 'knarr exec CONTAINER ps'",
+    "unpause": "not available yet",
+    "update": "not available yet",
+    "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
+}
+
+
+def names() -> list[str]:
+    """Return the verbs that exist, sorted: the modules of ``commands/`` without group members."""
+    found = [module.name for module in pkgutil.iter_modules(commands.__path__)]
+    return sorted(name for name in found if "_" not in name)
+
+
+def load(module: str) -> Command:
+    """Return the command in ``commands/<module>.py``. Raises ModuleNotFoundError."""
+    command: Command = importlib.import_module(f"{commands.__name__}.{module}").COMMAND
+    return command
+
+
+def find(words: list[str]) -> tuple[Command, list[str]]:
+    """Return the command that ``words`` begin with, and the words after it.
+
+    Raises UsageError that names the nearest verb when there is none.
+    """
+    verb, rest = words[0], words[1:]
+    if verb in GROUPS:
+        return _find_in_group(verb, rest)
+    if not verb.isascii() or not verb.isalpha() or verb not in names():
+        raise _unknown(verb, [*names(), *GROUPS])
+    return load(verb), rest
+
+
+def _find_in_group(group: str, words: list[str]) -> tuple[Command, list[str]]:
+    members = GROUPS[group]
+    if not words:
+        raise UsageError(f"knarr: 'knarr {group}' requires a command", exit_code=1)
+    if words[0] not in members:
+        near = nearest(words[0], list(members))
+        hint = f" (did you mean '{near}'?)" if near else ""
+        raise UsageError(f"knarr: unknown command: knarr {group} {words[0]}{hint}", exit_code=1)
+    return load(members[words[0]]), words[1:]
+
+
+def _unknown(verb: str, known: list[str]) -> UsageError:
+    if verb in LATER:
+        return UsageError(f"knarr: 'knarr {verb}': {LATER[verb]}", exit_code=1)
+    near = nearest(verb, known)
+    hint = f" (did you mean '{near}'?)" if near else ""
+    return UsageError(f"knarr: unknown command: knarr {verb}{hint}", exit_code=1)

@@ -1,0 +1,183 @@
+"""A worker of the command server: waits for one caller and becomes its command."""
+
+from __future__ import annotations
+
+import array
+import io
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+
+from knarr.cli.caller import Interrupted, ServedCaller
+from knarr.cli.pool import Code, unchanged
+from knarr.kernel import process
+
+PROTOCOL = b"knarr/1"
+_LARGEST = 256 * 1024
+_PATIENCE = 10.0  # seconds for a caller to say what it wants
+
+
+class Refused(Exception):
+    """This worker must not run the command; the caller runs it itself."""
+
+
+class Request:
+    """What a caller asked for: its argv, environment, umask and descriptors.
+
+    Words of the message, joined by NUL: protocol, interpreter, device:inode of
+    the root directory, mount and user namespace, umask, number of arguments,
+    the arguments, ``1`` when in the foreground, then NAME=value for each
+    variable. Descriptors: 0, 1, 2 and the working directory.
+    """
+
+    def __init__(self, data: bytes, fds: list[int]) -> None:
+        self.fds = fds
+        words = data.split(b"\0")
+        if len(fds) != 4 or len(words) < 8:
+            raise Refused
+        self.place = words[:5]
+        self.umask = int(words[5])
+        count = int(words[6])
+        self.argv = [os.fsdecode(word) for word in words[7 : 7 + count]]
+        if len(words) < 8 + count:
+            raise Refused
+        self.foreground = words[7 + count] == b"1"
+        self.environ = words[8 + count :]
+
+
+def place() -> list[bytes]:
+    """Return what a caller must share with this process for a command to mean the same here."""
+    root = os.stat("/")
+    return [
+        PROTOCOL,
+        os.fsencode(sys.executable),
+        b"%d:%d" % (root.st_dev, root.st_ino),
+        os.readlink(b"/proc/self/ns/mnt"),
+        os.readlink(b"/proc/self/ns/user"),
+    ]
+
+
+def become_a_command(listener: socket.socket, notice: int, code: Code, server: int) -> None:
+    """Wait for a caller, run its command, end the process; never returns."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    process.set_pdeathsig(signal.SIGTERM)  # without a server nobody follows this worker
+    if os.getppid() != server:
+        os._exit(0)
+    here = place()
+    link, _ = listener.accept()
+    process.set_pdeathsig(0)
+    listener.close()
+    fresh = unchanged(code)
+    os.write(notice, b"a" if fresh else b"r")
+    os.close(notice)
+    if _peer_uid(link) != os.geteuid():
+        os._exit(0)
+    try:
+        request, caller = _begin(link, here if fresh else [])
+    except (Refused, ValueError, Interrupted):
+        _refuse(link)
+    except OSError:
+        os._exit(0)  # the caller is gone, or sees end of file and helps itself
+    else:
+        _carry_out(request.argv, caller)
+
+
+def _begin(link: socket.socket, here: list[bytes]) -> tuple[Request, ServedCaller]:
+    link.settimeout(_PATIENCE)
+    request = _receive(link)
+    link.settimeout(None)
+    if request.place != here:
+        raise Refused
+    return request, _become(request, link)
+
+
+def _carry_out(argv: list[str], caller: ServedCaller) -> None:
+    from knarr.cli import main
+
+    sys.argv = argv
+    try:
+        status = main.run(argv[1:], caller)
+    except Interrupted as asked:
+        status = -asked.number
+    caller.end(status)
+
+
+def _peer_uid(link: socket.socket) -> int:
+    raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    uid: int = struct.unpack("=3i", raw)[1]
+    return uid
+
+
+def _receive(link: socket.socket) -> Request:
+    size = socket.CMSG_SPACE(8 * 4)
+    data, control, flags, _ = link.recvmsg(_LARGEST, size, socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for level, kind, body in control:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(body[: len(body) - len(body) % fds.itemsize])
+    if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+        raise Refused
+    return Request(data, list(fds))
+
+
+def _become(request: Request, link: socket.socket) -> ServedCaller:
+    """Take over descriptors, directory, environment and signals, then say hello.
+
+    The hello carries a pidfd, so that a signal of the caller can never reach
+    another process. After it the command counts as begun: a caller that has
+    given up before makes the send fail, and nothing is run.
+    """
+    os.setpgid(0, 0)
+    for target, fd in enumerate(request.fds[:3]):
+        os.dup2(fd, target)
+        os.close(fd)
+    os.fchdir(request.fds[3])
+    os.close(request.fds[3])
+    os.umask(request.umask)
+    _take_environment(request.environ)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _open_streams()
+    caller = ServedCaller(link, request.foreground)
+    caller.prepare_signals()
+    pidfd = process.pidfd_open(os.getpid())
+    socket.send_fds(link, [b"H"], [pidfd], socket.MSG_NOSIGNAL)
+    os.close(pidfd)
+    process.set_name("knarr")
+    return caller
+
+
+def _take_environment(words: list[bytes]) -> None:
+    os.environb.clear()
+    for word in words:
+        name, equals, value = word.partition(b"=")
+        if name and equals:
+            os.environb[name] = value
+    time.tzset()
+
+
+def _open_streams() -> None:
+    """Make the text streams anew: buffering and encoding depend on what 0 to 2 are now."""
+    sys.stdin = io.TextIOWrapper(
+        io.BufferedReader(io.FileIO(0, closefd=False)), "utf-8", "surrogateescape"
+    )
+    sys.stdout = text_output(1)
+    sys.stderr = text_output(2)
+
+
+def text_output(fd: int) -> io.TextIOWrapper:
+    """Return a text stream on descriptor ``fd`` that keeps undecodable bytes as they are."""
+    raw = io.BufferedWriter(io.FileIO(fd, "w", closefd=False))
+    return io.TextIOWrapper(
+        raw, "utf-8", "surrogateescape", line_buffering=fd == 2 or os.isatty(fd)
+    )
+
+
+def _refuse(link: socket.socket) -> None:
+    try:
+        link.send(b"R", socket.MSG_NOSIGNAL)
+    except OSError:
+        pass  # gone
+    os._exit(0)
