@@ -1,0 +1,1 @@
+"""Helpers that several test folders share: images, processes, and what must not be left over."""

@@ -1,0 +1,94 @@
+"""What a test may not leave on the machine, found by the names that only it used."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+PATIENCE = 10.0  # seconds in which the kernel and knarr's processes must have finished
+
+
+def mounts(root: str) -> list[str]:
+    """Return the mount points at or below ``root`` in this mount namespace."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        target = line.split()[4]
+        if target == root or target.startswith(root + "/"):
+            found.append(target)
+    return found
+
+
+def cgroups(parent: str) -> list[str]:
+    """Return directories called like the cgroup ``parent`` (or its slice) in any hierarchy."""
+    name = parent.strip("/")
+    top = Path("/sys/fs/cgroup")
+    found = []
+    for hierarchy in (top, *top.glob("*/")):
+        for candidate in (name, f"{name}.slice"):
+            if (hierarchy / candidate).is_dir():
+                found.append(str(hierarchy / candidate))
+    return found
+
+
+def _processes() -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield (pid, command line, environment) of every process that lets us look."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            command = Path(f"/proc/{entry}/cmdline").read_bytes()
+            environment = Path(f"/proc/{entry}/environ").read_bytes()
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        yield int(entry), command, environment
+
+
+def processes(run_root: str) -> list[str]:
+    """Return "pid: command" of the processes that were started with ``run_root``."""
+    word = os.fsencode(run_root)
+    return [
+        f"{pid}: {command.replace(bytes(1), b' ').decode(errors='replace').strip()}"
+        for pid, command, environment in _processes()
+        if pid != os.getpid() and (word in command or b"KNARR_RUN_ROOT=" + word in environment)
+    ]
+
+
+def end_server(path: str) -> None:
+    """End the process that listens on a unix socket (launcher, command server), if any."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+        try:
+            link.connect(path)
+        except OSError:
+            return
+        peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid = struct.unpack("3i", peer)[0]
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        signal.pidfd_send_signal(handle, signal.SIGTERM)
+        if not select.select([handle], [], [], PATIENCE)[0]:
+            signal.pidfd_send_signal(handle, signal.SIGKILL)
+            select.select([handle], [], [], PATIENCE)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(handle)
+
+
+def settle(find: Callable[[], list[str]], patience: float = PATIENCE) -> list[str]:
+    """Return what is still found after ``patience`` seconds; [] as soon as nothing is."""
+    import time
+
+    deadline = time.monotonic() + patience
+    while found := find():
+        if time.monotonic() > deadline:
+            return found
+        time.sleep(0.02)  # there is no event for "a cgroup directory is gone"
+    return []
