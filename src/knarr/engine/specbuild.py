@@ -14,6 +14,7 @@ from knarr.engine.security import capabilities, options, profile
 from knarr.engine.security.seccomp_default import default_profile
 from knarr.engine.speccontext import BuildContext, DeviceNode
 from knarr.errors import InvalidArgument, Unsupported
+from knarr.runtime.seccomp import model
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -213,7 +214,20 @@ def _seccomp(
     text = chosen if chosen.startswith("{") else ctx.profiles.get(chosen)
     if text is None:
         raise InvalidArgument(f"opening seccomp profile ({chosen}) failed: no such file")
-    return profile.load(text, granted, ctx.machine, ctx.kernel)
+    return _checked(profile.load(text, granted, ctx.machine, ctx.kernel))
+
+
+def _checked(seccomp: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Refuse a caller's profile at creation, not when the container starts."""
+    if seccomp is None:
+        return None
+    try:
+        flags = model.parse(seccomp).flags
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from error
+    if flags & model.FLAG_NEW_LISTENER:
+        raise Unsupported("seccomp: SCMP_ACT_NOTIFY needs a listener, and knarr runs none")
+    return seccomp
 
 
 def _writable_cgroups(

@@ -8,6 +8,7 @@ holes), userfaultfd, keyctl and its kin (keys are not namespaced), kexec, swapon
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine.security import profile
@@ -113,8 +114,12 @@ _BY_CAPABILITY = {
 
 _BY_ARCH = (
     (("ppc64le",), "sync_file_range2 swapcontext"),
-    (("arm", "arm64"), "arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint"
-                       " cacheflush set_tls"),
+    (
+        ("arm", "arm64"),
+        """
+        arm_fadvise64_64 arm_sync_file_range sync_file_range2 breakpoint cacheflush set_tls
+        """,
+    ),
     (("amd64",), "arch_prctl modify_ldt"),
     (("s390", "s390x"), "s390_pci_mmio_read s390_pci_mmio_write s390_runtime_instr"),
     (("riscv64",), "riscv_flush_icache"),
@@ -145,8 +150,14 @@ def default_profile(
     """Return the default ``linux.seccomp`` for a container with these capabilities.
 
     ``caps`` are names (``CAP_SYS_ADMIN``), ``arch`` the machine as uname(2) names it,
-    ``kernel`` the first two numbers of the release.
+    ``kernel`` the first two numbers of the release. The same arguments give the same
+    object, which is not to be changed.
     """
+    return _cached(frozenset(caps), arch, kernel)
+
+
+@functools.lru_cache(maxsize=64)
+def _cached(caps: frozenset[str], arch: str, kernel: tuple[int, int]) -> dict[str, Any]:
     return profile.resolve(conditional_profile(), caps, arch, kernel)
 
 

@@ -1,7 +1,7 @@
 """Compiled filters kept on disk, so that a container's start does not compile.
 
-A file holds the SHA-256 of the program, then the program. What was tampered with,
-cut short by a crash or written by somebody else is compiled again and replaced.
+A file is the program itself, named after what it was made from, so it may be linked or
+opened by whoever loads it. What somebody else could have written is made again.
 """
 
 import hashlib
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-_DIGEST = 32
 _INSTRUCTION = 8
+_SUFFIX = ".bpf"
 
 
 class Cache:
@@ -29,61 +29,69 @@ class Cache:
     def __init__(self, path: str) -> None:
         self._path = path
 
+    def file(self, profile: "Mapping[str, Any]", arch: str) -> str:
+        """Return the path of the program of ``profile`` (see `compile`), made if it is not there.
+
+        Raises ValueError for a bad profile, OSError when the file cannot be written.
+        """
+        path = os.path.join(self._path, self.key(profile, arch) + _SUFFIX)
+        if self._read(path) is None:
+            self._write(path, compile(profile, arch))
+        return path
+
     def program(self, profile: "Mapping[str, Any]", arch: str) -> bytes:
-        """Return the program of ``profile`` (see `compiler.compile`), compiled at most once.
+        """Return the program of ``profile``, compiled at most once.
 
         A directory that cannot be written only costs the time to compile. Raises
         ValueError for a bad profile.
         """
-        name = self.key(profile, arch)
-        program = self._read(name)
+        path = os.path.join(self._path, self.key(profile, arch) + _SUFFIX)
+        program = self._read(path)
         if program is None:
             program = compile(profile, arch)
-            self._write(name, program)
+            try:
+                self._write(path, program)
+            except OSError:
+                return program
         return program
 
     @staticmethod
     def key(profile: "Mapping[str, Any]", arch: str) -> str:
-        """Return the file name for this profile, machine and version of the compiler."""
+        """Return the digest of this profile, machine and version of the compiler."""
         text = json.dumps([VERSION, arch, profile], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def _read(self, name: str) -> bytes | None:
+    def _read(self, path: str) -> bytes | None:
+        """Return what ``path`` holds if it can only be ours and has a program's form."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            fd = os.open(os.path.join(self._path, name), flags)
+            fd = os.open(path, flags)
         except OSError:
             return None
         try:
             info = os.fstat(fd)
-            limit = _DIGEST + MAX_LENGTH * _INSTRUCTION
             ours = info.st_uid == os.geteuid() and not info.st_mode & 0o022
-            if not (ours and stat.S_ISREG(info.st_mode) and info.st_size <= limit):
+            size = info.st_size
+            if not (ours and stat.S_ISREG(info.st_mode)) or size % _INSTRUCTION:
                 return None
-            data = os.read(fd, limit)
+            if not 0 < size <= MAX_LENGTH * _INSTRUCTION:
+                return None
+            return os.read(fd, size)
         finally:
             os.close(fd)
-        digest, program = data[:_DIGEST], data[_DIGEST:]
-        if not program or len(program) % _INSTRUCTION:
-            return None
-        return program if hashlib.sha256(program).digest() == digest else None
 
-    def _write(self, name: str, program: bytes) -> None:
-        """Put the file there by rename, without fsync: a torn one fails its checksum."""
-        temporary = os.path.join(self._path, f".{name}.{os.getpid()}")
+    def _write(self, path: str, program: bytes) -> None:
+        """Put the file there whole: written under another name, on disk, then renamed."""
+        os.makedirs(self._path, mode=0o700, exist_ok=True)
+        temporary = f"{path}.{os.getpid()}.{id(program):x}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(temporary, flags, 0o400)
         try:
-            os.makedirs(self._path, mode=0o700, exist_ok=True)
-            fd = os.open(
-                temporary,
-                os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC,
-                0o600,
-            )
-        except OSError:
-            return  # read-only, full, or another thread is at it: compiled again next time
-        try:
-            os.write(fd, hashlib.sha256(program).digest() + program)
-            os.rename(temporary, os.path.join(self._path, name))
+            os.write(fd, program)
+            os.fsync(fd)
+            os.rename(temporary, path)
         except OSError:
             os.unlink(temporary)
+            raise
         finally:
             os.close(fd)

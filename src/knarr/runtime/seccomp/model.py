@@ -52,7 +52,7 @@ FLAGS = {
     "SECCOMP_FILTER_FLAG_SPEC_ALLOW": 4,
     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": 32,
 }
-_NEW_LISTENER = 8
+FLAG_NEW_LISTENER = 8
 _TSYNC_ESRCH = 16
 
 _U64 = (1 << 64) - 1
@@ -118,7 +118,7 @@ def parse(profile: "Mapping[str, Any]") -> Profile:
         raise ValueError("seccomp: SCMP_ACT_NOTIFY cannot be used for the write system call")
     flags = _flags(profile)
     if notify:
-        flags |= _NEW_LISTENER | (_TSYNC_ESRCH if flags & 1 else 0)
+        flags |= FLAG_NEW_LISTENER | (_TSYNC_ESRCH if flags & 1 else 0)
     return Profile(default, tuple(profile.get("architectures") or ()), rules, flags)
 
 
@@ -171,7 +171,7 @@ def _rules(entry: "Mapping[str, Any]") -> "list[Rule]":
 
 def _condition(argument: "Mapping[str, Any]") -> Condition:
     index, operator = argument.get("index"), argument.get("op")
-    value, value_two = argument.get("value"), argument.get("valueTwo", 0)
+    value, value_two = argument.get("value", 0), argument.get("valueTwo", 0)
     if type(index) is not int or not 0 <= index <= 5:
         raise ValueError(f"seccomp: args[].index {index!r} is not a number from 0 to 5")
     if operator not in OPERATORS:
