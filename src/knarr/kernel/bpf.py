@@ -75,7 +75,7 @@ def load(kind: int, instructions: bytes, name: str, license_text: str = "GPL") -
 
 
 def _raise_memlock() -> bool:
-    import resource  # noqa: PLC0415 - only kernels before 5.11 need it
+    import resource  # only kernels before 5.11 need it
 
     soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     if soft == resource.RLIM_INFINITY:

@@ -1,0 +1,100 @@
+"""Reading and writing control files, with errors that name the file.
+
+Plain system calls: a buffered Python file costs three times as much, and a container
+needs about forty of these.
+"""
+
+import errno
+import os
+
+from knarr.cgroups.errors import UnsupportedResource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    # file name in the group's directory, value, field of linux.resources it comes from
+    Write = tuple[str, str, str]
+
+
+def write(path: str, value: str) -> None:
+    """Put value into a control file with one system call; raises OSError with filename."""
+    fd = os.open(path, os.O_WRONLY)
+    try:
+        os.write(fd, value.encode())
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(fd)
+
+
+def read(path: str) -> str:
+    """Return the whole text of a control file; raises OSError with filename."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        data = os.read(fd, 65536)
+        # Kernel files come in pages: only an empty read is the end of a long one.
+        if len(data) > 2048:
+            while more := os.read(fd, 65536):
+                data += more
+    except OSError as error:
+        error.filename = path
+        raise
+    finally:
+        os.close(fd)
+    return data.decode()
+
+
+def read_int(path: str) -> int | None:
+    """Return a file's number; None when the file does not exist or says ``max``."""
+    try:
+        text = read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):
+            return None  # the group is being removed, or the file is there but not supported
+        raise
+    return None if text.startswith("max") else int(text)
+
+
+def read_keyed(path: str) -> dict[str, int]:
+    """Return a file of ``key value`` lines as numbers; empty when it does not exist."""
+    try:
+        text = read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):
+            return {}
+        raise
+    return {key: int(value) for key, _, value in map(_split, text.splitlines())}
+
+
+def _split(line: str) -> tuple[str, str, str]:
+    return line.partition(" ")
+
+
+def carry_out(directory: str, writes: "Iterable[Write]", update: bool = False) -> None:
+    """Carry out writes in the given order.
+
+    Raises UnsupportedResource when this kernel has no such file, OSError that names
+    field, value and file when the kernel refuses. ``update`` is for controllers whose
+    order depends on what is set already; here it makes no difference.
+    """
+    del update
+    for name, value, field in writes:
+        path = f"{directory}/{name}"
+        try:
+            write(path, value)
+        except OSError as error:
+            raise refusal(directory, name, value, field, error) from None
+
+
+def refusal(directory: str, name: str, value: str, field: str, error: OSError) -> Exception:
+    """Return the exception that tells a caller why a write of a field failed."""
+    if error.errno == errno.ENOENT and os.path.isdir(directory):
+        return UnsupportedResource(field, f"this kernel does not support it (no {name})")
+    text = f"{field} cannot be set to {value.strip()!r}: {error.strerror}"
+    return OSError(error.errno, text, f"{directory}/{name}")

@@ -1,0 +1,83 @@
+"""Finding out which control groups this machine has, and removing groups by their undo value."""
+
+import os
+
+from knarr.cgroups import files, mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.cgroups.protocol import Manager
+
+__all__ = ["detect", "undo"]
+
+KINDS = ("auto", "cgroupfs", "systemd", "none")
+SYSTEMD_RUNS = "/run/systemd/system"
+_found: "dict[str, Manager]" = {}
+
+
+def detect(kind: str = "auto") -> "Manager":
+    """Return the manager for this machine; it is made once in a process.
+
+    kind: ``auto`` takes systemd where it is pid 1 and cgroup v2 is the only hierarchy,
+    else cgroupfs; ``cgroupfs``, ``systemd`` and ``none`` ask for one. The modules that
+    the manager needs are imported here, so that processes forked later have them.
+    Raises ValueError for another kind, OSError when the machine has no such control groups.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"cgroup manager {kind!r} is none of {', '.join(KINDS)}")
+    if kind not in _found:
+        _found[kind] = _detect(kind)
+    return _found[kind]
+
+
+def _detect(kind: str) -> "Manager":
+    if kind == "none":
+        from knarr.cgroups import none
+
+        return none.Manager()
+    hierarchies = mounts.parse(files.read("/proc/self/mountinfo"))
+    if not hierarchies:
+        text = "no cgroup file system is mounted (mount -t cgroup2 none /sys/fs/cgroup)"
+        raise FileNotFoundError(2, text, "/proc/self/mountinfo")
+    systemd_runs = os.path.isdir(SYSTEMD_RUNS)
+    pure = all(one.version == 2 for one in hierarchies)
+    if kind == "systemd" and not (systemd_runs and pure):
+        reason = "cgroup v2 alone" if systemd_runs else "systemd as pid 1"
+        raise OSError(95, f"cgroup manager systemd needs {reason}; use cgroupfs", SYSTEMD_RUNS)
+    if not pure:
+        from knarr.cgroups.v1 import manager as v1
+
+        return v1.Manager(hierarchies, join_unified=systemd_runs)
+    if systemd_runs and kind != "cgroupfs":
+        from knarr.cgroups import systemd
+
+        return systemd.Manager(hierarchies[0].mount_point)
+    from knarr.cgroups.v2 import manager as v2
+
+    return v2.Manager(hierarchies[0].mount_point)
+
+
+def undo(value: "list[Any]") -> None:
+    """Remove the group that an undo value (``Group.undo()``) describes, in any process.
+
+    Kills what is left inside. What is gone already is no error. Raises ValueError for
+    something that is no undo value, OSError (TimeoutError) when the group stays.
+    """
+    if len(value) < 3 or value[0] != "cgroup" or value[1] not in (0, 1, 2):
+        raise ValueError(f"not the undo value of a cgroup: {value!r}")
+    _, version, unit, *directories = value
+    present = [one for one in directories if os.path.exists(f"{one}/cgroup.procs")]
+    if unit is not None:
+        from knarr.cgroups import systemd
+
+        systemd.undo(unit, present)
+    elif present and version == 2:
+        from knarr.cgroups.v2 import group as v2
+
+        v2.Group("/", present[0]).destroy()
+    elif present:
+        from knarr.cgroups.v1 import group as v1
+
+        v1.destroy(present)

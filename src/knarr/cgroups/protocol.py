@@ -1,0 +1,113 @@
+"""What a manager and a group can do: the interface that every implementation here has.
+
+Only type checkers look at the classes; nothing of this exists at run time.
+"""
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from knarr.cgroups.errors import UnsupportedResource
+
+    Stats = dict[str, dict[str, int | None]]
+
+    class Group(Protocol):
+        """One container's place in all hierarchies, or that of one exec."""
+
+        @property
+        def path(self) -> str:
+            """The path it was made with."""
+
+        @property
+        def paths(self) -> dict[str, str]:
+            """Directory for each controller; ``unified`` for cgroup v2."""
+
+        def undo(self) -> list[Any]:
+            """Return the JSON-able value with which ``manager.undo`` removes it in any process."""
+
+        def clone_fd(self) -> int | None:
+            """Return a directory descriptor for CLONE_INTO_CGROUP, None if ``attach`` is needed.
+
+            The caller closes it.
+            """
+
+        def attach(self, pid: int) -> None:
+            """Move a process in; OSError (ESRCH when it is gone)."""
+
+        def child(self, name: str) -> "Group":
+            """Return a new group below, which tracks what one exec starts.
+
+            It has no limits of its own; its ``kill`` and ``destroy`` touch only its processes.
+            """
+
+        def update(self, resources: Mapping[str, Any]) -> None:
+            """Change limits; what resources do not name stays. Errors as ``Manager.create``."""
+
+        def freeze(self) -> None:
+            """Stop all processes; returns when they stand still. TimeoutError when one does not."""
+
+        def thaw(self) -> None:
+            """Let them run again."""
+
+        def frozen(self) -> bool:
+            """Return whether it was frozen."""
+
+        def kill(self, signal: int = 9) -> None:
+            """Send a signal to all processes inside, also those that fork meanwhile.
+
+            With SIGKILL it returns when all are gone; TimeoutError after 10 seconds.
+            """
+
+        def procs(self) -> list[int]:
+            """Return the ids of all processes inside and below."""
+
+        def wait_empty(self, timeout: float) -> bool:
+            """Wait at most timeout seconds until no process is left; return whether so."""
+
+        def stats(self, detail: bool = False) -> Stats:
+            """Return use: ``cpu`` (ns), ``memory`` (bytes), ``io`` (bytes, operations), ``pids``.
+
+            cpu: total_ns user_ns system_ns periods throttled_periods throttled_ns; memory:
+            current peak limit oom_kills; io: read_bytes write_bytes read_ops write_ops; pids:
+            current peak limit. None for what is not accounted or not limited. ``detail``
+            adds swap, anon, file and inactive_file to memory.
+            """
+
+        def oom_kills(self) -> int:
+            """Return how many processes the OOM killer ended; 0 when the kernel does not say."""
+
+        def destroy(self) -> None:
+            """Kill what is left and remove the group; twice is no error. OSError if it stays."""
+
+    class Manager(Protocol):
+        """Makes groups on one kind of machine."""
+
+        name: str
+        version: int
+
+        def create(
+            self,
+            path: str,
+            resources: Mapping[str, Any],
+            *,
+            owner: "int | tuple[int, int] | None" = None,
+        ) -> Group:
+            """Return a new group with its limits set and no process in it.
+
+            path: absolute, counted from the mount points. owner: uid, or uid and gid, to
+            which a v2 group is delegated. Raises ValueError for bad values,
+            UnsupportedResource for what this machine lacks, OSError when the kernel
+            refuses or the group exists with processes in it; then nothing is left.
+            """
+
+        def open(self, path: str) -> Group:
+            """Return an existing group; FileNotFoundError when there is none."""
+
+        def unsupported(
+            self, resources: Mapping[str, Any], parent: str = "/"
+        ) -> "list[UnsupportedResource]":
+            """Return what of resources this machine cannot do, tried out in a passing group.
+
+            For a caller that warns and drops, as Docker does. Raises as ``create`` else.
+            """

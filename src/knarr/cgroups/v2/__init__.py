@@ -1,0 +1,1 @@
+"""cgroup v2: one file per controller, ``plan`` is pure, ``apply`` writes, ``stats`` reads."""

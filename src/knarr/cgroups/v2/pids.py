@@ -1,0 +1,30 @@
+"""Number of processes and threads: pids.max, pids.current, pids.peak."""
+
+from knarr.cgroups import convert, files, values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from knarr.cgroups.files import Write
+
+CONTROLLER = "pids"
+apply = files.carry_out
+
+
+def plan(resources: "Mapping[str, Any]") -> "list[Write]":
+    """Return the write for ``pids.limit``: below 0 is unlimited, 0 forbids every fork."""
+    limit = values.integer(values.section(resources, "pids"), "pids.", "limit", low=-(2**63))
+    if limit is None:
+        return []
+    return [("pids.max", convert.maximum(limit), "pids.limit")]
+
+
+def stats(directory: str) -> dict[str, int | None]:
+    """Return the number of tasks now, at most (kernel 6.1 and later) and allowed."""
+    return {
+        "current": files.read_int(f"{directory}/pids.current"),
+        "peak": files.read_int(f"{directory}/pids.peak"),
+        "limit": files.read_int(f"{directory}/pids.max"),
+    }
