@@ -72,7 +72,7 @@ def mounts(config: ContainerConfig, ctx: BuildContext, *, writable_cgroups: bool
 def root_propagation(binds: Sequence[BindMount]) -> str:
     """Return ``linux.rootfsPropagation``: as wide as the widest bind mount needs it."""
     modes = {bind.propagation.removeprefix("r") for bind in binds}
-    return "shared" if "shared" in modes else "rslave" if "slave" in modes else "rprivate"
+    return next((mode for mode in ("shared", "slave") if mode in modes), "private")
 
 
 def _kernel_mounts(config: ContainerConfig, *, writable_cgroups: bool) -> list[Entry]:
