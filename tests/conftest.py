@@ -99,7 +99,7 @@ def settings() -> Iterator[Settings]:
             f"cgroup {c}" for c in leftovers.settle(lambda: _used_cgroups(chosen.cgroup_parent))
         ]
     finally:
-        _remove_cgroup_parent(chosen.cgroup_parent)
+        leftovers.remove_cgroups(chosen.cgroup_parent)
         shutil.rmtree(folder, ignore_errors=True)
     if folder.exists():
         problems.append(f"files in {folder}")
@@ -115,13 +115,6 @@ def _used_cgroups(parent: str) -> list[str]:
         for entry in Path(folder).iterdir()
         if entry.is_dir()
     ]
-
-
-def _remove_cgroup_parent(parent: str) -> None:
-    for folder in leftovers.cgroups(parent):
-        for inner in sorted(Path(folder).rglob("*/"), reverse=True):
-            inner.rmdir()
-        Path(folder).rmdir()
 
 
 def _remove_containers(chosen: Settings) -> list[str]:

@@ -35,6 +35,14 @@ def cgroups(parent: str) -> list[str]:
     return found
 
 
+def remove_cgroups(parent: str) -> None:
+    """Remove the cgroup ``parent`` in every hierarchy; all below it must be empty of processes."""
+    for folder in cgroups(parent):
+        for inner in sorted(Path(folder).rglob("*/"), reverse=True):
+            inner.rmdir()
+        Path(folder).rmdir()
+
+
 def _processes() -> Iterator[tuple[int, bytes, bytes]]:
     """Yield (pid, command line, environment) of every process that lets us look."""
     for entry in os.listdir("/proc"):
