@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from knarr.errors import InvalidArchive, InvalidArgument
+from knarr.content import digest as digests
+from knarr.errors import InvalidArchive
 from knarr.images import documents
-from knarr.images.descriptor import check_digest
 from knarr.images.platform import Platform
 
 _STRINGS = ("Env", "Cmd", "Entrypoint", "OnBuild", "Shell")
@@ -70,10 +70,9 @@ def parse(data: bytes, what: str = "image config") -> ImageConfig:
 
 def _diff_ids(rootfs: dict[str, Any], what: str) -> tuple[str, ...]:
     diff_ids = documents.strings(rootfs, "diff_ids", what)
-    try:
-        return tuple(check_digest(diff_id) for diff_id in diff_ids)
-    except InvalidArgument as error:
-        raise InvalidArchive(f"{what}: rootfs.diff_ids: {error}") from None
+    if not all(digests.is_valid(diff_id) for diff_id in diff_ids):
+        raise InvalidArchive(f"{what}: rootfs.diff_ids has a malformed digest")
+    return diff_ids
 
 
 def _entry(value: dict[str, Any], what: str) -> HistoryEntry:

@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, InvalidArgument
 from knarr.images import documents
 from knarr.images.platform import Platform
-
-_HEX_LENGTH = {"sha256": 64, "sha512": 128}
-_HEX = re.compile(r"[0-9a-f]+")
-
-
-def check_digest(digest: str) -> str:
-    """Return ``digest`` if it is a well-formed sha256 or sha512 digest, in lower case.
-
-    Raises InvalidArgument naming what is wrong (``descriptor.md``, "Digests").
-    """
-    algorithm, colon, encoded = digest.partition(":")
-    if not colon:
-        raise InvalidArgument(f"invalid digest {digest!r}: no algorithm before a colon")
-    length = _HEX_LENGTH.get(algorithm)
-    if length is None:
-        raise InvalidArgument(f"unsupported digest algorithm {algorithm!r}: use sha256 or sha512")
-    if len(encoded) != length or not _HEX.fullmatch(encoded):
-        raise InvalidArgument(f"invalid digest {digest!r}: {length} lower case hex digits follow")
-    return digest
-
-
-def digest_of(data: bytes, algorithm: str = "sha256") -> str:
-    """Return the digest of ``data`` as ``algorithm:hex``."""
-    return f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +40,8 @@ class Descriptor:
         if not isinstance(value, dict):
             raise InvalidArchive(f"{what} is not an object")
         try:
-            digest = check_digest(documents.text(value, "digest", what))
+            digest = documents.text(value, "digest", what)
+            digests.parse(digest)
         except InvalidArgument as error:
             raise InvalidArchive(f"{what}: {error}") from None
         platform = value.get("platform")
@@ -104,7 +80,7 @@ class Descriptor:
     def _check_data(self, what: str) -> None:
         if self.data is None:
             return
-        if len(self.data) != self.size or self.digest != digest_of(
+        if len(self.data) != self.size or self.digest != digests.of(
             self.data, self.digest.partition(":")[0]
         ):
             raise InvalidArchive(f"{what}: embedded data is not {self.digest}")

@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from knarr.content import digest as digests
 from knarr.errors import InvalidArgument
-from knarr.images.descriptor import check_digest
 
 DEFAULT_DOMAIN = "docker.io"
 LEGACY_DEFAULT_DOMAIN = "index.docker.io"
@@ -91,7 +91,8 @@ class Reference:
 
     def with_digest(self, digest: str) -> Reference:
         """Return the same name with this digest and no tag. Raises InvalidArgument."""
-        return replace(self, tag=None, digest=check_digest(digest))
+        digests.parse(digest)
+        return replace(self, tag=None, digest=digest)
 
     def _suffix(self) -> str:
         tag = f":{self.tag}" if self.tag is not None else ""
@@ -132,7 +133,7 @@ def _check_name(text: str, domain: str, path: str) -> None:
 
 def _check(text: str, digest: str) -> None:
     try:
-        check_digest(digest)
+        digests.parse(digest)
     except InvalidArgument as error:
         raise _invalid(text, str(error)) from None
 

@@ -1,0 +1,1 @@
+"""Base images made on this machine from Debian's own packages: no registry needed."""

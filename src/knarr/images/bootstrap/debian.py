@@ -1,0 +1,160 @@
+"""Debian and Ubuntu base images through mmdebstrap, from this machine's own mirror.
+
+mmdebstrap does what has to be right about packages (signatures, configuration order);
+its tar goes through ``rewrite`` into the content store and touches the disk nowhere else.
+"""
+
+from __future__ import annotations
+
+import calendar
+import email.utils
+import os
+import subprocess
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO, cast
+
+from knarr.errors import InvalidArgument
+from knarr.images.bootstrap import sources, tools
+from knarr.images.bootstrap.names import Recipe
+from knarr.images.bootstrap.rewrite import File
+from knarr.images.context import Progress, ProgressEvent
+from knarr.images.platform import Platform
+
+_PURPOSE = "a Debian base image"
+_APT_HELPER = "/usr/lib/apt/apt-helper"
+_RELEASE_LIMIT = 4 * 1024 * 1024
+_ARCHITECTURES = {
+    "amd64": "amd64",
+    "arm64": "arm64",
+    "arm": "armhf",
+    "386": "i386",
+    "ppc64le": "ppc64el",
+    "s390x": "s390x",
+    "riscv64": "riscv64",
+    "mips64le": "mips64el",
+    "loong64": "loong64",
+}
+# Docker's base images keep services from starting while packages are installed,
+# and containers are thrown away rather than rescued after a power cut.
+EXTRA = (
+    File("usr/sbin/policy-rc.d", b"#!/bin/sh\nexit 101\n", 0o755),
+    File("etc/dpkg/dpkg.cfg.d/container", b"force-unsafe-io\n"),
+    File(
+        "etc/apt/apt.conf.d/container",
+        b'Acquire::Languages "none";\nApt::AutoRemove::SuggestsImportant "false";\n'
+        b"DPkg::Post-Invoke "
+        b'{ "rm -f /var/cache/apt/archives/*.deb /var/cache/apt/*.bin || true"; };\n',
+    ),
+)
+SLIM_EXTRA = File(
+    "etc/dpkg/dpkg.cfg.d/slim",
+    b"path-exclude /usr/share/doc/*\npath-include /usr/share/doc/*/copyright\n"
+    b"path-exclude /usr/share/info/*\npath-exclude /usr/share/linda/*\n"
+    b"path-exclude /usr/share/lintian/overrides/*\npath-exclude /usr/share/locale/*\n"
+    b"path-include /usr/share/locale/locale.alias\npath-exclude /usr/share/man/*\n"
+    b"path-exclude /usr/share/groff/*\n",
+)
+
+
+def plan(recipe: Recipe, mirror: str | None, platform: Platform) -> tuple[list[str], list[str]]:
+    """Return the mmdebstrap command and the apt sources it is given.
+
+    Raises Unsupported naming what this machine lacks.
+    """
+    tool = tools.need("mmdebstrap", "mmdebstrap", _PURPOSE)
+    lines = sources.lines_for(recipe.kind, recipe.suite, mirror)
+    architecture = _ARCHITECTURES.get(platform.architecture, platform.architecture)
+    command = [
+        tool,
+        "--variant=minbase",
+        "--format=tar",
+        f"--architectures={architecture}",
+        '--aptopt=Acquire::Languages "none"',
+        recipe.suite,
+        "-",
+        *lines,
+    ]
+    return command, lines
+
+
+def epoch_of(lines: list[str]) -> int:
+    """Return the moment a set of sources stands for: the newest date of their Release files.
+
+    Seconds since 1970. SOURCE_DATE_EPOCH in the environment goes first. Raises Unavailable when
+    no Release file can be had, InvalidArgument for a malformed SOURCE_DATE_EPOCH.
+    """
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given is not None:
+        if not given.isascii() or not given.isdigit():
+            raise InvalidArgument(f"SOURCE_DATE_EPOCH {given!r} is not a number of seconds")
+        return int(given)
+    return max(_release_date(*line.partition("] ")[2].split()[:2]) for line in lines)
+
+
+@contextmanager
+def running(command: list[str], epoch: int, progress: Progress) -> Iterator[BinaryIO]:
+    """Run mmdebstrap and yield its tar output; its lines go to ``progress``.
+
+    Raises Unavailable with its last words when it fails, after the output has been read.
+    """
+    last: deque[str] = deque(maxlen=20)
+    process = subprocess.Popen(
+        command,
+        env=tools.environment(SOURCE_DATE_EPOCH=str(epoch)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    talker = threading.Thread(
+        target=_relay, args=(cast("BinaryIO", process.stderr), last, progress), daemon=True
+    )
+    talker.start()
+    try:
+        yield cast("BinaryIO", process.stdout)
+    except BaseException:
+        process.terminate()  # it removes its own working directory on a signal
+        process.stdout.close()
+        process.wait()
+        talker.join()
+        if process.returncode not in (0, -15):
+            raise tools.failed(f"mmdebstrap of {command[5]}", list(last)) from None
+        raise
+    finally:
+        process.stdout.close()
+        process.wait()
+        talker.join()
+        process.stderr.close()
+    if process.returncode != 0:
+        raise tools.failed(f"mmdebstrap of {command[5]}", list(last))
+
+
+def _relay(stream: BinaryIO, last: deque[str], progress: Progress) -> None:
+    for raw in stream:
+        line = raw.decode("utf-8", "replace").rstrip()
+        last.append(line)
+        progress(ProgressEvent("Bootstrapping", line))
+
+
+def _release_date(address: str, suite: str) -> int:
+    helper = tools.need(_APT_HELPER, "apt", _PURPOSE)
+    with tempfile.TemporaryDirectory(prefix="knarr-release-") as directory:
+        # apt drops root for downloads, to a user that has to reach the target.
+        os.chmod(directory, 0o755)
+        target = os.path.join(directory, "InRelease")
+        url = f"{address.rstrip('/')}/dists/{suite}/InRelease"
+        tools.run([helper, "download-file", url, target], directory, f"fetching {url}")
+        with open(target, encoding="utf-8", errors="replace") as file:
+            text = file.read(_RELEASE_LIMIT)
+    for line in text.splitlines():
+        if line.startswith("Date:"):
+            parsed = email.utils.parsedate(line.partition(":")[2].strip())
+            if parsed is not None:
+                return calendar.timegm(parsed)
+    raise tools.failed(f"reading {url}", ["it has no Date"])

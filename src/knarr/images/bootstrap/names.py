@@ -1,0 +1,72 @@
+"""The names that ``knarr bootstrap`` knows and what each is made from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from knarr.errors import InvalidArgument
+from knarr.images.reference import Reference
+
+
+class Recipe(NamedTuple):
+    """What to make: ``kind`` is busybox, debian or ubuntu; slim leaves documentation out."""
+
+    kind: str
+    suite: str = ""
+    slim: bool = False
+
+
+_DEBIAN = {
+    "latest": "stable",
+    "stable": "stable",
+    "testing": "testing",
+    "sid": "sid",
+    "unstable": "sid",
+    "11": "bullseye",
+    "bullseye": "bullseye",
+    "12": "bookworm",
+    "bookworm": "bookworm",
+    "13": "trixie",
+    "trixie": "trixie",
+    "14": "forky",
+    "forky": "forky",
+}
+_UBUNTU = {
+    "latest": "noble",
+    "22.04": "jammy",
+    "jammy": "jammy",
+    "24.04": "noble",
+    "noble": "noble",
+}
+_BUSYBOX_TAGS = frozenset({"latest", "stable", "glibc"})
+
+
+def recipe(name: str) -> Recipe:
+    """Return how to make the image called ``name``.
+
+    Raises InvalidArgument naming those that can be made.
+    """
+    reference = Reference.parse(name)
+    tag = reference.tag or ""
+    if reference.digest is None:
+        if reference.familiar_name == "busybox" and tag in _BUSYBOX_TAGS:
+            return Recipe("busybox")
+        bare = tag.removesuffix("-slim")
+        if reference.familiar_name == "debian" and bare in _DEBIAN:
+            return Recipe("debian", _DEBIAN[bare], slim=tag != bare)
+        if reference.familiar_name == "ubuntu" and tag in _UBUNTU:
+            return Recipe("ubuntu", _UBUNTU[tag])
+    raise InvalidArgument(
+        f"cannot bootstrap {reference.familiar()}: there are busybox,"
+        f" debian ({', '.join(sorted(_DEBIAN))}, each also with -slim)"
+        f" and ubuntu ({', '.join(sorted(_UBUNTU))})"
+    )
+
+
+def is_known(name: str) -> bool:
+    """Return whether ``bootstrap`` can make an image of this name."""
+    try:
+        recipe(name)
+    except InvalidArgument:
+        return False
+    return True

@@ -1,0 +1,142 @@
+"""Where this machine gets its packages: apt's sources, read for a mirror and its keys.
+
+Both notations of sources.list(5) are read: one-line and deb822.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from knarr.errors import InvalidArgument, Unsupported
+
+_ONE_LINE = re.compile(r"deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s*(.*)")
+_KEYRINGS = {
+    "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
+    "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
+}
+_KEYRING_PACKAGES = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-archive-keyring"}
+_ADDRESS = re.compile(r"(https?|file|copy)://?[^\s\[\]]+")
+# Debian suites with neither updates nor a security archive of their own.
+_ROLLING = frozenset({"sid", "unstable", "experimental"})
+
+
+class Source(NamedTuple):
+    """One archive: its address and its suites, and the keyring that signs it."""
+
+    address: str
+    suites: tuple[str, ...]
+    keyring: str
+
+
+def read_sources(root: str = "/etc/apt") -> list[Source]:
+    """Return the binary-package sources of apt's configuration under ``root``, in its order."""
+    found: list[Source] = []
+    for path in [
+        f"{root}/sources.list",
+        *sorted(glob.glob(f"{glob.escape(root)}/sources.list.d/*")),
+    ]:
+        try:
+            with open(path, encoding="utf-8", errors="replace") as file:
+                text = file.read()
+        except OSError:
+            continue  # apt, too, goes on without a file it cannot read
+        if path.endswith(".sources"):
+            found += _deb822(text)
+        elif path.endswith(".list"):
+            found += _one_line(text)
+    return found
+
+
+def lines_for(
+    distribution: str, suite: str, mirror: str | None, root: str = "/etc/apt"
+) -> list[str]:
+    """Return one-line sources for a suite of ``debian`` or ``ubuntu``.
+
+    From ``mirror``, or from this machine's own sources with the suite exchanged. Raises Unsupported
+    naming what is missing (a source, a keyring), InvalidArgument for a malformed mirror.
+    """
+    sources = [source for source in read_sources(root) if _is_of(source, distribution)]
+    main, security = _addresses(distribution, mirror, sources)
+    keyring = next((source.keyring for source in sources if source.keyring), "")
+    keyring = keyring or _KEYRINGS[distribution]
+    if not os.path.exists(keyring):
+        raise Unsupported(
+            f"{distribution} packages cannot be verified, {keyring} is missing:"
+            f" apt-get install {_KEYRING_PACKAGES[distribution]}"
+        )
+    components = "main universe" if distribution == "ubuntu" else "main"
+    head = f"deb [signed-by={keyring}]"
+    lines = [f"{head} {main} {suite} {components}"]
+    if suite in _ROLLING or (mirror is not None and security is None):
+        return lines
+    lines.append(f"{head} {main} {suite}-updates {components}")
+    if security is not None:
+        lines.append(f"{head} {security} {suite}-security {components}")
+    return lines
+
+
+def _addresses(
+    distribution: str, mirror: str | None, sources: list[Source]
+) -> tuple[str, str | None]:
+    if mirror is not None:
+        if not _ADDRESS.fullmatch(mirror):
+            raise InvalidArgument(f"invalid mirror {mirror!r}: give an http, https or file address")
+        return mirror, None
+    main: str | None = None
+    security: str | None = None
+    for source in sources:
+        is_security = any(suite.endswith(("-security", "/updates")) for suite in source.suites)
+        is_main = any("-" not in suite and "/" not in suite for suite in source.suites)
+        main = main or (source.address if is_main else None)
+        security = security or (source.address if is_security else None)
+    if main is None:
+        raise Unsupported(
+            f"this machine has no apt source for {distribution.capitalize()}:"
+            f" give a mirror, or add a line to /etc/apt/sources.list.d"
+        )
+    return main, security
+
+
+def _is_of(source: Source, distribution: str) -> bool:
+    parts = source.address.rstrip("/").split("/")
+    names = {distribution, f"{distribution}-security", f"{distribution}-ports"}
+    return parts[-1] in names or any(distribution == part for part in parts[2:])
+
+
+def _one_line(text: str) -> Iterator[Source]:
+    for line in text.splitlines():
+        match = _ONE_LINE.fullmatch(line.partition("#")[0].strip())
+        if match is not None:
+            options = dict(
+                option.partition("=")[::2] for option in (match[1] or "").split() if "=" in option
+            )
+            yield Source(match[2], (match[3],), _keyring(options.get("signed-by", "")))
+
+
+def _deb822(text: str) -> Iterator[Source]:
+    for stanza in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in stanza.splitlines():
+            if line.startswith("#"):
+                continue
+            if line[:1] in " \t" and name:
+                fields[name] += f" {line.strip()}"
+            elif ":" in line:
+                name, _, value = line.partition(":")
+                name = name.strip().lower()
+                fields[name] = value.strip()
+        if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes") == "no":
+            continue
+        for address in fields.get("uris", "").split():
+            suites = tuple(fields.get("suites", "").split())
+            yield Source(address, suites, _keyring(fields.get("signed-by", "")))
+
+
+def _keyring(value: str) -> str:
+    # Keys may also be written out in the file, or named by fingerprint.
+    return value if value.startswith("/") and " " not in value and "," not in value else ""

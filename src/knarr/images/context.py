@@ -1,0 +1,70 @@
+"""What every verb of the images room works on: blobs, layers, records and progress."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from knarr.content.store import ContentStore
+from knarr.errors import Forbidden, KnarrError, NotFound, ResourceExhausted, Unavailable
+from knarr.images.index import ImageIndex
+from knarr.images.locking import UseLock
+from knarr.snapshots.driver import Driver
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The neighbours of the images room, passed down and never global."""
+
+    store: ContentStore
+    driver: Driver
+    index: ImageIndex
+    lock: UseLock
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """One step of something slow: ``action`` on ``subject``, ``current`` of ``total`` bytes.
+
+    total is None when it is not known. A line of text (what a tool printed) is
+    an event with current and total None.
+    """
+
+    action: str
+    subject: str
+    current: int | None = None
+    total: int | None = None
+
+
+Progress = Callable[[ProgressEvent], None]
+
+
+def ignore_progress(event: ProgressEvent) -> None:
+    """Take a progress event and do nothing: for callers that show none."""
+    del event
+
+
+_ERRORS: dict[int, type[KnarrError]] = {
+    errno.ENOENT: NotFound,
+    errno.ENOTDIR: NotFound,
+    errno.EACCES: Forbidden,
+    errno.EPERM: Forbidden,
+    errno.EROFS: Forbidden,
+    errno.ENOSPC: ResourceExhausted,
+    errno.EDQUOT: ResourceExhausted,
+    errno.ENFILE: ResourceExhausted,
+    errno.EMFILE: ResourceExhausted,
+}
+
+
+@contextlib.contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Turn an OSError of the block into the KnarrError that fits, naming ``what``."""
+    try:
+        yield
+    except OSError as error:
+        kind = _ERRORS.get(error.errno or 0, Unavailable)
+        where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+        raise kind(f"{what}: {where}{error.strerror or error}") from error

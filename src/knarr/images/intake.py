@@ -1,0 +1,56 @@
+"""Blobs on their way in, and which of them an operation has to account for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+from knarr.content.store import Blob, ContentStore
+
+_CHUNK = 1024 * 1024
+
+
+class Intake:
+    """Stores blobs for one operation and remembers their digests in ``touched``.
+
+    Those that no record refers to when the operation is over are garbage, see
+    ``garbage.collect``; that holds for a failed operation as for a finished one.
+    """
+
+    def __init__(self, store: ContentStore) -> None:
+        self.store = store
+        self.touched: set[str] = set()
+
+    def has(self, digest: str, size: int) -> bool:
+        """Return whether the store already holds this blob in this size (bytes)."""
+        if not self.store.has(digest) or self.store.stat(digest) != size:
+            return False
+        self.touched.add(digest)
+        return True
+
+    def stream(
+        self,
+        source: BinaryIO,
+        digest: str | None = None,
+        size: int | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> Blob:
+        """Store all of ``source`` and return its digest and size in bytes.
+
+        ``on_bytes`` is told how many bytes have come so far. Raises InvalidArchive
+        when digest or size are given and differ; nothing is kept then.
+        """
+        with self.store.ingest(digest, size) as writer:
+            while chunk := source.read(_CHUNK):
+                writer.write(chunk)
+                if on_bytes is not None:
+                    on_bytes(writer.size)
+            blob = writer.commit()
+        self.touched.add(blob.digest)
+        return blob
+
+    def document(self, data: bytes) -> Blob:
+        """Store a small document and return its digest and size."""
+        blob = self.store.add(data)
+        self.touched.add(blob.digest)
+        return blob

@@ -1,0 +1,77 @@
+"""Layer blobs: opened uncompressed, and measured against the diff id they must have."""
+
+from __future__ import annotations
+
+from typing import BinaryIO
+
+from knarr.content import compression
+from knarr.content import digest as digests
+from knarr.content.store import ContentStore
+from knarr.errors import InvalidArchive
+from knarr.images import mediatypes
+
+# A layer of zeros compresses a thousandfold and a hostile one can do no better with
+# gzip, so a ratio alone tells nothing: small blobs may become this large, in bytes.
+_FLOOR = 4 * 1024**3
+_RATIO = 100
+_CHUNK = 1024 * 1024
+
+_OCI_TYPES = {
+    "plain": mediatypes.OCI_LAYER,
+    "gzip": mediatypes.OCI_LAYER_GZIP,
+    "zstd": mediatypes.OCI_LAYER_ZSTD,
+}
+
+
+def size_limit(compressed: int) -> int:
+    """Return how many bytes a blob of ``compressed`` bytes may unpack to."""
+    return max(_FLOOR, compressed * _RATIO)
+
+
+def open_layer(store: ContentStore, digest: str) -> BinaryIO:
+    """Return a stream of the uncompressed tar of a layer blob. Raises NotFound.
+
+    The magic bytes decide about the compression, not the media type: tools have got that
+    wrong for years, and the diff id proves the result. Reading raises InvalidArchive
+    for corrupt input and for bombs.
+    """
+    limit = size_limit(store.stat(digest))
+    return compression.open_decompressed(store.open(digest), limit=limit)
+
+
+def kind_of(store: ContentStore, digest: str) -> str:
+    """Return ``plain``, ``gzip``, ``zstd`` or ``xz``, from the first bytes of the blob."""
+    with store.open(digest) as blob:
+        return compression.sniff(blob.read(6))
+
+
+def media_type_of(kind: str) -> str:
+    """Return the OCI media type of a layer of this kind. Raises InvalidArchive for ``xz``."""
+    if kind not in _OCI_TYPES:
+        raise InvalidArchive(f"layers compressed with {kind} have no media type")
+    return _OCI_TYPES[kind]
+
+
+def measure(store: ContentStore, digest: str, diff_id: str) -> int:
+    """Return the length in bytes of the layer's uncompressed tar, which is ``diff_id``.
+
+    Raises InvalidArchive when the tar has another digest, or is corrupt or a bomb.
+    """
+    if kind_of(store, digest) == "plain" and digest.partition(":")[0] == diff_id.partition(":")[0]:
+        if digest != diff_id:
+            raise _differs(digest, diff_id, digest)
+        return store.stat(digest)
+    hasher = digests.hasher(diff_id.partition(":")[0])
+    size = 0
+    with open_layer(store, digest) as stream:
+        while chunk := stream.read(_CHUNK):
+            hasher.update(chunk)
+            size += len(chunk)
+    found = f"{diff_id.partition(':')[0]}:{hasher.hexdigest()}"
+    if found != diff_id:
+        raise _differs(digest, diff_id, found)
+    return size
+
+
+def _differs(digest: str, diff_id: str, found: str) -> InvalidArchive:
+    return InvalidArchive(f"layer {digest} unpacks to {found}, but its image says {diff_id}")

@@ -1,0 +1,110 @@
+"""From a manifest and its stored blobs to a record, with everything verified."""
+
+from __future__ import annotations
+
+from knarr.content import digest as digests
+from knarr.content.store import Blob
+from knarr.errors import InvalidArchive
+from knarr.images import config as configs
+from knarr.images import layers, mediatypes, times
+from knarr.images.config import ImageConfig
+from knarr.images.context import Context, Progress, ProgressEvent
+from knarr.images.descriptor import Descriptor
+from knarr.images.index import ImageRecord
+from knarr.images.intake import Intake
+from knarr.images.manifest import Manifest
+
+
+def read_config(context: Context, digest: str) -> ImageConfig:
+    """Return the image config stored under ``digest``. Raises NotFound, InvalidArchive."""
+    return configs.parse(context.store.read(digest), f"image config {digest}")
+
+
+def build(
+    context: Context,
+    stored: Blob,
+    manifest: Manifest,
+    progress: Progress,
+    index_digest: str | None = None,
+) -> ImageRecord:
+    """Return the record of an image whose blobs are all in the store.
+
+    Verifies that there are as many layers as diff ids and that each layer unpacks
+    to its diff id; raises InvalidArchive otherwise.
+    """
+    config = read_config(context, manifest.config.digest)
+    if len(config.diff_ids) != len(manifest.layers):
+        raise InvalidArchive(
+            f"image {manifest.config.digest} has {len(manifest.layers)} layers"
+            f" but {len(config.diff_ids)} diff ids"
+        )
+    known = _known_sizes(context)
+    sizes: dict[tuple[str, str], int] = {}
+    for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
+        key = (layer.digest, diff_id)
+        if key not in sizes:
+            progress(ProgressEvent("Verifying", diff_id, 0, layer.size))
+            sizes[key] = known.get(key) or layers.measure(context.store, *key)
+    layer_sizes = tuple(
+        sizes[layer.digest, diff_id]
+        for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True)
+    )
+    chain = digests.chain_ids(config.diff_ids)
+    return ImageRecord(
+        id=manifest.config.digest,
+        manifest_digest=stored.digest,
+        manifest_media_type=manifest.media_type,
+        config_digest=manifest.config.digest,
+        chain_id=chain[-1] if chain else "",
+        diff_ids=config.diff_ids,
+        layers=manifest.layers,
+        layer_sizes=layer_sizes,
+        size=sum(layer_sizes),
+        created=config.created if times.parse(config.created) else "",
+        platform=config.platform,
+        index_digest=index_digest,
+    )
+
+
+def synthesise(
+    context: Context,
+    intake: Intake,
+    config: Blob,
+    layer_blobs: list[Blob],
+    progress: Progress,
+) -> ImageRecord:
+    """Return the record of an image that had no manifest, having stored one for it.
+
+    The manifest is OCI's and follows from config and layers alone, so the same image gets
+    the same manifest digest wherever it is loaded.
+    """
+    manifest = Manifest(
+        media_type=mediatypes.OCI_MANIFEST,
+        config=Descriptor(mediatypes.OCI_CONFIG, config.digest, config.size),
+        layers=tuple(
+            Descriptor(
+                layers.media_type_of(layers.kind_of(context.store, blob.digest)),
+                blob.digest,
+                blob.size,
+            )
+            for blob in layer_blobs
+        ),
+    )
+    stored = intake.document(manifest.to_bytes())
+    return build(context, stored, manifest, progress)
+
+
+def is_complete(context: Context, record: ImageRecord) -> bool:
+    """Return whether every blob of the record is in the store."""
+    return all(context.store.has(digest) for digest in record.blobs)
+
+
+def _known_sizes(context: Context) -> dict[tuple[str, str], int]:
+    # A pair that a record has was measured when that record was made; blobs never change.
+    return {
+        (layer.digest, diff_id): size
+        for record in context.index.list()
+        for layer, diff_id, size in zip(
+            record.layers, record.diff_ids, record.layer_sizes, strict=True
+        )
+    }

@@ -1,0 +1,254 @@
+"""``Images``: everything one can do with images, as one object the engine holds.
+
+Each method is a verb; the rules of each are in the module of that name.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from knarr.content.store import ContentStore
+from knarr.errors import InvalidArgument
+from knarr.images import filters as filtering
+from knarr.images import garbage, history, importing, inspect, records, remove, unpack
+from knarr.images.archive import load as loading
+from knarr.images.archive import save as saving
+from knarr.images.bootstrap import build as bootstrapping
+from knarr.images.context import Context, Progress, ignore_progress
+from knarr.images.filters import Filters
+from knarr.images.find import find
+from knarr.images.history import HistoryLine
+from knarr.images.index import ImageIndex, ImageRecord
+from knarr.images.locking import UseLock
+from knarr.images.platform import Platform
+from knarr.images.reference import Reference
+from knarr.images.remove import Action, IsRunning, PruneResult
+from knarr.snapshots.driver import Driver
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image as callers see it: its record and its familiar names, sorted."""
+
+    record: ImageRecord
+    tags: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """The config digest, ``sha256:HEX``."""
+        return self.record.id
+
+    @property
+    def short_id(self) -> str:
+        """The first twelve hex digits of the id."""
+        return self.record.id.removeprefix("sha256:")[:12]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all layers, uncompressed."""
+        return self.record.size
+
+    @property
+    def created(self) -> str:
+        """When it was made, RFC 3339; empty when the image does not say."""
+        return self.record.created
+
+    @property
+    def platform(self) -> Platform:
+        """Operating system and architecture it is for."""
+        return self.record.platform
+
+
+class Images:
+    """The images of one engine, over a content store, a snapshot driver and an index.
+
+    ``is_running`` tells whether the container with an id runs now; without it every container
+    that uses an image counts as running, which is the safe side.
+    """
+
+    def __init__(
+        self,
+        store: ContentStore,
+        driver: Driver,
+        index: ImageIndex,
+        *,
+        is_running: IsRunning | None = None,
+    ) -> None:
+        lock = UseLock(os.path.join(store.root, "in-use.lock"))
+        self._context = Context(store, driver, index, lock)
+        self._is_running = is_running or (bool)
+
+    def get(self, name: str) -> Image:
+        """Return the image that a name, ``name@digest``, id or start of an id means.
+
+        Raises NotFound, whose message tells how to get the image; Conflict if ambiguous.
+        """
+        return self._image(find(self._context.index, name))
+
+    def list(self, filters: Filters | None = None) -> builtins.list[Image]:
+        """Return the images, newest first.
+
+        Filters: dangling, label, before, since, until, reference; InvalidArgument for others.
+        """
+        test = filtering.compile_filters(self._context, filters or {}, filtering.LIST_KEYS)
+        found = [record for record in self._context.index.list() if test(record)]
+        found.sort(key=lambda record: (filtering.created_at(record), record.id), reverse=True)
+        return [self._image(record) for record in found]
+
+    def load(
+        self,
+        source: loading.Source,
+        *,
+        platform: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> loading.LoadResult:
+        """Load all images of an archive: path, layout directory or binary stream.
+
+        All or nothing. Raises InvalidArchive, Unsupported, NotFound (no image for the platform).
+        """
+        return loading.load(self._context, source, _platform(platform), progress)
+
+    def save(
+        self,
+        names: Iterable[str],
+        destination: saving.Destination,
+        *,
+        format: str = "docker-archive",
+        compress: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> None:
+        """Write images to a path, a binary stream or (``oci-dir``) a new directory.
+
+        format: ``docker-archive``, ``oci`` or ``oci-dir``; compress: ``gzip``, ``zstd`` or None.
+        A name without a tag means all tags of that repository, an id saves no name. Raises
+        NotFound, InvalidArgument, Conflict for a directory that is not empty.
+        """
+        selected = self._select(names)
+        saving.save(self._context, selected, destination, format, compress, progress)
+
+    def import_(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        ref: str | None = None,
+        *,
+        changes: Iterable[str] = (),
+        message: str = "",
+        platform: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Image:
+        """Make an image of one layer from a tar and return it.
+
+        changes: Dockerfile instructions (``CMD ["sh"]``). Raises InvalidArchive, InvalidArgument.
+        """
+        name = None if ref is None else _tagged(ref)
+        wanted = _platform(platform)
+        record = importing.import_tar(
+            self._context, source, name, changes, message, wanted, progress
+        )
+        return self._image(record)
+
+    def tag(self, source: str, target: str) -> None:
+        """Let the name ``target`` point at the image ``source``, moving it if it exists.
+
+        Raises NotFound for the image, InvalidArgument for a target with a digest.
+        """
+        record = find(self._context.index, source)
+        self._context.index.tag(_tagged(target), record.id)
+
+    def remove(
+        self, name: str, *, force: bool = False, no_prune: bool = False
+    ) -> builtins.list[Action]:
+        """Remove a name, or an image by id; return ("Untagged" | "Deleted", what) in order.
+
+        no_prune keeps blobs and layers until the next prune. Raises NotFound, Conflict.
+        """
+        return remove.remove(
+            self._context, name, force=force, no_prune=no_prune, is_running=self._is_running
+        )
+
+    def prune(self, *, all: bool = False, filters: Filters | None = None) -> PruneResult:
+        """Remove dangling images, or with ``all`` every one that no container uses.
+
+        Filters: dangling, label, label!, until. Raises InvalidArgument for others.
+        """
+        return remove.prune(self._context, all_unused=all, filters=filters or {})
+
+    def sweep(self) -> int:
+        """Delete blobs and layers that nothing refers to and return the bytes freed.
+
+        For recovery after a crash; does nothing while an image is being stored or unpacked.
+        """
+        return garbage.sweep(self._context)
+
+    def history(self, name: str) -> builtins.list[HistoryLine]:
+        """Return the history of an image, newest step first. Raises NotFound."""
+        image = self.get(name)
+        config = records.read_config(self._context, image.record.config_digest)
+        return history.lines(image.record, config, image.tags)
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """Return the image in the JSON of Docker's API. Raises NotFound."""
+        record = find(self._context.index, name)
+        return inspect.inspect(
+            record,
+            records.read_config(self._context, record.config_digest),
+            self._context.index.tags(record.id),
+            self._context.store.stat(record.manifest_digest),
+            self._context.driver.name,
+        )
+
+    def config(self, image: Image | str) -> dict[str, Any]:
+        """Return the OCI image config of an image or name. Raises NotFound."""
+        record = self._record(image)
+        return records.read_config(self._context, record.config_digest).document
+
+    def unpack(self, image: Image | str, progress: Progress = ignore_progress) -> str | None:
+        """Have the image's layers with the snapshot driver; return the topmost chain id.
+
+        None for an image without layers. Quick when they are there. Raises NotFound,
+        InvalidArchive, Unsupported.
+        """
+        return unpack.unpack(self._context, self._record(image), progress)
+
+    def bootstrap(
+        self, name: str, *, mirror: str | None = None, progress: Progress = ignore_progress
+    ) -> Image:
+        """Make a base image (``busybox``, ``debian:bookworm``, ...) from Debian's packages.
+
+        mirror: base address of the package mirror; None takes the one of this machine's apt.
+        Raises InvalidArgument for an unknown name, Unsupported naming the package that
+        is missing here, Unavailable when the mirror does not answer.
+        """
+        return self._image(bootstrapping.bootstrap(self._context, name, mirror, progress))
+
+    def _image(self, record: ImageRecord) -> Image:
+        tags = self._context.index.tags(record.id)
+        return Image(record, tuple(sorted(Reference.parse(tag).familiar() for tag in tags)))
+
+    def _record(self, image: Image | str) -> ImageRecord:
+        return image.record if isinstance(image, Image) else find(self._context.index, image)
+
+    def _select(self, names: Iterable[str]) -> builtins.list[saving.Selected]:
+        selected: dict[str, dict[str, None]] = {}
+        for name in names:
+            for image_id, tags in saving.selection(self._context.index, name):
+                selected.setdefault(image_id, {}).update(dict.fromkeys(tags))
+        if not selected:
+            raise InvalidArgument("save needs at least one image")
+        index = self._context.index
+        return [saving.Selected(index.get(each), tuple(tags)) for each, tags in selected.items()]
+
+
+def _platform(text: str | None) -> Platform | None:
+    return Platform.parse(text) if text else None
+
+
+def _tagged(text: str) -> str:
+    reference = Reference.parse(text)
+    if reference.digest is not None:
+        raise InvalidArgument(f"refusing to create a tag with a digest reference: {text!r}")
+    return str(reference)
