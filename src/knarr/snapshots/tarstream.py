@@ -9,7 +9,7 @@ parses or raises InvalidArchive.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Protocol
 
 from knarr.errors import InvalidArchive
 from knarr.snapshots import tarheader as header
@@ -47,6 +47,14 @@ _BLOCK = header.BLOCK
 _ZERO = bytes(_BLOCK)
 
 
+class Source(Protocol):
+    """All that a tar is read from: an open binary file, or anything that reads like one."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return 1 to size bytes, b"" at the end."""
+        ...
+
+
 class _Pending:
     """What extended headers said about the entry that follows them."""
 
@@ -76,7 +84,7 @@ class TarReader:
     is corrupt, truncated or beyond the limits; OSError comes from the source.
     """
 
-    def __init__(self, source: BinaryIO, limits: Limits | None = None) -> None:
+    def __init__(self, source: Source, limits: Limits | None = None) -> None:
         self._source = source
         self._limits = limits or Limits()
         self._buffer = b""

@@ -1,0 +1,235 @@
+"""From trees back to archives: a container's changes as a layer, or a whole tree flattened.
+
+Both are deterministic: members sorted, parents first, no times but the
+files' own, so the same tree always gives the same bytes and the same digest.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from knarr.snapshots import nodes, tarentry, tarwriter, whiteouts
+from knarr.snapshots.driver import Change, DiskUsage
+from knarr.snapshots.trees import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from knarr.snapshots.lowers import Lowers
+    from knarr.snapshots.tarentry import Entry
+    from knarr.snapshots.trees import Directory
+
+    EntryFilter = Callable[[Entry], None]
+    """Changes an entry (owner, say) before it is written."""
+
+_NOT_A_FILE_NOW = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV}
+
+
+class _Packer:
+    """Turns inodes into archive members and remembers hard links."""
+
+    def __init__(self, adjust: EntryFilter | None = None) -> None:
+        self._seen: dict[tuple[int, int], bytes] = {}
+        self._adjust = adjust
+
+    def member(self, parent: int, name: bytes, archive_name: bytes) -> Iterator[bytes]:
+        """Yield header and data of one inode; nothing for sockets and what has gone."""
+        try:
+            entry = nodes.describe(parent, name, archive_name)
+        except FileNotFoundError:
+            return
+        if entry is None:
+            return
+        if self._adjust is not None:
+            self._adjust(entry)
+        if entry.kind == tarentry.DIRECTORY:
+            yield tarwriter.entry_header(entry)
+            return
+        first = self._first_link(parent, name, archive_name)
+        if first is not None:
+            entry.kind = tarentry.HARDLINK
+            entry.link = first
+            entry.xattrs = {}
+            entry.size = 0
+            yield tarwriter.entry_header(entry)
+        elif entry.kind == tarentry.FILE:
+            yield from _file(parent, name, entry)
+        else:
+            yield tarwriter.entry_header(entry)
+
+    def _first_link(self, parent: int, name: bytes, archive_name: bytes) -> bytes | None:
+        """Return the name under which the inode was written before, None if it was not."""
+        try:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if status.st_nlink < 2:
+            return None
+        first = self._seen.setdefault((status.st_dev, status.st_ino), archive_name)
+        return first if first != archive_name else None
+
+
+def _file(parent: int, name: bytes, entry: Entry) -> Iterator[bytes]:
+    """Yield a regular file; one that has gone or changed its kind meanwhile is left out."""
+    try:
+        fd = nodes.open_file(parent, name)
+    except OSError as error:
+        if error.errno in _NOT_A_FILE_NOW:
+            return
+        raise
+    try:
+        entry.size = os.fstat(fd).st_size
+        stretches = nodes.data_map(fd, entry.size)
+        if nodes.worth_sparse(stretches, entry.size):
+            entry.sparse = stretches
+        else:
+            stretches = [(0, entry.size)] if entry.size else []
+        yield tarwriter.entry_header(entry)
+        for _, piece in nodes.read_stretches(fd, stretches):
+            yield bytes(piece)
+        fill = tarwriter.padding(tarwriter.stored_size(entry))
+        if fill:
+            yield fill
+    finally:
+        os.close(fd)
+
+
+def pack_tree(
+    root: int,
+    *,
+    start: bytes = b"",
+    prefix: bytes = b"",
+    one_mount: bool = False,
+    adjust: EntryFilter | None = None,
+) -> Iterator[bytes]:
+    """Yield a tree as a tar, without translating anything.
+
+    root: descriptor of the tree; start: directory below it to pack. prefix:
+    what the members' names begin with in place of start; with b"" they are
+    relative to start, which itself is called ``./``. one_mount: other file
+    systems below are shown as empty directories. adjust: called with each entry.
+    """
+    packer = _Packer(adjust)
+    for directory in walk(root, start, one_mount=one_mount):
+        inside = directory.path[len(start) :].lstrip(b"/")
+        if directory.path == start:
+            yield from packer.member(directory.fd, b".", prefix or b"./")
+        for name in directory.names:
+            yield from packer.member(directory.fd, name, _join(prefix, inside, name))
+    yield tarwriter.END
+
+
+def pack_changes(upper: int) -> Iterator[bytes]:
+    """Yield a writable overlayfs directory as an OCI layer (layer.md, "Whiteouts").
+
+    upper: its descriptor. Whiteout devices become ``.wh.NAME``, opaque
+    directories get ``.wh..wh..opq``.
+    """
+    packer = _Packer()
+    for directory in walk(upper):
+        if not directory.path:
+            yield from packer.member(directory.fd, b".", b"./")
+        if whiteouts.is_opaque(directory.fd):
+            yield _marker(_join(b"", directory.path, whiteouts.OPAQUE_MARKER))
+        for name in directory.names:
+            if _is_whiteout(directory, name):
+                yield _marker(_join(b"", directory.path, whiteouts.PREFIX + name))
+            else:
+                yield from packer.member(directory.fd, name, _join(b"", directory.path, name))
+    yield tarwriter.END
+
+
+def changes(upper: int, lowers: Lowers) -> Iterator[Change]:
+    """Yield how a writable overlayfs directory differs from the layers below, by path."""
+    found: list[Change] = []
+    touched: set[bytes] = set()
+    for directory in walk(upper):
+        for name in directory.names:
+            path = _join(b"", directory.path, name)
+            kind = _kind_of_change(directory, name, path, lowers)
+            if kind:
+                found.append(Change(kind, "/" + os.fsdecode(path)))
+                touched.update(_parents(path))
+        if directory.path and whiteouts.is_opaque(directory.fd):
+            for name in lowers.names(directory.path) - set(directory.names):
+                path = _join(b"", directory.path, name)
+                found.append(Change("D", "/" + os.fsdecode(path)))
+                touched.update(_parents(path))
+    known = {change.path for change in found}
+    for path in touched:
+        shown = "/" + os.fsdecode(path)
+        if shown not in known:
+            found.append(Change("C", shown))
+    yield from sorted(found, key=lambda change: change.path)
+
+
+def usage(root: int) -> DiskUsage:
+    """Return bytes in files (hard links once) and inodes of a tree."""
+    size = inodes = 0
+    linked: set[tuple[int, int]] = set()
+    for directory in walk(root):
+        inodes += not directory.path
+        for name in directory.names:
+            try:
+                status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
+                if (status.st_dev, status.st_ino) in linked:
+                    continue
+                linked.add((status.st_dev, status.st_ino))
+            inodes += 1
+            if stat.S_ISREG(status.st_mode):
+                size += status.st_size
+    return DiskUsage(size, inodes)
+
+
+def _kind_of_change(directory: Directory, name: bytes, path: bytes, lowers: Lowers) -> str:
+    """Return A, C, D or "" (the same as below, only copied up)."""
+    try:
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return ""
+    if whiteouts.is_whiteout(status):
+        return "D" if lowers.find(path) else ""
+    below = lowers.find(path)
+    if below is None:
+        return "A"
+    return "" if _same(status, below.status) else "C"
+
+
+def _same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Return whether two inodes look the same; directories do not count their times."""
+    if (one.st_mode, one.st_uid, one.st_gid) != (other.st_mode, other.st_uid, other.st_gid):
+        return False
+    if stat.S_ISDIR(one.st_mode):
+        return True
+    return (one.st_size, one.st_mtime_ns, one.st_rdev) == (
+        other.st_size,
+        other.st_mtime_ns,
+        other.st_rdev,
+    )
+
+
+def _is_whiteout(directory: Directory, name: bytes) -> bool:
+    try:
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return whiteouts.is_whiteout(status)
+
+
+def _marker(name: bytes) -> bytes:
+    return tarwriter.entry_header(tarentry.Entry(name, tarentry.FILE, mode=0))
+
+
+def _parents(path: bytes) -> Iterator[bytes]:
+    while path := path.rpartition(b"/")[0]:
+        yield path
+
+
+def _join(*parts: bytes) -> bytes:
+    return b"/".join(part.rstrip(b"/") for part in parts if part)

@@ -1,0 +1,311 @@
+"""The directory that holds layers and writable directories, and its crash-safe life.
+
+    ROOT/l/N/fs            the tree of layer N (a short base-36 number)
+    ROOT/l/N/meta.json     {"chain_id","parent","diff_id","size","entries","lowers"}
+    ROOT/l/N/parent        symlink whose text is the parent's chain id
+    ROOT/l/N~/             the same, half made; its maker holds a flock on it
+    ROOT/chains/CHAIN_ID   symlink whose text is N: the index, rebuilt from meta.json
+    ROOT/c/KEY/{fs,work}   writable directory of a container
+    ROOT/c/KEY/chain       symlink whose text is the chain id it stands on
+    ROOT/trash/            renamed here first, deleted later
+    ROOT/locks/all         shared: uses layers; exclusive: takes layers away
+
+A layer is committed by renaming ``N~`` to ``N`` after one syncfs: no file of it
+is synced by itself, and no crash can leave a layer that looks whole and is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from knarr.content import digest as digests
+from knarr.errors import Conflict, InvalidArgument, NotFound
+from knarr.kernel.files import syncfs
+from knarr.snapshots import locks
+from knarr.snapshots.trees import remove_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_HALF = "~"
+
+
+class Layer(NamedTuple):
+    """A present layer: its number, and its own and all lower numbers, topmost first."""
+
+    number: str
+    stack: tuple[str, ...]
+    meta: dict[str, Any]
+
+
+class HalfMade(NamedTuple):
+    """A layer being made: descriptor of its directory, which ``commit`` gives its name."""
+
+    number: str
+    fd: int
+
+
+class LayerDirectory:
+    """The files above; knows nothing of tar or overlayfs."""
+
+    def __init__(self, root: str) -> None:
+        """Open the directory, making it where it is missing (OSError)."""
+        self.root = os.path.abspath(root)
+        for name in ("l", "c", "chains", "trash", "locks"):
+            os.makedirs(os.path.join(self.root, name), mode=0o700, exist_ok=True)
+        # Setuid programs of images lie in there: nobody else on the host may reach them.
+        os.chmod(self.root, 0o700)
+        self._all = os.path.join(self.root, "locks", "all")
+
+    # Layers
+
+    def find(self, chain_id: str) -> Layer | None:
+        """Return the layer of that chain id, None when it is absent."""
+        digests.parse(chain_id)
+        try:
+            number = os.readlink(os.path.join(self.root, "chains", chain_id))
+            with open(os.path.join(self.root, "l", number, "meta.json"), "rb") as file:
+                meta = json.loads(file.read())
+        except FileNotFoundError:
+            return None
+        return Layer(number, (number, *meta["lowers"]), meta)
+
+    def get(self, chain_id: str) -> Layer:
+        """Return the layer of that chain id; raises NotFound."""
+        layer = self.find(chain_id)
+        if layer is None:
+            raise NotFound(f"layer {chain_id} is not unpacked here")
+        return layer
+
+    def chain_ids(self) -> list[str]:
+        """Return the chain ids of all layers, sorted."""
+        names = sorted(os.listdir(os.path.join(self.root, "chains")))
+        return [name for name in names if digests.is_valid(name)]
+
+    @contextlib.contextmanager
+    def making(self, chain_id: str, parent: str | None) -> Iterator[HalfMade | None]:
+        """Make a layer: yields its half-made directory, or None when it is there already.
+
+        Only one caller at a time, in all processes, gets to make a layer; the
+        others wait and find it. Leaving the block without ``commit`` drops it.
+        """
+        name = chain_id.replace(":", "-")
+        with locks.exclusive_once(os.path.join(self.root, "locks", name)):
+            if self.find(chain_id) is not None:
+                yield None
+                return
+            half = self._begin(parent)
+            try:
+                yield half
+            finally:
+                if os.path.exists(self._half_path(half.number)):
+                    self._drop(self._half_path(half.number))
+                os.close(half.fd)
+
+    def commit(self, half: HalfMade, meta: dict[str, Any]) -> None:
+        """Make the half-made layer durable and visible under ``meta["chain_id"]``."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open("meta.json", flags, 0o600, dir_fd=half.fd)
+        with open(fd, "wb") as file:
+            file.write(json.dumps(meta).encode())
+        syncfs(half.fd)
+        layers = os.path.join(self.root, "l")
+        os.rename(self._half_path(half.number), os.path.join(layers, half.number))
+        _sync(layers)
+        self._index(meta["chain_id"], half.number)
+
+    def remove_layer(self, chain_id: str) -> None:
+        """Rename a layer into the trash; raises NotFound, Conflict while it is used."""
+        with locks.exclusive(self._all):
+            layer = self.get(chain_id)
+            user = self._user_of(chain_id)
+            if user:
+                raise Conflict(f"layer {chain_id} is in use by {user}")
+            os.unlink(os.path.join(self.root, "chains", chain_id))
+            self._discard(os.path.join(self.root, "l", layer.number))
+            _sync(os.path.join(self.root, "l"))
+
+    def _begin(self, parent: str | None) -> HalfMade:
+        """Return a new half-made layer that holds on to its parent."""
+        with locks.shared(self._all):
+            if parent is not None:
+                self.get(parent)
+            number = self._number()
+            path = self._half_path(number)
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            locks.try_exclusive(fd)
+            if parent is not None:
+                os.symlink(parent, "parent", dir_fd=fd)
+            os.mkdir("fs", 0o700, dir_fd=fd)
+        return HalfMade(number, fd)
+
+    def _number(self) -> str:
+        """Reserve the shortest free number by making its ``N~`` directory."""
+        taken = {name.rstrip(_HALF) for name in os.listdir(os.path.join(self.root, "l"))}
+        value = 0
+        while True:
+            value += 1
+            number = _base36(value)
+            if number in taken:
+                continue
+            try:
+                os.mkdir(self._half_path(number), 0o700)
+            except FileExistsError:
+                continue
+            # Committed by another between our listing and our mkdir?
+            if not os.path.exists(os.path.join(self.root, "l", number)):
+                return number
+            os.rmdir(self._half_path(number))
+
+    def _half_path(self, number: str) -> str:
+        return os.path.join(self.root, "l", number + _HALF)
+
+    def _index(self, chain_id: str, number: str) -> None:
+        chains = os.path.join(self.root, "chains")
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(chains, chain_id))
+        os.symlink(number, os.path.join(chains, chain_id))
+        _sync(chains)
+
+    def _user_of(self, chain_id: str) -> str:
+        """Return who stands on a layer: a container's or another layer's name, or ""."""
+        for kind, link, what in (("c", "chain", "container"), ("l", "parent", "layer")):
+            for name in os.listdir(os.path.join(self.root, kind)):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.readlink(os.path.join(self.root, kind, name, link)) == chain_id:
+                        return f"{what} {name}"
+        return ""
+
+    # Writable directories
+
+    def prepare(self, key: str, chain_id: str | None) -> Layer | None:
+        """Make ``c/KEY`` and return the layer it stands on; raises Conflict, NotFound."""
+        path = self.key_path(key)
+        with locks.shared(self._all):
+            layer = self.get(chain_id) if chain_id is not None else None
+            try:
+                os.mkdir(path, 0o700)
+            except FileExistsError:
+                raise Conflict(f"container {key} already has a file system") from None
+            if chain_id is not None:
+                os.symlink(chain_id, path + "/chain")
+            os.mkdir(path + "/work", 0o700)
+            # Last: a directory without ``fs`` counts as one that is not there.
+            os.mkdir(path + "/fs", 0o755)
+        return layer
+
+    def standing_on(self, key: str) -> Layer | None:
+        """Return the layer below a writable directory, None without one; raises NotFound."""
+        path = self.key_path(key)
+        if not os.path.isdir(path + "/fs"):
+            raise NotFound(f"container {key} has no file system here")
+        try:
+            chain_id = os.readlink(path + "/chain")
+        except FileNotFoundError:
+            return None
+        return self.get(chain_id)
+
+    def key_path(self, key: str) -> str:
+        """Return the path of ``c/KEY``; raises InvalidArgument for a bad key."""
+        if not _KEY.match(key):
+            raise InvalidArgument(f"snapshot key {key[:200]!r} must be letters, digits, '_.-'")
+        return os.path.join(self.root, "c", key)
+
+    def keys(self) -> list[str]:
+        """Return the keys of all writable directories, sorted."""
+        return sorted(os.listdir(os.path.join(self.root, "c")))
+
+    def remove(self, key: str) -> None:
+        """Rename a writable directory into the trash; an absent one is fine."""
+        with contextlib.suppress(FileNotFoundError):
+            self._discard(self.key_path(key))
+
+    # Rubbish
+
+    def purge_trash(self) -> None:
+        """Delete the trash. Goes on past errors and raises the first OSError at the end."""
+        failed: OSError | None = None
+        trash = os.open(os.path.join(self.root, "trash"), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in map(os.fsencode, os.listdir(trash)):
+                try:
+                    remove_tree(trash, name)
+                except OSError as error:
+                    failed = failed or error
+        finally:
+            os.close(trash)
+        if failed is not None:
+            raise failed
+
+    def cleanup(self) -> None:
+        """Drop half-made layers of dead processes, mend the index, empty the trash."""
+        with locks.exclusive(self._all):
+            layers = os.path.join(self.root, "l")
+            for name in sorted(os.listdir(layers)):
+                if name.endswith(_HALF):
+                    self._drop_if_dead(os.path.join(layers, name))
+                else:
+                    self._mend_index(name)
+            for chain_id in self.chain_ids():
+                if self.find(chain_id) is None:
+                    os.unlink(os.path.join(self.root, "chains", chain_id))
+            for key in self.keys():
+                if not os.path.isdir(self.key_path(key) + "/fs"):
+                    self.remove(key)
+        self.purge_trash()
+
+    def _mend_index(self, number: str) -> None:
+        """Index a committed layer whose maker died right after the rename."""
+        try:
+            with open(os.path.join(self.root, "l", number, "meta.json"), "rb") as file:
+                chain_id = json.loads(file.read())["chain_id"]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        if self.find(chain_id) is None:
+            self._index(chain_id, number)
+
+    def _drop_if_dead(self, path: str) -> None:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            if locks.try_exclusive(fd):
+                self._discard(path)
+        finally:
+            os.close(fd)
+
+    def _drop(self, path: str) -> None:
+        """Rename into the trash and delete at once."""
+        name = self._discard(path)
+        trash = os.open(os.path.join(self.root, "trash"), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            remove_tree(trash, name)
+        finally:
+            os.close(trash)
+
+    def _discard(self, path: str) -> bytes:
+        """Rename path into the trash and return its name there; raises FileNotFoundError."""
+        name = secrets.token_hex(8)
+        os.rename(path, os.path.join(self.root, "trash", name))
+        return name.encode()
+
+
+def _base36(value: int) -> str:
+    text = ""
+    while value:
+        value, digit = divmod(value, 36)
+        text = _DIGITS[digit] + text
+    return text
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

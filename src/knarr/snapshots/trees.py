@@ -1,0 +1,200 @@
+"""Whole directory trees by descriptor: removal and walking, however deep and hostile.
+
+Neither follows a symlink nor keeps more than a few descriptors open, so a
+container that nests ten thousand directories, or swaps one for a symlink
+while we look, gets nothing out of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from typing import TYPE_CHECKING, NamedTuple
+
+from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# ioctl_iflags(2): _IOR/_IOW('f', 1|2, long), the same on all 64-bit machines.
+_FS_IOC_GETFLAGS = 0x80086601
+_FS_IOC_SETFLAGS = 0x40086602
+_IMMUTABLE_OR_APPEND = 0x10 | 0x20
+
+
+class _Level(NamedTuple):
+    """A directory on the way down: its identity, its name in the one above, what is left."""
+
+    identity: tuple[int, int]
+    name: bytes
+    directories: list[bytes]
+
+
+def remove_tree(parent: int, name: bytes) -> None:
+    """Remove a file or a whole directory in parent; one that does not exist is fine.
+
+    Two processes may remove the same tree at once: what is gone is gone, and
+    whoever loses the directory it works in leaves the rest to the other.
+    Raises OSError, for example EBUSY for a mount point in the tree.
+    """
+    if _unlink(parent, name):
+        return
+    try:
+        _remove_directory(parent, name)
+    except FileNotFoundError:
+        return
+
+
+def _remove_directory(parent: int, name: bytes) -> None:
+    fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
+    levels = [_Level(_identity(fd), name, _remove_files(fd))]
+    try:
+        while True:
+            if levels[-1].directories:
+                child = levels[-1].directories.pop()
+                try:
+                    below = os.open(child, OPEN_DIRECTORY, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                os.close(fd)
+                fd = below
+                levels.append(_Level(_identity(fd), child, _remove_files(fd)))
+                continue
+            done = levels.pop()
+            if not levels:
+                break
+            above = os.open(b"..", OPEN_DIRECTORY, dir_fd=fd)
+            os.close(fd)
+            fd = above
+            if _identity(fd) != levels[-1].identity:
+                raise OSError(errno.EBUSY, "moved while it was being removed", os.fsdecode(name))
+            _rmdir(fd, done.name)
+    finally:
+        os.close(fd)
+    _rmdir(parent, name)
+
+
+def _identity(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_dev, status.st_ino
+
+
+def _remove_files(fd: int) -> list[bytes]:
+    """Unlink all but directories in a directory and return the names of these."""
+    directories: list[bytes] = []
+    with os.scandir(fd) as found:
+        for each in found:
+            name = os.fsencode(each.name)
+            if each.is_dir(follow_symlinks=False) or not _unlink(fd, name):
+                directories.append(name)
+    return directories
+
+
+def _unlink(parent: int, name: bytes) -> bool:
+    """Unlink name and return True; False when it is a directory."""
+    try:
+        os.unlink(name, dir_fd=parent)
+    except FileNotFoundError:
+        return True
+    except IsADirectoryError:
+        return False
+    except PermissionError:
+        _make_removable(parent, name)
+        os.unlink(name, dir_fd=parent)
+    return True
+
+
+def _rmdir(parent: int, name: bytes) -> None:
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        _make_removable(parent, name)
+        os.rmdir(name, dir_fd=parent)
+
+
+def _make_removable(parent: int, name: bytes) -> None:
+    """Clear the immutable and append-only flags (chattr +i, +a) that block a removal."""
+    _clear_flags(parent, b".")
+    status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    if stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode):
+        _clear_flags(parent, name)
+
+
+def _clear_flags(parent: int, name: bytes) -> None:
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=parent)
+    try:
+        (flags,) = struct.unpack("l", fcntl.ioctl(fd, _FS_IOC_GETFLAGS, bytes(8)))
+        if flags & _IMMUTABLE_OR_APPEND:
+            fcntl.ioctl(fd, _FS_IOC_SETFLAGS, struct.pack("l", flags & ~_IMMUTABLE_OR_APPEND))
+    except OSError as error:
+        if error.errno not in {errno.ENOTTY, errno.EOPNOTSUPP}:
+            raise  # a file system without such flags refused for another reason
+    finally:
+        os.close(fd)
+
+
+class Directory(NamedTuple):
+    """One directory of a walk: its path below the root, a descriptor, its sorted names.
+
+    The descriptor is closed when the walk goes on.
+    """
+
+    path: bytes
+    fd: int
+    names: list[bytes]
+
+
+def walk(root: int, start: bytes = b"", *, one_mount: bool = False) -> Iterator[Directory]:
+    """Yield every directory below root, parents before children, each level sorted.
+
+    start: a path below root to begin at. one_mount: do not enter directories
+    on other file systems. Directories that vanish meanwhile are left out, and
+    so are those whose path is longer than the kernel takes (4095 bytes).
+    """
+    pending = [start]
+    device: int | None = None
+    while pending:
+        path = pending.pop()
+        try:
+            fd = openat2(
+                root,
+                path or b".",
+                OPEN_DIRECTORY,
+                resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
+            )
+        except OSError as error:
+            if path == start or error.errno not in _GONE:
+                raise
+            continue
+        try:
+            if device is None:
+                device = os.fstat(fd).st_dev
+            if one_mount and os.fstat(fd).st_dev != device:
+                continue
+            names, directories = _list(fd)
+            yield Directory(path, fd, names)
+        finally:
+            os.close(fd)
+        pending += [path + b"/" + each if path else each for each in reversed(directories)]
+
+
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+
+
+def _list(fd: int) -> tuple[list[bytes], list[bytes]]:
+    """Return (all names, those of directories) of a directory, both sorted."""
+    names: list[bytes] = []
+    directories: list[bytes] = []
+    with os.scandir(fd) as found:
+        for each in found:
+            name = os.fsencode(each.name)
+            names.append(name)
+            if each.is_dir(follow_symlinks=False):
+                directories.append(name)
+    return sorted(names), sorted(directories)
