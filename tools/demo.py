@@ -1,0 +1,276 @@
+"""``make demo``: two base images, a few containers, and what they see. Ends clean.
+
+Everything lives below build/demo and a run root of its own; nothing of a knarr
+that is already in use on this machine is touched. Each command is printed
+before it runs, so that it can be typed by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+IN_COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+# The script that a container runs to show its own namespaces, one "name link" a line.
+SHOW_NAMESPACES = f"for n in {' '.join(NAMESPACES)}; do echo $n $(readlink /proc/self/ns/$n); done"
+STARTS = 10
+
+
+class DemoError(Exception):
+    """A step did not do what it should."""
+
+
+def paint(code: str, text: str) -> str:
+    """Return ``text`` in a colour when a person is looking."""
+    return f"\033[{code}m{text}\033[0m" if IN_COLOUR else text
+
+
+def heading(text: str) -> None:
+    """Print the title of a step."""
+    print(f"\n{paint('1', text)}", flush=True)
+
+
+class Demo:
+    """The knarr command and the library, both on the demo's own roots."""
+
+    def __init__(self) -> None:
+        self.command = str(Path(sys.executable).parent / "knarr")
+        if not os.path.exists(self.command):
+            raise DemoError(f"{self.command} is missing: run `make demo`")
+        self.data_root = ROOT / "build" / "demo"
+        self.run_root = tempfile.mkdtemp(prefix="knarr-demo-", dir="/run")
+        os.environ["PATH"] = f"{Path(self.command).parent}:{os.environ['PATH']}"
+        os.environ["KNARR_ROOT"] = str(self.data_root)
+        os.environ["KNARR_RUN_ROOT"] = self.run_root
+        os.environ["KNARR_CGROUP_PARENT"] = "/knarr-demo"
+
+    def run(self, line: str, *, expect: int = 0, stdin: str = "", show: bool = True) -> str:
+        """Print and run a command line; return its output. Raises DemoError on another status."""
+        shown = f"{stdin!r} | {line}" if stdin else line
+        if show:
+            print(paint("36", f"  $ {shown}"), flush=True)
+        done = subprocess.run(
+            shlex.split(line), input=stdin, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+        )  # fmt: skip
+        if show:
+            for text in done.stdout.splitlines():
+                print(f"    {text}")
+        if done.returncode != expect:
+            raise DemoError(f"status {done.returncode} instead of {expect}: {line}\n{done.stdout}")
+        if show and expect:
+            print(f"    (exit code {done.returncode})")
+        sys.stdout.flush()
+        return done.stdout
+
+    def images(self) -> None:
+        """Make the base images; the second time they are there already."""
+        heading("Base images, without any registry")
+        have = self.run("knarr images", show=False)
+        for name in ("busybox", "debian:bookworm"):
+            repository, _, tag = name.partition(":")
+            if any(
+                words[:2] == [repository, tag or "latest"]
+                for words in map(str.split, have.splitlines())
+            ):
+                print(f"    {name} is still there from the last time")
+                continue
+            started = time.monotonic()
+            self.run(f"knarr bootstrap {name}")
+            print(f"    (took {time.monotonic() - started:.1f} s)")
+        self.run("knarr images")
+
+    def output(self) -> None:
+        """Run commands, with input and with exit codes."""
+        heading("A command and its output, its input, its exit code")
+        self.run("knarr run --rm busybox echo hello from a container")
+        self.run("knarr run --rm debian:bookworm cat /etc/os-release")
+        self.run("knarr run -i --rm busybox tr a-z A-Z", stdin="through standard input\n")
+        self.run("knarr run --rm busybox sh -c 'exit 7'", expect=7)
+        self.run("knarr run --rm busybox no-such-command", expect=127)
+        self.run("knarr run --rm no-such-image", expect=125)
+
+    def namespaces(self) -> None:
+        """Put a container's namespaces beside the host's."""
+        heading("Seven namespaces of its own")
+        text = self.run(f"knarr run --rm busybox sh -c '{SHOW_NAMESPACES}'", show=False)
+        inside = dict(line.split() for line in text.splitlines())
+        print(f"    {'':8}{'host':22}container")
+        for name in NAMESPACES:
+            outside = os.readlink(f"/proc/self/ns/{name}")
+            own = inside.get(name, "?")
+            print(f"    {name:8}{outside:22}{own:22}{'own' if own != outside else 'SHARED'}")
+            if own == outside:
+                raise DemoError(f"the container shares the host's {name} namespace")
+
+    def identity(self) -> None:
+        """Show that root inside is nobody outside, and what it may not do."""
+        heading("Root inside is nobody outside")
+        self.run("knarr run --rm busybox sh -c 'id -u; cat /proc/self/uid_map'")
+        self.run("knarr run -d --name who busybox sleep 1000")
+        pid = int(self.run("knarr inspect -f {{.State.Pid}} who", show=False))
+        uid = os.stat(f"/proc/{pid}").st_uid
+        print(f"    on the host, its process {pid} belongs to uid {uid}")
+        if uid == 0:
+            print("    (this kernel cannot map layers: the container runs as the host's root)")
+        self.run("knarr rm -f who")
+        self.run("knarr run --rm --read-only busybox touch /file", expect=1)
+        self.run("knarr run --rm busybox sh -c 'mount -t tmpfs none /tmp || echo not allowed'")
+
+    def limits(self) -> None:
+        """Set limits; read them from the kernel; run into one."""
+        heading("Limits, as the kernel sees them")
+        options = "--memory 64m --memory-swap 64m --cpus 0.5 --pids-limit 50"
+        self.run(f"knarr run -d --name limited {options} busybox sleep 1000")
+        pid = int(self.run("knarr inspect -f {{.State.Pid}} limited", show=False))
+        for label, value in limits_of(pid):
+            print(f"    {label:40}{value}")
+        self.run("knarr rm -f limited")
+        # tail keeps the last line in memory, and zeros never end one
+        self.run("knarr run --name greedy --memory 32m --memory-swap 32m busybox tail /dev/zero",
+                 expect=137)  # fmt: skip
+        self.run("knarr inspect -f 'killed for memory: {{.State.OOMKilled}}' greedy")
+        self.run("knarr rm greedy")
+
+    def life(self) -> None:
+        """Run in the background: logs, exec, copy, stop."""
+        heading("In the background: logs, exec, cp, stop")
+        self.run("knarr run -d --name web busybox sh -c 'echo started; exec sleep 1000'")
+        self.run("knarr exec web ps")
+        self.run("knarr logs --timestamps web")
+        self.run("knarr cp web:/etc/passwd -", show=False)
+        self.run("knarr ps")
+        self.run("knarr stop -t 1 web")
+        self.run("knarr ps -a")
+        self.run("knarr rm web")
+
+    def library(self) -> None:
+        """Use the library: a sandbox with files, a limit and usage."""
+        heading("The same as a library")
+        program = Path(__file__).with_name("demo_sandbox.py")
+        for line in program.read_text().splitlines():
+            if line and not line.startswith(("from __future__", '"""')):
+                print(paint("36", f"    {line}"))
+        print("  gives")
+        self.run(f"{sys.executable} {program}", show=False)
+        done = self.run(f"{sys.executable} {program}", show=False)
+        for line in done.splitlines():
+            print(f"    {line}")
+
+    def speed(self) -> None:
+        """Time the start of a container, by command and by library."""
+        heading("How long a start takes")
+        import knarr
+        from knarr.engine.model import ContainerConfig
+
+        words = [self.command, "run", "--rm", "--network", "none", "busybox", "true"]
+        config = ContainerConfig(
+            image="busybox", command=("true",), network="none", auto_remove=True
+        )
+        with knarr.Engine() as engine:
+            commands = [seconds(lambda: subprocess.run(words, check=True)) for _ in range(STARTS)]
+            calls = [seconds(lambda: engine.containers.run(config)) for _ in range(STARTS)]
+        bare = [
+            seconds(lambda: subprocess.run([sys.executable, "-I", "-S", "-c", ""], check=True))
+            for _ in range(STARTS)
+        ]
+        for name, times in (
+            ("knarr run --rm --network none busybox true", commands),
+            ("engine.containers.run(...) of the same", calls),
+            ("for comparison: python -c '', no container", bare),
+        ):
+            print(f"    {name:48}{statistics.median(times) * 1e3:8.1f} ms")
+
+    def close(self) -> None:
+        """Remove containers, helper processes and the run root; the images stay in build/demo."""
+        listed = subprocess.run(
+            [self.command, "ps", "-aq"], capture_output=True, text=True, check=False
+        )
+        for name in listed.stdout.split():
+            subprocess.run([self.command, "rm", "-f", name], capture_output=True, check=False)
+        sys.path.insert(0, str(ROOT))
+        from tests.support import leftovers
+
+        for name in ("command.sock", "launcher.sock"):
+            leftovers.end_server(f"{self.run_root}/{name}")
+        left = leftovers.settle(lambda: leftovers.processes(self.run_root))
+        left += leftovers.settle(lambda: leftovers.mounts(str(self.data_root)))
+        leftovers.remove_cgroups("/knarr-demo")
+        shutil.rmtree(self.run_root, ignore_errors=True)
+        if left:
+            raise DemoError(f"left over: {'; '.join(left)}")
+        print("\nNothing is left: no process, mount or control group. "
+              "The images stay in build/demo for the next time.")  # fmt: skip
+
+
+def seconds(act: object) -> float:
+    """Return how long a call takes."""
+    assert callable(act)
+    started = time.perf_counter()
+    act()
+    return time.perf_counter() - started
+
+
+def limits_of(pid: int) -> list[tuple[str, str]]:
+    """Return (file, content) of the limits that hold for a process, v2 or v1."""
+    wanted = {
+        "memory": ("memory.max", "memory.limit_in_bytes"),
+        "cpu": ("cpu.max", "cpu.cfs_quota_us"),
+        "pids": ("pids.max",),
+    }
+    found = []
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        for folder in ("/sys/fs/cgroup", *(f"/sys/fs/cgroup/{c}" for c in controllers.split(","))):
+            for files in wanted.values():
+                for file in files:
+                    limit = Path(folder + path, file)
+                    if limit.is_file():
+                        found.append((file, limit.read_text().strip()))
+    return found
+
+
+def main() -> int:
+    """Run all steps; clean up in any case."""
+    if os.geteuid() != 0:
+        print("demo: containers take root", file=sys.stderr)
+        return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    started = time.monotonic()
+    demo = Demo()
+    try:
+        for step in (
+            demo.images,
+            demo.output,
+            demo.namespaces,
+            demo.identity,
+            demo.limits,
+            demo.life,
+            demo.library,
+            demo.speed,
+        ):
+            step()
+    except DemoError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        demo.close()
+        return 1
+    except BaseException:
+        demo.close()
+        raise
+    demo.close()
+    print(f"The demo took {time.monotonic() - started:.0f} seconds.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
