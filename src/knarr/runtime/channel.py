@@ -37,7 +37,7 @@ class Channel:
         return self.sock.fileno()
 
     def send(self, message: "dict[str, Any]", fds: "list[int] | tuple[int, ...]" = ()) -> None:
-        """Send one message with descriptors; a body over the packet limit travels in a memfd."""
+        """Send one message with descriptors; a body over the limit travels in a memfd."""
         body = json.dumps(message, separators=(",", ":")).encode()
         if len(body) <= LIMIT // 2:
             self._send(b"j" + body, list(fds))

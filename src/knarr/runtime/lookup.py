@@ -23,7 +23,7 @@ def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, *, follow: boo
 
 
 def read_in_root(root_fd: int, path: str, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a regular file inside the root; empty when there is none."""
+    """Return at most ``limit`` bytes of a regular file inside the root; empty if there is none."""
     try:
         fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

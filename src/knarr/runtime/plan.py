@@ -12,7 +12,13 @@ from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
 from knarr.kernel.seccomp import FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV
 from knarr.runtime.finalleg import FinalLeg
 from knarr.runtime.mountopts import MountOptions
-from knarr.runtime.steps.devices import DEFAULT_DEVICES, Console, Device, DeviceLinks
+from knarr.runtime.steps.devices import (
+    DEFAULT_DEVICES,
+    Console,
+    Device,
+    DeviceLinks,
+    JoinConsole,
+)
 from knarr.runtime.steps.identity import HostName, Loopback, User
 from knarr.runtime.steps.mounts import (
     AttachRoot,
@@ -237,6 +243,15 @@ def _devices(linux: "dict[str, Any]") -> "list[Step]":
                             entry.get("gid", 0)))  # fmt: skip
     steps.append(DeviceLinks())
     return steps
+
+
+def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
+    """Return the steps that a further process of a container needs before its gate."""
+    steps: list[Step] = []
+    if process.get("terminal"):
+        size = process.get("consoleSize") or {}
+        steps.append(JoinConsole(size.get("height", 0), size.get("width", 0)))
+    return (*steps, _user(process))
 
 
 def _user(process: "dict[str, Any]") -> User:

@@ -90,14 +90,13 @@ class Created:
         self.warnings: list[str] = []
 
     def start(self) -> None:
-        """Open the gate; returns once the program runs. Raises RuntimeFailure."""
+        """Open the gate; returns once the program runs. Raises RuntimeFailure: then abort."""
         self.channel.send({"start": True})
         try:
             message, _ = self.channel.receive()
         except EOFError:
             self.channel.close()
             return
-        self.abort()
         raise RuntimeFailure.from_dict(message["error"])
 
     def abort(self) -> None:

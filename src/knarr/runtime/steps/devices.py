@@ -140,8 +140,8 @@ class Console(Step):
         self.rows = rows
         self.columns = columns
 
-    def execute(self, context: Context) -> None:
-        """The slave comes from its master (TIOCGPTPEER): no path of the image is involved."""
+    def open(self, context: Context) -> None:
+        """Open master and slave; the slave comes from its master, by no path of the image."""
         flags = os.O_RDWR | os.O_NOCTTY
         context.master = open_in_root(context.root_fd, "/dev/pts/ptmx", flags, follow=False)
         if fstatfs_type(context.master) != DEVPTS_SUPER_MAGIC:
@@ -150,6 +150,10 @@ class Console(Step):
         context.slave = tty.open_slave(context.master)
         if self.rows and self.columns:
             tty.set_size(context.slave, self.rows, self.columns)
+
+    def execute(self, context: Context) -> None:
+        """Bound by descriptor as well (CVE-2025-52565)."""
+        self.open(context)
         target = ensure_file(context.root_fd, "/dev/console")
         try:
             clone = k.open_tree(context.slave, "", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH)
@@ -161,3 +165,13 @@ class Console(Step):
     def describe(self) -> str:
         """Return the step as one line of text."""
         return f"console ({self.rows}x{self.columns})"
+
+
+class JoinConsole(Console):
+    """The pseudo-terminal of an exec: in the container's devpts, without /dev/console."""
+
+    __slots__ = ()
+
+    def execute(self, context: Context) -> None:
+        """The slave comes from its master, as for the first process."""
+        self.open(context)

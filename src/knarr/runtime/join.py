@@ -1,0 +1,139 @@
+"""A further process in a running container: enter its namespaces, fork, become the command.
+
+The caller is a process of its own that ends with the command, since it stays in
+the container's mount, user and network namespaces. It made itself
+non-dumpable before it entered, so that nothing inside can look into it or
+reach the interpreter through /proc (CVE-2016-9962, CVE-2019-5736).
+"""
+
+import os
+import signal
+
+from knarr.errors import KnarrError
+from knarr.kernel import process
+from knarr.kernel.clone import clone3
+from knarr.kernel.namespaces import CLONE_NEWCGROUP, setns
+from knarr.kernel.seccomp import FilterProgram
+from knarr.runtime import finalleg
+from knarr.runtime.channel import Channel
+from knarr.runtime.child import forbid_imports
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.finalleg import FinalLeg
+from knarr.runtime.process import Created
+from knarr.runtime.steps.base import Context, Step
+
+
+class Join:
+    """What has to be joined and what the process becomes.
+
+    pidfd: of the container's first process. flags: CLONE_NEW* of the namespaces
+    to enter. procs: descriptors of the ``cgroup.procs`` files to put it in,
+    opened before the mount namespace changed. uid_maps, gid_maps of the container.
+    """
+
+    __slots__ = ("flags", "leg", "pidfd", "procs", "program", "stdio", "steps")
+
+    def __init__(
+        self,
+        pidfd: int,
+        flags: int,
+        procs: "list[int]",
+        leg: FinalLeg,
+        steps: "tuple[Step, ...]",
+        stdio: "tuple[int, int, int] | None",
+        program: "FilterProgram | None",
+    ) -> None:
+        self.pidfd = pidfd
+        self.flags = flags
+        self.procs = procs
+        self.leg = leg
+        self.steps = steps
+        self.stdio = stdio
+        self.program = program
+
+
+def create(join: Join) -> Created:
+    """Return the new process at its gate. Raises RuntimeFailure and OSError."""
+    process.set_dumpable(False)
+    forbid_imports()
+    setns(join.pidfd, join.flags & ~CLONE_NEWCGROUP)
+    ours, theirs = Channel.pair()
+    pid, pidfd = clone3(0)
+    if pid == 0:
+        ours.close()
+        _main(join, theirs)
+    theirs.close()
+    created = Created(pid, pidfd, ours)
+    try:
+        for fd in join.procs:
+            os.write(fd, b"%d" % pid)
+        ours.send({"go": True})
+        try:
+            message, fds = ours.receive()
+        except EOFError:
+            raise RuntimeFailure("error", "exec", "the process ended before it was ready") from None
+        if "error" in message:
+            raise RuntimeFailure.from_dict(message["error"])
+        created.master = fds[0] if fds else -1
+    except BaseException:
+        created.abort()
+        raise
+    return created
+
+
+def _main(join: Join, channel: Channel) -> None:
+    """Be the process inside; never returns."""
+    try:
+        process.set_pdeathsig(signal.SIGKILL)
+        channel.receive()
+        _prepare(join, channel)
+    except EOFError:
+        os._exit(1)
+    except RuntimeFailure as error:
+        _report(channel, error)
+    except KnarrError as error:
+        _report(channel, RuntimeFailure("error", "exec", str(error)))
+    except OSError as error:
+        text = f"exec: {error.strerror or error}"
+        _report(channel, RuntimeFailure("error", "exec", text, error.errno or 0))
+    except BaseException as error:  # a defect must end this process, never return into the caller
+        _report(channel, RuntimeFailure("error", "exec", f"exec: {type(error).__name__}: {error}"))
+    os._exit(1)
+
+
+def _report(channel: Channel, failure: RuntimeFailure) -> None:
+    try:
+        channel.send({"error": failure.to_dict()})
+    except OSError:
+        # The parent is gone; ending is all that is left to do.
+        os._exit(1)
+
+
+def _prepare(join: Join, channel: Channel) -> None:
+    if join.flags & CLONE_NEWCGROUP:
+        setns(join.pidfd, CLONE_NEWCGROUP)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+    process.set_dumpable(False)
+    process.set_pdeathsig(signal.SIGKILL)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    context = Context(root, -1, {}, in_userns=True)
+    for entry in join.leg.env:
+        name, mark, value = entry.partition("=")
+        if mark:
+            context.env[name] = value
+    for step in join.steps:
+        step.execute(context)
+    assert context.user is not None
+    stdio = join.stdio
+    if context.master >= 0:
+        os.fchown(context.slave, context.user.uid, -1)
+        channel.send({"ready": True}, [context.master])
+        stdio = (context.slave,) * 3
+    else:
+        channel.send({"ready": True})
+    message, _ = channel.receive()
+    if not message.get("start") or stdio is None:
+        os._exit(0)
+    finalleg.prepare_stdio(stdio, join.leg)
+    finalleg.run(join.leg, context.user, context.env, join.program, channel.fileno())

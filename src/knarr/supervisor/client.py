@@ -1,0 +1,256 @@
+"""Asking the launcher: how the engine starts containers and commands in them.
+
+The launcher is started on first use with posix_spawn, so the caller, whatever
+threads it has, is never forked. It runs from a read-only clone of the
+interpreter's file: a container that reaches it through /proc cannot write to it.
+"""
+
+import _socket
+import os
+import signal
+import sys
+
+from knarr.kernel import mounts as k
+from knarr.runtime.channel import Channel
+from knarr.supervisor import rundir
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.config import Settings
+
+SOCKET = "launcher.sock"
+_TRIES = 5
+_GONE = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)
+_PROGRAM = (
+    "import sys; sys.path.append(sys.argv[1]); from knarr.supervisor.launcher import main; "
+    "main(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]))"
+)
+
+
+class LaunchFailed(Exception):
+    """The launcher's answer is an error.
+
+    kind: ``not-found`` (exit code 127), ``not-executable`` (126), ``busy``,
+    ``not-running``, ``invalid`` (a bad value), ``error``, ``launcher`` (it did
+    not answer). errno: of the system call that failed, or 0.
+    """
+
+    def __init__(self, kind: str, message: str, errno: int = 0) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.errno = errno
+
+
+class ExecSession:
+    """A command that runs in a container. pid: the host's; master: of its terminal, or -1."""
+
+    __slots__ = ("_channel", "master", "pid")
+
+    def __init__(self, channel: Channel, pid: int, master: int) -> None:
+        self._channel = channel
+        self.pid = pid
+        self.master = master
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the command has ended."""
+        return self._channel.fileno()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command; one that has ended is no error."""
+        self._ask({"signal": number})
+
+    def kill(self) -> None:
+        """Kill the command and everything it started."""
+        self._ask({"kill": True})
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set its terminal's size."""
+        self._ask({"resize": [rows, columns]})
+
+    def _ask(self, message: "dict[str, Any]") -> None:
+        try:
+            self._channel.send(message)
+        except (BrokenPipeError, ConnectionResetError):
+            # It has ended: the exit is waiting to be read.
+            return
+
+    def wait(self) -> "dict[str, Any]":
+        """Return ``exit_code`` and ``usage`` once it has ended; LaunchFailed when that is lost."""
+        try:
+            message, _ = self._channel.receive()
+        except (EOFError, OSError) as error:
+            raise LaunchFailed("launcher", "the command's supervisor was killed") from error
+        return message
+
+    def close(self) -> None:
+        """Let go of the command, which goes on if it still runs."""
+        self._channel.close()
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+
+
+class Launcher:
+    """The launcher of one run root, started when it is not there."""
+
+    def __init__(self, settings: "Settings", python: "str | None" = None) -> None:
+        self._settings = settings
+        self._python = os.path.realpath(python or sys.executable)
+
+    def start(self, request: "dict[str, Any]", fds: "list[int]") -> "dict[str, Any]":
+        """Start a container; returns ``pid``, ``started_at`` (ns) and ``warnings``.
+
+        Raises LaunchFailed.
+        """
+        channel = self._send({**request, "op": "run"}, fds)
+        try:
+            return self._answer(channel)[0]
+        finally:
+            channel.close()
+
+    def exec(self, request: "dict[str, Any]", fds: "list[int]") -> ExecSession:
+        """Start a command in a running container. Raises LaunchFailed."""
+        channel = self._send({**request, "op": "exec"}, fds)
+        try:
+            message, received = self._answer(channel)
+        except BaseException:
+            channel.close()
+            raise
+        return ExecSession(channel, message["pid"], received[0] if received else -1)
+
+    def adopt(self, run_dir: str) -> bool:
+        """Give a container whose supervisor is dead a new one; False when it has ended."""
+        channel = self._send({"op": "adopt", "run_dir": run_dir}, [])
+        try:
+            return bool(self._answer(channel)[0]["adopted"])
+        finally:
+            channel.close()
+
+    def features(self, directory: str) -> "dict[str, Any]":
+        """Return what the kernel can do for containers in ``directory`` (``features.probe``)."""
+        channel = self._send({"op": "features", "directory": directory}, [])
+        try:
+            return self._answer(channel)[0]
+        finally:
+            channel.close()
+
+    def quit(self) -> None:
+        """Ask the launcher to end; containers go on. Nothing happens when there is none."""
+        try:
+            channel = Channel(rundir.connect(self._settings.run_root, SOCKET))
+        except _GONE:
+            return
+        try:
+            channel.send({"op": "quit"})
+            channel.receive()
+        except (EOFError, OSError):
+            # It ended between our connecting and its answer, which is what was asked.
+            return
+        finally:
+            channel.close()
+
+    def _send(self, request: "dict[str, Any]", fds: "list[int]") -> Channel:
+        """Return the channel on which the request was sent to a living launcher."""
+        for _ in range(_TRIES):
+            try:
+                sock = rundir.connect(self._settings.run_root, SOCKET)
+            except _GONE:
+                self._spawn()
+                continue
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
+            channel = Channel(sock)
+            try:
+                channel.send(request, fds)
+            except (BrokenPipeError, ConnectionResetError):
+                channel.close()
+                continue
+            return channel
+        raise LaunchFailed("launcher", "the launcher cannot be reached")
+
+    @staticmethod
+    def _answer(channel: Channel) -> "tuple[dict[str, Any], list[int]]":
+        try:
+            message, fds = channel.receive()
+        except (EOFError, OSError) as error:
+            raise LaunchFailed("launcher", "the launcher ended before it answered") from error
+        if "error" in message:
+            told = message["error"]
+            raise LaunchFailed(told["kind"], told["message"], told.get("errno") or 0)
+        return message, fds
+
+    def _spawn(self) -> None:
+        """Start a launcher and return when it listens. Raises LaunchFailed."""
+        reader, writer = os.pipe()
+        interpreter = read_only_program(self._python)
+        try:
+            os.set_inheritable(writer, True)
+            os.posix_spawn(
+                f"/proc/self/fd/{interpreter}",
+                self._arguments(writer),
+                self._environment(),
+                file_actions=[
+                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+                    (os.POSIX_SPAWN_OPEN, 2, self._log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                     0o600),
+                ],
+                setsid=True,
+                setsigmask=[],
+                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+            )  # fmt: skip
+        finally:
+            os.close(writer)
+            os.close(interpreter)
+        try:
+            if not os.read(reader, 1):
+                raise LaunchFailed("launcher", f"the launcher did not start: see {self._log()}")
+        finally:
+            os.close(reader)
+
+    def _log(self) -> str:
+        return f"{self._settings.run_root}/launcher.log"
+
+    def _arguments(self, ready: int) -> "list[str]":
+        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        settings = self._settings
+        flags = ["-I", "-S", "-E", "-B"]
+        words = [package, settings.run_root, settings.data_root, str(settings.launcher_idle)]
+        return [self._python, *flags, "-c", _PROGRAM, *words, str(ready)]
+
+    @staticmethod
+    def _environment() -> "dict[str, str]":
+        kept = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH")
+        return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def read_only_program(path: str) -> int:
+    """Return a descriptor through which ``path`` can be executed but never be written.
+
+    A read-only clone of the mount it lies on; a sealed copy in memory where the
+    kernel cannot change a clone's attributes (before Linux 5.12).
+    """
+    try:
+        fd = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
+    except OSError:
+        return _sealed_copy(path)
+    try:
+        k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
+    except OSError:
+        os.close(fd)
+        return _sealed_copy(path)
+    return fd
+
+
+def _sealed_copy(path: str) -> int:
+    import fcntl
+
+    memory = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(path, "rb") as file:
+        while os.sendfile(memory, file.fileno(), None, 1 << 24):
+            continue
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+    return memory

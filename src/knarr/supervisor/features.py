@@ -1,0 +1,104 @@
+"""What this kernel can do, found out by doing it (never by its version)."""
+
+import os
+
+from knarr.kernel import mounts as k
+from knarr.kernel.clone import clone3
+from knarr.kernel.namespaces import CLONE_NEWUSER
+from knarr.runtime.rootfs import clone_tree, open_root
+from knarr.spec.mount import Mount
+
+TYPE_CHECKING = False
+
+_BASE = 0x20000000
+
+
+def probe(directory: str) -> "dict[str, bool | str]":
+    """Return which features work for containers kept in ``directory``.
+
+    idmap: idmapped mounts there, with an overlay on top (5.19 for overlay).
+    mount_api: fsopen(2). mount_setattr: attributes by descriptor (5.12).
+    A reason stands in ``idmap_error`` when idmap is False.
+    """
+    result: dict[str, bool | str] = {"mount_api": _works(_mount_api)}
+    result["mount_setattr"] = _works(_mount_setattr)
+    try:
+        _idmap(directory)
+    except OSError as error:
+        result["idmap"] = False
+        result["idmap_error"] = str(error)
+    else:
+        result["idmap"] = True
+    return result
+
+
+def _works(attempt: "object") -> bool:
+    assert callable(attempt)
+    try:
+        attempt()
+    except OSError:
+        return False
+    return True
+
+
+def _mount_api() -> None:
+    os.close(k.fsopen("tmpfs"))
+
+
+def _mount_setattr() -> None:
+    fd = k.open_tree(k.AT_FDCWD, "/", k.OPEN_TREE_CLONE)
+    try:
+        k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
+    finally:
+        os.close(fd)
+
+
+def _idmap(directory: str) -> None:
+    """Mount an overlay over idmapped layers in a directory that is removed again."""
+    base = f"{directory}/.probe-{os.getpid()}"
+    layers = ("lower", "upper", "work")
+    for name in ("", *layers):
+        os.mkdir(f"{base}/{name}")
+    try:
+        userns = _user_namespace()
+        try:
+            os.close(clone_tree(base, userns))
+            mount = Mount("overlay", base, ("lower=lower", "upper=upper", "work=work"))
+            root = open_root([mount], userns, (_BASE, _BASE))
+            owner = os.fstat(root).st_uid
+            os.close(root)
+        finally:
+            os.close(userns)
+        if owner != _BASE:
+            raise OSError(22, "an overlay over idmapped layers does not show their ids")
+    finally:
+        _remove(base)
+
+
+def _remove(base: str) -> None:
+    for directory, names, files in os.walk(base, topdown=False):
+        for name in files:
+            os.unlink(f"{directory}/{name}")
+        for name in names:
+            os.rmdir(f"{directory}/{name}")
+    os.rmdir(base)
+
+
+def _user_namespace() -> int:
+    """Return a descriptor of a new user namespace that maps one container range."""
+    reader, writer = os.pipe()
+    pid, pidfd = clone3(CLONE_NEWUSER)
+    if pid == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    os.close(reader)
+    try:
+        for name in ("uid_map", "gid_map"):
+            with open(f"/proc/{pid}/{name}", "w") as file:
+                file.write(f"0 {_BASE} 65536")
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(writer)
+        os.waitpid(pid, 0)
+        os.close(pidfd)

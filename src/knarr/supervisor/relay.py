@@ -1,0 +1,309 @@
+"""The supervisor's loop: output to log and clients, input to the container, until it ends."""
+
+import _socket
+import errno
+import json
+import os
+import select
+
+from knarr.kernel import process as kprocess
+from knarr.kernel import tty
+from knarr.supervisor import log as logs
+from knarr.supervisor import rundir
+from knarr.supervisor.clients import Client
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.supervisor.streams import Streams
+
+_EIO = 5
+INPUT_LIMIT = 64 * 1024 * 1024
+
+
+class Relay:
+    """Everything that one supervisor waits for.
+
+    listener: the attach socket. pidfd: of the container's first process. tty:
+    streams.out is a pseudo-terminal's master. owner_gone: set when the client
+    that the container must not outlive has gone.
+    """
+
+    __slots__ = (
+        "_epoll",
+        "_input",
+        "_input_done",
+        "_paused",
+        "clients",
+        "hello",
+        "listener",
+        "log",
+        "log_errors",
+        "on_owner_gone",
+        "pidfd",
+        "streams",
+        "tty",
+    )
+
+    def __init__(
+        self,
+        streams: "Streams",
+        pidfd: int,
+        listener: "_socket.socket | None",
+        log: "logs.LogWriter | None",
+        hello: "dict[str, Any]",
+        *,
+        terminal: bool,
+    ) -> None:
+        self.streams = streams
+        self.pidfd = pidfd
+        self.listener = listener
+        self.log = log
+        self.log_errors = 0
+        self.hello = hello
+        self.tty = terminal
+        self.clients: dict[int, Client] = {}
+        self.on_owner_gone = False
+        self._input: list[tuple[Client | None, bytes]] = []
+        self._input_done = False
+        self._paused = False
+        self._epoll = select.epoll()
+        for fd in (streams.out, streams.err, pidfd):
+            if fd >= 0:
+                os.set_blocking(fd, False)
+                self._epoll.register(fd, select.EPOLLIN)
+        if listener is not None:
+            listener.setblocking(False)
+            self._epoll.register(listener.fileno(), select.EPOLLIN)
+
+    def add_client(self, sock: "_socket.socket", *, owner: bool = False) -> None:
+        """Attach a client from now on."""
+        client = Client(sock, owner)
+        self.clients[client.fileno()] = client
+        self._epoll.register(client.fileno(), select.EPOLLIN)
+        client.control(b"s", json.dumps(self.hello).encode())
+
+    def run(self) -> None:
+        """Relay until the first process has ended and all its output is in the log."""
+        while True:
+            for fd, events in self._epoll.poll():
+                if fd == self.pidfd:
+                    self._drain()
+                    return
+                self._handle(fd, events)
+
+    def finish(self, report: "dict[str, Any]") -> None:
+        """Send the exit to every client and wait until each has it or has gone."""
+        body = json.dumps(report).encode()
+        self._epoll.unregister(self.pidfd)
+        for client in self.clients.values():
+            client.control(b"x", body)
+        self.hello = {**self.hello, "status": "exited"}
+
+    def settle(self, *, acknowledge: bool) -> bool:
+        """Serve clients until all have the exit; return whether one has acknowledged it.
+
+        acknowledge: also wait for each client's answer or departure.
+        """
+        while any(c.waiting or (acknowledge and not c.acknowledged) for c in self.clients.values()):
+            if any(c.acknowledged for c in self.clients.values()) and not any(
+                c.waiting for c in self.clients.values()
+            ):
+                return True
+            for client in self.clients.values():
+                self._watch(client)
+            for fd, events in self._epoll.poll():
+                self._handle(fd, events)
+        return any(c.acknowledged for c in self.clients.values())
+
+    def close(self) -> None:
+        """Close clients, listener and streams."""
+        for client in list(self.clients.values()):
+            client.close()
+        self.clients.clear()
+        if self.listener is not None:
+            self.listener.close()
+        self._epoll.close()
+        self.streams.close()
+
+    def _handle(self, fd: int, events: int) -> None:
+        if fd in (self.streams.out, self.streams.err):
+            self._output(fd)
+        elif fd == self.streams.stdin:
+            self._flush_input()
+        elif self.listener is not None and fd == self.listener.fileno():
+            self._accept()
+        elif fd in self.clients:
+            self._client(self.clients[fd], events)
+
+    # output
+
+    def _output(self, fd: int) -> bool:
+        """Pass one chunk on; return whether there may be more now."""
+        try:
+            data = os.read(fd, logs.CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != _EIO:  # EIO: nobody has the terminal open any more
+                raise
+            data = b""
+        if not data:
+            self._end_of(fd)
+            return False
+        stream = logs.STDERR if fd == self.streams.err else logs.STDOUT
+        offset = self.log.size if self.log is not None else 0
+        self._record(stream, data)
+        for client in list(self.clients.values()):
+            client.output(stream, data, self.log, offset)
+            self._watch(client)
+        return True
+
+    def _record(self, stream: int, data: bytes) -> None:
+        if self.log is None:
+            return
+        try:
+            self.log.write(stream, data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
+                raise
+            # The container goes on; how often this happened is part of its state.
+            self.log_errors += 1
+
+    def _end_of(self, fd: int) -> None:
+        self._epoll.unregister(fd)
+        if fd == self.streams.stdin:
+            self.streams.stdin = -1
+        if fd == self.streams.out:
+            self.streams.out = -1
+        else:
+            self.streams.err = -1
+        os.close(fd)
+
+    def _drain(self) -> None:
+        """Read what is left in the pipes: their writers are gone with the pid namespace."""
+        for name in ("out", "err"):
+            fd = getattr(self.streams, name)
+            while fd >= 0 and getattr(self.streams, name) == fd and self._output(fd):
+                continue
+
+    # input
+
+    def _write_input(self, client: "Client | None", data: bytes) -> None:
+        if self.streams.stdin < 0:
+            self._consumed(client, len(data))
+            return
+        self._input.append((client, data))
+        self._flush_input()
+
+    def _flush_input(self) -> None:
+        while self._input and self.streams.stdin >= 0:
+            client, data = self._input[0]
+            try:
+                done = os.write(self.streams.stdin, data)
+            except BlockingIOError:
+                self._watch_input(True)
+                return
+            except OSError:
+                # The container closed its end: what comes is dropped, as a pipe would.
+                self._close_input()
+                break
+            self._consumed(client, done)
+            if done < len(data):
+                self._input[0] = (client, data[done:])
+            else:
+                del self._input[0]
+        self._watch_input(False)
+        if self._input_done and not self._input:
+            self._close_input()
+
+    def _consumed(self, client: "Client | None", count: int) -> None:
+        if client is not None:
+            client.control(b"w", b"%d" % count)
+            self._watch(client)
+
+    def _watch_input(self, on: bool) -> None:
+        if on == self._paused or self.streams.stdin < 0:
+            return
+        self._paused = on
+        fd = self.streams.stdin
+        if self.tty:
+            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if on else 0))
+        elif on:
+            self._epoll.register(fd, select.EPOLLOUT)
+        else:
+            self._epoll.unregister(fd)
+
+    def _close_input(self) -> None:
+        for client, data in self._input:
+            self._consumed(client, len(data))
+        self._input.clear()
+        if self.tty or self.streams.stdin < 0:
+            return
+        self._watch_input(False)
+        os.close(self.streams.stdin)
+        self.streams.stdin = -1
+
+    # clients
+
+    def _accept(self) -> None:
+        assert self.listener is not None
+        try:
+            sock = rundir.accept(self.listener)
+        except OSError:
+            return
+        self.add_client(sock)
+
+    def _watch(self, client: Client) -> None:
+        """Ask for writability only while something is outstanding; drop a client that has gone."""
+        fd = next((n for n, c in self.clients.items() if c is client), -1)
+        if fd < 0:
+            return
+        if not client.open:
+            self._gone(fd)
+        else:
+            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if client.waiting else 0))
+
+    def _gone(self, fd: int) -> None:
+        # The descriptor is closed already; epoll forgot it with its last reference.
+        client = self.clients.pop(fd)
+        if client.owner and not client.acknowledged:
+            self.on_owner_gone = True
+            kprocess.pidfd_send_signal(self.pidfd, 9)
+
+    def _client(self, client: Client, events: int) -> None:
+        if events & select.EPOLLOUT:
+            client.catch_up(self.log)
+        if events & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR):
+            packet = client.receive()
+            if packet == b"":
+                client.close()
+            elif packet is not None:
+                self._packet(client, packet[:1], packet[1:])
+        self._watch(client)
+
+    def _packet(self, client: Client, tag: bytes, payload: bytes) -> None:
+        """Do what a client asks; nonsense ends its connection."""
+        try:
+            if tag == b"i":
+                if sum(len(data) for _, data in self._input) > INPUT_LIMIT:
+                    raise ValueError("too much input outstanding")
+                self._write_input(client, payload)
+            elif tag == b"c":
+                self._input_done = not self.tty
+                self._flush_input()
+            elif tag == b"r":
+                rows, columns = json.loads(payload)
+                if self.tty and self.streams.out >= 0:
+                    tty.set_size(self.streams.out, rows, columns)
+            elif tag == b"k":
+                kprocess.pidfd_send_signal(self.pidfd, int(payload))
+            elif tag == b"q":
+                client.acknowledged = True
+            else:
+                raise ValueError("unknown packet")
+        except ProcessLookupError:
+            return
+        except (ValueError, TypeError, OSError):
+            client.close()

@@ -1,0 +1,102 @@
+"""A container's run directory: its lock, its attach socket, its removal."""
+
+import _socket
+import fcntl
+import os
+
+
+class Busy(OSError):
+    """Another supervisor has the container."""
+
+
+def lock(run_dir: str, *, wait: bool = False) -> int:
+    """Return a descriptor that holds the directory's lock; it is gone with the process (flock(2)).
+
+    Raises Busy when somebody else holds it, unless ``wait``.
+    """
+    fd = os.open(f"{run_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError as error:
+        os.close(fd)
+        raise Busy(error.errno, "the container already has a supervisor", run_dir) from error
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def is_locked(run_dir: str) -> bool:
+    """Return whether a supervisor lives for this directory."""
+    try:
+        os.close(lock(run_dir))
+    except Busy:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
+
+
+def _short(run_dir: str, name: str) -> "tuple[str, int]":
+    """Return a path of the socket that fits sun_path whatever the directory's length."""
+    fd = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{fd}/{name}", fd
+
+
+def listen(run_dir: str) -> "_socket.socket":
+    """Return the listening attach socket of a run directory."""
+    return listen_at(run_dir, "attach.sock")
+
+
+def listen_at(directory: str, name: str) -> "_socket.socket":
+    """Return a listening socket called ``name`` in a directory (unix(7), SOCK_SEQPACKET)."""
+    remove_file(directory, name)
+    path, fd = _short(directory, name)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.bind(path)
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.close(fd)
+    return sock
+
+
+def accept(listener: "_socket.socket") -> "_socket.socket":
+    """Return the next connection, close-on-exec; BlockingIOError when there is none."""
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the C class has no other name for it
+    return _socket.socket(fileno=fd)
+
+
+def connect(run_dir: str, name: str = "attach.sock") -> "_socket.socket":
+    """Return a connection to a socket of a run directory; OSError when nobody listens."""
+    path, fd = _short(run_dir, name)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        os.close(fd)
+    return sock
+
+
+def remove_file(run_dir: str, name: str) -> None:
+    """Remove a file of the directory if it is there."""
+    try:
+        os.unlink(f"{run_dir}/{name}")
+    except FileNotFoundError:
+        return
+
+
+def remove(run_dir: str) -> None:
+    """Remove the directory with what a supervisor keeps in it."""
+    try:
+        for name in os.listdir(run_dir):
+            remove_file(run_dir, name)
+        os.rmdir(run_dir)
+    except FileNotFoundError:
+        return

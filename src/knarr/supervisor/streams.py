@@ -1,0 +1,101 @@
+"""The container's standard streams on the supervisor's side: named pipes or a pseudo-terminal.
+
+Output goes through FIFOs in the run directory, and the container's ends are
+opened for reading too: when the supervisor is killed, a writer neither gets
+SIGPIPE nor loses a byte, and whoever takes over opens the FIFO again.
+"""
+
+import os
+
+TYPE_CHECKING = False
+
+NAMES = ("stdin", "stdout", "stderr")
+PIPE_SIZE = 256 * 1024
+_F_SETPIPE_SZ = 1031
+
+
+class Streams:
+    """Descriptors of the supervisor: out and err to read, stdin to write; -1 where there is none.
+
+    child: the container's three descriptors, to be closed once it runs.
+    """
+
+    __slots__ = ("child", "err", "out", "stdin")
+
+    def __init__(self) -> None:
+        self.child: tuple[int, int, int] | None = None
+        self.stdin = self.out = self.err = -1
+
+    def close_child(self) -> None:
+        """Close the container's ends, so that end of file can be seen."""
+        for fd in self.child or ():
+            if fd >= 0:
+                os.close(fd)
+        self.child = None
+
+    def close(self) -> None:
+        """Close everything."""
+        self.close_child()
+        for fd in {self.stdin, self.out, self.err}:
+            if fd >= 0:
+                os.close(fd)
+        self.stdin = self.out = self.err = -1
+
+
+def _fifo(run_dir: str, name: str) -> str:
+    path = f"{run_dir}/{name}"
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        os.unlink(path)
+        os.mkfifo(path, 0o600)
+    return path
+
+
+def make_pipes(run_dir: str, *, stdin: bool) -> Streams:
+    """Return streams over new FIFOs; without ``stdin`` the container reads /dev/null."""
+    streams = Streams()
+    ends = [-1, -1, -1]
+    streams.child = (-1, -1, -1)
+    try:
+        if stdin:
+            path = _fifo(run_dir, "stdin")
+            ends[0] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            streams.stdin = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            os.set_blocking(ends[0], True)
+        for number, name in ((1, "stdout"), (2, "stderr")):
+            path = _fifo(run_dir, name)
+            reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            setattr(streams, "out" if number == 1 else "err", reader)
+            ends[number] = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        streams.child = (ends[0], ends[1], ends[2])
+    except BaseException:
+        streams.child = (ends[0], ends[1], ends[2])
+        streams.close()
+        raise
+    return streams
+
+
+def give_to(streams: Streams, uid: int, gid: int) -> None:
+    """Make the pipes the container user's, so that it can open /dev/stdout again."""
+    for fd in streams.child or ():
+        if fd >= 0 and uid >= 0:
+            os.fchown(fd, uid, gid)
+
+
+def reopen_pipes(run_dir: str) -> Streams:
+    """Return streams over the FIFOs that a dead supervisor left; what is missing stays -1."""
+    streams = Streams()
+    for name, attribute in (("stdout", "out"), ("stderr", "err")):
+        try:
+            fd = os.open(f"{run_dir}/{name}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        setattr(streams, attribute, fd)
+    try:
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
+        streams.stdin = os.open(f"{run_dir}/stdin", flags)
+    except OSError:
+        # No FIFO, or (ENXIO) nobody reads it any more: there is no input to give.
+        streams.stdin = -1
+    return streams

@@ -1,0 +1,111 @@
+"""Undo records: what has to be taken back when the process that did it is gone.
+
+One JSON line ``[operation, value]`` is written to the file ``undo`` of a
+container's run directory before each act. A process that ends well carries the
+list out itself, in reverse, and empties the file; ``replay`` does the same for
+one that was killed.
+"""
+
+import json
+import os
+import signal
+
+from knarr.cgroups import manager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+# Tests name a point here, and the process kills itself right after that line was written.
+CRASH_VARIABLE = "KNARR_TEST_CRASH"
+
+
+def crash_point(name: str) -> None:
+    """End this process like ``kill -9`` when the crash test asks for it at this point."""
+    if os.environ.get(CRASH_VARIABLE) == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _undo_cgroup(value: "Any") -> None:
+    try:
+        group = manager.detect(value["manager"]).open(value["path"])
+    except FileNotFoundError:
+        return
+    group.destroy()
+
+
+def _undo_file(value: "Any") -> None:
+    try:
+        os.unlink(value)
+    except FileNotFoundError:
+        return
+
+
+OPERATIONS: "dict[str, Callable[[Any], None]]" = {"cgroup": _undo_cgroup, "file": _undo_file}
+
+
+class Undo:
+    """The undo list of one run directory, open for its one writer."""
+
+    __slots__ = ("_done", "_fd", "path")
+
+    def __init__(self, run_dir: str) -> None:
+        self.path = f"{run_dir}/undo"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._fd = os.open(self.path, flags, 0o600)
+        self._done: list[tuple[str, Any]] = []
+
+    def add(self, operation: str, value: "Any") -> None:
+        """Record an act that is about to be done; raises OSError when it cannot be recorded."""
+        os.write(self._fd, json.dumps([operation, value]).encode() + b"\n")
+        self._done.append((operation, value))
+        crash_point(f"undo:{operation}")
+
+    def load(self) -> None:
+        """Take over the list that a dead writer left in the file."""
+        self._done = pending(os.path.dirname(self.path))
+
+    def run(self) -> "list[Exception]":
+        """Take everything back in reverse and return the errors; the file is empty when none."""
+        errors = _carry_out(self._done)
+        if not errors:
+            os.ftruncate(self._fd, 0)
+            self._done.clear()
+        return errors
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._fd)
+
+
+def _carry_out(records: "list[tuple[str, Any]]") -> "list[Exception]":
+    errors: list[Exception] = []
+    for operation, value in reversed(records):
+        try:
+            OPERATIONS[operation](value)
+        except (OSError, ValueError, KeyError) as error:
+            # The rest still has to be taken back; the caller gets all of them.
+            errors.append(error)
+    return errors
+
+
+def pending(run_dir: str) -> "list[tuple[str, Any]]":
+    """Return the recorded acts that nobody took back; a torn last line was never acted on."""
+    try:
+        with open(f"{run_dir}/undo", "rb") as file:
+            lines = file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    return [tuple(json.loads(line)) for line in lines[:-1] if line]
+
+
+def replay(run_dir: str) -> "list[Exception]":
+    """Take back what a dead process recorded; return the errors. Safe to repeat."""
+    errors = _carry_out(pending(run_dir))
+    if not errors:
+        try:
+            os.truncate(f"{run_dir}/undo", 0)
+        except FileNotFoundError:
+            return []
+    return errors
