@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import select
 import struct
 
 from knarr.kernel.libc import LIBC, call, syscall
@@ -18,6 +19,7 @@ SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
+_REAP_WAIT = 2000  # ms
 
 
 def _prctl(option: int, value: int) -> None:
@@ -86,16 +88,23 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
 def pidfd_exit_status(pidfd: int) -> "int | None":
     """Return the wait status of an ended process that is not our child.
 
-    None when it still runs or the kernel does not tell (before Linux 6.15).
+    Waits at most two seconds for its parent to reap it. None when it still runs
+    or the kernel does not tell (before Linux 6.15).
     Source: include/uapi/linux/pidfd.h, PIDFD_GET_INFO.
     """
     request = bytearray(struct.pack("=Q56x", _PIDFD_INFO_EXIT))
     try:
         fcntl.ioctl(pidfd, _PIDFD_GET_INFO, request)
+        if not struct.unpack_from("=Q", request)[0] & _PIDFD_INFO_EXIT:
+            # The kernel tells once the parent has reaped it, and says so with POLLHUP.
+            poll = select.poll()
+            poll.register(pidfd, 0)
+            poll.poll(_REAP_WAIT)
+            request[0] = _PIDFD_INFO_EXIT
+            fcntl.ioctl(pidfd, _PIDFD_GET_INFO, request)
     except OSError:
         return None
-    mask: int = struct.unpack_from("=Q", request)[0]
-    if not mask & _PIDFD_INFO_EXIT:
+    if not struct.unpack_from("=Q", request)[0] & _PIDFD_INFO_EXIT:
         return None
     status: int = struct.unpack_from("=i", request, 60)[0]
     return status

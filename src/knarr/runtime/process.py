@@ -117,7 +117,11 @@ def create(recipe: Recipe) -> Created:
     _join(plan)
     ours, theirs = Channel.pair()
     cgroup_fd = recipe.group.clone_fd() if recipe.group is not None else None
-    pid, pidfd = clone3(plan.clone_flags, cgroup_fd)
+    try:
+        pid, pidfd = clone3(plan.clone_flags, cgroup_fd)
+    finally:
+        if cgroup_fd is not None:
+            os.close(cgroup_fd)
     if pid == 0:
         ours.close()
         child.main(plan, theirs, recipe.stdio, recipe.program, recipe.init_fd)

@@ -68,9 +68,11 @@ class Exec:
         where = state["cgroup"]
         if where["manager"] == "none":
             return []
-        self.group = cgroups.detect(where["manager"]).open(where["path"]).child(name)
+        container = cgroups.detect(where["manager"]).open(where["path"])
+        self.group = container.child(name)
         flags = os.O_WRONLY | os.O_CLOEXEC
-        directories = dict.fromkeys(self.group.paths.values())
+        # The exec's own group exists in one hierarchy; everywhere else it is the container's.
+        directories = dict.fromkeys({**container.paths, **self.group.paths}.values())
         return [os.open(f"{directory}/cgroup.procs", flags) for directory in directories]
 
     def _remove_group(self) -> None:
@@ -97,6 +99,7 @@ class Exec:
                 elif not self._request(channel, created):
                     epoll.unregister(channel.fileno())
         _, status, used = os.wait4(created.pid, 0)
+        self._remove_group()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         usage = {
             "cpu_user": int(used.ru_utime * 1e9),
