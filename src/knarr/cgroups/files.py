@@ -84,12 +84,22 @@ def carry_out(directory: str, writes: "Iterable[Write]", update: bool = False) -
     order depends on what is set already; here it makes no difference.
     """
     del update
-    for name, value, field in writes:
-        path = f"{directory}/{name}"
-        try:
-            write(path, value)
-        except OSError as error:
-            raise refusal(directory, name, value, field, error) from None
+    fd, opened = -1, ""
+    try:
+        for name, value, field in writes:
+            try:
+                # A device list is a dozen writes to one file: it is opened once.
+                if name != opened:
+                    if fd >= 0:
+                        os.close(fd)
+                    fd, opened = -1, name
+                    fd = os.open(f"{directory}/{name}", os.O_WRONLY)
+                os.write(fd, value.encode())
+            except OSError as error:
+                raise refusal(directory, name, value, field, error) from None
+    finally:
+        if fd >= 0:
+            os.close(fd)
 
 
 def refusal(directory: str, name: str, value: str, field: str, error: OSError) -> Exception:

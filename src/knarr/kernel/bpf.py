@@ -91,20 +91,20 @@ def _raise_memlock() -> bool:
 
 def attach(group_fd: int, program_fd: int, kind: int, flags: int) -> None:
     """Attach a program to the group whose directory is open as group_fd."""
-    attributes = _attributes("=IIIII", group_fd, program_fd, kind, flags, 0)
+    attributes = _attributes("=iiIII", group_fd, program_fd, kind, flags, 0)
     _bpf(_PROG_ATTACH, attributes, "PROG_ATTACH")
 
 
 def detach(group_fd: int, program_fd: int, kind: int) -> None:
     """Detach a program from a group; ENOENT when it is not attached."""
-    attributes = _attributes("=IIIII", group_fd, program_fd, kind, 0, 0)
+    attributes = _attributes("=iiIII", group_fd, program_fd, kind, 0, 0)
     _bpf(_PROG_DETACH, attributes, "PROG_DETACH")
 
 
 def attached(group_fd: int, kind: int, most: int = 64) -> list[int]:
     """Return the ids of the programs attached to the group itself, in their order."""
     ids = (ctypes.c_uint32 * most)()
-    attributes = _attributes("=IIIIQII", group_fd, kind, 0, 0, ctypes.addressof(ids), most, 0)
+    attributes = _attributes("=iIIIQII", group_fd, kind, 0, 0, ctypes.addressof(ids), most, 0)
     _bpf(_PROG_QUERY, attributes, "PROG_QUERY")
     count = struct.unpack_from("=I", attributes.raw, 24)[0]
     return list(ids)[:count]
@@ -118,7 +118,7 @@ def open_id(number: int) -> int:
 def name(program_fd: int) -> str:
     """Return the name a program was loaded with."""
     info = ctypes.create_string_buffer(128)
-    attributes = _attributes("=IIQ", program_fd, len(info), ctypes.addressof(info))
+    attributes = _attributes("=iIQ", program_fd, len(info), ctypes.addressof(info))
     _bpf(_OBJ_GET_INFO, attributes, "OBJ_GET_INFO_BY_FD")
     # struct bpf_prog_info: type, id, tag[8], four u32/u64 fields of code, load_time,
     # created_by_uid, nr_map_ids, map_ids, then name[16].

@@ -28,7 +28,7 @@ from knarr.cgroups.v2 import memory as v2_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Any
 
     from knarr.cgroups.files import Write
@@ -119,9 +119,20 @@ class Group:
 
     def attach(self, pid: int) -> None:
         """Move a process into the group; OSError, ESRCH when it is gone."""
+        self._enter(pid, self._directories())
+
+    def _enter(self, pid: int, directories: "Iterable[str]") -> None:
         text = str(pid)
-        for directory in self._directories():
-            files.write(f"{directory}/cgroup.procs", text)
+        for directory in directories:
+            try:
+                files.write(f"{directory}/cgroup.procs", text)
+            except OSError as error:
+                # A cpuset without processors or nodes says "no space". Ours inherit them
+                # from a parent that we made; looking each time costs more than asking late.
+                if error.errno != errno.ENOSPC or directory != self.paths.get("cpuset"):
+                    raise
+                cpuset.inherit(self._manager.controllers["cpuset"], directory)
+                files.write(f"{directory}/cgroup.procs", text)
 
     def child(self, name: str) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
@@ -286,13 +297,10 @@ class Child(Group):
 
     def attach(self, pid: int) -> None:
         """Move a process into the group; OSError, ESRCH when it is gone."""
-        text = str(pid)
         (tracking,) = self.paths
         shared = self._parent.paths
-        for directory in dict.fromkeys(shared.values()):
-            if directory != shared[tracking]:
-                files.write(f"{directory}/cgroup.procs", text)
-        files.write(f"{self.paths[tracking]}/cgroup.procs", text)
+        others = [one for one in dict.fromkeys(shared.values()) if one != shared[tracking]]
+        self._enter(pid, [*others, self.paths[tracking]])
 
     def update(self, resources: "Mapping[str, Any]") -> None:
         """Change limits; what resources do not name stays. Errors as ``Manager.create``."""

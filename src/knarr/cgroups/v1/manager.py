@@ -92,11 +92,7 @@ class Manager:
             return True
         except FileExistsError:
             self._refuse_used(directory)
-            if name == "cpuset":
-                cpuset.inherit(self.controllers[name], directory)
             return False
-        if name == "cpuset" and not files.read(f"{directory}/cpuset.cpus").strip():
-            cpuset.inherit(self.controllers[name], directory)
         return True
 
     @staticmethod

@@ -1,0 +1,120 @@
+"""The plan of every controller of cgroup v1, and how a hybrid machine shares them out."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from knarr.cgroups import UnsupportedResource
+from knarr.cgroups.v1 import devices, group, memory
+
+MOUNTED = set(group.CONTROLLERS) | {"devices", "freezer", "cpuacct"}
+
+
+def writes(resources: dict[str, Any]) -> list[tuple[str, str]]:
+    plan = group.plan(resources, MOUNTED, ())
+    assert plan.v2 == []
+    return [(name, value) for _, part in plan.v1 for name, value, _ in part]
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        ({}, []),
+        (
+            {"memory": {"limit": 100, "swap": -1, "reservation": 50, "kernel": 9}},
+            [
+                ("memory.limit_in_bytes", "100"),
+                ("memory.memsw.limit_in_bytes", "-1"),
+                ("memory.soft_limit_in_bytes", "50"),
+            ],
+        ),
+        ({"memory": {"swappiness": 0}}, [("memory.swappiness", "0")]),
+        ({"memory": {"disableOOMKiller": True}}, [("memory.oom_control", "1")]),
+        ({"memory": {"kernelTCP": 4096}}, [("memory.kmem.tcp.limit_in_bytes", "4096")]),
+        (
+            {"cpu": {"shares": 2, "quota": -1, "period": 1000, "burst": 0}},
+            [
+                ("cpu.shares", "2"),
+                ("cpu.cfs_period_us", "1000"),
+                ("cpu.cfs_quota_us", "-1"),
+                ("cpu.cfs_burst_us", "0"),
+            ],
+        ),
+        (
+            {"cpu": {"realtimeRuntime": 10, "realtimePeriod": 20}},
+            [("cpu.rt_period_us", "20"), ("cpu.rt_runtime_us", "10")],
+        ),
+        ({"cpu": {"cpus": "0", "mems": "0"}}, [("cpuset.cpus", "0"), ("cpuset.mems", "0")]),
+        ({"pids": {"limit": 3}}, [("pids.max", "3")]),
+        (
+            {"blockIO": {"weight": 10, "leafWeight": 20}},
+            [("blkio.bfq.weight", "10"), ("blkio.leaf_weight", "20")],
+        ),
+        (
+            {"blockIO": {"throttleReadIOPSDevice": [{"major": 8, "minor": 0, "rate": 9}]}},
+            [("blkio.throttle.read_iops_device", "8:0 9")],
+        ),
+        (
+            {"hugepageLimits": [{"pageSize": "1GB", "limit": 0}]},
+            [("hugetlb.1GB.limit_in_bytes", "0"), ("hugetlb.1GB.rsvd.limit_in_bytes", "0")],
+        ),
+        (
+            {"network": {"classID": 1048577, "priorities": [{"name": "eth0", "priority": 5}]}},
+            [("net_cls.classid", "1048577"), ("net_prio.ifpriomap", "eth0 5")],
+        ),
+    ],
+)
+def test_plan(resources: dict[str, Any], expected: list[tuple[str, str]]) -> None:
+    assert writes(resources) == expected
+
+
+def test_a_controller_that_is_nowhere_is_named() -> None:
+    with pytest.raises(UnsupportedResource, match="hugetlb is not mounted") as caught:
+        group.plan({"hugepageLimits": [{"pageSize": "2MB", "limit": 0}]}, {"cpu", "devices"}, ())
+    assert caught.value.field == "hugepageLimits 2MB"
+
+
+def test_on_hybrid_a_controller_of_v2_is_set_in_its_way() -> None:
+    resources = {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}], "pids": {"limit": 4}}
+    plan = group.plan(resources, {"pids", "devices"}, ("hugetlb", "io"))
+    assert [name for name, _ in plan.v1] == ["pids"]
+    assert plan.v2[0][1][0][:2] == ("hugetlb.2MB.max", "0")
+    plan = group.plan({"blockIO": {"weight": 10}}, {"devices"}, ("io",))
+    assert plan.v2[0][0] == "io"
+
+
+def test_unified_needs_the_controller_on_v2() -> None:
+    with pytest.raises(UnsupportedResource, match="memory is not on cgroup v2"):
+        group.plan({"unified": {"memory.high": "1"}}, MOUNTED, ("hugetlb",))
+    plan = group.plan({"unified": {"hugetlb.2MB.max": "0"}}, MOUNTED, ("hugetlb",))
+    assert plan.v2[0][0] == "unified"
+
+
+def test_devices_start_with_the_default() -> None:
+    entries = [
+        {"allow": False, "access": "rwm"},
+        {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
+        {"allow": True, "type": "b", "access": "m"},
+    ]
+    plan = devices.plan({"devices": entries})
+    assert [one[:2] for one in plan] == [
+        ("devices.deny", "a"),
+        ("devices.allow", "c 1:3 rwm"),
+        ("devices.allow", "b *:* m"),
+    ]
+    plan = devices.plan({"devices": [{"allow": True}, {**entries[1], "allow": False}]})
+    assert [one[:2] for one in plan] == [("devices.allow", "a"), ("devices.deny", "c 1:3 rwm")]
+
+
+def test_swap_below_memory_is_refused() -> None:
+    with pytest.raises(ValueError, match="below"):
+        memory.plan({"memory": {"limit": 10, "swap": 5}})
+
+
+def test_oom_kills_count_those_of_groups_made_inside(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    for place, number in ((tmp_path, 1), (tmp_path / "inner", 2)):
+        text = f"oom_kill_disable 0\nunder_oom 0\noom_kill {number}\n"
+        (place / "memory.oom_control").write_text(text)
+    assert memory.oom_kills(str(tmp_path)) == 3
