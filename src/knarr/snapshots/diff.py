@@ -56,7 +56,16 @@ class _Packer:
             entry.size = 0
             yield tarwriter.entry_header(entry)
         elif entry.kind == tarentry.FILE:
-            yield from _file(parent, name, entry)
+            try:
+                fd = nodes.open_file(parent, name)
+            except OSError as error:
+                if error.errno in _NOT_A_FILE_NOW:
+                    return
+                raise
+            try:
+                yield from _file(fd, entry)
+            finally:
+                os.close(fd)
         else:
             yield tarwriter.entry_header(entry)
 
@@ -72,53 +81,59 @@ class _Packer:
         return first if first != archive_name else None
 
 
-def _file(parent: int, name: bytes, entry: Entry) -> Iterator[bytes]:
-    """Yield a regular file; one that has gone or changed its kind meanwhile is left out."""
-    try:
-        fd = nodes.open_file(parent, name)
-    except OSError as error:
-        if error.errno in _NOT_A_FILE_NOW:
-            return
-        raise
-    try:
-        entry.size = os.fstat(fd).st_size
-        stretches = nodes.data_map(fd, entry.size)
-        if nodes.worth_sparse(stretches, entry.size):
-            entry.sparse = stretches
-        else:
-            stretches = [(0, entry.size)] if entry.size else []
-        yield tarwriter.entry_header(entry)
-        for _, piece in nodes.read_stretches(fd, stretches):
-            yield bytes(piece)
-        fill = tarwriter.padding(tarwriter.stored_size(entry))
-        if fill:
-            yield fill
-    finally:
-        os.close(fd)
+def _file(fd: int, entry: Entry) -> Iterator[bytes]:
+    """Yield an open regular file, as long as it is now."""
+    entry.size = os.fstat(fd).st_size
+    stretches = nodes.data_map(fd, entry.size)
+    if nodes.worth_sparse(stretches, entry.size):
+        entry.sparse = stretches
+    else:
+        stretches = [(0, entry.size)] if entry.size else []
+    yield tarwriter.entry_header(entry)
+    for _, piece in nodes.read_stretches(fd, stretches):
+        yield bytes(piece)
+    fill = tarwriter.padding(tarwriter.stored_size(entry))
+    if fill:
+        yield fill
 
 
 def pack_tree(
     root: int,
     *,
-    start: bytes = b"",
     prefix: bytes = b"",
-    one_mount: bool = False,
+    enter: Callable[[int], bool] | None = None,
     adjust: EntryFilter | None = None,
 ) -> Iterator[bytes]:
-    """Yield a tree as a tar, without translating anything.
+    """Yield the tree below the directory descriptor root as a tar, without translating anything.
 
-    root: descriptor of the tree; start: directory below it to pack. prefix:
-    what the members' names begin with in place of start; with b"" they are
-    relative to start, which itself is called ``./``. one_mount: other file
-    systems below are shown as empty directories. adjust: called with each entry.
+    prefix: what the members' names begin with; with b"" the root itself is
+    called ``./``. enter: see ``walk``; a directory not entered is archived empty.
+    adjust: called with each entry. The descriptor must stay open until the end.
     """
     packer = _Packer(adjust)
-    for directory in walk(root, start, one_mount=one_mount):
-        inside = directory.path[len(start) :].lstrip(b"/")
-        if directory.path == start:
+    for directory in walk(root, enter):
+        if not directory.path:
             yield from packer.member(directory.fd, b".", prefix or b"./")
         for name in directory.names:
-            yield from packer.member(directory.fd, name, _join(prefix, inside, name))
+            yield from packer.member(directory.fd, name, _join(prefix, directory.path, name))
+    yield tarwriter.END
+
+
+def pack_node(fd: int, archive_name: bytes, adjust: EntryFilter | None = None) -> Iterator[bytes]:
+    """Yield the inode behind an O_PATH descriptor (no directory) as a tar; empty for a socket."""
+    entry = nodes.describe_open(fd, archive_name)
+    if entry is not None:
+        if adjust is not None:
+            adjust(entry)
+        if entry.kind == tarentry.FILE:
+            # Opened again through /proc: the very inode, whatever its name is by now.
+            again = os.open(b"/proc/self/fd/%d" % fd, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                yield from _file(again, entry)
+            finally:
+                os.close(again)
+        else:
+            yield tarwriter.entry_header(entry)
     yield tarwriter.END
 
 

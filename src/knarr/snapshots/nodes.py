@@ -145,10 +145,28 @@ def _too_big(error: OSError, value: bytes) -> bool:
 def describe(parent: int, name: bytes, archive_name: bytes) -> Entry | None:
     """Return the inode as an entry called archive_name; None for sockets, which tar has not.
 
-    Sparse files get their map in ``entry.sparse``. Raises OSError, for example
-    FileNotFoundError when the name has just gone.
+    Raises OSError, for example FileNotFoundError when the name has just gone.
     """
     status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+    entry = _described(status, archive_name)
+    if entry is not None:
+        entry.xattrs = read_xattrs(b"/proc/self/fd/%d/%s" % (parent, name))
+        if entry.kind == kinds.SYMLINK:
+            entry.link = os.readlink(name, dir_fd=parent)
+    return entry
+
+
+def describe_open(fd: int, archive_name: bytes) -> Entry | None:
+    """Return the inode behind a descriptor (O_PATH will do) as ``describe`` does."""
+    entry = _described(os.fstat(fd), archive_name)
+    if entry is not None:
+        entry.xattrs = read_xattrs(b"/proc/self/fd/%d" % fd, follow=True)
+        if entry.kind == kinds.SYMLINK:
+            entry.link = os.readlink(b"", dir_fd=fd)
+    return entry
+
+
+def _described(status: os.stat_result, archive_name: bytes) -> Entry | None:
     kind = _FLAGS.get(stat.S_IFMT(status.st_mode))
     if kind is None:
         return None
@@ -159,30 +177,26 @@ def describe(parent: int, name: bytes, archive_name: bytes) -> Entry | None:
         uid=status.st_uid,
         gid=status.st_gid,
         mtime_ns=status.st_mtime_ns,
-        xattrs=read_xattrs(b"/proc/self/fd/%d/%s" % (parent, name)),
     )
     if kind == kinds.FILE:
         entry.size = status.st_size
-    elif kind == kinds.SYMLINK:
-        entry.link = os.readlink(name, dir_fd=parent)
-        entry.mode = 0o777
     elif kind in {kinds.CHARACTER, kinds.BLOCK_DEVICE}:
         entry.major = os.major(status.st_rdev)
         entry.minor = os.minor(status.st_rdev)
     return entry
 
 
-def read_xattrs(path: bytes) -> dict[bytes, bytes]:
+def read_xattrs(path: bytes, *, follow: bool = False) -> dict[bytes, bytes]:
     """Return the attributes of an inode that travel (see ``keeps_xattr``), sorted by name."""
     try:
-        names = sorted(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+        names = sorted(map(os.fsencode, os.listxattr(path, follow_symlinks=follow)))
     except OSError:
         return {}  # this file system has none
     found: dict[bytes, bytes] = {}
     for name in names:
         if keeps_xattr(name):
             try:
-                found[name] = os.getxattr(path, name, follow_symlinks=False)
+                found[name] = os.getxattr(path, name, follow_symlinks=follow)
             except OSError:
                 continue  # removed between the two calls
     return found

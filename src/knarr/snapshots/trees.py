@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # ioctl_iflags(2): _IOR/_IOW('f', 1|2, long), the same on all 64-bit machines.
@@ -150,15 +150,14 @@ class Directory(NamedTuple):
     names: list[bytes]
 
 
-def walk(root: int, start: bytes = b"", *, one_mount: bool = False) -> Iterator[Directory]:
-    """Yield every directory below root, parents before children, each level sorted.
+def walk(root: int, enter: Callable[[int], bool] | None = None) -> Iterator[Directory]:
+    """Yield root and every directory below it, parents before children, each level sorted.
 
-    start: a path below root to begin at. one_mount: do not enter directories
-    on other file systems. Directories that vanish meanwhile are left out, and
+    enter: called with the descriptor of each directory but root; False leaves
+    it and all below it out. Directories that vanish meanwhile are left out, and
     so are those whose path is longer than the kernel takes (4095 bytes).
     """
-    pending = [start]
-    device: int | None = None
+    pending = [b""]
     while pending:
         path = pending.pop()
         try:
@@ -169,13 +168,11 @@ def walk(root: int, start: bytes = b"", *, one_mount: bool = False) -> Iterator[
                 resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
             )
         except OSError as error:
-            if path == start or error.errno not in _GONE:
+            if not path or error.errno not in _GONE:
                 raise
             continue
         try:
-            if device is None:
-                device = os.fstat(fd).st_dev
-            if one_mount and os.fstat(fd).st_dev != device:
+            if path and enter is not None and not enter(fd):
                 continue
             names, directories = _list(fd)
             yield Directory(path, fd, names)

@@ -37,10 +37,6 @@ _UNFIT = {
     0xE0F5E1E2: "EROFS",
     0x73717368: "squashfs",
 }
-# Features that would put more than plain files into the writable layer; asked
-# to be off only where the kernel's default is on, which is rare.
-_PARAMETERS = "/sys/module/overlay/parameters"
-_FEATURES = ("index", "metacopy", "redirect_dir")
 
 
 class Driver:
@@ -56,7 +52,6 @@ class Driver:
         self._layers = LayerDirectory(root)
         self._limits = limits or Limits()
         self._root = self._layers.root
-        self._features: tuple[str, ...] | None = None
 
     def probe(self) -> None:
         """Return when overlayfs and the file system of the root can do it; else Unsupported."""
@@ -206,22 +201,8 @@ class Driver:
         if layer is None:
             return [Mount("bind", self._layers.key_path(key) + "/fs")]
         options = [f"lower=l/{number}/fs" for number in layer.stack]
-        options += [f"upper=c/{key}/fs", f"work=c/{key}/work", *self._feature_options()]
+        options += [f"upper=c/{key}/fs", f"work=c/{key}/work"]
         return [Mount("overlay", self._root, tuple(options))]
-
-    def _feature_options(self) -> tuple[str, ...]:
-        if self._features is None:
-            found = []
-            for name in _FEATURES:
-                # Built without the parameter, or the module is not loaded: off.
-                with (
-                    contextlib.suppress(OSError),
-                    open(f"{_PARAMETERS}/{name}", encoding="ascii") as file,
-                ):
-                    if file.read().strip() == "Y":
-                        found.append(f"{name}=off")
-            self._features = tuple(found)
-        return self._features
 
     def view(self, chain_id: str) -> list[Mount]:
         """Return read-only mounts of an image; raises NotFound."""
