@@ -19,8 +19,16 @@ COMMAND_NOT_FOUND = 127
 _RUNNERS = frozenset({"run"})
 
 
+class CommandError(errors.KnarrError):
+    """A refusal of the command line itself, with an exit code of its own."""
+
+    exit_code = FAILED
+
+
 def for_error(error: BaseException, verb: str) -> int:
     """Return the exit code with which ``knarr VERB`` ends after ``error``."""
+    if isinstance(error, CommandError):
+        return error.exit_code
     if isinstance(error, errors.CommandNotFound):
         return COMMAND_NOT_FOUND
     if isinstance(error, errors.NotExecutable):

@@ -39,7 +39,9 @@ def overview() -> str:
 
 def usage(command: Command) -> str:
     """Return the ``Usage:`` line, with one more line for each further form."""
-    return "Usage:  " + "\n\t".join(f"knarr {command.name} {form}" for form in command.usage)
+    return "Usage:  " + "\n\t".join(
+        f"knarr {command.name} {form}".rstrip() for form in command.usage
+    )
 
 
 def command_help(command: Command, *, examples: bool = False) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_LOCAL = "%Y-%m-%d %H:%M:%S %z %Z"
 _HOUR_STEPS = (
     # (below so many hours, hours in one, word)
     (48, 1, "hours"),
@@ -74,13 +76,22 @@ def seconds_since(text: str) -> float | None:
     return None if found is None else (datetime.now(UTC) - found).total_seconds()
 
 
+def age(seconds: float) -> float:
+    """Return how many seconds ago a time in seconds since the epoch was."""
+    return max(0.0, time.time() - seconds)
+
+
+def local_time_of(seconds: float) -> str:
+    """Return a time in seconds since the epoch as ``local_time`` does."""
+    return datetime.fromtimestamp(seconds, UTC).astimezone().strftime(_LOCAL)
+
+
 def local_time(text: str) -> str:
     """Return a time as ``{{.CreatedAt}}`` shows it: ``2026-01-02 03:04:05 +0000 UTC``."""
     found = moment(text)
     if found is None:
         return ""
-    here = found.astimezone()
-    return here.strftime("%Y-%m-%d %H:%M:%S %z %Z")
+    return found.astimezone().strftime(_LOCAL)
 
 
 def ellipsis(text: str, width: int) -> str:

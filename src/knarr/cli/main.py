@@ -51,6 +51,8 @@ def run(argv: list[str], caller: Caller) -> int:
         code = -asked.number
     except BrokenPipeError:
         code = -signal.SIGPIPE  # as every filter ends when its reader has gone
+    except Exception as error:
+        code = _defect(error, None, debug=bool(os.environ.get("KNARR_DEBUG")))
     finally:
         _silence_signals()
     return code

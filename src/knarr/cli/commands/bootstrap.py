@@ -1,0 +1,41 @@
+"""``knarr bootstrap``: base images made from Debian's packages, without a registry."""
+
+from __future__ import annotations
+
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.each import for_each
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag
+from knarr.cli.progress import Progress
+
+
+def run(context: Context, args: Args) -> int:
+    """Print name and id of each image made."""
+
+    def make(name: str) -> None:
+        with Progress(quiet=args.on("quiet")) as progress:
+            image = context.engine.images.bootstrap(
+                name, mirror=args.text("mirror"), progress=progress
+            )
+        for tag in image.tags:
+            print(f"{tag} {image.id}")
+
+    return for_each(args.rest, make)
+
+
+COMMAND = Command(
+    name="bootstrap",
+    summary="Make a base image from packages: busybox, debian:RELEASE, ubuntu:RELEASE",
+    usage=("[OPTIONS] IMAGE [IMAGE...]",),
+    run=run,
+    flags=(
+        Flag("mirror", TEXT, "Base address of the package mirror (default: the one apt uses here)",
+             example="--mirror http://deb.debian.org/debian"),
+        Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
+    ),
+    arguments=(1, MANY),
+    spellings=("image bootstrap",),
+    details="""\
+The images get their usual names, so that 'knarr run debian:bookworm' finds
+them; the same packages give the same digest.""",
+)  # fmt: skip

@@ -1,0 +1,24 @@
+"""``knarr image inspect``: everything about images as JSON."""
+
+from __future__ import annotations
+
+from knarr.cli import inspecting
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.flags import Args
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the images."""
+    return inspecting.show(context, args.rest, "image", args.text("format"))
+
+
+COMMAND = Command(
+    name="image inspect",
+    summary="Show everything about one or more images as JSON",
+    usage=("[OPTIONS] IMAGE [IMAGE...]",),
+    run=run,
+    flags=(inspecting.FORMAT,),
+    arguments=(1, MANY),
+    missing={"platform": "an image in knarr is of one platform"},
+)

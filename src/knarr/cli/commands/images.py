@@ -1,0 +1,110 @@
+"""``knarr images``: list images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from knarr.cli import filterargs, human, listing
+from knarr.cli.command import Command
+from knarr.cli.context import Context
+from knarr.cli.flags import SWITCH, Args, Flag
+
+if TYPE_CHECKING:
+    from knarr.images.service import Image
+
+_HEADINGS = {
+    "ID": "IMAGE ID",
+    "Repository": "REPOSITORY",
+    "Tag": "TAG",
+    "Digest": "DIGEST",
+    "CreatedSince": "CREATED",
+    "CreatedAt": "CREATED AT",
+    "Size": "SIZE",
+    "SharedSize": "SHARED SIZE",
+    "UniqueSize": "UNIQUE SIZE",
+    "VirtualSize": "SIZE",
+    "Containers": "CONTAINERS",
+}
+_COLUMNS = ("Repository", "Tag", "ID", "CreatedSince", "Size")
+_WITH_DIGEST = ("Repository", "Tag", "Digest", "ID", "CreatedSince", "Size")
+_NONE = "<none>"
+
+
+def run(context: Context, args: Args) -> int:
+    """Print one line for each name of each image, the newest image first."""
+    filters = filterargs.by_name(args.many("filter"))
+    if args.rest:
+        filters.setdefault("reference", []).append(args.rest[0])
+    cut = not args.on("no-trunc")
+    rows = [
+        row
+        for image in context.engine.images.list(filters)
+        for row in _rows(image, cut=cut, wanted=args.rest[0] if args.rest else None)
+    ]
+    if args.on("quiet"):
+        rows = list({row["ID"]: row for row in reversed(rows)}.values())[::-1]
+    columns = _WITH_DIGEST if args.on("digests") else _COLUMNS
+    layout = listing.Layout(_HEADINGS, columns)
+    print(listing.show(rows, layout, args.text("format"), quiet=args.on("quiet")), end="")
+    return 0
+
+
+def _rows(image: Image, *, cut: bool, wanted: str | None) -> list[dict[str, Any]]:
+    names = [split(tag) for tag in image.tags if wanted is None or _asked_for(tag, wanted)]
+    digests = {split(name)[0]: name.partition("@")[2] for name in image.record.repo_digests}
+    age = human.seconds_since(image.created)
+    size = human.size(image.size)
+    shared = {
+        "ID": image.short_id if cut else image.id,
+        "CreatedSince": "N/A" if age is None else human.ago(age),
+        "CreatedAt": human.local_time(image.created) or "N/A",
+        "Size": size,
+        "VirtualSize": size,
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "Containers": "N/A",
+    }
+    return [
+        {
+            "Repository": repository,
+            "Tag": tag,
+            "Digest": digests.get(repository) or _NONE,
+            **shared,
+        }
+        for repository, tag in names or [(_NONE, _NONE)]
+    ]
+
+
+def _asked_for(tag: str, wanted: str) -> bool:
+    """Return whether a name of the image is the one asked for; patterns ask for all its names."""
+    return "*" in wanted or "?" in wanted or "[" in wanted or wanted in (tag, split(tag)[0])
+
+
+def split(name: str) -> tuple[str, str]:
+    """Return (repository, tag) of a familiar name; a digest counts as no tag."""
+    name = name.partition("@")[0]
+    repository, colon, tag = name.rpartition(":")
+    return (repository, tag) if colon and "/" not in tag else (name, _NONE)
+
+
+COMMAND = Command(
+    name="images",
+    summary="List images",
+    usage=("[OPTIONS] [REPOSITORY[:TAG]]",),
+    run=run,
+    flags=(
+        Flag("digests", SWITCH, "Show digests", example="--digests"),
+        filterargs.flag("Only images for which a condition holds: before, dangling, label, "
+                        "reference, since, until", "-f dangling=true"),
+        listing.FORMAT,
+        Flag("no-trunc", SWITCH, "Show ids in full", example="--no-trunc"),
+        Flag("quiet", SWITCH, "Only show image ids", short="q", example="-q"),
+    ),
+    arguments=(0, 1),
+    missing={
+        "all": "knarr keeps no intermediate images; plain 'knarr images' shows all there are",
+        "a": "knarr keeps no intermediate images; plain 'knarr images' shows all there are",
+        "tree": "not available yet",
+    },
+    spellings=("image ls", "image list"),
+)  # fmt: skip

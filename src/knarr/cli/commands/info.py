@@ -1,0 +1,81 @@
+"""``knarr info``: the state of the engine and what this machine can do."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from knarr.cli import listing
+from knarr.cli.command import Command
+from knarr.cli.context import Context
+from knarr.cli.flags import TEXT, Args, Flag
+
+# (field, words) in the order of Docker's output; fields that are missing are left out.
+_LINES = (
+    ("Containers", "Containers"),
+    ("ContainersRunning", " Running"),
+    ("ContainersPaused", " Paused"),
+    ("ContainersStopped", " Stopped"),
+    ("Images", "Images"),
+    ("ServerVersion", "Server Version"),
+    ("Driver", "Storage Driver"),
+    ("LoggingDriver", "Logging Driver"),
+    ("CgroupDriver", "Cgroup Driver"),
+    ("CgroupVersion", "Cgroup Version"),
+    ("DefaultRuntime", "Default Runtime"),
+    ("KernelVersion", "Kernel Version"),
+    ("OperatingSystem", "Operating System"),
+    ("OSType", "OSType"),
+    ("Architecture", "Architecture"),
+    ("NCPU", "CPUs"),
+    ("MemTotal", "Total Memory"),
+    ("Name", "Name"),
+    ("DockerRootDir", "Root Dir"),
+    ("RunRoot", "Run Root"),
+)
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the facts, and warnings on stderr."""
+    found = context.engine.info()
+    template = args.text("format")
+    if template:
+        print(listing.show_one(found, template), end="")
+        return 0
+    for field, words in _LINES:
+        if field in found:
+            print(f"{words}: {_shown(field, found[field])}")
+    _print_list("Security Options", found.get("SecurityOptions"))
+    sys.stdout.flush()
+    for warning in found.get("Warnings") or ():
+        print(f"WARNING: {warning}", file=sys.stderr)
+    return 0
+
+
+def _shown(field: str, value: Any) -> str:
+    return f"{value / 2**30:.4g}GiB" if field == "MemTotal" else str(value)
+
+
+def _print_list(title: str, values: Any) -> None:
+    if values:
+        print(f"{title}:")
+        for value in values:
+            print(f"  {str(value).removeprefix('name=')}")
+
+
+COMMAND = Command(
+    name="info",
+    summary="Show the state of the engine and what this machine can do",
+    usage=("[OPTIONS]",),
+    run=run,
+    flags=(
+        Flag(
+            "format",
+            TEXT,
+            "Format output using a custom template: 'json' or 'TEMPLATE' (a Go template)",
+            short="f",
+            example="--format '{{.CgroupVersion}}'",
+        ),
+    ),
+    spellings=("system info",),
+)

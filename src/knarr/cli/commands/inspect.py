@@ -1,0 +1,34 @@
+"""``knarr inspect``: everything about containers and images as JSON."""
+
+from __future__ import annotations
+
+from knarr.cli import inspecting
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.flags import TEXT, Args, Flag
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the objects of the names; a container goes before an image of the same name."""
+    return inspecting.show(
+        context,
+        args.rest,
+        args.text("type") or "",
+        args.text("format"),
+        size=args.on("size"),
+    )
+
+
+COMMAND = Command(
+    name="inspect",
+    summary="Show everything about containers and images as JSON",
+    usage=("[OPTIONS] NAME|ID [NAME|ID...]",),
+    run=run,
+    flags=(
+        inspecting.FORMAT,
+        inspecting.SIZE,
+        Flag("type", TEXT, "Only objects of this type: container or image",
+             example="--type image"),
+    ),
+    arguments=(1, MANY),
+)  # fmt: skip

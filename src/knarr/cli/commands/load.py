@@ -1,0 +1,57 @@
+"""``knarr load``: images from an archive."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from knarr.cli import binary
+from knarr.cli.command import Command
+from knarr.cli.context import Context
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag
+from knarr.cli.progress import Progress
+
+if TYPE_CHECKING:
+    from knarr.images.archive.load import LoadResult
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the names of the loaded images, or the ids of those without a name."""
+    images = context.engine.images
+    path, platform = args.text("input"), args.text("platform")
+    with Progress(quiet=args.on("quiet")) as progress:
+        if path and path != "-":
+            result = images.load(path, platform=platform, progress=progress)
+        else:
+            with binary.stdin("load") as stream:
+                result = images.load(stream, platform=platform, progress=progress)
+    _report(result)
+    return 0
+
+
+def _report(result: LoadResult) -> None:
+    for warning in result.warnings:
+        print(f"WARNING: {warning}", file=sys.stderr)
+    for name, image_id in result.replaced:
+        print(f"The image {name} already exists; the old one, {image_id}, has no name now")
+    for image in result.images:
+        for name in image.names:
+            print(f"Loaded image: {name}")
+        if not image.names:
+            print(f"Loaded image ID: {image.id}")
+
+
+COMMAND = Command(
+    name="load",
+    summary="Load images from a docker-archive or OCI layout, tar or directory",
+    usage=("[OPTIONS]",),
+    run=run,
+    flags=(
+        Flag("input", TEXT, "Read from this file or directory instead of STDIN", short="i",
+             example="-i busybox.tar"),
+        Flag("platform", TEXT, "Platform to load of an image that has several",
+             example="--platform linux/arm64"),
+        Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
+    ),
+    spellings=("image load",),
+)  # fmt: skip

@@ -1,0 +1,115 @@
+"""``knarr ps``: list containers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from knarr.cli import filterargs, human, listing
+from knarr.cli.command import Command
+from knarr.cli.context import Context
+from knarr.cli.flags import NUMBER, SWITCH, Args, Flag
+
+if TYPE_CHECKING:
+    from knarr.engine.container import Container
+    from knarr.engine.engine import Engine
+
+_HEADINGS = {
+    "ID": "CONTAINER ID",
+    "Image": "IMAGE",
+    "Command": "COMMAND",
+    "CreatedAt": "CREATED AT",
+    "RunningFor": "CREATED",
+    "Ports": "PORTS",
+    "State": "STATE",
+    "Status": "STATUS",
+    "Size": "SIZE",
+    "Names": "NAMES",
+    "Labels": "LABELS",
+    "Mounts": "MOUNTS",
+    "LocalVolumes": "LOCAL VOLUMES",
+    "Networks": "NETWORKS",
+}
+_COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the containers, the newest first."""
+    engine = context.engine
+    last = args.number("last")
+    limit = last if last is not None and last > 0 else None
+    if args.on("latest"):
+        limit = 1
+    found = engine.containers.list(
+        all=args.on("all") or last == 0,
+        filters=filterargs.by_name(args.many("filter")),
+        limit=limit,
+    )
+    template = args.text("format")
+    wants_size = args.on("size") or (template is not None and "Size" in template)
+    cut = not args.on("no-trunc")
+    rows = [_row(engine, container, cut=cut, size=wants_size) for container in found]
+    columns = (*_COLUMNS, "Size") if args.on("size") else _COLUMNS
+    layout = listing.Layout(_HEADINGS, columns)
+    print(listing.show(rows, layout, template, quiet=args.on("quiet")), end="")
+    return 0
+
+
+def _row(engine: Engine, container: Container, *, cut: bool, size: bool) -> dict[str, Any]:
+    state = container.state
+    command = " ".join(container.arguments)
+    labels = container.labels
+    created = container.created / 1e9
+    mounts = [bind.source for bind in container.config.binds]
+    return {
+        "ID": container.short_id if cut else container.id,
+        "Image": container.image,
+        "Command": json.dumps(human.ellipsis(command, 20) if cut else command, ensure_ascii=False),
+        "CreatedAt": human.local_time_of(created),
+        "RunningFor": human.ago(human.age(created)),
+        "Ports": "",
+        "State": state.status,
+        "Status": state.describe(),
+        "Size": _size(engine, container) if size else "0B",
+        "Names": container.name,
+        "Labels": ",".join(f"{key}={labels[key]}" for key in sorted(labels)),
+        "Label": _label_of(labels),
+        "Mounts": ",".join(human.ellipsis(path, 15) if cut else path for path in mounts),
+        "LocalVolumes": "0",
+        "Networks": container.config.network or "none",
+    }
+
+
+def _label_of(labels: dict[str, str]) -> Callable[[str], str]:
+    return lambda name: labels.get(name, "")
+
+
+def _size(engine: Engine, container: Container) -> str:
+    """Return the bytes of the writable layer, and with the image's, as Docker shows them."""
+    own = engine.driver.usage(container.id).size
+    image = engine.index.get(container.image_id).size
+    return f"{human.size(own)} (virtual {human.size(own + image)})"
+
+
+COMMAND = Command(
+    name="ps",
+    summary="List containers",
+    usage=("[OPTIONS]",),
+    run=run,
+    flags=(
+        Flag("all", SWITCH, "Show all containers, not only running ones", short="a", example="-a"),
+        filterargs.flag("Only containers for which a condition holds: ancestor, before, exited, "
+                        "id, label, name, network, since, status", "-f status=exited"),
+        listing.FORMAT,
+        Flag("last", NUMBER, "Show the last n created containers, running or not", short="n",
+             default=-1, example="-n 5"),
+        Flag("latest", SWITCH, "Show the last created container, running or not", short="l",
+             example="-l"),
+        Flag("no-trunc", SWITCH, "Show ids and commands in full", example="--no-trunc"),
+        Flag("quiet", SWITCH, "Only show ids", short="q", example="-aq"),
+        Flag("size", SWITCH, "Show the size of what containers have written", short="s",
+             example="-s"),
+    ),
+    spellings=("container ls", "container list", "container ps"),
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""``knarr rmi``: remove images, or names of images."""
+
+from __future__ import annotations
+
+import sys
+
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.each import for_each
+from knarr.cli.flags import SWITCH, Args, Flag
+from knarr.errors import NotFound
+
+
+def run(context: Context, args: Args) -> int:
+    """Print what was untagged and deleted."""
+    force = args.on("force")
+
+    def remove(name: str) -> None:
+        try:
+            actions = context.engine.images.remove(name, force=force, no_prune=args.on("no-prune"))
+        except NotFound:
+            if not force:
+                raise NotFound(f"No such image: {name}") from None
+            print(f"Error: No such image: {name}", file=sys.stderr)
+            return
+        for action, what in actions:
+            print(f"{action}: {what}")
+
+    return for_each(args.rest, remove)
+
+
+COMMAND = Command(
+    name="rmi",
+    summary="Remove one or more images",
+    usage=("[OPTIONS] IMAGE [IMAGE...]",),
+    run=run,
+    flags=(
+        Flag("force", SWITCH, "Remove an image that has several names or a stopped container",
+             short="f", example="-f"),
+        Flag("no-prune", SWITCH, "Keep layers and blobs until the next 'image prune'",
+             example="--no-prune"),
+    ),
+    arguments=(1, MANY),
+    missing={"platform": "an image in knarr is of one platform"},
+    spellings=("image rm", "image remove"),
+)  # fmt: skip

@@ -1,0 +1,42 @@
+"""``knarr save``: images into an archive."""
+
+from __future__ import annotations
+
+from knarr.cli import binary
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.flags import TEXT, Args, Flag
+from knarr.errors import InvalidArgument
+
+
+def run(context: Context, args: Args) -> int:
+    """Write the archive to a file, a new directory (oci-dir), or stdout."""
+    images = context.engine.images
+    path, form = args.text("output"), args.text("format") or "docker-archive"
+    compress = args.text("compress")
+    if form == "oci-dir":
+        if not path:
+            raise InvalidArgument("--format oci-dir writes a directory: name it with -o")
+        images.save(args.rest, path, format=form, compress=compress)
+        return 0
+    with binary.output(path, "save") as stream:
+        images.save(args.rest, stream, format=form, compress=compress)
+    return 0
+
+
+COMMAND = Command(
+    name="save",
+    summary="Save one or more images to a tar archive (to STDOUT by default)",
+    usage=("[OPTIONS] IMAGE [IMAGE...]",),
+    run=run,
+    flags=(
+        Flag("compress", TEXT, "Compress the archive: gzip or zstd", example="--compress zstd"),
+        Flag("format", TEXT, "docker-archive (an OCI layout that old Docker reads too), oci or "
+             "oci-dir", default="docker-archive", example="--format oci-dir -o busybox"),
+        Flag("output", TEXT, "Write to this file instead of STDOUT", short="o",
+             example="-o busybox.tar"),
+    ),
+    arguments=(1, MANY),
+    missing={"platform": "an image in knarr is of one platform"},
+    spellings=("image save",),
+)  # fmt: skip

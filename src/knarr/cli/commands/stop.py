@@ -1,0 +1,39 @@
+"""``knarr stop``: ask containers to end, kill those that do not."""
+
+from __future__ import annotations
+
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.each import for_each
+from knarr.cli.flags import NUMBER, TEXT, Args, Flag
+from knarr.errors import NotModified
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the names of the stopped containers."""
+
+    def stop(name: str) -> None:
+        container = context.engine.containers.get(name)
+        try:
+            container.stop(args.number("timeout"), args.text("signal"))
+        except NotModified:
+            pass  # it has ended already
+        print(name)
+
+    return for_each(args.rest, stop)
+
+
+COMMAND = Command(
+    name="stop",
+    summary="Stop one or more running containers",
+    usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
+    run=run,
+    flags=(
+        Flag("signal", TEXT, "Signal to send instead of the container's stop signal", short="s",
+             example="-s SIGINT"),
+        Flag("timeout", NUMBER, "Seconds to wait before killing; -1 waits for ever (default: the "
+             "container's, else 10)", short="t", example="-t 30", aliases=("time",)),
+    ),
+    arguments=(1, MANY),
+    spellings=("container stop",),
+)  # fmt: skip

@@ -1,0 +1,143 @@
+"""From the flags of ``run`` and ``create`` to a ContainerConfig; nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from knarr.cli import mountargs
+from knarr.cli.flags import Args
+from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
+from knarr.errors import InvalidArgument, Unsupported
+
+_SHM_SIZE = 64 * 1024 * 1024
+
+
+def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
+    """Return the configuration that a command line means.
+
+    environ: the caller's environment, for ``-e NAME`` and ``--env-file``.
+    Raises InvalidArgument and Unsupported.
+    """
+    image, *command = args.rest
+    entrypoint = args.text("entrypoint")
+    return ContainerConfig(
+        image=image,
+        command=tuple(command),
+        name=args.text("name") or None,
+        entrypoint=None if entrypoint is None else ((entrypoint,) if entrypoint else ()),
+        env=environment(args.many("env"), args.many("env-file"), environ),
+        working_dir=_workdir(args.text("workdir")),
+        user=args.text("user") or None,
+        hostname=args.text("hostname") or None,
+        domainname=args.text("domainname") or None,
+        labels=pairs(args.many("label")),
+        annotations=pairs(args.many("annotation")),
+        tty=args.on("tty"),
+        open_stdin=args.on("interactive"),
+        auto_remove=args.on("rm"),
+        init=args.on("init"),
+        stop_signal=args.text("stop-signal") or None,
+        stop_timeout=args.number("stop-timeout"),
+        read_only=args.on("read-only"),
+        tmpfs=tuple(mountargs.tmpfs(text) for text in args.many("tmpfs")),
+        binds=tuple(mountargs.bind(text) for text in args.many("volume")),
+        cap_add=args.many("cap-add"),
+        cap_drop=args.many("cap-drop"),
+        security_opt=args.many("security-opt"),
+        privileged=args.on("privileged"),
+        userns=args.text("userns") or None,
+        network=network(args.text("network")),
+        pull=args.text("pull") or "missing",
+        platform=args.text("platform") or None,
+        shm_size=args.number("shm-size") or _SHM_SIZE,
+        limits=limits(args),
+    )
+
+
+def limits(args: Args) -> Limits:
+    """Return the limits; 0 means none, as with Docker."""
+    return Limits(
+        memory=args.number("memory") or None,
+        memory_swap=args.number("memory-swap") or None,
+        memory_reservation=args.number("memory-reservation") or None,
+        nano_cpus=args.number("cpus") or None,
+        cpu_shares=args.number("cpu-shares") or None,
+        cpu_period=args.number("cpu-period") or None,
+        cpu_quota=args.number("cpu-quota") or None,
+        cpuset_cpus=args.text("cpuset-cpus") or None,
+        cpuset_mems=args.text("cpuset-mems") or None,
+        pids=args.number("pids-limit") or None,
+        blkio_weight=args.number("blkio-weight") or None,
+        device_read_bps=_throttles(args.many("device-read-bps")),
+        device_write_bps=_throttles(args.many("device-write-bps")),
+        device_read_iops=_throttles(args.many("device-read-iops")),
+        device_write_iops=_throttles(args.many("device-write-iops")),
+    )
+
+
+def _throttles(rates: Iterable[tuple[str, int]]) -> tuple[ThrottleDevice, ...]:
+    return tuple(ThrottleDevice(path, rate) for path, rate in rates)
+
+
+def network(name: str | None) -> str | None:
+    """Return the network; none and host exist. Raises Unsupported for all others."""
+    if not name or name == "default":
+        return None
+    if name not in ("none", "host"):
+        raise Unsupported(
+            f"network {name}: networks are not available yet; use --network none or --network host"
+        )
+    return name
+
+
+def _workdir(path: str | None) -> str | None:
+    if path and not path.startswith("/"):
+        raise InvalidArgument(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path"
+        )
+    return path or None
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """Return ``name=value`` texts as a mapping; ``name`` alone has an empty value."""
+    split = (text.partition("=") for text in texts)
+    return {name: value for name, _, value in split}
+
+
+def environment(
+    given: Iterable[str], files: Iterable[str], environ: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the variables of ``--env-file``, then of ``-e``.
+
+    ``NAME`` alone takes the caller's value; without one it stays ``NAME``,
+    which unsets what the image says. Raises InvalidArgument.
+    """
+    entries = [entry for path in files for entry in _read_file(path)]
+    entries.extend(given)
+    return tuple(
+        entry if "=" in entry or entry not in environ else f"{entry}={environ[entry]}"
+        for entry in entries
+    )
+
+
+def _read_file(path: str) -> list[str]:
+    """Return the entries of an env file: one a line, ``#`` comments, no quoting."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            lines = file.read().splitlines()
+    except OSError as error:
+        raise InvalidArgument(f"open {path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{path}: invalid utf8 bytes at byte {error.start}") from None
+    entries = []
+    for line in lines:
+        entry = line.lstrip()
+        if not entry or entry.startswith("#"):
+            continue
+        name = entry.partition("=")[0]
+        if not name:
+            raise InvalidArgument(f"{path}: no variable name on line '{entry}'")
+        if any(letter.isspace() for letter in name):
+            raise InvalidArgument(f"{path}: variable '{name}' contains whitespaces")
+        entries.append(entry)
+    return entries

@@ -1,0 +1,87 @@
+"""What ``inspect``, ``container inspect`` and ``image inspect`` share."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from knarr.cli import listing
+from knarr.cli.context import Context
+from knarr.cli.flags import SWITCH, TEXT, Flag
+from knarr.errors import InvalidArgument, NotFound
+
+Look = Callable[[Context, str, bool], dict[str, Any]]
+
+FORMAT = Flag(
+    "format",
+    TEXT,
+    "Format output using a custom template: 'json' or 'TEMPLATE' (a Go template)",
+    short="f",
+    example="-f '{{.State.Status}}'",
+)
+SIZE = Flag("size", SWITCH, "Show the sizes of containers", short="s", example="-s")
+
+
+def container(context: Context, name: str, size: bool) -> dict[str, Any]:
+    """Return a container's object. Raises NotFound."""
+    found = context.engine.containers.get(name)
+    value = found.inspect()
+    if size:
+        written = context.engine.driver.usage(found.id).size
+        value["SizeRw"] = written
+        value["SizeRootFs"] = written + context.engine.index.get(found.image_id).size
+    return value
+
+
+def image(context: Context, name: str, _size: bool) -> dict[str, Any]:
+    """Return an image's object. Raises NotFound."""
+    try:
+        return context.engine.images.inspect(name)
+    except NotFound:
+        raise NotFound(f"No such image: {name}") from None
+
+
+LOOKS: dict[str, tuple[Look, ...]] = {
+    "": (container, image),
+    "container": (container,),
+    "image": (image,),
+}
+
+
+def show(
+    context: Context, names: Sequence[str], kind: str, template: str | None, *, size: bool = False
+) -> int:
+    """Print the objects: one JSON array, or a line each by a template; 1 when one is missing."""
+    if kind not in LOOKS:
+        raise InvalidArgument(f'"{kind}" is not a valid value for --type: container or image')
+    found: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for name in names:
+        try:
+            found.append(_find(context, name, kind, size=size))
+        except NotFound as error:
+            missing.append(str(error))
+    if template:
+        print("".join(listing.show_one(value, template) for value in found), end="")
+    else:
+        print(json.dumps(found, indent=4, ensure_ascii=False))
+    sys.stdout.flush()
+    for text in missing:
+        print(f"Error: {text}", file=sys.stderr)
+    return 1 if missing else 0
+
+
+def _find(context: Context, name: str, kind: str, *, size: bool) -> dict[str, Any]:
+    looks = LOOKS[kind]
+    for look in looks:
+        try:
+            return look(context, name, size)
+        except NotFound:
+            if len(looks) == 1:
+                raise
+        except InvalidArgument:
+            if look is looks[-1]:
+                raise
+    raise NotFound(f"No such object: {name}")
