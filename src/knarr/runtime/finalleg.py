@@ -10,7 +10,15 @@ import resource
 import signal
 
 from knarr.kernel import caps, process, tty
-from knarr.kernel.files import close_range
+from knarr.kernel.files import (
+    PROC_SUPER_MAGIC,
+    RESOLVE_BENEATH,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_XDEV,
+    close_range,
+    fstatfs_type,
+    openat2,
+)
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime.errors import RuntimeFailure
 
@@ -40,6 +48,7 @@ class FinalLeg:
         "cwd",
         "env",
         "io_priority",
+        "lsm_label",
         "no_new_privileges",
         "personality",
         "rlimits",
@@ -59,6 +68,7 @@ class FinalLeg:
         cwd: str
         env: tuple[str, ...]
         io_priority: int | None
+        lsm_label: tuple[str, str] | None
         no_new_privileges: bool
         personality: int | None
         rlimits: tuple[tuple[int, int, int], ...]
@@ -73,6 +83,47 @@ class FinalLeg:
         lines += ["no new privileges"] if self.no_new_privileges else []
         lines.append(f"exec {' '.join(self.args)}")
         return lines
+
+
+def set_lsm_label(leg: FinalLeg, proc_fd: int) -> None:
+    """Tell the security module which profile or label the next execve gives (apparmor(7)).
+
+    proc_fd: a procfs that is known to be one; without one that of the root is
+    taken, once it has proved to be a procfs and its top directory.
+    """
+    if leg.lsm_label is None:
+        return
+    module, text = leg.lsm_label
+    name = text.removeprefix("exec ")
+    try:
+        if proc_fd < 0:
+            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+            proc_fd = os.open("/proc", flags)
+            if fstatfs_type(proc_fd) != PROC_SUPER_MAGIC or os.fstat(proc_fd).st_ino != 1:
+                raise OSError(_EPERM, "/proc is not a procfs")
+        fd = _open_attribute(proc_fd, module)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise RuntimeFailure(
+            "error",
+            "label",
+            f'{module}: "{name}" cannot be applied: {error.strerror}',
+            error.errno or 0,
+        ) from error
+
+
+def _open_attribute(proc_fd: int, module: str) -> int:
+    """Return the exec attribute of this process: the module's own (5.8), else the common one."""
+    resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
+    for path in (f"thread-self/attr/{module}/exec", "thread-self/attr/exec"):
+        try:
+            return openat2(proc_fd, path, os.O_WRONLY, 0, resolve)
+        except FileNotFoundError:
+            continue
+    raise OSError(_ENOENT, "this kernel does not run it")
 
 
 def prepare_stdio(stdio: "tuple[int, int, int]", leg: FinalLeg) -> None:

@@ -135,5 +135,6 @@ def _prepare(join: Join, channel: Channel) -> None:
     message, _ = channel.receive()
     if not message.get("start") or stdio is None:
         os._exit(0)
+    finalleg.set_lsm_label(join.leg, -1)
     finalleg.prepare_stdio(stdio, join.leg)
     finalleg.run(join.leg, context.user, context.env, join.program, channel.fileno())

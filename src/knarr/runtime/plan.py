@@ -115,6 +115,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
     Source: runtime-spec config.md and config-linux.md.
     """
     linux = spec.get("linux") or {}
+    _refuse_unsupported(spec, linux)
     made, joins = _namespaces(linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
@@ -126,6 +127,23 @@ def plan(spec: "dict[str, Any]") -> Plan:
         leg=final_leg(_required(spec, "process"), linux),
         oom_score_adj=spec["process"].get("oomScoreAdj"),
     )
+
+
+# What the spec defines and this runtime does not do yet; silence would be a lie.
+_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "netDevices", "timeOffsets")
+
+
+def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:
+    for field in _UNSUPPORTED_LINUX:
+        if linux.get(field):
+            raise SpecError(f"linux.{field}: is not supported by this runtime")
+    if any((spec.get("hooks") or {}).values()):
+        raise SpecError("hooks: are not supported by this runtime")
+    if (linux.get("seccomp") or {}).get("listenerPath"):
+        raise SpecError("linux.seccomp.listenerPath: is not supported by this runtime")
+    for index, entry in enumerate(spec.get("mounts") or ()):
+        if entry.get("uidMappings") or entry.get("gidMappings"):
+            raise SpecError(f"mounts[{index}].uidMappings: is not supported by this runtime")
 
 
 def _namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ...]]":
@@ -288,8 +306,20 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
         personality=None if persona is None else _PERSONALITIES[persona],
         seccomp_flags=_flags(flags),
         terminal=bool(process.get("terminal")),
+        lsm_label=_lsm_label(process),
         umask=(process.get("user") or {}).get("umask", 0o022),
     )
+
+
+def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":
+    """Return module and text for the security module's exec attribute."""
+    if process.get("apparmorProfile") and process.get("selinuxLabel"):
+        raise SpecError("process.selinuxLabel: cannot be combined with apparmorProfile")
+    if process.get("apparmorProfile"):
+        return "apparmor", f"exec {process['apparmorProfile']}"
+    if process.get("selinuxLabel"):
+        return "selinux", process["selinuxLabel"]
+    return None
 
 
 def _flags(names: "list[str] | tuple[str, ...]") -> int:
