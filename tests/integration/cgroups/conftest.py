@@ -44,6 +44,7 @@ class Process:
         return self._process.stdout.readline().strip()
 
     def readable(self, timeout: float) -> bool:
+        assert self._process.stdout is not None
         return bool(select.select([self._process.stdout], [], [], timeout)[0])
 
     def drain(self) -> None:

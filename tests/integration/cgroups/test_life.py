@@ -195,7 +195,7 @@ def test_a_refused_group_leaves_nothing(
 
 
 def test_what_this_machine_cannot_do(machine: Any) -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "memory": {"useHierarchy": False, "limit": 1 << 26},
         "unified": {"nothing.max": "1"},
         "pids": {"limit": 5},

@@ -3,6 +3,8 @@
 Kernel Documentation/admin-guide/cgroup-v1/blkio-controller.rst.
 """
 
+import os
+
 from knarr.cgroups import files, values
 from knarr.cgroups.errors import UnsupportedResource
 
@@ -76,6 +78,31 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
             files.carry_out(directory, ((name, value, field),))
         except UnsupportedResource:
             files.carry_out(directory, ((ALTERNATIVES[name], value, field),))
+
+
+def start_accounting(mount_point: str, disks: str = "/sys/block") -> None:
+    """Make the kernel count the transfers of all disks; ends without a word when it cannot.
+
+    Since 6.10 v1 counts nothing on a disk until somebody sets a throttle on it. "No
+    throttle" (0) for the root, where nobody has set one, is enough and limits nothing.
+    """
+    file = f"{mount_point}/{THROTTLES['throttleReadBpsDevice']}"
+    try:
+        known = files.read(f"{mount_point}/blkio.throttle.io_service_bytes_recursive")
+        known += files.read(file)
+        names = os.listdir(disks)
+    except OSError:
+        return
+    for name in names:
+        # Loop devices and the like have no hardware: what they move is counted below them.
+        if not os.path.exists(f"{disks}/{name}/device"):
+            continue
+        try:
+            number = files.read(f"{disks}/{name}/dev").strip()
+            if f"{number} " not in known:
+                files.write(file, f"{number} 0")
+        except OSError:
+            continue  # unplugged meanwhile, or a device that takes no throttle
 
 
 def stats(directory: str) -> dict[str, int | None]:

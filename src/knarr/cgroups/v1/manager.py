@@ -5,7 +5,7 @@ import os
 
 from knarr.cgroups import files, processes, values
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.cgroups.v1 import cpuset, devices, freezer, group
+from knarr.cgroups.v1 import cpuset, devices, freezer, group, io
 from knarr.cgroups.v1.group import Group
 from knarr.cgroups.v2 import devices as v2_devices
 from knarr.cgroups.v2 import group as v2
@@ -40,6 +40,8 @@ class Manager:
                 self.unified = one.mount_point
             for name in one.controllers:
                 self.controllers[name] = one.mount_point
+        if "blkio" in self.controllers:
+            io.start_accounting(self.controllers["blkio"])
         self.on_v2: tuple[str, ...] = ()
         if self.unified is not None:
             self.on_v2 = tuple(files.read(f"{self.unified}/cgroup.controllers").split())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from knarr.cgroups import UnsupportedResource
-from knarr.cgroups.v1 import devices, group, memory
+from knarr.cgroups.v1 import devices, group, io, memory
 
 MOUNTED = set(group.CONTROLLERS) | {"devices", "freezer", "cpuacct"}
 
@@ -118,3 +118,35 @@ def test_oom_kills_count_those_of_groups_made_inside(tmp_path: Path) -> None:
         text = f"oom_kill_disable 0\nunder_oom 0\noom_kill {number}\n"
         (place / "memory.oom_control").write_text(text)
     assert memory.oom_kills(str(tmp_path)) == 3
+
+
+def test_accounting_is_switched_on_for_disks_that_are_not_counted_yet(tmp_path: Path) -> None:
+    group_root, disks = tmp_path / "blkio", tmp_path / "block"
+    group_root.mkdir()
+    for name, number, hardware in (
+        ("sda", "8:0", True),
+        ("sdb", "8:16", True),
+        ("loop0", "7:0", False),
+    ):
+        (disks / name).mkdir(parents=True)
+        (disks / name / "dev").write_text(f"{number}\n")
+        if hardware:
+            (disks / name / "device").mkdir()
+    counted = "8:16 Read 5\n8:16 Total 5\nTotal 5\n"
+    (group_root / "blkio.throttle.io_service_bytes_recursive").write_text(counted)
+    throttle = group_root / "blkio.throttle.read_bps_device"
+    throttle.write_text("")
+    io.start_accounting(str(group_root), str(disks))
+    assert throttle.read_text() == "8:0 0"
+    io.start_accounting(str(tmp_path / "none"), str(disks))
+
+
+def test_io_is_summed_over_devices(tmp_path: Path) -> None:
+    text = "8:0 Read 5\n8:0 Write 7\n8:0 Sync 12\n8:16 Read 1\nTotal 13\n"
+    (tmp_path / "blkio.throttle.io_service_bytes_recursive").write_text(text)
+    assert io.stats(str(tmp_path)) == {
+        "read_bytes": 6,
+        "write_bytes": 7,
+        "read_ops": None,
+        "write_ops": None,
+    }
