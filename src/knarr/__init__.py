@@ -1,1 +1,86 @@
-"""knarr: a container engine as a library, a command and an API."""
+"""knarr: a container engine as a library, a command and an API.
+
+``knarr.Engine`` has containers and images, ``knarr.Sandbox`` is a container for
+a while. Everything here is imported when it is first used, so that
+``import knarr`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from knarr._version import __version__
+
+if TYPE_CHECKING:
+    from knarr import errors
+    from knarr.config import Settings
+    from knarr.engine.aio import AsyncSandbox
+    from knarr.engine.container import Container
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import (
+        BindMount,
+        ContainerConfig,
+        ExecConfig,
+        ExitStatus,
+        Limits,
+        RunResult,
+        Tmpfs,
+        Usage,
+    )
+    from knarr.engine.sandbox import Sandbox
+    from knarr.images.service import Image
+
+_HOMES = {
+    "AsyncSandbox": "knarr.engine.aio",
+    "BindMount": "knarr.engine.model",
+    "Container": "knarr.engine.container",
+    "ContainerConfig": "knarr.engine.model",
+    "Engine": "knarr.engine.engine",
+    "ExecConfig": "knarr.engine.model",
+    "ExitStatus": "knarr.engine.model",
+    "Image": "knarr.images.service",
+    "Limits": "knarr.engine.model",
+    "RunResult": "knarr.engine.model",
+    "Sandbox": "knarr.engine.sandbox",
+    "Settings": "knarr.config",
+    "Tmpfs": "knarr.engine.model",
+    "Usage": "knarr.engine.model",
+    "errors": "knarr.errors",
+}
+
+__all__ = [
+    "AsyncSandbox",
+    "BindMount",
+    "Container",
+    "ContainerConfig",
+    "Engine",
+    "ExecConfig",
+    "ExitStatus",
+    "Image",
+    "Limits",
+    "RunResult",
+    "Sandbox",
+    "Settings",
+    "Tmpfs",
+    "Usage",
+    "__version__",
+    "errors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what ``__all__`` names on first use (PEP 562)."""
+    import importlib
+
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'knarr' has no attribute {name!r}")
+    module = importlib.import_module(home)
+    value = module if home == f"knarr.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted(__all__)

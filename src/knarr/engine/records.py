@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,14 +21,14 @@ REMOVING = "removing"
 
 _COLUMNS = (
     "id, name, image_id, config, created, state, auto_remove, owner_pid, owner_start, boot_id, "
-    "id_slot, started, last_exit"
+    "id_slot, started"
 )
 _NAME_TRIES = 12
 
 
 @dataclass(frozen=True)
 class ContainerRecord:
-    """One row. created and started: ns since the epoch. last_exit: as state.json had it."""
+    """One row. created and started: ns since the epoch."""
 
     id: str
     name: str
@@ -43,17 +42,11 @@ class ContainerRecord:
     boot_id: str
     id_slot: int | None
     started: int | None
-    last_exit_json: str | None
 
     @cached_property
     def config(self) -> ContainerConfig:
         """The configuration the container was created with."""
         return serial.decode(self.config_json)
-
-    @cached_property
-    def last_exit(self) -> dict[str, Any] | None:
-        """The state that was on record when the container last ended, or None."""
-        return None if self.last_exit_json is None else json.loads(self.last_exit_json)
 
 
 class ContainerTable:
@@ -84,7 +77,7 @@ class ContainerTable:
             try:
                 with self._store.write(durable=False) as db:
                     slot = self._next_slot(db) if with_range else None
-                    full = (*row, slot, None, None)
+                    full = (*row, slot, None)
                     marks = ",".join("?" * len(full))
                     db.execute(f"INSERT INTO containers ({_COLUMNS}) VALUES ({marks})", full)  # noqa: S608
                 return ContainerRecord(*full)
@@ -128,15 +121,6 @@ class ContainerTable:
         """Note when the container was started, and that this boot did it."""
         values = (started, host.boot_id())
         self._update("started = ?, boot_id = ?", values, container_id, durable=False)
-
-    def note_exit(self, container_id: str, state: dict[str, Any]) -> None:
-        """Keep how the container ended, for after a reboot."""
-        kept = {
-            name: state.get(name)
-            for name in ("exit_code", "oom_killed", "error", "started_at", "finished_at", "usage")
-        }
-        text = json.dumps(kept, separators=(",", ":"))
-        self._update("last_exit = ?", (text,), container_id, durable=False)
 
     def delete(self, container_id: str, *, durable: bool) -> None:
         """Remove the row; its name and id range are free from here on."""

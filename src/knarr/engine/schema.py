@@ -34,8 +34,7 @@ CREATE TABLE containers (
     owner_start INTEGER NOT NULL,
     boot_id TEXT NOT NULL,
     id_slot INTEGER UNIQUE,
-    started INTEGER,
-    last_exit TEXT
+    started INTEGER
 ) STRICT;
 CREATE INDEX containers_by_image ON containers (image_id);
 

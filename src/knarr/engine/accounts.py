@@ -1,0 +1,86 @@
+"""Who ``--user`` means: the passwd and group files of an image or of a running container.
+
+They are read through a descriptor of the root directory, resolved inside it,
+so that no symbolic link of the image leads to a file of the host.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from knarr.engine.security.users import ResolvedUser, resolve_user
+from knarr.errors import InvalidArgument
+from knarr.kernel import files
+from knarr.runtime import rootfs
+
+if TYPE_CHECKING:
+    from knarr.spec.mount import Mount
+
+_LIMIT = 4 * 1024 * 1024
+_FILES = ("etc/passwd", "etc/group")
+_CONTEXT_MOUNTS = (6, 8)  # the first kernel whose overlays need no place in a tree to be made
+
+T = TypeVar("T")
+
+
+def resolve(user: str, root: int) -> ResolvedUser:
+    """Return the ids that ``user`` means in the root directory behind descriptor ``root``.
+
+    Raises InvalidArgument as :func:`resolve_user`, and for files that are no
+    regular files or larger than 4 MiB.
+    """
+    passwd, group = (_read_inside(root, name) for name in _FILES)
+    return resolve_user(user, passwd, group)
+
+
+def open_root(mounts: list[Mount]) -> int:
+    """Return a descriptor of the root file system that ``mounts`` describe. Raises OSError.
+
+    On kernels before 6.8 the mount is made in a mount namespace of its own; a
+    thread that ends right away takes it, so that the caller's stays.
+    """
+    release = os.uname().release.split("-")[0].split(".")
+    if tuple(int(part) for part in release[:2] if part.isdigit()) >= _CONTEXT_MOUNTS:
+        return rootfs.open_root(mounts)
+    return _in_thread(lambda: rootfs.open_root(mounts))
+
+
+def _in_thread(work: Callable[[], T]) -> T:
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="knarr-mount")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def _read_inside(root: int, path: str) -> bytes:
+    """Return the bytes of a file below ``root``; nothing when there is no such file."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    resolve_flags = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
+    try:
+        handle = files.openat2(root, path, flags, 0, resolve_flags)
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
+    with open(handle, "rb", buffering=0) as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InvalidArgument(f"/{path} in the container is not a regular file")
+        data = bytearray()
+        while chunk := file.read(65536):
+            data += chunk
+            if len(data) > _LIMIT:
+                raise InvalidArgument(f"/{path} in the container is larger than {_LIMIT} bytes")
+    return bytes(data)

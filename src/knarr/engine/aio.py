@@ -1,0 +1,54 @@
+"""``AsyncSandbox``: the sandbox for asyncio programs; each call runs in a worker thread."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Self
+
+from knarr.engine.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from knarr.engine.model import RunResult
+
+
+class AsyncSandbox:
+    """An asynchronous context manager around :class:`Sandbox`, with the same arguments.
+
+        async with AsyncSandbox("busybox") as box:
+            result = await box.run("echo", "hi", timeout=5)
+
+    A cancelled ``run`` leaves its command running until its timeout or the
+    end of the sandbox.
+    """
+
+    def __init__(self, image: str, **options: Any) -> None:
+        self._image = image
+        self._options = options
+        self._box: Sandbox | None = None
+
+    async def __aenter__(self) -> Self:
+        self._box = await asyncio.to_thread(Sandbox, self._image, **self._options)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._box is not None:
+            await asyncio.to_thread(self._box.close)
+
+    @property
+    def box(self) -> Sandbox:
+        """The sandbox itself, for what has no asynchronous form. Raises RuntimeError outside."""
+        if self._box is None:
+            raise RuntimeError("AsyncSandbox is used before 'async with'")
+        return self._box
+
+    async def run(self, *argv: str, **options: Any) -> RunResult:
+        """Run a command; arguments and errors are those of :meth:`Sandbox.run`."""
+        return await asyncio.to_thread(self.box.run, *argv, **options)
+
+    async def read(self, path: str) -> bytes:
+        """Return the bytes of a file. Raises NotFound."""
+        return await asyncio.to_thread(self.box.files.read, path)
+
+    async def write(self, path: str, data: bytes | str, *, mode: int = 0o644) -> None:
+        """Write a file, replacing it. Raises NotFound when its directory is missing."""
+        await asyncio.to_thread(self.box.files.write, path, data, mode=mode)

@@ -1,0 +1,224 @@
+"""``attach``: a client's end of the socket on which a supervisor serves one container.
+
+Each packet is one type byte and a payload (SOCK_SEQPACKET keeps them apart).
+From the supervisor: ``s`` hello, ``o`` stdout, ``e`` stderr, ``w`` bytes of stdin
+taken, ``x`` exit status, last.
+To it: ``i`` stdin, ``c`` close stdin, ``r`` window size, ``k`` signal, ``q`` exit seen.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Self
+
+from knarr import errors
+from knarr.engine import serial
+from knarr.engine.model import ExitStatus
+
+CHUNK = 32768  # of stdin per packet: far below the socket's buffer, so one always fits
+WINDOW = 512 * 1024  # of stdin that the container has not read yet; then we wait
+_PACKET = 1 << 20
+_SUN_PATH = 108
+
+
+class Attachment:
+    """A connection to a container's stdio; also its signals, its window size and its exit.
+
+    Reads are for one thread at a time; everything that sends may be called
+    from any thread and from signal handlers.
+    """
+
+    def __init__(self, connection: socket.socket, container_id: str) -> None:
+        self.container_id = container_id
+        self._socket = connection
+        self._stashed: deque[bytes] = deque()
+        self._reading = threading.Lock()
+        self._window = threading.Condition(threading.Lock())
+        self._outstanding = 0
+        self.status: ExitStatus | None = None
+        self.acknowledged = False
+
+    @classmethod
+    def connect(cls, path: str, container_id: str) -> Attachment:
+        """Return an attachment to a running supervisor. Raises Unavailable when none listens."""
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            _connect(connection, path)
+        except OSError as error:
+            connection.close()
+            raise errors.Unavailable(
+                f"container {container_id[:12]}: its supervisor does not answer: {error.strerror}"
+            ) from error
+        return cls(connection, container_id)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor to poll for reading."""
+        return self._socket.fileno()
+
+    def receive(self, timeout: float | None = None) -> tuple[str, bytes] | None:
+        """Return the next packet as (type, payload), None at the end of the connection.
+
+        timeout in seconds. Raises Timeout. An ``x`` packet also sets ``status``.
+        """
+        if timeout is not None and not self.ready(timeout):
+            raise errors.Timeout(f"container {self.container_id[:12]}: nothing came in time")
+        with self._reading:
+            packet = self._stashed.popleft() if self._stashed else self._receive()
+        if not packet:
+            return None
+        kind = chr(packet[0])
+        if kind == "x":
+            self.status = exit_status(json.loads(packet[1:]))
+        return kind, packet[1:]
+
+    def _receive(self) -> bytes:
+        """Return the next packet from the socket, nothing at its end; take note of ``w``."""
+        try:
+            packet = self._socket.recv(_PACKET)
+        except (ConnectionResetError, BrokenPipeError):
+            packet = b""  # the supervisor died
+        with self._window:
+            if packet[:1] == b"w":
+                self._outstanding -= int(packet[1:])
+            elif not packet or packet[:1] == b"x":
+                self._outstanding = 0  # nobody will read what is still on its way
+            self._window.notify_all()
+        return packet
+
+    def ready(self, timeout: float | None, *, writing: bool = False) -> bool:
+        """Return True as soon as a packet waits (or, ``writing``, one can be sent), else False.
+
+        timeout: seconds, None without end.
+        """
+        if self._stashed:
+            return True
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN | (select.POLLOUT if writing else 0))
+        return bool(poller.poll(None if timeout is None else max(timeout, 0) * 1000))
+
+    def output(self, timeout: float | None = None) -> Iterator[tuple[int, bytes]]:
+        """Yield (1 or 2, bytes) of stdout and stderr until the container ends.
+
+        timeout: seconds for all of it. Raises Timeout. Afterwards ``status`` is
+        set, unless the supervisor died before the container did.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while self.status is None:
+            left = None if deadline is None else deadline - time.monotonic()
+            packet = self.receive(left)
+            if packet is None:
+                return
+            if packet[0] == "o":
+                yield 1, packet[1]
+            elif packet[0] == "e":
+                yield 2, packet[1]
+
+    def wait(self, timeout: float | None = None) -> ExitStatus | None:
+        """Return how the container ended, reading past its output; None when the supervisor died.
+
+        Raises Timeout.
+        """
+        for _ in self.output(timeout):
+            continue
+        return self.status
+
+    def write(self, data: bytes) -> None:
+        """Send to the container's stdin; waits while it does not read what was sent before.
+
+        Output that comes meanwhile is kept for the next ``receive``.
+        """
+        for start in range(0, len(data), CHUNK):
+            chunk = data[start : start + CHUNK]
+            while not self.try_write(chunk):
+                if not self._reading.acquire(blocking=False):
+                    with self._window:  # another thread reads and will see the room made
+                        self._window.wait_for(self._has_room, 1.0)
+                    continue
+                try:
+                    self._stashed.append(self._receive())
+                finally:
+                    self._reading.release()
+
+    def try_write(self, data: bytes) -> bool:
+        """Send at most CHUNK bytes without waiting; False when the container has not read enough.
+
+        Room is made by reading: ``receive`` sees what the container took.
+        """
+        with self._window:
+            if not self._has_room():
+                return False
+            self._outstanding += len(data)
+        try:
+            self._socket.send(b"i" + data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            with self._window:
+                self._outstanding -= len(data)
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            return True  # ended; its exit status is still to be read
+        return True
+
+    def _has_room(self) -> bool:
+        return self._outstanding < WINDOW
+
+    def close_stdin(self) -> None:
+        """Let the container read the end of its stdin."""
+        self._send(b"c")
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of the container's terminal, in characters."""
+        self._send(b"r" + json.dumps([rows, columns]).encode())
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the container's first process."""
+        self._send(b"k" + str(number).encode())
+
+    def acknowledge(self) -> None:
+        """Tell the supervisor that this client saw the exit and does what follows from it."""
+        self.acknowledged = True
+        self._send(b"q")
+
+    def close(self) -> None:
+        """Close the connection; the container goes on, unless it was started to die with it."""
+        self._socket.close()
+
+    def _send(self, packet: bytes) -> None:
+        try:
+            self._socket.send(packet, socket.MSG_NOSIGNAL)
+        except (BrokenPipeError, ConnectionResetError):
+            return  # the container or its supervisor ended: the reading side tells which
+
+
+def exit_status(value: dict[str, Any]) -> ExitStatus:
+    """Return the ExitStatus of an ``x`` packet or a state file."""
+    return ExitStatus(
+        exit_code=int(value.get("exit_code") or 0),
+        oom_killed=bool(value.get("oom_killed")),
+        error=str(value.get("error") or ""),
+        usage=serial.usage(value.get("usage")),
+    )
+
+
+def _connect(connection: socket.socket, path: str) -> None:
+    """Connect by way of the directory's descriptor: sun_path takes 108 bytes only (unix(7))."""
+    if len(os.fsencode(path)) < _SUN_PATH:
+        connection.connect(path)
+        return
+    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
+    finally:
+        os.close(directory)

@@ -1,0 +1,246 @@
+"""``Container``: a handle on one container; every method is one verb of the command line."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from knarr import errors
+from knarr.engine import copy, create, execs, logs, remove, start, stop, waiting
+from knarr.engine.attach import Attachment
+from knarr.engine.inspect import inspect as inspect_container
+from knarr.engine.inspect import read_spec
+from knarr.engine.paths import Paths
+from knarr.engine.state import ContainerState, merged
+
+if TYPE_CHECKING:
+    from knarr.engine.copy import DirectoryEntry, PathStat
+    from knarr.engine.engine import Engine
+    from knarr.engine.execs import ExecSession
+    from knarr.engine.logs import LogEntry
+    from knarr.engine.model import ContainerConfig, ExecConfig, ExitStatus, RunResult
+    from knarr.engine.records import ContainerRecord
+
+
+class Container:
+    """One container. The handle is a value: cheap, and safe to use from any thread.
+
+    ``state`` is read anew each time; everything else is fixed at creation.
+    Errors are of ``knarr.errors``; NotFound when the container has been removed.
+    """
+
+    __slots__ = ("_engine", "paths", "record")
+
+    def __init__(self, engine: Engine, record: ContainerRecord) -> None:
+        self._engine = engine
+        self.record = record
+        self.paths = Paths(engine.settings, record.id)
+
+    def __repr__(self) -> str:
+        return f"<Container {self.short_id} {self.name}>"
+
+    @property
+    def id(self) -> str:
+        """The id, 64 hexadecimal digits."""
+        return self.record.id
+
+    @property
+    def short_id(self) -> str:
+        """The first 12 digits of the id."""
+        return self.record.id[:12]
+
+    @property
+    def name(self) -> str:
+        """The name, without Docker's leading slash."""
+        return self.record.name
+
+    @property
+    def image(self) -> str:
+        """The image as it was named at creation."""
+        return self.config.image
+
+    @property
+    def image_id(self) -> str:
+        """The id of the image (``sha256:HEX``)."""
+        return self.record.image_id
+
+    @property
+    def config(self) -> ContainerConfig:
+        """The configuration it was created with."""
+        return self.record.config
+
+    @property
+    def created(self) -> int:
+        """When it was created, in ns since the epoch."""
+        return self.record.created
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The image's labels under the container's own."""
+        member = self._engine.image_config(self.record.image_id).get("config") or {}
+        return {**(member.get("Labels") or {}), **self.config.labels}
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command line that runs in it."""
+        return list((read_spec(self.paths).get("process") or {}).get("args") or [])
+
+    @property
+    def state(self) -> ContainerState:
+        """What it is doing now. One whose supervisor died is put right first."""
+        state = merged(self.record, self.paths)
+        if state.stale:
+            self._engine.recover_container(self.record)
+            state = merged(self.record, self.paths)
+        return state
+
+    @property
+    def status(self) -> str:
+        """One word: created, running, exited or removing."""
+        return self.state.status
+
+    def has_spec(self) -> bool:
+        """Return whether its creation was completed."""
+        return os.path.exists(self.paths.spec)
+
+    def is_from(self, image: str) -> bool:
+        """Return whether the image of that name or id is its image. Raises NotFound."""
+        return self._engine.images.get(image).id == self.image_id
+
+    def describe(self) -> str:
+        """Return the status in Docker's words (``Up 5 seconds``)."""
+        return self.state.describe(time.time_ns())
+
+    def start(self, *, attach: bool = False) -> Attachment | None:
+        """Start it; with ``attach`` return the connection that sees its output from the first byte.
+
+        Raises NotModified when it runs already, CommandNotFound, NotExecutable.
+        """
+        with self.paths.locked():
+            prepared = create.load(self._engine, self.record)
+            return start.start(self._engine, prepared, attach=attach)
+
+    def attach(self) -> Attachment:
+        """Return a connection to the running container's stdio. Raises Conflict when it is not."""
+        attachment = stop.connect(self._engine, self.record, self.paths)
+        if attachment is None:
+            raise errors.Conflict("You cannot attach to a stopped container, start it first")
+        return attachment
+
+    def finish(self, attachment: Attachment) -> None:
+        """Do what follows from an exit that ``attachment`` saw: with auto_remove, remove it."""
+        remove.finish(self._engine, self.record, self.paths, attachment)
+
+    def wait(self, timeout: float | None = None) -> ExitStatus:
+        """Return how it ended, waiting for it at most ``timeout`` seconds. Raises Timeout."""
+        return waiting.wait(self._engine, self.record, self.paths, timeout)
+
+    def stop(self, timeout: int | None = None, signal: str | int | None = None) -> None:
+        """Ask it to stop, kill it after ``timeout`` seconds (None: its own, else 10; -1: never).
+
+        Raises NotModified when it does not run.
+        """
+        stop.stop(self._engine, self.record, self.paths, timeout=timeout, signal=signal)
+
+    def restart(self, timeout: int | None = None) -> None:
+        """Stop it if it runs, then start it."""
+        try:
+            self.stop(timeout)
+        except errors.NotModified:
+            pass  # not running: only the start is left
+        self.start()
+
+    def kill(self, signal: str | int = "KILL") -> None:
+        """Send a signal to its first process. Raises Conflict when it does not run."""
+        stop.kill(self._engine, self.record, self.paths, signal)
+
+    def remove(self, *, force: bool = False) -> None:
+        """Remove it. Raises Conflict while it runs, unless ``force`` has it killed first."""
+        remove.remove(self._engine, self.record, self.paths, force=force)
+
+    def logs(
+        self,
+        *,
+        follow: bool = False,
+        since: int | None = None,
+        until: int | None = None,
+        tail: int | None = None,
+        lines: bool = False,
+    ) -> Iterator[LogEntry]:
+        """Yield its output: blocks as written, or lines (with ``lines`` or ``tail``).
+
+        since, until: ns since the epoch. tail: number of lines from the end.
+        follow: go on until it ends.
+        """
+        options = logs.LogOptions(since, until, tail, follow, lines)
+        return logs.read(self._engine, self.record, self.paths, options)
+
+    def exec(
+        self,
+        config: ExecConfig,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        size: tuple[int, int] | None = None,
+    ) -> ExecSession:
+        """Start a command inside; the streams are descriptors of the caller, None is /dev/null.
+
+        size: rows and columns, with ``config.tty``. Raises Conflict when the
+        container does not run, CommandNotFound, NotExecutable, InvalidArgument.
+        """
+        return execs.start(
+            self._engine, self, config, stdin=stdin, stdout=stdout, stderr=stderr, size=size
+        )
+
+    def exec_run(
+        self, config: ExecConfig, *, input: bytes | None = None, timeout: float | None = None
+    ) -> RunResult:
+        """Run a command inside to its end; return its output, exit code and usage.
+
+        After ``timeout`` seconds it is killed with all it started, and
+        ``timed_out`` is set in the result.
+        """
+        return execs.run(self._engine, self, config, input=input, timeout=timeout)
+
+    def inspect(self) -> dict[str, Any]:
+        """Return everything about it as Docker's JSON object."""
+        return inspect_container(self._engine, self.record, self.paths, self.state)
+
+    def stat_path(self, path: str, *, follow: bool = False) -> PathStat:
+        """Return what is at ``path`` inside; a link there is followed if asked. Raises NotFound."""
+        return copy.stat_path(self._engine, self, path, follow=follow)
+
+    def get_archive(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
+        """Yield the file or directory at ``path`` as a tar. Raises NotFound."""
+        return copy.get_archive(self._engine, self, path, follow=follow)
+
+    def put_archive(
+        self,
+        path: str,
+        archive: BinaryIO,
+        *,
+        owner: tuple[int, int] | None = None,
+        keep_kinds: bool = False,
+    ) -> None:
+        """Unpack a tar into the directory ``path``.
+
+        owner: (uid, gid) inside for everything, None keeps the archive's.
+        keep_kinds: never put a directory in place of a file or the other way
+        round. Raises NotFound, InvalidArchive, Conflict, Forbidden.
+        """
+        copy.put_archive(self._engine, self, path, archive, owner=owner, keep_kinds=keep_kinds)
+
+    def list_directory(self, path: str) -> list[DirectoryEntry]:
+        """Return what is in a directory inside, sorted by name. Raises NotFound."""
+        return copy.list_directory(self._engine, self, path)
+
+    def remove_path(self, path: str) -> None:
+        """Remove a file inside, or a directory with all in it. Raises NotFound."""
+        copy.remove_path(self._engine, self, path)
+
+    def export(self) -> Iterator[bytes]:
+        """Yield its whole file system as a tar, without what is mounted in it."""
+        return copy.export(self._engine, self)

@@ -1,0 +1,117 @@
+"""``Containers``: all containers of an engine. The whole of ``run`` is on this page."""
+
+from __future__ import annotations
+
+import builtins
+from typing import TYPE_CHECKING, NamedTuple
+
+from knarr import errors
+from knarr.engine import create, listing, start
+from knarr.engine.container import Container
+from knarr.engine.model import ContainerConfig, RunResult
+from knarr.engine.pump import communicate
+
+if TYPE_CHECKING:
+    from knarr.engine.attach import Attachment
+    from knarr.engine.engine import Engine
+    from knarr.engine.listing import Filters
+
+
+class Launched(NamedTuple):
+    """A started container and its first attachment (None when none was asked for)."""
+
+    container: Container
+    attachment: Attachment | None
+
+
+class Containers:
+    """Makes, finds and lists containers."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def create(self, config: ContainerConfig) -> Container:
+        """Create a container and return it, not started.
+
+        Raises NotFound (image), Conflict (name in use), InvalidArgument, Unsupported.
+        """
+        return Container(self._engine, create.create(self._engine, config).record)
+
+    def launch(self, config: ContainerConfig, *, attach: bool = True) -> Launched:
+        """Create and start a container; return it with its first attachment.
+
+        When it cannot be started it stays as created, as with Docker, unless
+        auto_remove is set. Raises as :meth:`create` and ``Container.start``.
+        """
+        prepared = create.create(self._engine, config)
+        container = Container(self._engine, prepared.record)
+        try:
+            with container.paths.locked():
+                attachment = start.start(
+                    self._engine,
+                    prepared,
+                    attach=attach,
+                    kill_on_hangup=config.kill_on_owner_exit,
+                )
+        except BaseException:
+            if config.auto_remove:
+                container.remove(force=True)
+            raise
+        return Launched(container, attachment)
+
+    def run(
+        self,
+        config: ContainerConfig,
+        *,
+        input: bytes | None = None,
+        timeout: float | None = None,
+    ) -> RunResult:
+        """Create, start, wait; return output, exit code and usage.
+
+        input goes to its stdin (set ``open_stdin``). After ``timeout`` seconds
+        it is killed, and ``timed_out`` set. With ``auto_remove`` nothing is left.
+        """
+        container, attachment = self.launch(config)
+        assert attachment is not None
+        with attachment:
+            stdout, stderr, timed_out = communicate(attachment, input, timeout)
+            status = attachment.status or container.wait()
+            container.finish(attachment)
+        return RunResult(
+            stdout, stderr, status.exit_code, status.usage, timed_out, status.oom_killed
+        )
+
+    def get(self, name_or_id: str) -> Container:
+        """Return the container with this name, id, or unambiguous start of an id.
+
+        Raises NotFound, InvalidArgument when several match.
+        """
+        return Container(self._engine, self._engine.table.find(name_or_id))
+
+    def list(
+        self, *, all: bool = False, filters: Filters | None = None, limit: int | None = None
+    ) -> builtins.list[Container]:
+        """Return the running containers, or all of them, the newest first.
+
+        filters: as ``docker ps --filter``, name -> values. A filter by status
+        and a limit imply ``all``. Raises InvalidArgument for unknown filters.
+        """
+        return listing.select(self._engine, all=all, filters=filters, limit=limit)
+
+    def prune(self, filters: Filters | None = None) -> tuple[builtins.list[str], int]:
+        """Remove all containers that do not run; return their ids and the bytes freed.
+
+        filters: ``until`` and ``label``, as Docker's.
+        """
+        removed, freed = [], 0
+        for container in self.list(all=True, filters=filters):
+            if container.status not in ("created", "exited"):
+                continue
+            size = self._engine.driver.usage(container.id).size
+            try:
+                container.remove()
+            except (errors.Conflict, errors.NotFound):
+                continue  # started or removed by somebody else meanwhile
+            removed.append(container.id)
+            freed += size
+        return removed, freed

@@ -1,0 +1,31 @@
+"""Named places in the engine's steps where a test may have the process killed.
+
+``KNARR_TEST_CRASH=engine:STEP`` kills this process with SIGKILL when it gets to
+STEP, so that tests/crash can show that ``recover`` puts everything right.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+VARIABLE = "KNARR_TEST_CRASH"
+
+STEPS = (
+    "create.row",
+    "create.snapshot",
+    "create.directory",
+    "create.spec",
+    "start.rundir",
+    "start.launched",
+    "remove.marked",
+    "remove.snapshot",
+    "remove.rundir",
+    "remove.directory",
+)
+
+
+def reached(step: str) -> None:
+    """Die here by SIGKILL when the environment asks for it; return otherwise."""
+    if os.environ.get(VARIABLE) == f"engine:{step}":
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,151 @@
+"""``Engine``: the composition root. Every room below is made here and handed down."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from knarr import errors
+from knarr.config import Settings
+from knarr.content.store import ContentStore
+from knarr.engine import info as information
+from knarr.engine import memory
+from knarr.engine import recover as recovery
+from knarr.engine.containers import Containers
+from knarr.engine.filters import FilterCache
+from knarr.engine.ids import RangePlan
+from knarr.engine.imageindex import StoredImageIndex
+from knarr.engine.machine import Machine
+from knarr.engine.records import ContainerRecord, ContainerTable
+from knarr.engine.store import Store
+from knarr.engine.translate import translated
+from knarr.images.service import Images
+from knarr.runtime import init
+from knarr.snapshots.drivers.overlay import Driver as OverlayDriver
+from knarr.supervisor.client import Launcher, LaunchFailed
+
+if TYPE_CHECKING:
+    from knarr.engine.recover import RecoverReport
+    from knarr.engine.security.users import ResolvedUser
+    from knarr.snapshots.driver import Driver
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Engine:
+    """Containers and images below one data root and one run root.
+
+    Safe to share between threads; a process that forks may use it on both
+    sides. Nothing is read, written or started before the first use. Settings
+    default to those of the environment (``KNARR_*``).
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = Settings.from_environment() if settings is None else settings
+        self.store = Store(self.settings.data_root)
+        self.ranges = RangePlan(self.settings.data_root)
+        self.table = ContainerTable(self.store, self.ranges)
+        self.index = StoredImageIndex(self.store)
+        self.machine = Machine(self.settings, self._probe)
+        self.filters = FilterCache(self.settings.data_root)
+        self.containers = Containers(self)
+        self.users: Cache[tuple[str, str], ResolvedUser] = Cache()
+        self._image_configs: Cache[str, dict[str, Any]] = Cache()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @cached_property
+    def content(self) -> ContentStore:
+        """The blobs."""
+        with translated("content store"):
+            return ContentStore(f"{self.settings.data_root}/content")
+
+    @cached_property
+    def driver(self) -> Driver:
+        """The snapshot driver. Raises Unsupported when this machine has none that works."""
+        root = f"{self.settings.data_root}/snapshots"
+        with translated("snapshots"):
+            if os.path.isdir(root):  # tried when it was made; each try costs writes
+                return OverlayDriver(root)
+            driver = OverlayDriver(root)
+            driver.probe()
+            return driver
+
+    @cached_property
+    def images(self) -> Images:
+        """The images."""
+        return Images(self.content, self.driver, self.index, is_running=self._is_running)
+
+    @cached_property
+    def launcher(self) -> Launcher:
+        """The client of the launcher, which is started when it is first needed."""
+        return Launcher(self.settings)
+
+    @cached_property
+    def init_program(self) -> int:
+        """A sealed memory file with knarr's init, for ``--init`` and sandboxes; kept open."""
+        return memory.sealed("knarr-init", init.blob(os.uname().machine))
+
+    def image_config(self, image_id: str) -> dict[str, Any]:
+        """Return the OCI configuration of an image; kept, since its digest names it."""
+        return self._image_configs.get(image_id, lambda: self.images.config(image_id))
+
+    def _probe(self, directory: str) -> dict[str, Any]:
+        try:
+            return self.launcher.features(directory)
+        except LaunchFailed as failure:
+            raise errors.Unavailable(f"launcher: {failure.message}") from failure
+
+    def _is_running(self, container_id: str) -> bool:
+        try:
+            return self.containers.get(container_id).state.running
+        except errors.NotFound:
+            return False
+
+    def recover(self) -> RecoverReport:
+        """Put right what dead processes and reboots left; safe beside running engines."""
+        return recovery.recover(self)
+
+    def recover_container(self, record: ContainerRecord, *, held: bool = False) -> None:
+        """Put one container right whose supervisor died; ``held``: the caller has its lock."""
+        recovery.recover_container(self, record, held=held)
+
+    def info(self) -> dict[str, Any]:
+        """Return the state of engine and machine under the names of ``docker info``."""
+        return information.info(self)
+
+    def version(self) -> dict[str, Any]:
+        """Return versions under the names of ``docker version``."""
+        return information.version(self)
+
+    def close(self) -> None:
+        """Close the database; containers go on. The engine may be used again."""
+        self.store.close()
+
+
+class Cache(Generic[K, V]):
+    """Values that never change for their key; bounded, oldest out first."""
+
+    def __init__(self, limit: int = 256) -> None:
+        self._limit = limit
+        self._values: dict[K, V] = {}
+        self._lock = threading.Lock()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """Return the value for ``key``, made at most a few times when threads race."""
+        value = self._values.get(key)
+        if value is None:
+            value = make()
+            with self._lock:
+                while len(self._values) >= self._limit:
+                    del self._values[next(iter(self._values))]
+                self._values[key] = value
+        return value

@@ -1,0 +1,105 @@
+"""The OCI process object of an ``exec``: the container's own, with what the caller changed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from knarr import errors
+from knarr.engine import accounts
+from knarr.engine.inspect import read_spec
+from knarr.engine.security import capabilities
+from knarr.spec import capabilities as names
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ExecConfig
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+    from knarr.engine.security.users import ResolvedUser
+    from knarr.engine.state import ContainerState
+
+Object = dict[str, Any]
+
+
+def build(
+    engine: Engine,
+    record: ContainerRecord,
+    paths: Paths,
+    state: ContainerState,
+    config: ExecConfig,
+) -> tuple[Object, bool]:
+    """Return the process object, and whether the container's seccomp filter applies.
+
+    Raises InvalidArgument for a bad user, directory or environment.
+    """
+    if not config.command or not config.command[0]:
+        raise errors.InvalidArgument("no command specified")
+    spec = read_spec(paths)
+    own: Object = dict(spec.get("process") or {})
+    for name in ("consoleSize", "oomScoreAdj"):
+        own.pop(name, None)
+    environment = list(own.get("env") or [])
+    if config.user is not None:
+        user = _user(config.user, state)
+        own["user"] = {
+            "uid": user.uid,
+            "gid": user.gid,
+            "additionalGids": list(user.additional_gids),
+        }
+        if not _home_is_chosen(engine, record):
+            environment = [entry for entry in environment if not entry.startswith("HOME=")]
+            environment.append(f"HOME={user.home}")
+    if config.tty and not any(entry.startswith("TERM=") for entry in environment):
+        environment.append("TERM=xterm")
+    own["env"] = merge_environment(environment, config.env)
+    own["args"] = list(config.command)
+    own["cwd"] = _directory(config.working_dir, own)
+    own["terminal"] = config.tty
+    if config.privileged:
+        every = capabilities.effective(privileged=True, available=names.ALL_MASK)
+        own["capabilities"] = {
+            "bounding": every, "effective": every, "permitted": every,
+            "inheritable": [], "ambient": [],
+        }  # fmt: skip
+    return own, "seccomp" in (spec.get("linux") or {})
+
+
+def merge_environment(base: list[str], changes: tuple[str, ...]) -> list[str]:
+    """Return ``base`` with each ``NAME=value`` set and bare ``NAME`` taken away.
+
+    Raises InvalidArgument.
+    """
+    merged = {entry.partition("=")[0]: entry for entry in base}
+    for entry in changes:
+        name, has_value, _ = entry.partition("=")
+        if not name or "\0" in entry:
+            raise errors.InvalidArgument(f"invalid environment variable: {entry!r}")
+        merged.pop(name, None)
+        if has_value:
+            merged[name] = entry
+    return list(merged.values())
+
+
+def _directory(wanted: str | None, own: Object) -> str:
+    path = wanted or str(own.get("cwd") or "/")
+    if not path.startswith("/") or "\0" in path:
+        raise errors.InvalidArgument(
+            f"the working directory '{path}' is invalid, it needs to be an absolute path"
+        )
+    return path
+
+
+def _user(user: str, state: ContainerState) -> ResolvedUser:
+    """Return the ids of a user as the running container's files have them."""
+    root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return accounts.resolve(user, root)
+    finally:
+        os.close(root)
+
+
+def _home_is_chosen(engine: Engine, record: ContainerRecord) -> bool:
+    """Return whether the image or the caller set HOME, so that it holds for every user."""
+    image = (engine.image_config(record.image_id).get("config") or {}).get("Env") or []
+    return any(entry.startswith("HOME=") for entry in (*image, *record.config.env))

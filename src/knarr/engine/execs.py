@@ -1,0 +1,384 @@
+"""``exec``: a further command in a running container, its streams and its end."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import select
+import stat
+import time
+from typing import TYPE_CHECKING, Any, Self
+
+from knarr import errors
+from knarr.engine import execprocess, serial
+from knarr.engine.launchfailure import explained
+from knarr.engine.model import RunResult, Usage
+from knarr.engine.pump import write_all
+from knarr.engine.translate import translated
+from knarr.supervisor.client import ExecSession as Session
+from knarr.supervisor.client import LaunchFailed
+
+if TYPE_CHECKING:
+    from knarr.engine.container import Container
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ExecConfig
+
+CHUNK = 65536
+KILLED = 137
+_NULL_DEVICE = (1, 3)
+
+
+class ExecSession:
+    """A command that runs in a container.
+
+    master: the terminal's descriptor (``tty``), else -1. Streams that may not
+    be handed into the container as they are get a pipe, and ``pump`` moves the
+    bytes; so call it (or ``wait``, which does) until the command has ended.
+    """
+
+    def __init__(self, session: Session, relays: dict[int, int], source: tuple[int, int] | None):
+        self._session = session
+        self._relays = relays  # descriptor to read -> where its bytes go
+        self._source = source  # (the caller's stdin, our end of the pipe)
+        self.exit_code: int | None = None
+        self.usage = Usage()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def pid(self) -> int:
+        """The command's process id on the host."""
+        return self._session.pid
+
+    @property
+    def master(self) -> int:
+        """The terminal's master, -1 without a terminal."""
+        return self._session.master
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable once the command has ended."""
+        return self._session.fileno()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command; one that has ended is no error."""
+        self._session.signal(number)
+
+    def kill(self) -> None:
+        """Kill the command and everything it started."""
+        self._session.kill()
+
+    def resize(self, rows: int, columns: int) -> None:
+        """Set the size of its terminal, in characters."""
+        self._session.resize(rows, columns)
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return the exit code, moving bytes meanwhile.
+
+        timeout: seconds. Raises Timeout (the command goes on), Unavailable when
+        the process that watches it was killed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        poller = select.poll()
+        poller.register(self._session, select.POLLIN)
+        for handle in self._relays:
+            poller.register(handle, select.POLLIN)
+        if self._source is not None:
+            poller.register(self._source[0], select.POLLIN)
+        while self.exit_code is None:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0) * 1000
+            ready = [handle for handle, _ in poller.poll(left)]
+            if not ready:
+                raise errors.Timeout(f"exec {self.pid}: did not end in {timeout:g} seconds")
+            for handle in ready:
+                self._handle(handle, poller)
+        self._drain()
+        return self.exit_code
+
+    def _handle(self, handle: int, poller: select.poll) -> None:
+        if handle in self._relays:
+            if not self._move(handle):
+                poller.unregister(handle)
+        elif self._source is not None and handle == self._source[0]:
+            self._feed(poller)
+        elif handle == self._session.fileno():
+            self._end()
+
+    def _end(self) -> None:
+        try:
+            report = self._session.wait()
+        except LaunchFailed as error:
+            raise errors.Unavailable(f"exec {self.pid}: {error.message}") from error
+        self.usage = serial.usage(report.get("usage"))
+        self.exit_code = int(report["exit_code"])
+
+    def _move(self, handle: int) -> bool:
+        """Pass one chunk on; False at the end of the stream."""
+        try:
+            data = os.read(handle, CHUNK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # EIO: nobody has the terminal open any more
+        if data:
+            write_all(self._relays[handle], data)
+        return bool(data)
+
+    def _feed(self, poller: select.poll) -> None:
+        assert self._source is not None
+        ours, theirs = self._source
+        try:
+            data = os.read(ours, CHUNK)
+        except OSError:
+            data = b""
+        try:
+            if data:
+                write_all(theirs, data)
+                return
+        except BrokenPipeError:
+            pass  # the command does not read any more
+        poller.unregister(ours)
+        if theirs != self.master:
+            os.close(theirs)
+        self._source = None
+
+    def _drain(self) -> None:
+        """Pass on what the command wrote last; what it left running is not waited for."""
+        for handle in self._relays:
+            os.set_blocking(handle, False)
+            while select.select([handle], [], [], 0)[0] and self._move(handle):
+                continue
+
+    def close(self) -> None:
+        """Let go of the command, which goes on if it still runs."""
+        for handle in self._relays:
+            if handle != self.master:
+                os.close(handle)
+        self._relays = {}
+        if self._source is not None and self._source[1] != self.master:
+            os.close(self._source[1])
+        self._source = None
+        self._session.close()
+
+
+def start(
+    engine: Engine,
+    container: Container,
+    config: ExecConfig,
+    *,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> ExecSession:
+    """Start a command in the container; streams are the caller's descriptors, None is /dev/null.
+
+    Pipes and sockets are handed in; files and terminals are relayed, since a
+    program with rights over them could open them anew for more than it was given.
+    size: rows and columns of a terminal. Raises Conflict when the container does
+    not run, CommandNotFound, NotExecutable, InvalidArgument.
+    """
+    state = container.state
+    if not state.running:
+        raise errors.Conflict(f"container {container.id} is not running")
+    with translated(f"container {container.name}"):
+        process, filtered = execprocess.build(
+            engine, container.record, container.paths, state, config
+        )
+        if size is not None and config.tty:
+            process["consoleSize"] = {"height": size[0], "width": size[1]}
+        with _Streams() as streams:
+            body: dict[str, Any] = {
+                "id": container.id,
+                "run_dir": container.paths.run,
+                "exec_id": f"exec-{secrets.token_hex(8)}",
+                "process": process,
+                "fds": None if config.tty else streams.pass_in(stdin, stdout, stderr),
+                "seccomp": streams.add_filter(container.paths.filter) if filtered else None,
+            }
+            try:
+                session = engine.launcher.exec(body, streams.handles)
+            except LaunchFailed as failure:
+                raise explained(failure, container.name) from failure
+            return streams.session(session, stdin, stdout)
+
+
+def run(
+    engine: Engine,
+    container: Container,
+    config: ExecConfig,
+    *,
+    input: bytes | None = None,
+    timeout: float | None = None,
+) -> RunResult:
+    """Run a command to its end and return what it wrote; see ``Container.exec_run``."""
+    with _Capture(input) as capture:
+        session = start(
+            engine, container, config,
+            stdin=capture.stdin, stdout=capture.stdout, stderr=capture.stderr,
+        )  # fmt: skip
+        with session:
+            return capture.collect(session, timeout)
+
+
+class _Streams:
+    """The descriptors that go with an exec: handed in as they are, or by way of a pipe."""
+
+    def __init__(self) -> None:
+        self.handles: list[int] = []
+        self._owned: list[int] = []
+        self._relays: dict[int, int] = {}
+        self._source: tuple[int, int] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for handle in self._owned:
+            os.close(handle)
+        if kind is not None:
+            for handle in self._relays:
+                os.close(handle)
+            if self._source is not None:
+                os.close(self._source[1])
+
+    def pass_in(self, stdin: int | None, stdout: int | None, stderr: int | None) -> list[int]:
+        """Return the indexes of the command's three streams in the message."""
+        return [self._input(stdin), self._output(stdout), self._output(stderr)]
+
+    def add_filter(self, path: str) -> int:
+        return self._own(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+
+    def session(self, session: Session, stdin: int | None, stdout: int | None) -> ExecSession:
+        """Return the session; a terminal is relayed between the caller's two streams."""
+        if session.master >= 0:
+            self._relays = {} if stdout is None else {session.master: stdout}
+            self._source = None if stdin is None else (stdin, session.master)
+        return ExecSession(session, self._relays, self._source)
+
+    def _input(self, handle: int | None) -> int:
+        if handle is None:
+            return self._own(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        if _may_be_handed_in(handle):
+            return self._add(handle)
+        reader, writer = os.pipe()
+        self._source = (handle, writer)
+        return self._own(reader)
+
+    def _output(self, handle: int | None) -> int:
+        if handle is None:
+            return self._own(os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC))
+        if _may_be_handed_in(handle):
+            return self._add(handle)
+        reader, writer = os.pipe()
+        self._relays[reader] = handle
+        return self._own(writer)
+
+    def _own(self, handle: int) -> int:
+        self._owned.append(handle)
+        return self._add(handle)
+
+    def _add(self, handle: int) -> int:
+        self.handles.append(handle)
+        return len(self.handles) - 1
+
+
+def _may_be_handed_in(handle: int) -> bool:
+    """Return True for pipes, sockets and /dev/null: opening them anew gives nothing more."""
+    info = os.fstat(handle)
+    if stat.S_ISCHR(info.st_mode):
+        return (os.major(info.st_rdev), os.minor(info.st_rdev)) == _NULL_DEVICE
+    return stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode)
+
+
+class _Capture:
+    """Pipes that feed a command its input and keep its output."""
+
+    def __init__(self, input: bytes | None) -> None:
+        self._input = memoryview(input or b"")
+        self._ends: dict[int, list[bytes]] = {}
+        self._open: set[int] = set()
+        self._writer = -1
+        self.stdin: int | None = None
+        if input is not None:
+            self.stdin, self._writer = self._pipe()
+            os.set_blocking(self._writer, False)
+        self._out, self.stdout = self._pipe()
+        self._err, self.stderr = self._pipe()
+        self._ends = {self._out: [], self._err: []}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for handle in self._open:
+            os.close(handle)
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = os.pipe()
+        self._open.update(ends)
+        return ends
+
+    def _close(self, handle: int) -> None:
+        self._open.discard(handle)
+        os.close(handle)
+
+    def collect(self, session: ExecSession, timeout: float | None) -> RunResult:
+        """Return the result once the command has ended; kill it when time is up."""
+        for handle in (self.stdin, self.stdout, self.stderr):
+            if handle is not None:
+                self._close(handle)
+        poller = select.poll()
+        poller.register(session, select.POLLIN)
+        for handle in self._ends:
+            poller.register(handle, select.POLLIN)
+        if self._writer >= 0:
+            poller.register(self._writer, select.POLLOUT)
+        deadline = None if timeout is None else time.monotonic() + timeout
+        timed_out = False
+        while session.exit_code is None:
+            left = None if deadline is None else max(deadline - time.monotonic(), 0) * 1000
+            ready = [handle for handle, _ in poller.poll(left)]
+            if not ready:
+                timed_out, deadline = True, None
+                session.kill()
+            for handle in ready:
+                self._handle(handle, poller, session)
+        for handle in self._ends:
+            os.set_blocking(handle, False)
+            while self._read(handle):
+                continue
+        output = [b"".join(chunks) for chunks in self._ends.values()]
+        return RunResult(output[0], output[1], session.exit_code, session.usage, timed_out)
+
+    def _handle(self, handle: int, poller: select.poll, session: ExecSession) -> None:
+        if handle in self._ends:
+            if not self._read(handle):
+                poller.unregister(handle)
+        elif handle == self._writer:
+            self._write(poller)
+        else:
+            session.wait()
+
+    def _read(self, handle: int) -> bool:
+        try:
+            data = os.read(handle, CHUNK)
+        except BlockingIOError:
+            return False
+        self._ends[handle].append(data)
+        return bool(data)
+
+    def _write(self, poller: select.poll) -> None:
+        try:
+            self._input = self._input[os.write(self._writer, self._input[:CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._input = self._input[:0]
+        if not self._input:
+            poller.unregister(self._writer)
+            self._close(self._writer)
+            self._writer = -1

@@ -1,0 +1,43 @@
+"""What the launcher's refusals mean, as errors of knarr."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from knarr import errors
+
+if TYPE_CHECKING:
+    from knarr.supervisor.client import LaunchFailed
+
+_KINDS: dict[str, type[errors.KnarrError]] = {
+    "not-found": errors.CommandNotFound,
+    "not-executable": errors.NotExecutable,
+    "invalid": errors.InvalidArgument,
+    "busy": errors.Conflict,
+    "not-running": errors.Conflict,
+    "launcher": errors.Unavailable,
+}
+_ERRNOS: dict[int, type[errors.KnarrError]] = {
+    errno.ENOSPC: errors.ResourceExhausted,
+    errno.EDQUOT: errors.ResourceExhausted,
+    errno.ENOMEM: errors.ResourceExhausted,
+    errno.EAGAIN: errors.ResourceExhausted,
+    errno.EMFILE: errors.ResourceExhausted,
+    errno.ENFILE: errors.ResourceExhausted,
+    errno.EPERM: errors.Forbidden,
+    errno.EACCES: errors.Forbidden,
+    errno.EROFS: errors.Forbidden,
+    errno.ENOSYS: errors.Unsupported,
+    errno.EOPNOTSUPP: errors.Unsupported,
+    errno.EINVAL: errors.InvalidArgument,
+    errno.ENOENT: errors.InvalidArgument,
+    errno.ENOTDIR: errors.InvalidArgument,
+    errno.ELOOP: errors.InvalidArgument,
+}
+
+
+def explained(failure: LaunchFailed, name: str) -> errors.KnarrError:
+    """Return the error for what the launcher answered about container ``name``."""
+    kind = _KINDS.get(failure.kind) or _ERRNOS.get(failure.errno, errors.Internal)
+    return kind(f"container {name}: {failure.message}")

@@ -1,0 +1,142 @@
+"""``ps``: which containers there are, and Docker's filters on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from knarr.engine.container import Container
+from knarr.engine.state import is_complete
+from knarr.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.state import ContainerState
+
+Filters = Mapping[str, Sequence[str]]
+Test = Callable[[Container, "ContainerState", str], bool]
+
+STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
+
+
+def select(
+    engine: Engine, *, all: bool, filters: Filters | None, limit: int | None
+) -> list[Container]:
+    """Return the containers that match, the newest first.
+
+    Values of one filter are alternatives, except ``label``, whose values must
+    all hold. Raises InvalidArgument for unknown filters and statuses.
+    """
+    wanted = {name: list(values) for name, values in (filters or {}).items()}
+    _check(wanted)
+    show_all = all or limit is not None or "status" in wanted or "exited" in wanted
+    bounds = _bounds(engine, wanted)
+    found: list[Container] = []
+    for record in engine.table.all():
+        if limit is not None and len(found) >= limit:
+            break
+        container = Container(engine, record)
+        state = container.state
+        if not is_complete(record, state.started_at > 0, container.has_spec()):
+            continue
+        if not (show_all or state.running):
+            continue
+        if not bounds[0] < record.created < bounds[1]:
+            continue
+        if all_match(container, state, wanted):
+            found.append(container)
+    return found
+
+
+def all_match(container: Container, state: ContainerState, wanted: Filters) -> bool:
+    """Return whether the container passes every filter that looks at it alone."""
+    for name, values in wanted.items():
+        test = _TESTS.get(name)
+        if test is None:
+            continue
+        rule = all if name == "label" else any
+        if not rule(test(container, state, value) for value in values):
+            return False
+    return True
+
+
+def _check(wanted: Filters) -> None:
+    for name in wanted:
+        if name not in _TESTS and name not in ("before", "since"):
+            raise InvalidArgument(f"invalid filter '{name}'")
+    for status in wanted.get("status", ()):
+        if status not in STATUSES:
+            raise InvalidArgument(f"invalid filter 'status={status}'")
+    for code in wanted.get("exited", ()):
+        if not code.lstrip("-").isdigit():
+            raise InvalidArgument(f"invalid filter 'exited={code}'")
+
+
+def _bounds(engine: Engine, wanted: Filters) -> tuple[int, int]:
+    """Return the creation times between which ``since`` and ``before`` allow."""
+    low, high = -1, 1 << 63
+    for name in wanted.get("since", ()):
+        low = max(low, engine.table.find(name).created)
+    for name in wanted.get("before", ()):
+        high = min(high, engine.table.find(name).created)
+    return low, high
+
+
+def _by_name(container: Container, state: ContainerState, value: str) -> bool:
+    del state
+    pattern = value.removeprefix("/")
+    try:
+        return re.search(pattern, container.name) is not None
+    except re.error:
+        return pattern in container.name
+
+
+def _by_label(container: Container, state: ContainerState, value: str) -> bool:
+    del state
+    key, has_value, wanted = value.partition("=")
+    labels = container.labels
+    return key in labels and (not has_value or labels[key] == wanted)
+
+
+def _by_ancestor(container: Container, state: ContainerState, value: str) -> bool:
+    del state
+    if container.image == value or container.image_id.removeprefix("sha256:").startswith(
+        value.removeprefix("sha256:")
+    ):
+        return True
+    try:
+        return container.is_from(value)
+    except (NotFound, InvalidArgument):
+        return False
+
+
+def _by_id(container: Container, state: ContainerState, value: str) -> bool:
+    del state
+    return container.id.startswith(value)
+
+
+def _by_status(container: Container, state: ContainerState, value: str) -> bool:
+    del container
+    return state.status == value
+
+
+def _by_exit(container: Container, state: ContainerState, value: str) -> bool:
+    del container
+    return state.status == "exited" and state.exit_code == int(value)
+
+
+def _by_network(container: Container, state: ContainerState, value: str) -> bool:
+    del state
+    return (container.config.network or "none") == value
+
+
+_TESTS: dict[str, Test] = {
+    "id": _by_id,
+    "name": _by_name,
+    "label": _by_label,
+    "status": _by_status,
+    "exited": _by_exit,
+    "ancestor": _by_ancestor,
+    "network": _by_network,
+}

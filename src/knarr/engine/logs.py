@@ -1,0 +1,241 @@
+"""``logs``: reads what a supervisor recorded: whole, by line, from the end, or as it comes."""
+
+from __future__ import annotations
+
+import os
+import select
+from array import array
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from knarr import errors
+from knarr.engine import when
+from knarr.engine.state import merged, read_state_file
+from knarr.kernel import inotify, process
+from knarr.supervisor.log import HEAD, read_record
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+
+class LogEntry(NamedTuple):
+    """Output of a container: stream 1 (stdout) or 2 (stderr), when (ns since the epoch), bytes.
+
+    A line with its newline, where lines were asked for; else a block as written.
+    """
+
+    stream: int
+    time: int
+    data: bytes
+
+    def stamped(self) -> bytes:
+        """Return the data with Docker's time stamp in front."""
+        return when.rfc3339_fixed(self.time).encode() + b" " + self.data
+
+
+class LogOptions(NamedTuple):
+    """What to read. since, until: ns since the epoch. tail: lines from the end, None for all.
+
+    lines: cut into lines even where neither tail nor time stamps need it.
+    """
+
+    since: int | None = None
+    until: int | None = None
+    tail: int | None = None
+    follow: bool = False
+    lines: bool = False
+
+
+def read(
+    engine: Engine, record: ContainerRecord, paths: Paths, options: LogOptions
+) -> Iterator[LogEntry]:
+    """Yield the container's output in the order it was written.
+
+    With ``follow`` it goes on until the container ends, sleeping in the kernel
+    while nothing is written. A container that never ran has no output.
+    """
+    with _Reader(paths.log) as reader:
+        watch = _Watch(engine, record, paths) if options.follow else None
+        try:
+            if options.tail is not None:
+                reader.seek_tail(options.tail, options.since)
+            blocks = _blocks(reader, watch, options)
+            if options.lines or options.tail is not None:
+                yield from _last(_lines(blocks), reader.skip_lines)
+            else:
+                yield from blocks
+        finally:
+            if watch is not None:
+                watch.close()
+
+
+def _blocks(reader: _Reader, watch: _Watch | None, options: LogOptions) -> Iterator[LogEntry]:
+    since, until = options.since or 0, options.until
+    while True:
+        ended = watch is None or watch.ended()  # asked before reading, so nothing is missed
+        for entry in reader.records():
+            if until is not None and entry.time > until:
+                return
+            if entry.time >= since:
+                yield entry
+        if ended or watch is None:
+            return
+        watch.wait()
+
+
+def _lines(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
+    """Cut blocks into lines; a line gets the time of its first byte."""
+    open_lines: dict[int, LogEntry] = {}
+    for stream, moment, data in blocks:
+        begun = open_lines.pop(stream, None)
+        for line in _split(data):
+            if begun is not None:
+                entry = LogEntry(stream, begun.time, begun.data + line)
+                begun = None
+            else:
+                entry = LogEntry(stream, moment, line)
+            if entry.data.endswith(b"\n"):
+                yield entry
+            else:
+                open_lines[stream] = entry
+    yield from open_lines.values()
+
+
+def _split(data: bytes) -> list[bytes]:
+    """Split after newlines only; ``splitlines`` would also split at carriage returns."""
+    parts = data.split(b"\n")
+    return [part + b"\n" for part in parts[:-1]] + ([parts[-1]] if parts[-1] else [])
+
+
+def _last(lines: Iterator[LogEntry], skip: int) -> Iterator[LogEntry]:
+    """Yield the lines after the first ``skip``."""
+    for number, line in enumerate(lines):
+        if number >= skip:
+            yield line
+
+
+class _Reader:
+    """Reads records from an open log; what is not complete yet is left for the next time."""
+
+    def __init__(self, path: str) -> None:
+        self.skip_lines = 0
+        self._offset = 0
+        try:
+            self._handle: int | None = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            self._handle = None  # never started
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+
+    def records(self) -> Iterator[LogEntry]:
+        """Yield the records from here to the present end."""
+        handle = self._handle
+        if handle is None:
+            return
+        while (record := read_record(handle, self._offset)) is not None:
+            self._offset += HEAD.size + len(record[2])
+            yield LogEntry(*record)
+
+    def seek_tail(self, count: int, since: int | None) -> None:
+        """Go to the record in which the last ``count`` lines begin; note how many lines to skip."""
+        if self._handle is None:
+            return
+        offsets = array("Q")
+        position, size = 0, os.fstat(self._handle).st_size
+        while position + HEAD.size <= size:
+            header = os.pread(self._handle, HEAD.size, position)
+            _, length, moment = HEAD.unpack(header)
+            if moment >= (since or 0):
+                offsets.append(position)
+            position += HEAD.size + length
+        if not offsets:
+            self._offset = min(position, size)
+            return
+        # Whole lines cannot be counted backwards where two streams interleave, so:
+        # go back until enough newlines were seen, then count what is there forwards.
+        newlines, index = 0, len(offsets)
+        while index and newlines <= count + 1:
+            index -= 1
+            newlines += self._payload(offsets[index]).count(b"\n")
+        self._offset = offsets[index]
+        first_is_whole = index == 0
+        begin = self._offset
+        present = sum(1 for _ in _lines(self.records()))
+        self._offset = begin
+        self.skip_lines = max(present - count, 0 if first_is_whole else 1)
+
+    def _payload(self, position: int) -> bytes:
+        assert self._handle is not None
+        _, length, _ = HEAD.unpack(os.pread(self._handle, HEAD.size, position))
+        return os.pread(self._handle, length, position + HEAD.size)
+
+
+class _Watch:
+    """Sleeps until the log grows, the container's state changes, or its supervisor dies."""
+
+    def __init__(self, engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+        self._engine = engine
+        self._record = record
+        self._paths = paths
+        self._supervisor: tuple[int, int] | None = None  # pid and descriptor
+        self._notify = inotify.init()
+        try:
+            inotify.add_watch(self._notify, paths.log, inotify.IN_MODIFY)
+            inotify.add_watch(self._notify, paths.run, inotify.IN_MOVED_TO | inotify.IN_DELETE_SELF)
+        except FileNotFoundError:
+            return  # not started, or gone: ``ended`` says so
+        except OSError as error:
+            os.close(self._notify)
+            raise errors.ResourceExhausted(
+                f"container {paths.id[:12]}: following the log: {error.strerror}"
+                " (fs.inotify.max_user_watches)"
+            ) from error
+
+    def ended(self) -> bool:
+        """Return True when nothing more will be written; a dead supervisor is replaced."""
+        state = merged(self._record, self._paths)
+        if state.stale:
+            self._engine.recover_container(self._record)
+            state = merged(self._record, self._paths)
+        return not state.running
+
+    def wait(self) -> None:
+        """Sleep until there may be something new."""
+        poller = select.poll()
+        poller.register(self._notify, select.POLLIN)
+        supervisor = self._open_supervisor()
+        if supervisor is not None:
+            poller.register(supervisor, select.POLLIN)
+        poller.poll()
+        inotify.drain(self._notify)
+
+    def _open_supervisor(self) -> int | None:
+        """Return a pidfd of the present supervisor; None when it has just ended."""
+        live = read_state_file(self._paths.state) or {}
+        pid = int(live.get("supervisor_pid") or 0)
+        if self._supervisor is not None and self._supervisor[0] == pid:
+            return self._supervisor[1]
+        self._close_supervisor()
+        try:
+            self._supervisor = (pid, process.pidfd_open(pid))
+        except OSError:
+            return None
+        return self._supervisor[1]
+
+    def _close_supervisor(self) -> None:
+        if self._supervisor is not None:
+            os.close(self._supervisor[1])
+            self._supervisor = None
+
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        self._close_supervisor()
+        os.close(self._notify)

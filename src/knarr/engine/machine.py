@@ -1,0 +1,116 @@
+"""What this machine can do, asked once per engine: the kernel's features and its cgroups."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from knarr import errors
+from knarr.cgroups import manager
+from knarr.engine import host
+from knarr.engine.paths import prepare_run_root
+from knarr.engine.translate import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from knarr.cgroups.protocol import Manager
+    from knarr.config import Settings
+
+_log = logging.getLogger("knarr.engine")
+
+NO_IDMAP = (
+    "this kernel cannot map the owners of layers (idmapped overlay, Linux 5.19): "
+    "containers share the host's user namespace"
+)
+
+
+class Machine:
+    """Lazily found facts. probe: asks the launcher what the kernel can do below a directory."""
+
+    def __init__(self, settings: Settings, probe: Callable[[str], dict[str, Any]]) -> None:
+        self._settings = settings
+        self._probe = probe
+        self._warned = False
+
+    @cached_property
+    def features(self) -> dict[str, Any]:
+        """What the kernel can do here; tried out once in a boot and kept in the run root."""
+        path = f"{self._settings.run_root}/features.json"
+        key = [host.boot_id(), os.uname().release, self._settings.data_root]
+        kept = _read(path)
+        if kept is not None and kept.get("key") == key:
+            return dict(kept["features"])
+        with translated("probing the kernel's features"):
+            os.makedirs(self._settings.data_root, mode=0o711, exist_ok=True)
+            prepare_run_root(self._settings.run_root)
+            found = self._probe(self._settings.data_root)
+            _write(path, {"key": key, "features": found})
+        return found
+
+    @cached_property
+    def cgroups(self) -> Manager:
+        """The cgroup manager that the settings ask for. Raises InvalidArgument, Unsupported."""
+        try:
+            return manager.detect(self._settings.cgroup_manager)
+        except ValueError as error:
+            raise errors.InvalidArgument(str(error)) from error
+        except OSError as error:
+            raise errors.Unsupported(f"cgroups: {error.strerror}") from error
+
+    def cgroup_names(self) -> tuple[str, str]:
+        """Return the manager's name and cgroup version as text, ``none`` where there are none."""
+        try:
+            return self.cgroups.name, str(self.cgroups.version or "none")
+        except errors.KnarrError:
+            return "none", "none"
+
+    def private_users(self) -> bool:
+        """Return whether containers can have id ranges of their own; warn once if not."""
+        if self._settings.userns == "host":
+            return False
+        if self.features.get("idmap"):
+            return True
+        if not self._warned:
+            self._warned = True
+            _log.warning(NO_IDMAP)
+        return False
+
+    def cgroups_path(self, container_id: str) -> str:
+        """Return where a container's cgroup goes, in the form its manager wants."""
+        parent = self._settings.cgroup_parent
+        if "systemd" in self.cgroups.name:
+            slice_name = parent if parent.endswith(".slice") else _as_slice(parent)
+            return f"{slice_name}:knarr:{container_id}"
+        return f"{parent.rstrip('/')}/{container_id}"
+
+    def warnings(self) -> list[str]:
+        """Return what a user of this machine should know, one line each."""
+        found = []
+        if self._settings.userns != "host" and not self.features.get("idmap"):
+            found.append(NO_IDMAP)
+        return found
+
+
+def _as_slice(parent: str) -> str:
+    """Return a cgroup path as the name of a systemd slice (systemd.slice(5))."""
+    return parent.strip("/").replace("-", "_").replace("/", "-") + ".slice"
+
+
+def _read(path: str) -> dict[str, Any] | None:
+    try:
+        with open(path, "rb") as file:
+            value = json.load(file)
+    except (OSError, ValueError):
+        return None  # not probed in this boot, or torn: probed again
+    return value if isinstance(value, dict) else None
+
+
+def _write(path: str, value: dict[str, Any]) -> None:
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as file:
+        json.dump(value, file)
+    os.rename(temporary, path)

@@ -1,0 +1,34 @@
+"""What a supervisor becomes when its container ended and nobody attached took note.
+
+Run as ``python -I -c … PACKAGE_ROOT RUN_ROOT DATA_ROOT ID`` for containers with
+``--rm`` only; how any other ended stands in its ``exit.json``.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from knarr import errors
+from knarr.config import Settings
+from knarr.engine import remove
+from knarr.engine.engine import Engine
+from knarr.engine.paths import Paths
+
+
+def reap(settings: Settings, container_id: str) -> bool:
+    """Remove the container; False when it is gone already."""
+    with Engine(settings) as engine:
+        record = engine.table.get(container_id)
+        if record is None:
+            return False
+        remove.reap(engine, record, Paths(settings, container_id))
+        return True
+
+
+def main() -> None:
+    """Entry for the supervisor: arguments are run root, data root and container id."""
+    run_root, data_root, container_id = sys.argv[1:4]
+    try:
+        reap(Settings(run_root=run_root, data_root=data_root), container_id)
+    except errors.KnarrError as error:
+        sys.exit(f"knarr: {error}")

@@ -1,0 +1,104 @@
+"""``rm``: everything of a container goes, in an order from which ``recover`` can go on."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from knarr import errors
+from knarr.engine import stop, waiting
+from knarr.engine.crashpoint import reached
+from knarr.engine.state import merged
+from knarr.engine.translate import translated
+from knarr.supervisor import undo
+
+if TYPE_CHECKING:
+    from knarr.engine.attach import Attachment
+    from knarr.engine.engine import Engine
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+
+def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool = False) -> None:
+    """Remove the container. Raises Conflict while it runs (unless ``force``), NotFound."""
+    with translated(f"container {record.name}"), paths.locked():
+        if engine.table.get(record.id) is None:
+            paths.forget_lock()
+            raise errors.NotFound(f"No such container: {record.id}")
+        if merged(record, paths).running:
+            if not force:
+                raise errors.Conflict(
+                    f'cannot remove container "/{record.name}": container is running: '
+                    "stop the container before removing or force remove"
+                )
+            stop.kill_held(engine, record, paths)
+        erase(engine, record, paths)
+
+
+def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool = True) -> None:
+    """Take away all of a container that does not run; the caller holds its lock.
+
+    A row with ``--rm`` needs no mark: that it has ended already says that it is
+    to go. Whatever is missing is taken as removed before. settle: wait for the
+    supervisor and remove the run directory; else the supervisor does that.
+    """
+    if not record.auto_remove:
+        engine.table.mark_removing(record.id)
+    reached("remove.marked")
+    if settle:
+        waiting.await_supervisor(paths)
+        undo.replay(paths.run)
+    engine.driver.remove(record.id)
+    reached("remove.snapshot")
+    _delete(paths.data)
+    reached("remove.directory")
+    engine.table.delete(record.id, durable=not record.auto_remove)
+    if settle:
+        _delete(paths.run)
+    reached("remove.rundir")
+    paths.forget_lock()
+    engine.driver.purge_trash()
+
+
+def erase_files(engine: Engine, paths: Paths) -> bool:
+    """Remove what there is on disk of a container without a row; return whether there was any."""
+    existed = paths.id in engine.driver.list_keys()
+    engine.driver.remove(paths.id)
+    for path in (paths.data, paths.run):
+        existed = _delete(path) or existed
+    paths.forget_lock()
+    return existed
+
+
+def _delete(path: str) -> bool:
+    """Remove a directory and all below it; False when it is not there. Raises OSError."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def finish(engine: Engine, record: ContainerRecord, paths: Paths, attachment: Attachment) -> None:
+    """Do what follows from an exit that ``attachment`` saw: with auto_remove, remove it all.
+
+    The acknowledgement hands the removal from the supervisor to us; it still
+    undoes what it made and removes its run directory, while we go on.
+    """
+    attachment.acknowledge()
+    attachment.close()
+    if record.auto_remove:
+        with translated(f"container {record.name}"), paths.locked():
+            if engine.table.get(record.id) is not None:
+                erase(engine, record, paths, settle=False)
+            else:
+                paths.forget_lock()
+
+
+def reap(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+    """Remove a container with auto_remove whose end nobody attached acknowledged."""
+    with translated(f"container {record.name}"), paths.locked():
+        if engine.table.get(record.id) is None:
+            paths.forget_lock()
+        elif record.auto_remove and not merged(record, paths).running:
+            erase(engine, record, paths)

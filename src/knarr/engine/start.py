@@ -1,0 +1,170 @@
+"""``start``: a prepared container becomes a running one, by one message to the launcher."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from knarr import errors
+from knarr.engine import binds, stop, waiting
+from knarr.engine.attach import Attachment
+from knarr.engine.crashpoint import reached
+from knarr.engine.launchfailure import explained
+from knarr.engine.paths import prepare_run_root
+from knarr.engine.state import read_state_file
+from knarr.engine.translate import translated
+from knarr.supervisor import undo
+from knarr.supervisor.client import LaunchFailed
+
+if TYPE_CHECKING:
+    from knarr.engine.create import Prepared
+    from knarr.engine.engine import Engine
+    from knarr.engine.paths import Paths
+
+
+@dataclass(slots=True)
+class _Request:
+    """The launcher's request while it grows: its keys and the descriptors that go with it."""
+
+    body: dict[str, Any]
+    handles: list[int] = field(default_factory=list)
+
+    def add(self, handle: int) -> int:
+        """Take a descriptor over; return its index in the message."""
+        self.handles.append(handle)
+        return len(self.handles) - 1
+
+    def close(self) -> None:
+        for handle in self.handles:
+            os.close(handle)
+
+
+def start(
+    engine: Engine, prepared: Prepared, *, attach: bool, kill_on_hangup: bool = False
+) -> Attachment | None:
+    """Start the container; return the first attachment when ``attach`` is set.
+
+    The caller holds the container's lock. With kill_on_hangup the container is
+    killed when the attachment is closed, however this process ends. Raises
+    CommandNotFound, NotExecutable, NotModified (already running) and what the
+    kernel or the launcher says; the container is as before then.
+    """
+    record, paths = prepared.record, prepared.paths
+    with translated(f"container {record.name}"):
+        clear_run_directory(prepared)
+        _forget_exit(paths)
+        reached("start.rundir")
+        request = _Request(_body(engine, prepared, kill_on_hangup))
+        ours: socket.socket | None = None
+        try:
+            _add_handles(request, engine, prepared)
+            if attach:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                request.body["attach"] = request.add(theirs.detach())
+            engine.launcher.start(request.body, request.handles)
+        except BaseException as error:
+            if ours is not None:
+                ours.close()
+            _leave_nothing(engine, prepared)
+            if isinstance(error, LaunchFailed):
+                raise explained(error, record.name) from error
+            raise
+        finally:
+            request.close()
+        reached("start.launched")
+        if not record.auto_remove:
+            engine.table.mark_started(record.id, time.time_ns())
+    return None if ours is None else Attachment(ours, record.id)
+
+
+def clear_run_directory(prepared: Prepared) -> None:
+    """Leave an empty run directory. Raises NotModified while the container runs."""
+    paths = prepared.paths
+    try:
+        os.mkdir(paths.run, 0o700)
+        return
+    except FileNotFoundError:
+        prepare_run_root(paths.run_root)
+    except FileExistsError:
+        live = read_state_file(paths.state)
+        if live is not None and live["status"] == "running":
+            raise errors.NotModified(
+                f"container {prepared.record.name} is already running"
+            ) from None
+        waiting.await_supervisor(paths)
+        undo.replay(paths.run)
+        shutil.rmtree(paths.run)
+    os.mkdir(paths.run, 0o700)
+
+
+def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
+    """Clean up after a start that failed, whatever part of it was done and by whom."""
+    paths = prepared.paths
+    stop.kill_held(engine, prepared.record, paths)
+    waiting.await_supervisor(paths)
+    undo.replay(paths.run)
+    shutil.rmtree(paths.run, ignore_errors=True)
+    _forget_exit(paths)
+
+
+def _forget_exit(paths: Paths) -> None:
+    try:
+        os.unlink(paths.exit)
+    except FileNotFoundError:
+        return
+
+
+def _body(engine: Engine, prepared: Prepared, kill_on_hangup: bool) -> dict[str, Any]:
+    record, paths, spec = prepared.record, prepared.paths, prepared.spec
+    config = record.config
+    linux = {key: value for key, value in spec["linux"].items() if key != "seccomp"}
+    return {
+        "op": "run",
+        "id": record.id,
+        "run_dir": paths.run,
+        "spec": {**spec, "linux": linux},
+        "rootfs": [mount.to_dict() for mount in prepared.rootfs],
+        "cgroup": {"manager": engine.settings.cgroup_manager, "path": spec["linux"]["cgroupsPath"]},
+        "log": paths.log,
+        "tty": config.tty,
+        "stdin": config.open_stdin,
+        "seccomp": None,
+        "mount_fds": {},
+        "attach": None,
+        "kill_on_hangup": kill_on_hangup,
+        "on_exit": reap_command(engine, record.id) if record.auto_remove else None,
+        "exit_file": None if record.auto_remove else paths.exit,
+        "init": None,
+        "stop_signal": stop.signal_of(engine, record),
+    }
+
+
+def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
+    """Add the filter, knarr's init and the bind mounts to the message."""
+    config = prepared.record.config
+    if config.init or config.sandbox:
+        request.body["init"] = request.add(os.dup(engine.init_program))
+    spec = prepared.spec
+    if "seccomp" in spec["linux"]:
+        filter_fd = os.open(prepared.paths.filter, os.O_RDONLY | os.O_CLOEXEC)
+        request.body["seccomp"] = request.add(filter_fd)
+    opened = binds.open_binds(spec["mounts"], prepared.record.config.binds)
+    request.body["mount_fds"] = {
+        str(index): request.add(handle) for index, handle in opened.items()
+    }
+
+
+def reap_command(engine: Engine, container_id: str) -> list[str]:
+    """Return what the supervisor runs when a container ended and nobody attached took note."""
+    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    code = "import sys;sys.path.insert(0,sys.argv.pop(1));from knarr.engine.reap import main;main()"
+    settings = engine.settings
+    return [
+        sys.executable or "/usr/bin/python3", "-I", "-c", code, package_root,
+        settings.run_root, settings.data_root, container_id,
+    ]  # fmt: skip

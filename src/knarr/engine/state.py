@@ -1,0 +1,133 @@
+"""What a container is doing: its row, its supervisor's state file, merged and put into words."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from knarr.engine import host, serial
+from knarr.engine.model import ExitStatus, Usage
+from knarr.engine.records import CREATING, REMOVING, ContainerRecord
+
+if TYPE_CHECKING:
+    from knarr.engine.paths import Paths
+
+REBOOT_EXIT = 255  # what Docker reports for a container that a power loss ended
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerState:
+    """The merged state. status: created, running, exited, removing or dead.
+
+    pid 0 when not running; times in ns since the epoch, 0 when it never happened.
+    stale: the state file says running, but no supervisor lives (``recover`` settles it).
+    """
+
+    status: str
+    pid: int = 0
+    start_time: int = 0
+    exit_code: int = 0
+    oom_killed: bool = False
+    error: str = ""
+    started_at: int = 0
+    finished_at: int = 0
+    usage: Usage = field(default_factory=Usage)
+    stale: bool = False
+
+    @property
+    def running(self) -> bool:
+        """True while the container's first process lives."""
+        return self.status == "running"
+
+    def exit_status(self) -> ExitStatus:
+        """Return how the container ended last."""
+        return ExitStatus(self.exit_code, self.oom_killed, self.error, self.usage)
+
+    def describe(self, now: int | None = None) -> str:
+        """Return Docker's words: ``Up 5 seconds``, ``Exited (0) 2 minutes ago``, ``Created``."""
+        now = time.time_ns() if now is None else now
+        if self.status == "running":
+            return f"Up {duration(now - self.started_at)}"
+        if self.status == "exited":
+            return f"Exited ({self.exit_code}) {duration(now - self.finished_at)} ago"
+        return {"created": "Created", "removing": "Removal In Progress"}.get(self.status, "Dead")
+
+
+def read_state_file(path: str) -> dict[str, Any] | None:
+    """Return the supervisor's state file, or None when there is none (yet, or any more)."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    value = json.loads(data)
+    return value if isinstance(value, dict) else None
+
+
+def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
+    """Return the state of a container as far as files tell; nothing is changed."""
+    if record.state == REMOVING:
+        return ContainerState("removing")
+    live = read_state_file(paths.state)
+    if live is not None:
+        if live["status"] != "running":
+            return from_live(live)
+        if live.get("boot_id") != host.boot_id():
+            return _ended_by_reboot(int(live.get("started_at") or 0))
+        if paths.supervisor_lives():
+            return from_live(live)
+        live = read_state_file(paths.state) or live  # it may have ended in between
+        return from_live(live, stale=live["status"] == "running")
+    ended = read_state_file(paths.exit)
+    if ended is not None:
+        return from_live(ended)
+    if record.started is not None and record.boot_id != host.boot_id():
+        return _ended_by_reboot(record.started)
+    return ContainerState("created")
+
+
+def _ended_by_reboot(started: int) -> ContainerState:
+    """The state of a container that ran when the machine went down: nobody saw it end."""
+    return ContainerState("exited", exit_code=REBOOT_EXIT, started_at=started, finished_at=started)
+
+
+def is_complete(record: ContainerRecord, live: bool, has_spec: bool) -> bool:
+    """Return False for a row whose creation has not finished (nobody should see it yet)."""
+    return record.state != CREATING or live or has_spec
+
+
+def from_live(value: dict[str, Any], *, stale: bool = False) -> ContainerState:
+    """Return the state that a supervisor's state file describes."""
+    running = value["status"] == "running"
+    return ContainerState(
+        status=value["status"],
+        pid=int(value.get("pid") or 0) if running else 0,
+        start_time=int(value.get("start_time") or 0),
+        exit_code=int(value.get("exit_code") or 0),
+        oom_killed=bool(value.get("oom_killed")),
+        error=str(value.get("error") or ""),
+        started_at=int(value.get("started_at") or 0),
+        finished_at=int(value.get("finished_at") or 0),
+        usage=serial.usage(value.get("usage")),
+        stale=stale,
+    )
+
+
+def duration(ns: int) -> str:
+    """Return a span of time in Docker's rough words (``3 minutes``, ``About an hour``)."""
+    seconds = max(ns, 0) // 1_000_000_000
+    hours = (seconds + 1800) // 3600
+    if seconds < 2:
+        return "1 second" if seconds else "Less than a second"
+    if seconds < 60:
+        return f"{seconds} seconds"
+    if seconds < 3600:
+        return "About a minute" if seconds < 120 else f"{seconds // 60} minutes"
+    if hours < 48:
+        return "About an hour" if hours == 1 else f"{hours} hours"
+    for days, unit, length in ((14, "days", 1), (60, "weeks", 7), (730, "months", 30)):
+        if hours < days * 24:
+            return f"{hours // 24 // length} {unit}"
+    return f"{seconds // 3600 // 24 // 365} years"

@@ -1,0 +1,107 @@
+"""``stop`` and ``kill``: signals, sent by the supervisor so that a reused pid is never hit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from knarr import errors
+from knarr.engine import waiting
+from knarr.engine.attach import Attachment
+from knarr.engine.specbuild import stop_signal
+from knarr.engine.state import merged
+from knarr.spec import signals
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+DEFAULT_TIMEOUT = 10  # Docker's, in seconds
+KILL = 9
+
+
+def stop(
+    engine: Engine,
+    record: ContainerRecord,
+    paths: Paths,
+    *,
+    timeout: int | None = None,
+    signal: str | int | None = None,
+) -> None:
+    """Send the stop signal, then SIGKILL when the container lives on for ``timeout`` seconds.
+
+    timeout None: the container's own, else 10; -1 waits for ever. Raises
+    NotModified when it does not run, InvalidArgument for an unknown signal.
+    """
+    number = _number(signal) if signal is not None else signal_of(engine, record)
+    seconds = timeout if timeout is not None else record.config.stop_timeout
+    seconds = DEFAULT_TIMEOUT if seconds is None else seconds
+    attachment = connect(engine, record, paths)
+    if attachment is None:
+        raise errors.NotModified(f"container {record.name} is not running")
+    with attachment:
+        attachment.signal(number)
+        try:
+            ended = attachment.wait(None if seconds < 0 else float(seconds))
+        except errors.Timeout:
+            attachment.signal(KILL)
+            ended = attachment.wait()
+    if ended is None:
+        waiting.wait(engine, record, paths)
+
+
+def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | int = "KILL") -> None:
+    """Send one signal. Raises Conflict when it does not run, InvalidArgument for the signal."""
+    number = _number(signal)
+    attachment = connect(engine, record, paths)
+    if attachment is None:
+        raise errors.Conflict(f"container {record.id} is not running")
+    with attachment:
+        attachment.signal(number)
+        if number == KILL:
+            attachment.wait()
+
+
+def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+    """Kill the container if it runs and wait for its end; the caller holds its lock."""
+    attachment = connect(engine, record, paths, held=True)
+    if attachment is not None:
+        with attachment:
+            attachment.signal(KILL)
+            attachment.wait()
+
+
+def connect(
+    engine: Engine, record: ContainerRecord, paths: Paths, *, held: bool = False
+) -> Attachment | None:
+    """Return a connection to the container's supervisor, None when the container has ended.
+
+    A dead supervisor is first replaced by one that takes the container over.
+    held: the caller holds the container's lock.
+    """
+    while True:
+        state = merged(record, paths)
+        if state.stale:
+            engine.recover_container(record, held=held)
+            continue
+        if not state.running:
+            return None
+        try:
+            return Attachment.connect(paths.attach, record.id)
+        except errors.Unavailable:
+            if merged(record, paths).running and paths.supervisor_lives():
+                raise
+
+
+def signal_of(engine: Engine, record: ContainerRecord) -> int:
+    """Return the number of the signal that asks this container to stop."""
+    config: ContainerConfig = record.config
+    return stop_signal(config, {} if config.stop_signal else engine.image_config(record.image_id))
+
+
+def _number(signal: str | int) -> int:
+    try:
+        return signals.parse(signal)
+    except ValueError as error:
+        raise errors.InvalidArgument(str(error)) from error

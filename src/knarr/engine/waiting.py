@@ -1,0 +1,80 @@
+"""``wait``: blocks on the end of a container without asking again and again."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+
+from knarr import errors
+from knarr.engine.attach import Attachment
+from knarr.engine.state import merged, read_state_file
+from knarr.kernel import process
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ExitStatus
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+SUPERVISOR_SECONDS = 20.0
+
+
+def wait(
+    engine: Engine, record: ContainerRecord, paths: Paths, timeout: float | None = None
+) -> ExitStatus:
+    """Return how the container ended; waits for it, at most ``timeout`` seconds.
+
+    One that has ended, or was never started, is answered at once. Raises
+    Timeout. A supervisor that dies meanwhile is taken over for.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    while True:
+        state = merged(record, paths)
+        if state.stale:
+            engine.recover_container(record)
+            continue
+        if not state.running:
+            return state.exit_status()
+        left = None if deadline is None else deadline - time.monotonic()
+        try:
+            with Attachment.connect(paths.attach, record.id) as attachment:
+                status = attachment.wait(left)
+        except errors.Unavailable:
+            await_supervisor(paths)  # it just ended, or died: the next round sees which
+            continue
+        if status is not None:
+            return status
+
+
+def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
+    """Wait until no supervisor holds the container's run directory.
+
+    It lets go after it has undone all it made. Raises Unavailable when that
+    takes longer than ``seconds``.
+    """
+    deadline = time.monotonic() + seconds
+    while paths.supervisor_lives():
+        live = read_state_file(paths.state)
+        pid = int(live.get("supervisor_pid") or 0) if live else 0
+        if not pid or not _await_end(pid, paths, deadline - time.monotonic()):
+            raise errors.Unavailable(
+                f"container {paths.id[:12]}: its supervisor (pid {pid or 'unknown'}) does not end"
+            )
+
+
+def _await_end(pid: int, paths: Paths, seconds: float) -> bool:
+    """Wait for a process that held the lock when we looked; False when time is up."""
+    try:
+        handle = process.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        if not paths.supervisor_lives():
+            return True  # it ended in between, the pid may be another's
+        poller = select.poll()
+        poller.register(handle, select.POLLIN)
+        return bool(poller.poll(max(seconds, 0) * 1000))
+    finally:
+        os.close(handle)
