@@ -78,6 +78,12 @@ class Channel:
         message: dict[str, Any] = json.loads(body[1:])
         return message, received
 
+    def move_to(self, fd: int, source: int) -> None:
+        """Go on as descriptor ``fd``, made close-on-exec from the copy ``source`` of this end."""
+        self.sock.detach()
+        os.dup2(source, fd, inheritable=False)
+        self.sock = _socket.socket(fileno=fd)
+
     def close(self) -> None:
         """Close this end."""
         self.sock.close()

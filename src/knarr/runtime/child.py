@@ -123,7 +123,7 @@ def _become(
     finalleg.set_lsm_label(plan.leg, context.proc_fd)
     stdio = (_null() if stdio[0] < 0 else stdio[0], stdio[1], stdio[2])
     finalleg.prepare_stdio(stdio, plan.leg)
-    finalleg.run(plan.leg, user, context.env, program, channel.fileno(), init_fd)
+    finalleg.run(plan.leg, user, context.env, program, channel, init_fd)
 
 
 def _null() -> int:

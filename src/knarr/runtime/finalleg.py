@@ -5,6 +5,7 @@ in place only capset, prctl and execve remain, so that a strict profile does not
 stop the interpreter half way.
 """
 
+import fcntl
 import os
 import resource
 import signal
@@ -26,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.runtime.channel import Channel
     from knarr.runtime.users import ResolvedUser
 
 CAP_LAST = 63
@@ -143,19 +145,16 @@ def run(
     user: "ResolvedUser",
     env: "dict[str, str]",
     program: "FilterProgram | None",
-    keep_fd: int,
+    channel: "Channel",
     init_fd: "int | None" = None,
 ) -> None:
     """Become the container's process; only returns by raising RuntimeFailure or OSError.
 
-    keep_fd: descriptor on which failures are reported; execve closes it.
+    channel: where failures are reported; execve closes it.
     init_fd: knarr's init, executed where the arguments begin with ``INIT_NAME``.
     """
     _settings(leg)
-    keep_fd = os.dup(keep_fd)
-    init_fd = None if init_fd is None else os.dup2(init_fd, 4, inheritable=False)
-    os.dup2(keep_fd, 3, inheritable=False)
-    close_range(5 if init_fd is not None else 4)
+    init_fd = _keep(channel, init_fd)
     bounding = {name for name in range(CAP_LAST + 1) if caps.bounding_has(name)}
     masks = {name: _within(mask, bounding) for name, mask in leg.capabilities.items()}
     for capability in bounding:
@@ -185,6 +184,20 @@ def run(
         os.execve(path, argv, environment)
     except OSError as error:
         raise _exec_failure(leg.args[0], error) from error
+
+
+def _keep(channel: "Channel", init_fd: "int | None") -> "int | None":
+    """Close all descriptors but 0 to 2, the channel (on 3) and knarr's init (on 4)."""
+    copies = [fcntl.fcntl(channel.fileno(), fcntl.F_DUPFD_CLOEXEC, 16)]
+    if init_fd is not None:
+        copies.append(fcntl.fcntl(init_fd, fcntl.F_DUPFD_CLOEXEC, 16))
+    channel.move_to(3, copies[0])
+    if init_fd is None:
+        close_range(4)
+        return None
+    init_fd = os.dup2(copies[1], 4, inheritable=False)
+    close_range(5)
+    return init_fd
 
 
 def _target(

@@ -137,4 +137,4 @@ def _prepare(join: Join, channel: Channel) -> None:
         os._exit(0)
     finalleg.set_lsm_label(join.leg, -1)
     finalleg.prepare_stdio(stdio, join.leg)
-    finalleg.run(join.leg, context.user, context.env, join.program, channel.fileno())
+    finalleg.run(join.leg, context.user, context.env, join.program, channel)

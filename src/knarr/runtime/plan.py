@@ -277,7 +277,12 @@ def _user(process: "dict[str, Any]") -> User:
     gid = user.get("gid", 0)
     gids = tuple(user.get("additionalGids") or ())
     name = user.get(USER_NAME)
-    return User(user.get("uid", 0), gid, gids if name is not None else (gid, *gids), name)
+    return User(
+        user.get("uid", 0),
+        gid,
+        gids if name is not None else tuple(dict.fromkeys((gid, *gids))),
+        name,
+    )
 
 
 def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
