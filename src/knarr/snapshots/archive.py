@@ -86,10 +86,10 @@ def get_archive(
     follow: a symlink at path is followed (a trailing slash does so too).
     idmap: ids on a mounted idmapped tree are translated to the container's.
     Directories of proc, sysfs and the like come empty; sockets are left out.
-    Raises NotFound at once; root may be closed afterwards. Run or close the iterator.
+    Raises NotFound at once; root may be closed afterwards.
     """
     fd, name = _open_path(root, path, follow)
-    return _pack(fd, name, _to_container(idmap))
+    return _pack(_Owned(fd), name, _to_container(idmap))
 
 
 def export_tree(root: int, *, idmap: IdMap | None = None) -> Iterator[bytes]:
@@ -155,20 +155,29 @@ def _no_path(error: OSError, path: bytes) -> Exception:
     return error
 
 
-def _pack(fd: int, name: bytes, adjust: EntryFilter | None) -> Iterator[bytes]:
-    """Yield what is behind an O_PATH descriptor, which is closed in the end."""
+class _Owned:
+    """A descriptor that closes with its last user, so also with a generator never started."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+def _pack(owned: _Owned, name: bytes, adjust: EntryFilter | None) -> Iterator[bytes]:
+    """Yield what is behind an O_PATH descriptor."""
+    if not stat.S_ISDIR(os.fstat(owned.fd).st_mode):
+        yield from diff.pack_node(owned.fd, name, adjust)
+        return
+    tree = os.open(b".", OPEN_DIRECTORY, dir_fd=owned.fd)
     try:
-        if not stat.S_ISDIR(os.fstat(fd).st_mode):
-            yield from diff.pack_node(fd, name, adjust)
-            return
-        tree = os.open(b".", OPEN_DIRECTORY, dir_fd=fd)
-        try:
-            prefix = b"" if name in {b"/", b".."} else name
-            yield from diff.pack_tree(tree, prefix=prefix, enter=_is_files, adjust=adjust)
-        finally:
-            os.close(tree)
+        prefix = b"" if name in {b"/", b".."} else name
+        yield from diff.pack_tree(tree, prefix=prefix, enter=_is_files, adjust=adjust)
     finally:
-        os.close(fd)
+        os.close(tree)
 
 
 def _is_files(fd: int) -> bool:

@@ -63,6 +63,8 @@ class LayerDirectory:
         # Setuid programs of images lie in there: nobody else on the host may reach them.
         os.chmod(self.root, 0o700)
         self._all = os.path.join(self.root, "locks", "all")
+        with locks.shared(self._all):
+            pass  # made now, so that no later call is the first to write here
 
     # Layers
 
