@@ -2,8 +2,8 @@
 
 Packets are one type byte and a payload (SOCK_SEQPACKET). To a client: ``s``
 hello (JSON), ``o`` and ``e`` output, ``w`` bytes of input consumed (text),
-``x`` the exit (JSON, last). From a client: ``i`` input, ``c`` end of input, ``r`` [rows, columns], ``k`` a signal
-number, ``q`` exit acknowledged.
+``x`` the exit (JSON, last). From a client: ``i`` input, ``c`` end of input,
+``r`` [rows, columns], ``k`` a signal number, ``q`` exit acknowledged.
 
 A slow client is never waited for: it falls behind, and what it missed is sent
 from the log when it reads again, so that the log is the only buffer.
@@ -24,24 +24,34 @@ _FULL = frozenset((11, 105))  # EAGAIN, ENOBUFS
 
 
 class Client:
-    """One attached connection. behind: offset in the log of what it has to get next, or -1."""
+    """One attached connection.
 
-    __slots__ = ("acknowledged", "behind", "finished", "log_fd", "open", "owner", "pending", "sock")
+    fd: its descriptor, also after closing. owner: the container must not outlive it.
+    behind: offset in the log of what it has to get next, or -1. armed: whether the
+    loop waits for it to become writable.
+    """
+
+    __slots__ = (
+        "armed",
+        "behind",
+        "fd",
+        "log_fd",
+        "open",
+        "owner",
+        "pending",
+        "sock",
+    )
 
     def __init__(self, sock: "_socket.socket", owner: bool = False) -> None:
         sock.setblocking(False)
         self.sock = sock
+        self.fd = sock.fileno()
+        self.armed = False
         self.owner = owner
         self.open = True
-        self.acknowledged = False
         self.behind = -1
         self.log_fd = -1
         self.pending: list[bytes] = []
-        self.finished = False
-
-    def fileno(self) -> int:
-        """Return the descriptor."""
-        return self.sock.fileno()
 
     @property
     def waiting(self) -> bool:

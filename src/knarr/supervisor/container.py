@@ -242,7 +242,7 @@ class Supervisor:
 
 
 def account(group: "Group | None") -> "tuple[dict[str, int | None], bool]":
-    """Return what a group used, by the names of ``model.Usage``, and whether the OOM killer struck."""
+    """Return what a group used (names of ``model.Usage``) and whether the OOM killer struck."""
     if group is None:
         return {}, False
     stats = group.stats()

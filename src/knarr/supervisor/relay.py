@@ -26,12 +26,15 @@ class Relay:
     """Everything that one supervisor waits for.
 
     listener: the attach socket. pidfd: of the container's first process. tty:
-    streams.out is a pseudo-terminal's master. owner_gone: set when the client
-    that the container must not outlive has gone.
+    streams.out is a pseudo-terminal's master. log_errors: chunks of output that
+    the log's disk did not take.
     """
 
     __slots__ = (
         "_epoll",
+        "_exit",
+        "_held",
+        "acknowledged",
         "_input",
         "_input_done",
         "_paused",
@@ -40,7 +43,6 @@ class Relay:
         "listener",
         "log",
         "log_errors",
-        "on_owner_gone",
         "pidfd",
         "streams",
         "tty",
@@ -64,7 +66,9 @@ class Relay:
         self.hello = hello
         self.tty = terminal
         self.clients: dict[int, Client] = {}
-        self.on_owner_gone = False
+        self.acknowledged = False
+        self._held = False
+        self._exit: bytes | None = None
         self._input: list[tuple[Client | None, bytes]] = []
         self._input_done = False
         self._paused = False
@@ -80,9 +84,12 @@ class Relay:
     def add_client(self, sock: "_socket.socket", *, owner: bool = False) -> None:
         """Attach a client from now on."""
         client = Client(sock, owner)
-        self.clients[client.fileno()] = client
-        self._epoll.register(client.fileno(), select.EPOLLIN)
+        self.clients[client.fd] = client
+        self._epoll.register(client.fd, select.EPOLLIN)
         client.control(b"s", json.dumps(self.hello).encode())
+        if self._exit is not None:
+            client.control(b"x", self._exit)
+        self._watch(client)
 
     def run(self) -> None:
         """Relay until the first process has ended and all its output is in the log."""
@@ -95,27 +102,24 @@ class Relay:
 
     def finish(self, report: "dict[str, Any]") -> None:
         """Send the exit to every client and wait until each has it or has gone."""
-        body = json.dumps(report).encode()
+        self._exit = json.dumps(report).encode()
         self._epoll.unregister(self.pidfd)
-        for client in self.clients.values():
-            client.control(b"x", body)
         self.hello = {**self.hello, "status": "exited"}
+        for client in list(self.clients.values()):
+            client.control(b"x", self._exit)
+            self._watch(client)
 
     def settle(self, *, acknowledge: bool) -> bool:
         """Serve clients until all have the exit; return whether one has acknowledged it.
 
         acknowledge: also wait for each client's answer or departure.
         """
-        while any(c.waiting or (acknowledge and not c.acknowledged) for c in self.clients.values()):
-            if any(c.acknowledged for c in self.clients.values()) and not any(
-                c.waiting for c in self.clients.values()
-            ):
-                return True
-            for client in self.clients.values():
-                self._watch(client)
+        while True:
+            waiting = any(client.waiting for client in self.clients.values())
+            if not waiting and (self.acknowledged or not acknowledge or not self.clients):
+                return self.acknowledged
             for fd, events in self._epoll.poll():
                 self._handle(fd, events)
-        return any(c.acknowledged for c in self.clients.values())
 
     def close(self) -> None:
         """Close clients, listener and streams."""
@@ -158,7 +162,17 @@ class Relay:
         for client in list(self.clients.values()):
             client.output(stream, data, self.log, offset)
             self._watch(client)
+        self._hold()
         return True
+
+    def _hold(self) -> None:
+        """Without a log there is no buffer: stop reading while a client has not got everything."""
+        hold = self.log is None and any(client.waiting for client in self.clients.values())
+        if hold == self._held:
+            return
+        self._held = hold
+        for fd in {self.streams.out, self.streams.err} - {-1}:
+            self._epoll.modify(fd, 0 if hold else select.EPOLLIN)
 
     def _record(self, stream: int, data: bytes) -> None:
         if self.log is None:
@@ -257,19 +271,17 @@ class Relay:
 
     def _watch(self, client: Client) -> None:
         """Ask for writability only while something is outstanding; drop a client that has gone."""
-        fd = next((n for n, c in self.clients.items() if c is client), -1)
-        if fd < 0:
-            return
         if not client.open:
-            self._gone(fd)
-        else:
-            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if client.waiting else 0))
+            # The descriptor is closed already; epoll forgot it with its last reference.
+            if self.clients.get(client.fd) is client:
+                del self.clients[client.fd]
+                self._gone(client)
+        elif client.waiting != client.armed:
+            client.armed = client.waiting
+            self._epoll.modify(client.fd, select.EPOLLIN | (select.EPOLLOUT if client.armed else 0))
 
-    def _gone(self, fd: int) -> None:
-        # The descriptor is closed already; epoll forgot it with its last reference.
-        client = self.clients.pop(fd)
-        if client.owner and not client.acknowledged:
-            self.on_owner_gone = True
+    def _gone(self, client: Client) -> None:
+        if client.owner and self._exit is None:
             kprocess.pidfd_send_signal(self.pidfd, 9)
 
     def _client(self, client: Client, events: int) -> None:
@@ -282,6 +294,7 @@ class Relay:
             elif packet is not None:
                 self._packet(client, packet[:1], packet[1:])
         self._watch(client)
+        self._hold()
 
     def _packet(self, client: Client, tag: bytes, payload: bytes) -> None:
         """Do what a client asks; nonsense ends its connection."""
@@ -300,7 +313,7 @@ class Relay:
             elif tag == b"k":
                 kprocess.pidfd_send_signal(self.pidfd, int(payload))
             elif tag == b"q":
-                client.acknowledged = True
+                self.acknowledged = True
             else:
                 raise ValueError("unknown packet")
         except ProcessLookupError:
