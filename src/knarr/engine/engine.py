@@ -12,7 +12,7 @@ from knarr import errors
 from knarr.config import Settings
 from knarr.content.store import ContentStore
 from knarr.engine import info as information
-from knarr.engine import memory
+from knarr.engine import memory, tidy
 from knarr.engine import recover as recovery
 from knarr.engine.containers import Containers
 from knarr.engine.filters import FilterCache
@@ -21,6 +21,7 @@ from knarr.engine.imageindex import StoredImageIndex
 from knarr.engine.machine import Machine
 from knarr.engine.records import ContainerRecord, ContainerTable
 from knarr.engine.store import Store
+from knarr.engine.tidy import Tidier
 from knarr.engine.translate import translated
 from knarr.images.service import Images
 from knarr.runtime import init
@@ -53,6 +54,7 @@ class Engine:
         self.machine = Machine(self.settings, self._probe)
         self.filters = FilterCache(self.settings.data_root)
         self.containers = Containers(self)
+        self.tidier = Tidier(self.empty_trash)
         self.users: Cache[tuple[str, str], ResolvedUser] = Cache()
         self._image_configs: Cache[str, dict[str, Any]] = Cache()
 
@@ -110,6 +112,11 @@ class Engine:
         except errors.NotFound:
             return False
 
+    def empty_trash(self) -> None:
+        """Delete what removed containers left on disk. Raises OSError."""
+        tidy.empty(self.settings.data_root)
+        self.driver.purge_trash()
+
     def recover(self) -> RecoverReport:
         """Put right what dead processes and reboots left; safe beside running engines."""
         return recovery.recover(self)
@@ -127,7 +134,11 @@ class Engine:
         return information.version(self)
 
     def close(self) -> None:
-        """Close the database; containers go on. The engine may be used again."""
+        """Finish tidying up and close the database; containers go on.
+
+        The engine may be used again.
+        """
+        self.tidier.wait()
         self.store.close()
 
 

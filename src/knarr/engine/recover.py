@@ -270,6 +270,7 @@ def _remove_stranger(engine: Engine, container_id: str, report: RecoverReport) -
 def _sweeps(engine: Engine) -> Iterable[tuple[str, Callable[[], object]]]:
     """Return what has to be swept besides containers, with a name for each."""
     return (
+        ("trash", engine.empty_trash),
         ("snapshots", engine.driver.cleanup),
         ("blobs", engine.content.cleanup),
         ("images", engine.images.sweep),

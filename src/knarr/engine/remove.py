@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import stop, waiting
+from knarr.engine import stop, tidy, waiting
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
@@ -40,7 +40,8 @@ def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool
 
     A row with ``--rm`` needs no mark: that it has ended already says that it is
     to go. Whatever is missing is taken as removed before. settle: wait for the
-    supervisor and remove the run directory; else the supervisor does that.
+    supervisor and remove the run directory; else the supervisor does that, and
+    the bytes on disk are deleted off the path too.
     """
     if not record.auto_remove:
         engine.table.mark_removing(record.id)
@@ -50,14 +51,17 @@ def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool
         undo.replay(paths.run)
     engine.driver.remove(record.id)
     reached("remove.snapshot")
-    _delete(paths.data)
+    tidy.put_aside(engine.settings.data_root, paths.data)
     reached("remove.directory")
     engine.table.delete(record.id, durable=not record.auto_remove)
     if settle:
         _delete(paths.run)
     reached("remove.rundir")
     paths.forget_lock()
-    engine.driver.purge_trash()
+    if settle:
+        engine.empty_trash()
+    else:
+        engine.tidier.later()
 
 
 def erase_files(engine: Engine, paths: Paths) -> bool:
