@@ -34,10 +34,9 @@ def read(path: str) -> str:
     fd = os.open(path, os.O_RDONLY)
     try:
         data = os.read(fd, 65536)
-        # Kernel files come in pages: only an empty read is the end of a long one.
-        if len(data) > 2048:
-            while more := os.read(fd, 65536):
-                data += more
+        # A short read is no end: the kernel stops before a line that its page does not hold.
+        while more := os.read(fd, 65536):
+            data += more
     except OSError as error:
         error.filename = path
         raise

@@ -13,7 +13,7 @@ import pytest
 from knarr.cgroups import UnsupportedResource, manager
 from knarr.kernel import clone
 
-from .conftest import Process, eventually, places
+from .conftest import Process, eventually, places, remove_parent
 
 pytestmark = [pytest.mark.root, pytest.mark.vm]
 Make = Callable[..., Any]
@@ -192,6 +192,7 @@ def test_a_refused_group_leaves_nothing(
     with pytest.raises(error):
         machine.create(path, {"pids": {"limit": 5}, **resources}).attach(process(SLEEP).pid)
     assert not [one for one in places(machine, path) if os.path.exists(one)]
+    remove_parent(machine, os.path.dirname(path))
 
 
 def test_what_this_machine_cannot_do(machine: Any) -> None:
@@ -235,9 +236,8 @@ def test_many_at_once_under_a_new_parent(machine: Any, path: str) -> None:
                 os._exit(status)
         pids.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 8
-    for place in places(machine, path):
-        if os.path.isdir(place):
-            os.rmdir(place)
+    remove_parent(machine, path)
+    remove_parent(machine, os.path.dirname(path))
 
 
 def test_a_process_can_start_inside(make: Make, process: Start) -> None:
@@ -274,3 +274,19 @@ def test_delegation(
         found = os.stat(directory + name)
         assert (found.st_uid, found.st_gid) == (1000, gid)
     assert os.stat(f"{directory}/pids.max").st_uid == 0
+
+
+def test_a_cpuset_parent_that_is_empty(machine: Any, path: str, process: Start) -> None:
+    if "cpuset" not in getattr(machine, "controllers", {}):
+        pytest.skip("needs the cpuset hierarchy of v1")
+    parent = f"{machine.controllers['cpuset']}{path}"
+    os.makedirs(parent)
+    worker = process("print(len(os.sched_getaffinity(0)))")
+    group = machine.create(f"{path}/one", {})
+    try:
+        group.attach(worker.pid)
+        assert worker.result() == str(os.cpu_count())
+    finally:
+        group.destroy()
+        remove_parent(machine, path)
+        remove_parent(machine, os.path.dirname(path))
