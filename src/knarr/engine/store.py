@@ -40,6 +40,12 @@ class Store:
         self._changed = threading.Condition(threading.Lock())
         _stores.add(self)
 
+    def __del__(self) -> None:
+        # sqlite3's own objects form a cycle and would stay open until the next
+        # garbage collection, where the fork hooks do not see them any more.
+        for connection in self._idle:
+            connection.raw.close()
+
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
         """Lend a connection for single SELECTs; each sees the last committed state.
