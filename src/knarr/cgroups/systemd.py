@@ -16,7 +16,7 @@ from knarr.cgroups import convert, processes, values
 from knarr.cgroups.dbus import MEMBER as MEMBER_FIELD
 from knarr.cgroups.dbus import SIGNAL, Connection, DBusError
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.cgroups.v2 import devices, group, memory
+from knarr.cgroups.v2 import controllers, devices, group, memory
 from knarr.cgroups.v2 import manager as v2
 
 TYPE_CHECKING = False
@@ -197,7 +197,7 @@ class Group(group.Group):
         start(self._slice, self.unit, pid, properties(work))
         try:
             required = group.needed(work)
-            v2.enable(self._manager.mount_point, self.directory, required, group.ACCOUNTED)
+            controllers.enable(self.directory, required, group.ACCOUNTED)
             memory.complete(self.directory, self._resources)
             group.carry_out(self.directory, work, update=False)
             if program is not None:
@@ -212,15 +212,11 @@ class Group(group.Group):
             os.close(self._program)
         self._program = self._work = None
 
-    def update(self, resources: "Mapping[str, Any]") -> None:
-        """Change limits; what resources do not name stays. Errors as ``Manager.create``."""
-        work, program = self.prepare(resources)
-        if program is not None:
-            os.close(program)
+    def _announce(self, work: "Work") -> None:
+        """Tell systemd the limits it knows, or its next reload would bring the old ones back."""
         if found := properties(work):
             with connect() as connection:
                 _call(connection, "SetUnitProperties", "sba(sv)", self.unit, True, found)
-        super().update(resources)
 
     def destroy(self) -> None:
         """Kill what is left and remove the group; twice is no error."""
@@ -245,6 +241,9 @@ def start(where: str, unit: str, pid: int, limits: "list[Property]") -> None:
         *[(f"{name}Accounting", ("b", True)) for name in ("CPU", "Memory", "IO", "Tasks")],
         *limits,
     ]
+    if not any(name == "TasksMax" for name, _ in limits):
+        # Else systemd's own default for units, 15 % of all pids, would limit the container.
+        options.append(("TasksMax", ("t", INFINITY)))
     try:
         with connect() as connection:
             try:

@@ -190,3 +190,11 @@ def test_an_absurd_value_is_refused_with_field_and_file(make: Make, process: Sta
         group.attach(process("").pid)
     assert caught.value.errno == errno.EINVAL
     assert str(caught.value.filename).endswith(("cpu.max", "cpu.cfs_period_us"))
+
+
+def test_an_update_can_be_the_first_to_need_a_controller(make: Make, process: Start) -> None:
+    group = make()
+    worker = process("print(sorted(os.sched_getaffinity(0)))")
+    group.attach(worker.pid)
+    group.update({"cpu": {"cpus": "0"}})
+    assert worker.result() == "[0]"

@@ -7,6 +7,7 @@ from knarr.cgroups import files, processes, values
 from knarr.cgroups.errors import UnsupportedResource
 from knarr.cgroups.v1 import cpuset, devices, freezer, group, io
 from knarr.cgroups.v1.group import Group
+from knarr.cgroups.v2 import controllers as v2_controllers
 from knarr.cgroups.v2 import devices as v2_devices
 from knarr.cgroups.v2 import group as v2
 from knarr.cgroups.v2 import manager as v2manager
@@ -124,7 +125,7 @@ class Manager:
             devices.apply(found.paths["devices"], work.devices, update)
         if work.v2 and self.unified is not None:
             directory = found.paths["unified"]
-            v2manager.enable(self.unified, directory, v2.needed(work.v2))
+            v2_controllers.enable(directory, v2.needed(work.v2))
             v2.carry_out(directory, work.v2, update)
         if work.program is not None:
             v2_devices.attach(found.paths["unified"], work.program)

@@ -41,16 +41,23 @@ def plan(resources: "Mapping[str, Any]") -> "list[Write]":
     return writes
 
 
+def complete(directory: str, resources: "Mapping[str, Any]") -> "Mapping[str, Any]":
+    """Return resources with the quota that is set when an update names a period alone."""
+    cpu = values.section(resources, "cpu")
+    if not values.integer(cpu, "cpu.", "period", low=0) or cpu.get("quota"):
+        return resources
+    quota = files.read(f"{directory}/cpu.max").split()[0]
+    return resources if quota == "max" else {**resources, "cpu": {**cpu, "quota": int(quota)}}
+
+
 def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> None:
     """Carry out the writes; raises as ``files.carry_out``.
 
-    A period alone must keep the quota of a group that has one. Burst may not exceed the
-    quota at any moment, so which of both goes first depends on what is set already:
-    when the kernel refuses one order the other is tried.
+    Burst may not exceed the quota at any moment, so which of both goes first depends on
+    what is set already: when the kernel refuses one order the other is tried.
     """
+    del update
     todo = list(writes)
-    if update:
-        todo = [_keep_quota(directory, one) for one in todo]
     try:
         files.carry_out(directory, todo)
     except OSError as error:
@@ -58,14 +65,6 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
         if error.errno != errno.EINVAL or "cpu.max.burst" not in names or "cpu.max" not in names:
             raise
         files.carry_out(directory, reversed(todo))
-
-
-def _keep_quota(directory: str, write: "Write") -> "Write":
-    name, value, field = write
-    if field != "cpu.period":
-        return write
-    quota = files.read(f"{directory}/cpu.max").split()[0]
-    return name, f"{quota} {value.split()[1]}", field
 
 
 def stats(directory: str) -> dict[str, int | None]:

@@ -5,6 +5,7 @@ import os
 
 from knarr.cgroups import files, processes, values
 from knarr.cgroups.v2 import (
+    controllers,
     cpu,
     cpuset,
     devices,
@@ -102,20 +103,22 @@ class Group:
         os.mkdir(directory)
         return Group(f"{self.path}/{name}", directory)
 
-    def prepare(self, resources: "Mapping[str, Any]") -> "tuple[Work, int | None]":
-        """Return the plan and the loaded device program (or None) for an update."""
-        return plan(memory.complete(self.directory, resources)), devices.load(resources)
-
     def update(self, resources: "Mapping[str, Any]") -> None:
         """Change limits; what resources do not name stays. Errors as ``Manager.create``."""
-        work, program = self.prepare(resources)
+        resources = memory.complete(self.directory, cpu.complete(self.directory, resources))
+        work, program = plan(resources), devices.load(resources)
         try:
+            self._announce(work)
+            controllers.enable(self.directory, needed(work))
             carry_out(self.directory, work, update=True)
             if program is not None:
                 devices.attach(self.directory, program)
         finally:
             if program is not None:
                 os.close(program)
+
+    def _announce(self, work: "Work") -> None:
+        """Tell whoever else writes the same files; here nobody does."""
 
     def freeze(self) -> None:
         """Stop all processes and return when they stand still; TimeoutError if one does not."""

@@ -5,12 +5,12 @@ import os
 
 from knarr.cgroups import files, processes, values
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.cgroups.v2 import devices, freezer, group, memory
+from knarr.cgroups.v2 import controllers, devices, freezer, group, memory
 from knarr.cgroups.v2.group import ACCOUNTED, Group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
 DELEGATE = "/sys/kernel/cgroup/delegate"
@@ -43,7 +43,7 @@ class Manager:
         made = False
         try:
             made = make(directory)
-            enable(self.mount_point, directory, group.needed(work), ACCOUNTED)
+            controllers.enable(directory, group.needed(work), ACCOUNTED)
             memory.complete(directory, resources)
             group.carry_out(directory, work, update=False)
             if program is not None:
@@ -91,50 +91,6 @@ def make(directory: str) -> bool:
             raise OSError(errno.EBUSY, "cgroup exists and is frozen", directory) from None
         return False
     return True
-
-
-def enable(
-    mount_point: str, directory: str, required: "Mapping[str, str]", wanted: "Iterable[str]" = ()
-) -> None:
-    """Enable controllers for directory in ``cgroup.subtree_control`` of all groups above it.
-
-    required: name to the field of linux.resources that needs it; wanted: names to take
-    along where they exist. Nothing is written when the group has them all already.
-    Raises UnsupportedResource when a required one does not exist here, OSError when the
-    kernel refuses it (a group with processes cannot give controllers to its children).
-    """
-    names = {*required, *wanted}
-    if names <= _read_set(f"{directory}/cgroup.controllers"):
-        return
-    parent = mount_point
-    for part in directory[len(mount_point) :].strip("/").split("/"):
-        available = _read_set(f"{parent}/cgroup.controllers")
-        for name, field in required.items():
-            if name not in available:
-                text = f"cgroup controller {name} is not available in {parent}"
-                raise UnsupportedResource(field, text)
-        missing = (names & available) - _read_set(f"{parent}/cgroup.subtree_control")
-        for name in sorted(missing):
-            _enable_one(parent, name, name in required)
-        parent = f"{parent}/{part}"
-
-
-def _enable_one(parent: str, name: str, required: bool) -> None:
-    path = f"{parent}/cgroup.subtree_control"
-    try:
-        files.write(path, f"+{name}")
-    except OSError as error:
-        if not required:
-            return  # only accounting: without it the figures are None
-        advice = ""
-        if error.errno == errno.EBUSY:
-            advice = " (it holds processes itself: move them into a group below it)"
-        text = f"cgroup controller {name} cannot be enabled: {error.strerror}{advice}"
-        raise OSError(error.errno, text, path) from None
-
-
-def _read_set(path: str) -> set[str]:
-    return set(files.read(path).split())
 
 
 def delegate(directory: str, owner: "int | tuple[int, int]") -> None:
