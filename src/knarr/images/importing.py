@@ -90,7 +90,7 @@ def _layer(file: BinaryIO, intake: Intake, progress: Progress) -> Blob:
         limit = _LIMIT  # no file of the kernel, so its length is not known
     plain = compression.open_decompressed(file, limit=limit, close_source=False)
     with plain, intake.store.ingest() as writer:
-        reader = TarReader(_Copying(plain, writer, progress))  # type: ignore[arg-type]
+        reader = TarReader(_Copying(plain, writer, progress))
         for _ in reader:
             continue
         reader.drain()

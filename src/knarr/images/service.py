@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from knarr.content import digest as digests
 from knarr.content.store import ContentStore
 from knarr.errors import InvalidArgument
 from knarr.images import filters as filtering
@@ -251,4 +252,6 @@ def _tagged(text: str) -> str:
     reference = Reference.parse(text)
     if reference.digest is not None:
         raise InvalidArgument(f"refusing to create a tag with a digest reference: {text!r}")
+    if reference.familiar_name in digests.ALGORITHMS:
+        raise InvalidArgument(f"refusing to create a tag that reads like a digest: {text!r}")
     return str(reference)

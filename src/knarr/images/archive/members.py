@@ -11,6 +11,7 @@ import posixpath
 import re
 from typing import BinaryIO, Protocol
 
+from knarr.content import digest as digests
 from knarr.content.store import Blob
 from knarr.errors import InvalidArchive
 from knarr.images import documents
@@ -135,6 +136,8 @@ class TarMembers:
             raise InvalidArchive(f"{name} in the archive is a sparse file")
         match = _BLOB.fullmatch(name)
         digest = f"{match[1]}:{match[2]}" if match else None
+        if digest is not None and not digests.is_valid(digest):
+            raise InvalidArchive(f"{name[:80]} in the archive is not named by a digest")
         if digest is None and entry.size > _OTHER_LIMIT and not _LAYER.fullmatch(name):
             return None
         if digest is not None and self._intake.has(digest, entry.size):

@@ -58,9 +58,8 @@ def selection(index: ImageIndex, text: str) -> list[tuple[str, tuple[str, ...]]]
         if found:
             return [(image_id, (tag,)) for tag, image_id in found.items()]
     record = find(index, text)
-    if reference is None or reference.tag is None or reference.digest is not None:
-        return [(record.id, ())]
-    return [(record.id, (str(reference),))]
+    by_name = reference is not None and index.resolve(str(reference)) == record.id
+    return [(record.id, (str(reference),) if by_name else ())]
 
 
 def save(

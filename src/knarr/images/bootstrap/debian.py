@@ -38,6 +38,12 @@ _ARCHITECTURES = {
     "mips64le": "mips64el",
     "loong64": "loong64",
 }
+# init-system-helpers is content with either of two packages. The one apt would take, usrmerge,
+# converts old systems and brings all of perl (40 MB) along; the tree is merged from the start.
+_USRMERGE = frozenset({"jammy", "bullseye"})
+_MERGED_HOOKS = "/usr/share/mmdebstrap/hooks/merged-usr"
+NO_USRMERGE = "etc/apt/preferences.d/no-usrmerge"
+_PIN = r"Package: usrmerge\nPin: release *\nPin-Priority: -1\n"
 # Docker's base images keep services from starting while packages are installed,
 # and containers are thrown away rather than rescued after a power cut.
 EXTRA = (
@@ -72,6 +78,7 @@ def plan(recipe: Recipe, mirror: str | None, platform: Platform) -> tuple[list[s
         tool,
         "--variant=minbase",
         "--format=tar",
+        *_merged(recipe.suite),
         f"--architectures={architecture}",
         '--aptopt=Acquire::Languages "none"',
         recipe.suite,
@@ -79,6 +86,17 @@ def plan(recipe: Recipe, mirror: str | None, platform: Platform) -> tuple[list[s
         *lines,
     ]
     return command, lines
+
+
+def _merged(suite: str) -> list[str]:
+    if suite in _USRMERGE or not os.path.isdir(_MERGED_HOOKS):
+        return []
+    folder = os.path.dirname(NO_USRMERGE)
+    return [
+        f"--hook-dir={_MERGED_HOOKS}",
+        f'--setup-hook=mkdir -p "$1/{folder}"',
+        f"--setup-hook=printf '{_PIN}' > \"$1/{NO_USRMERGE}\"",
+    ]
 
 
 def epoch_of(lines: list[str]) -> int:
@@ -124,7 +142,7 @@ def running(command: list[str], epoch: int, progress: Progress) -> Iterator[Bina
         process.wait()
         talker.join()
         if process.returncode not in (0, -15):
-            raise tools.failed(f"mmdebstrap of {command[5]}", list(last)) from None
+            raise tools.failed("mmdebstrap", list(last)) from None
         raise
     finally:
         process.stdout.close()
@@ -132,7 +150,7 @@ def running(command: list[str], epoch: int, progress: Progress) -> Iterator[Bina
         talker.join()
         process.stderr.close()
     if process.returncode != 0:
-        raise tools.failed(f"mmdebstrap of {command[5]}", list(last))
+        raise tools.failed("mmdebstrap", list(last))
 
 
 def _relay(stream: BinaryIO, last: deque[str], progress: Progress) -> None:

@@ -25,6 +25,7 @@ _DROPPED = (
     "var/tmp/*",
     "var/cache/apt/*.bin",
     "var/cache/apt/archives/*.deb",
+    "var/cache/apt/archives/lock",
     "var/cache/debconf/*-old",
     "var/cache/ldconfig/aux-cache",
     "var/cache/man/*",
@@ -35,6 +36,7 @@ _DROPPED = (
     "var/lib/systemd/random-seed",
     "var/log/*.log",
     "var/log/apt/*",
+    "etc/apt/preferences.d/no-usrmerge",  # only for the installation itself, see debian.py
     "etc/passwd-",
     "etc/group-",
     "etc/shadow-",
