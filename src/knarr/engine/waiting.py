@@ -58,7 +58,10 @@ def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
     while paths.supervisor_lives():
         live = read_state_file(paths.state)
         pid = int(live.get("supervisor_pid") or 0) if live else 0
-        if not pid or not _await_end(pid, paths, deadline - time.monotonic()):
+        left = deadline - time.monotonic()
+        if not pid and left > 0:
+            time.sleep(0.002)  # it holds the lock before it has written its pid, and after it
+        elif not _await_end(pid, paths, left):
             raise errors.Unavailable(
                 f"container {paths.id[:12]}: its supervisor (pid {pid or 'unknown'}) does not end"
             )
@@ -66,6 +69,8 @@ def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
 
 def _await_end(pid: int, paths: Paths, seconds: float) -> bool:
     """Wait for a process that held the lock when we looked; False when time is up."""
+    if not pid:
+        return False
     try:
         handle = process.pidfd_open(pid)
     except ProcessLookupError:
