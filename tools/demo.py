@@ -24,6 +24,8 @@ IN_COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 # The script that a container runs to show its own namespaces, one "name link" a line.
 SHOW_NAMESPACES = f"for n in {' '.join(NAMESPACES)}; do echo $n $(readlink /proc/self/ns/$n); done"
 STARTS = 10
+# What a long command says on the way; only its result is shown here.
+PROGRESS = ("Bootstrapping:", "Storing", "Verifying")
 
 
 class DemoError(Exception):
@@ -65,7 +67,8 @@ class Demo:
         )  # fmt: skip
         if show:
             for text in done.stdout.splitlines():
-                print(f"    {text}")
+                if not text.startswith(PROGRESS):
+                    print(f"    {text}")
         if done.returncode != expect:
             raise DemoError(f"status {done.returncode} instead of {expect}: {line}\n{done.stdout}")
         if show and expect:
