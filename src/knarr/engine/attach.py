@@ -191,6 +191,15 @@ class Attachment:
         self.acknowledged = True
         self._send(b"q")
 
+    def settle(self) -> None:
+        """Send no more, and return when the supervisor has done all that was sent."""
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return  # it has ended
+        while self.receive() is not None:
+            continue
+
     def close(self) -> None:
         """Close the connection; the container goes on, unless it was started to die with it."""
         self._socket.close()

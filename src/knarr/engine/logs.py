@@ -12,7 +12,7 @@ from knarr import errors
 from knarr.engine import when
 from knarr.engine.state import merged, read_state_file
 from knarr.kernel import inotify, process
-from knarr.supervisor.log import HEAD, read_record
+from knarr.supervisor.log import HEAD, read_record, record_size
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -141,7 +141,7 @@ class _Reader:
         if handle is None:
             return
         while (record := read_record(handle, self._offset)) is not None:
-            self._offset += HEAD.size + len(record[2])
+            self._offset += record_size(len(record[2]))
             yield LogEntry(*record)
 
     def seek_tail(self, count: int, since: int | None) -> None:
@@ -155,7 +155,7 @@ class _Reader:
             _, length, moment = HEAD.unpack(header)
             if moment >= (since or 0):
                 offsets.append(position)
-            position += HEAD.size + length
+            position += record_size(length)
         if not offsets:
             self._offset = min(position, size)
             return

@@ -61,6 +61,8 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
         attachment.signal(number)
         if number == KILL:
             attachment.wait()
+        else:
+            attachment.settle()
 
 
 def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
