@@ -1,12 +1,15 @@
 """``knarr rmi`` and ``knarr image prune``, by Docker's rules.
 
 By name: the name goes; the image itself only with its last name. By id: the image
-goes with its name; with several names only when forced. A running container always
-keeps its image, a stopped one unless forced.
+goes with its name; with several names only when forced. An image that a container was
+made from keeps its bytes for as long as there is the container: forced, it loses only
+its names, and is dangling once the container is gone. Docker deletes the image of a
+stopped container when forced, after which the container has none.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -44,7 +47,7 @@ def remove(
     record = find(context.index, name)
     tags = context.index.tags(record.id)
     by_id = is_id(name, record) and context.index.resolve(_canonical(name)) is None
-    if by_id:
+    if by_id or "@" in name:
         _check_by_id(context, record, tags, force=force, is_running=is_running)
         return _delete(context, record, keep_bytes=no_prune)
     reference = Reference.parse(name)
@@ -54,13 +57,9 @@ def remove(
             f"conflict: unable to remove repository reference {reference.familiar()!r} (must force)"
             f" - container {users[0][:12]} is using its referenced image {_short(record.id)}"
         )
-    if reference.digest is None:
+    if len(tags) > 1:
         context.index.untag(str(reference))
-        actions = [("Untagged", reference.familiar())]
-        if len(tags) > 1 or any(is_running(user) for user in users):
-            return actions  # other names or a running container keep the image
-        return actions + _delete(context, record, keep_bytes=no_prune)
-    _check_by_id(context, record, tags, force=force, is_running=is_running)
+        return [("Untagged", reference.familiar())]
     return _delete(context, record, keep_bytes=no_prune)
 
 
@@ -78,7 +77,8 @@ def prune(context: Context, *, all_unused: bool, filters: Filters) -> PruneResul
         if context.index.in_use(record.id) or not test(record):
             continue
         if all_unused or not context.index.tags(record.id):
-            actions += _delete(context, record, keep_bytes=True)
+            with contextlib.suppress(Conflict):  # a container was made from it just now
+                actions += _delete(context, record, keep_bytes=True)
     return PruneResult(tuple(actions), garbage.sweep(context))
 
 
@@ -112,6 +112,11 @@ def _check_by_id(
 def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[Action]:
     names = context.index.tags(record.id)
     actions = [("Untagged", Reference.parse(name).familiar()) for name in names]
+    if context.index.in_use(record.id):
+        # Forced. Its containers can still be started, so the image stays, without a name.
+        for name in names:
+            context.index.untag(name)
+        return actions
     context.index.remove(record.id)
     actions.append(("Deleted", record.id))
     chain = digests.chain_ids(record.diff_ids)

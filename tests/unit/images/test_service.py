@@ -320,11 +320,30 @@ def test_a_stopped_container_wants_force(room: Room) -> None:
         room.images.remove("app")
     with pytest.raises(Conflict, match=r"must be forced.*stopped container cccccccccccc"):
         room.images.remove(image_id)
-    assert room.images.remove("app", force=True)[-1] == ("Deleted", sha256(A))
-    assert set(room.driver.layers) == {sha256(A)}  # the container still stands on it
+    assert room.images.remove("app", force=True) == [("Untagged", "app:latest")]
+    assert room.images.prune().actions == ()
+    assert set(room.driver.layers) == {sha256(A)}  # the container can still be started
+    room.images.tag(image_id, "again")
+    assert room.images.remove(image_id, force=True) == [("Untagged", "again:latest")]
+    room.index.containers.clear()
     room.driver.held.clear()
-    room.images.sweep()
+    assert room.images.prune().actions[0] == ("Deleted", image_id)
     assert room.driver.layers == {}
+    assert room.blobs() == set()
+
+
+def test_a_container_made_meanwhile_keeps_its_image(room: Room, monkeypatch: Any) -> None:
+    image_id = load(room, [A], "app")
+
+    def refuse(_: str) -> None:
+        raise Conflict("a container uses it")
+
+    monkeypatch.setattr(room.index, "remove", refuse)
+    with pytest.raises(Conflict):
+        room.images.remove("app")
+    assert room.images.get("app").id == image_id
+    assert room.images.prune(all=True).actions == ()
+    assert room.store.has(sha256(A))
 
 
 def test_a_running_container_keeps_its_image(room: Room) -> None:

@@ -1,0 +1,44 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from knarr.content.store import ContentStore
+from knarr.images.service import Images
+from knarr.snapshots.drivers.overlay import Driver
+from tests.unit.images.helpers import MemoryIndex
+
+
+class Place:
+    """The images room over the real content store and overlay driver."""
+
+    def __init__(self, folder: Path) -> None:
+        self.store = ContentStore(str(folder / "content"))
+        self.driver = Driver(str(folder / "snapshots"))
+        self.index = MemoryIndex()
+        self.images = Images(self.store, self.driver, self.index)
+
+    def blobs(self) -> set[str]:
+        return {blob.digest for blob in self.store.walk()}
+
+    def tree(self, chain_id: str) -> Path:
+        """The directory of a layer: what the topmost ``lower`` of its view names."""
+        view = self.driver.view(chain_id)[0]
+        if view.type == "bind":
+            return Path(view.source)
+        return Path(view.source) / view.options[0].partition("=")[2]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "place")
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Place:
+    return Place(tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def quiet_environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath), "HOME": "/nonexistent", "LC_ALL": "C.UTF-8"}
