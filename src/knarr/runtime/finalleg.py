@@ -261,8 +261,8 @@ def _enter(cwd: str) -> None:
 
 
 def _reset_signals() -> None:
-    """Give every signal its default action back; the interpreter ignores SIGPIPE and SIGXFSZ."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+    """Give signals their default action back: what the interpreter and the launcher ignore."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     process.set_pdeathsig(0)

@@ -6,10 +6,11 @@ container's supervisor, a single-threaded process of its own.
 """
 
 import os
+import select
 import signal
 
 from knarr.kernel import process as kprocess
-from knarr.kernel.clone import clone3
+from knarr.kernel.clone import CLONE_PARENT, clone3
 from knarr.kernel.namespaces import setns
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child
@@ -45,9 +46,21 @@ class Recipe:
     on which it is attached inside the new mount namespace. mount_fds: detached
     mounts by index in ``mounts[]``. stdio: descriptors (-1: /dev/null), None with
     a terminal. program: compiled seccomp filter. init_fd: knarr's init.
+    sibling: the process becomes a child of the caller's parent (CLONE_PARENT),
+    which then waits for it.
     """
 
-    __slots__ = ("group", "init_fd", "mount_fds", "plan", "program", "rootfs", "stdio", "target")
+    __slots__ = (
+        "group",
+        "init_fd",
+        "mount_fds",
+        "plan",
+        "program",
+        "rootfs",
+        "sibling",
+        "stdio",
+        "target",
+    )
 
     def __init__(
         self,
@@ -60,6 +73,7 @@ class Recipe:
         program: "FilterProgram | None" = None,
         group: "Group | None" = None,
         init_fd: "int | None" = None,
+        sibling: bool = False,
     ) -> None:
         self.plan = plan
         self.rootfs = rootfs
@@ -69,6 +83,7 @@ class Recipe:
         self.program = program
         self.group = group
         self.init_fd = init_fd
+        self.sibling = sibling
 
 
 class Created:
@@ -79,9 +94,20 @@ class Created:
     master: of the pseudo-terminal, or -1. uid, gid: host ids of its user.
     """
 
-    __slots__ = ("channel", "gid", "master", "pid", "pidfd", "root_fd", "uid", "warnings")
+    __slots__ = (
+        "channel",
+        "gid",
+        "master",
+        "pid",
+        "pidfd",
+        "root_fd",
+        "sibling",
+        "uid",
+        "warnings",
+    )
 
-    def __init__(self, pid: int, pidfd: int, channel: Channel) -> None:
+    def __init__(self, pid: int, pidfd: int, channel: Channel, *, sibling: bool = False) -> None:
+        self.sibling = sibling
         self.pid = pid
         self.pidfd = pidfd
         self.channel = channel
@@ -101,9 +127,17 @@ class Created:
 
     def abort(self) -> None:
         """Kill the process and release all that was made for it."""
-        # A zombie takes the signal too, so this only fails for a process already waited for.
-        kprocess.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        try:
+            kprocess.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            # It has ended and our parent, whose child it is, has waited for it.
+            self.sibling = True
+        if self.sibling:
+            poll = select.poll()
+            poll.register(self.pidfd, select.POLLIN)
+            poll.poll()
+        else:
+            os.waitpid(self.pid, 0)
         self.channel.close()
         for fd in (self.pidfd, self.root_fd, self.master):
             if fd >= 0:
@@ -118,7 +152,8 @@ def create(recipe: Recipe) -> Created:
     ours, theirs = Channel.pair()
     cgroup_fd = recipe.group.clone_fd() if recipe.group is not None else None
     try:
-        pid, pidfd = clone3(plan.clone_flags, cgroup_fd)
+        parent = CLONE_PARENT if recipe.sibling else 0
+        pid, pidfd = clone3(plan.clone_flags | parent, cgroup_fd)
     finally:
         if cgroup_fd is not None:
             os.close(cgroup_fd)
@@ -126,7 +161,7 @@ def create(recipe: Recipe) -> Created:
         ours.close()
         child.main(plan, theirs, recipe.stdio, recipe.program, recipe.init_fd)
     theirs.close()
-    created = Created(pid, pidfd, ours)
+    created = Created(pid, pidfd, ours, sibling=recipe.sibling)
     try:
         if recipe.group is not None and cgroup_fd is None:
             recipe.group.attach(pid)

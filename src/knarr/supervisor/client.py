@@ -12,7 +12,7 @@ import sys
 
 from knarr.kernel import mounts as k
 from knarr.runtime.channel import Channel
-from knarr.supervisor import rundir
+from knarr.supervisor import rundir, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _TRIES = 5
 _GONE = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)
 _PROGRAM = (
     "import sys; sys.path.append(sys.argv[1]); from knarr.supervisor.launcher import main; "
-    "main(sys.argv[2], sys.argv[3], float(sys.argv[4]), int(sys.argv[5]))"
+    "main(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))"
 )
 
 
@@ -105,7 +105,7 @@ class Launcher:
 
         Raises LaunchFailed.
         """
-        channel = self._send({**request, "op": "run"}, fds)
+        channel = self._send(wire.RUN, request["run_dir"], request, fds)
         try:
             return self._answer(channel)[0]
         finally:
@@ -113,7 +113,7 @@ class Launcher:
 
     def exec(self, request: "dict[str, Any]", fds: "list[int]") -> ExecSession:
         """Start a command in a running container. Raises LaunchFailed."""
-        channel = self._send({**request, "op": "exec"}, fds)
+        channel = self._send(wire.EXEC, request["run_dir"], request, fds)
         try:
             message, received = self._answer(channel)
         except BaseException:
@@ -123,7 +123,7 @@ class Launcher:
 
     def adopt(self, run_dir: str) -> bool:
         """Give a container whose supervisor is dead a new one; False when it has ended."""
-        channel = self._send({"op": "adopt", "run_dir": run_dir}, [])
+        channel = self._send(wire.ADOPT, run_dir, {}, [])
         try:
             return bool(self._answer(channel)[0]["adopted"])
         finally:
@@ -131,7 +131,7 @@ class Launcher:
 
     def features(self, directory: str) -> "dict[str, Any]":
         """Return what the kernel can do for containers in ``directory`` (``features.probe``)."""
-        channel = self._send({"op": "features", "directory": directory}, [])
+        channel = self._send(wire.FEATURES, directory, {"directory": directory}, [])
         try:
             return self._answer(channel)[0]
         finally:
@@ -144,15 +144,17 @@ class Launcher:
         except _GONE:
             return
         try:
-            channel.send({"op": "quit"})
+            wire.send(channel.sock, wire.QUIT, "-", {}, [])
             channel.receive()
         except (EOFError, OSError):
-            # It ended between our connecting and its answer, which is what was asked.
+            # Its end is the answer.
             return
         finally:
             channel.close()
 
-    def _send(self, request: "dict[str, Any]", fds: "list[int]") -> Channel:
+    def _send(
+        self, operation: bytes, run_dir: str, request: "dict[str, Any]", fds: "list[int]"
+    ) -> Channel:
         """Return the channel on which the request was sent to a living launcher."""
         for _ in range(_TRIES):
             try:
@@ -161,13 +163,15 @@ class Launcher:
                 self._spawn()
                 continue
             sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
-            channel = Channel(sock)
             try:
-                channel.send(request, fds)
+                wire.send(sock, operation, run_dir, request, fds)
             except (BrokenPipeError, ConnectionResetError):
-                channel.close()
+                sock.close()
                 continue
-            return channel
+            except BaseException:
+                sock.close()
+                raise
+            return Channel(sock)
         raise LaunchFailed("launcher", "the launcher cannot be reached")
 
     @staticmethod
@@ -199,7 +203,7 @@ class Launcher:
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+                setsigdef=signal.valid_signals(),
             )  # fmt: skip
         finally:
             os.close(writer)
@@ -217,7 +221,7 @@ class Launcher:
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         settings = self._settings
         flags = ["-I", "-S", "-E", "-B"]
-        words = [package, settings.run_root, settings.data_root, str(settings.launcher_idle)]
+        words = [package, settings.run_root, str(settings.launcher_idle)]
         return [self._python, *flags, "-c", _PROGRAM, *words, str(ready)]
 
     @staticmethod

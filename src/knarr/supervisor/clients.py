@@ -12,7 +12,7 @@ from the log when it reads again, so that the log is the only buffer.
 import _socket
 import os
 
-from knarr.supervisor.log import HEAD, read_record
+from knarr.supervisor.log import read_record, record_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Client:
                 record = read_record(self.log_fd, self.behind)
                 if record is None or not self._send(_TAGS.get(record[0], b"o") + record[2]):
                     return
-                self.behind += HEAD.size + len(record[2])
+                self.behind += record_size(len(record[2]))
             self.behind = -1
             os.close(self.log_fd)
             self.log_fd = -1

@@ -1,4 +1,4 @@
-"""What a supervisor does: make the container, watch it, record its end, clean up."""
+"""A supervisor: it watches one container, records its end and cleans up after it."""
 
 import _socket
 import os
@@ -6,14 +6,10 @@ import time
 
 from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
-from knarr.kernel.namespaces import NAMESPACES
-from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime.plan import plan
-from knarr.runtime.process import Created, Recipe, create
-from knarr.spec.mount import Mount
 from knarr.supervisor import rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
+from knarr.supervisor.handover import Handover
 from knarr.supervisor.log import LogWriter
 from knarr.supervisor.relay import Relay
 from knarr.supervisor.undo import Undo, crash_point
@@ -24,155 +20,70 @@ if TYPE_CHECKING:
 
     from knarr.cgroups.protocol import Group
 
-PROGRAM_LIMIT = 1 << 20
 _LOST = "the exit status was lost with the supervisor that was killed"
 
 
 class Supervisor:
     """One container's supervisor, in the process that was forked for it.
 
-    state: what ``state.json`` says. ours: whether the container is our child,
-    so that its exit status can be waited for. root_fd: keeps the root file
-    system's mount until the exit was told.
+    It keeps little: what the container is stands in ``state.json`` and is read
+    when it has ended. root_fd: the root file system's mount, whose last
+    reference writes the upper file system back, so it is let go of only after
+    the exit was told. ours: the container is our child, so that its exit
+    status can be waited for.
     """
 
-    __slots__ = ("group", "lock", "ours", "pidfd", "relay", "root_fd", "run_dir", "state", "undo")
+    __slots__ = ("ours", "pid", "pidfd", "relay", "root_fd", "run_dir", "state")
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
-        self.lock = rundir.lock(run_dir)
-        self.undo = Undo(run_dir)
         self.state: dict[str, Any] = {}
-        self.group: Group | None = None
         self.relay: Relay | None = None
         self.ours = True
-        self.pidfd = self.root_fd = -1
+        self.pid = self.pidfd = self.root_fd = -1
 
-    def start(self, request: "dict[str, Any]", fds: "list[int]") -> "list[str]":
-        """Make the container and let it run; return warnings. What fails is undone and raised."""
-        created = None
+    def take(self, given: Handover) -> None:
+        """Take a started container over, with the client that is attached from its first byte."""
         streams = pipes.Streams()
-        try:
-            self._make_group(request)
-            streams = self._make_streams(request)
-            created = create(self._recipe(request, fds, streams))
-            self._record(request, created)
-            self._make_relay(request, fds, created, streams)
-            pipes.give_to(streams, created.uid, created.gid)
-            created.start()
-        except BaseException:
-            self._give_up(created, streams)
-            raise
-        streams.close_child()
-        return created.warnings
+        streams.out, streams.err, streams.stdin = given.out, given.err, given.stdin
+        self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
+        listener = _socket.socket(fileno=given.listener)
+        self._watch(streams, listener, given.log, terminal=given.terminal)
+        if given.client >= 0 and self.relay is not None:
+            self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
 
-    def adopt(self) -> bool:
-        """Take over from a dead supervisor; False when the container has ended meanwhile."""
+    def adopt(self, *, ours: bool = False) -> bool:
+        """Take over from a dead process; False when the container has ended meanwhile.
+
+        ours: the container is our child, since only the process that made it died.
+        """
         state = states.read(self.run_dir)
         if state is None or not states.alive(state):
             return False
-        self.state = {**state, "supervisor_pid": os.getpid()}
-        self.ours = False
-        self.pidfd = kprocess.pidfd_open(state["pid"])
+        self.ours = ours
+        self.pid = state["pid"]
+        self.pidfd = kprocess.pidfd_open(self.pid)
         if not states.alive(state):
+            os.close(self.pidfd)
             return False
-        self.undo.load()
-        if state["cgroup"]["manager"] != "none":
-            self.group = cgroups.detect(state["cgroup"]["manager"]).open(state["cgroup"]["path"])
-        states.write(self.run_dir, self.state)
+        states.write(self.run_dir, {**state, "supervisor_pid": os.getpid()})
         streams = pipes.Streams() if state["tty"] else pipes.reopen_pipes(self.run_dir)
-        self.relay = self._relay(streams, state)
+        listener = rundir.listen(self.run_dir)
+        self._watch(streams, listener, state["log"] or "", terminal=bool(state["tty"]))
         return True
 
-    def _make_group(self, request: "dict[str, Any]") -> None:
-        wanted = request["cgroup"]
-        if wanted["manager"] == "none":
-            return
-        self.undo.add("cgroup", wanted)
-        resources = (request["spec"].get("linux") or {}).get("resources") or {}
-        self.group = cgroups.detect(wanted["manager"]).create(wanted["path"], resources)
-
-    def _make_streams(self, request: "dict[str, Any]") -> pipes.Streams:
-        if request["tty"]:
-            return pipes.Streams()
-        for name in pipes.NAMES:
-            self.undo.add("file", f"{self.run_dir}/{name}")
-        return pipes.make_pipes(self.run_dir, stdin=bool(request["stdin"]))
-
-    def _recipe(
-        self, request: "dict[str, Any]", fds: "list[int]", streams: pipes.Streams
-    ) -> Recipe:
-        init = request.get("init")
-        return Recipe(
-            plan(request["spec"]),
-            [Mount.from_dict(mount) for mount in request["rootfs"]],
-            self.run_dir,
-            mount_fds={int(k): fds[v] for k, v in (request.get("mount_fds") or {}).items()},
-            stdio=streams.child,
-            program=read_program(request, fds),
-            group=self.group,
-            init_fd=None if init is None else fds[init],
-        )
-
-    def _record(self, request: "dict[str, Any]", created: Created) -> None:
-        """Write the state while the process waits at the gate: it never runs unrecorded."""
-        self.pidfd, self.root_fd = created.pidfd, created.root_fd
-        self.state = {
-            "id": request["id"],
-            "status": states.RUNNING,
-            "pid": created.pid,
-            "start_time": states.start_time(created.pid),
-            "boot_id": states.boot_id(),
-            "supervisor_pid": os.getpid(),
-            "started_at": time.time_ns(),
-            "tty": bool(request["tty"]),
-            "namespaces": namespace_flags(request["spec"]),
-            "cgroup": request["cgroup"],
-            "log": request.get("log"),
-            "exit_file": request.get("exit_file"),
-            "on_exit": request.get("on_exit"),
-        }
-        states.write(self.run_dir, self.state)
-        crash_point("running")
-
-    def _make_relay(
-        self,
-        request: "dict[str, Any]",
-        fds: "list[int]",
-        created: Created,
-        streams: pipes.Streams,
+    def _watch(
+        self, streams: pipes.Streams, listener: "_socket.socket", log: str, *, terminal: bool
     ) -> None:
-        if created.master >= 0:
-            streams.out = streams.stdin = created.master
-            created.master = -1
-        self.undo.add("file", f"{self.run_dir}/attach.sock")
-        self.relay = self._relay(streams, self.state)
-        if request.get("attach") is not None:
-            sock = _socket.socket(fileno=fds[request["attach"]])
-            self.relay.add_client(sock, owner=bool(request.get("kill_on_hangup")))
-
-    def _relay(self, streams: pipes.Streams, state: "dict[str, Any]") -> Relay:
-        return Relay(
+        hello = f'{{"tty":{"true" if terminal else "false"},"pid":{self.pid},"status":"%s"}}'
+        self.relay = Relay(
             streams,
             self.pidfd,
-            rundir.listen(self.run_dir),
-            LogWriter(state["log"]) if state["log"] else None,
-            {"tty": state["tty"], "pid": state["pid"], "status": state["status"]},
-            terminal=bool(state["tty"]),
+            listener,
+            LogWriter(log) if log else None,
+            hello,
+            terminal=terminal,
         )
-
-    def _give_up(self, created: "Created | None", streams: pipes.Streams) -> None:
-        """Leave nothing of a container that did not come to run."""
-        if created is not None and created.pidfd >= 0:
-            created.abort()
-        if self.relay is not None:
-            self.relay.close()
-        else:
-            streams.close()
-        self.undo.run()
-        rundir.remove_file(self.run_dir, "state.json")
-        self.undo.close()
-        os.close(self.lock)
 
     def watch(self) -> "list[str] | None":
         """Serve the container until it has ended and everybody knows.
@@ -182,6 +93,7 @@ class Supervisor:
         """
         assert self.relay is not None
         self.relay.run()
+        self.state = states.read(self.run_dir) or {}
         code, error = self._exit_code()
         self._record_exit(code, error)
         self.relay.finish(self.state)
@@ -191,16 +103,14 @@ class Supervisor:
         if on_exit and not acknowledged:
             acknowledged = self.relay.settle(acknowledge=True)
         self.relay.close()
-        self.undo.close()
         if on_exit and acknowledged:
             rundir.remove(self.run_dir)
-        os.close(self.lock)
         return None if acknowledged else on_exit
 
     def _exit_code(self) -> "tuple[int, str]":
         """Return the exit code as shells have it, and what is known to be wrong with it."""
         if self.ours:
-            status = os.waitpid(self.state["pid"], 0)[1]
+            status = os.waitpid(self.pid, 0)[1]
         else:
             told = kprocess.pidfd_exit_status(self.pidfd)
             if told is None:
@@ -210,7 +120,7 @@ class Supervisor:
 
     def _record_exit(self, code: int, error: str) -> None:
         assert self.relay is not None
-        usage, oom_killed = account(self.group)
+        usage, oom_killed = account(self.state.get("cgroup"))
         if self.relay.log_errors:
             error = f"the log lacks {self.relay.log_errors} chunks of output: its disk was full"
         self.state = {
@@ -238,12 +148,19 @@ class Supervisor:
         for fd in (self.root_fd, self.pidfd):
             if fd >= 0:
                 os.close(fd)
-        self.undo.run()
+        undo = Undo(self.run_dir)
+        undo.load()
+        undo.run()
+        undo.close()
 
 
-def account(group: "Group | None") -> "tuple[dict[str, int | None], bool]":
+def account(where: "dict[str, str] | None") -> "tuple[dict[str, int | None], bool]":
     """Return what a group used (names of ``model.Usage``) and whether the OOM killer struck."""
-    if group is None:
+    if where is None or where["manager"] == "none":
+        return {}, False
+    try:
+        group: Group = cgroups.detect(where["manager"]).open(where["path"])
+    except FileNotFoundError:
         return {}, False
     stats = group.stats()
     usage = {
@@ -259,18 +176,3 @@ def account(group: "Group | None") -> "tuple[dict[str, int | None], bool]":
         "pids_peak": stats["pids"].get("peak"),
     }
     return usage, bool(stats["memory"].get("oom_kills"))
-
-
-def namespace_flags(spec: "dict[str, Any]") -> int:
-    """Return the CLONE_NEW* flags of the namespaces that a spec names: what exec has to enter."""
-    word = 0
-    for entry in (spec.get("linux") or {}).get("namespaces") or ():
-        word |= NAMESPACES[entry["type"]][0]
-    return word
-
-
-def read_program(request: "dict[str, Any]", fds: "list[int]") -> "FilterProgram | None":
-    """Return the compiled seccomp filter that came as a descriptor, None when there is none."""
-    if request.get("seccomp") is None:
-        return None
-    return FilterProgram(os.pread(fds[request["seccomp"]], PROGRAM_LIMIT, 0))

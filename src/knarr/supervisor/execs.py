@@ -9,7 +9,7 @@ from knarr.kernel import tty
 from knarr.runtime.join import Join, create
 from knarr.runtime.plan import exec_steps, final_leg
 from knarr.supervisor import state as states
-from knarr.supervisor.container import read_program
+from knarr.supervisor.starter import read_program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -22,30 +22,33 @@ from knarr.kernel.files import close_range
 from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.plan import SpecError
-from knarr.supervisor import features, rundir
+from knarr.supervisor import features, handover, rundir, undo, wire
 from knarr.supervisor.container import Supervisor
 from knarr.supervisor.execs import Exec, NotRunning
+from knarr.supervisor.starter import Starter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    Work = Callable[[_socket.socket, str], None]
+
 SOCKET = "launcher.sock"
 LOCK = "launcher.lock"
-BUFFER = 1 << 20
+TIMEOUT = 10.0
+_MAX_FD = 0x7FFFFFFF
 
 
 class Launcher:
     """The process behind ``launcher.sock`` of one run root."""
 
-    def __init__(self, run_root: str, data_root: str, idle: float) -> None:
+    def __init__(self, run_root: str, idle: float) -> None:
         self.run_root = run_root
-        self.data_root = data_root
         self.idle = idle
         self.listener: _socket.socket | None = None
         self.epoll = select.epoll()
-        self.callers: dict[int, Channel] = {}
+        self.callers: dict[int, _socket.socket] = {}
         self.children: dict[int, tuple[int, str]] = {}
 
     def serve(self, ready: int) -> None:
@@ -61,6 +64,7 @@ class Launcher:
         os.close(ready)
         gc.collect()
         gc.freeze()
+        gc.disable()
         while self._turn():
             continue
 
@@ -92,9 +96,8 @@ class Launcher:
             elif fd in self.children:
                 self._reap(fd)
             elif fd in self.callers:
-                channel = self.callers.pop(fd)
                 self.epoll.unregister(fd)
-                if not self._serve(channel):
+                if not self._serve(self.callers.pop(fd)):
                     return self._end()
         return True
 
@@ -102,13 +105,13 @@ class Launcher:
         """Stop listening; who connected meanwhile is still served."""
         assert self.listener is not None
         rundir.remove_file(self.run_root, SOCKET)
-        before = len(self.callers)
         self._accept()
-        for fd in list(self.callers):
+        for fd, sock in self.callers.items():
             self.epoll.unregister(fd)
-            self._serve(self.callers.pop(fd))
+            self._serve(sock)
+        self.callers.clear()
         self.listener.close()
-        return before < 0
+        return False
 
     def _accept(self) -> None:
         assert self.listener is not None
@@ -121,50 +124,32 @@ class Launcher:
             if struct.unpack("=3i", credentials)[1] not in (0, os.geteuid()):
                 sock.close()
                 continue
-            sock.settimeout(10.0)
-            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, BUFFER)
-            self.callers[sock.fileno()] = Channel(sock)
+            sock.settimeout(TIMEOUT)
+            self.callers[sock.fileno()] = sock
             self.epoll.register(sock.fileno(), select.EPOLLIN)
 
-    def _serve(self, channel: Channel) -> bool:
-        """Carry out one request; False when the launcher was asked to end."""
+    def _serve(self, sock: "_socket.socket") -> bool:
+        """Have one request carried out; False when the launcher was asked to end."""
         try:
-            request, fds = channel.receive()
-        except (EOFError, OSError, ValueError):
-            channel.close()
-            return True
-        operation = request.get("op")
-        try:
+            operation, run_dir = wire.peek(sock)
             if operation in FORKED:
-                self._fork(FORKED[operation], channel, request, fds)
-            elif operation == "quit":
-                channel.send({"ok": True})
+                self._fork(
+                    FORKED[operation], sock, run_dir, watched=operation in (wire.RUN, wire.ADOPT)
+                )
+            elif operation == wire.QUIT:
                 return False
-            elif operation == "ping":
-                channel.send({"pid": os.getpid(), "data_root": _identity(self.data_root)})
-            else:
-                channel.send(_error("error", f"launcher: unknown request {operation!r}"))
-        except OSError as error:
-            _answer(channel, _error("error", f"launcher: {error}"))
+        except (EOFError, OSError, ValueError) as error:
+            _answer(Channel(sock), _error("error", f"launcher: {error}"))
         finally:
-            channel.close()
-            for fd in fds:
-                os.close(fd)
+            sock.close()
         return True
 
-    def _fork(
-        self,
-        work: "Callable[[Channel, dict[str, Any], list[int]], None]",
-        channel: Channel,
-        request: "dict[str, Any]",
-        fds: "list[int]",
-    ) -> None:
+    def _fork(self, work: "Work", sock: "_socket.socket", run_dir: str, *, watched: bool) -> None:
         pid = os.fork()
         if pid == 0:
-            _be(work, channel, request, fds)
-        pidfd = kprocess.pidfd_open(pid)
-        run_dir = request.get("run_dir", "") if request["op"] in ("run", "adopt") else ""
-        self.children[pidfd] = (pid, run_dir)
+            _be(work, sock, run_dir)
+        pidfd = os.pidfd_open(pid)
+        self.children[pidfd] = (pid, run_dir if watched else "")
         self.epoll.register(pidfd, select.EPOLLIN)
 
     def _reap(self, pidfd: int) -> None:
@@ -175,30 +160,22 @@ class Launcher:
         _, status = os.waitpid(pid, 0)
         if run_dir and os.WIFSIGNALED(status) and os.path.exists(f"{run_dir}/state.json"):
             ours, theirs = Channel.pair()
-            self._fork(_adopt, theirs, {"op": "adopt", "run_dir": run_dir}, [])
+            self._fork(_adopt, theirs.sock, run_dir, watched=True)
             ours.close()
             theirs.close()
 
 
-def _be(
-    work: "Callable[[Channel, dict[str, Any], list[int]], None]",
-    channel: Channel,
-    request: "dict[str, Any]",
-    fds: "list[int]",
-) -> None:
+def _be(work: "Work", sock: "_socket.socket", run_dir: str) -> None:
     """Be the forked process; never returns."""
     code = 1
     try:
         os.setsid()
-        for number in (signal.SIGHUP, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        _keep_only([channel.fileno(), *fds])
-        work(channel, request, fds)
+        _keep_only([sock.fileno()])
+        work(sock, run_dir)
         code = 0
     except BaseException as error:  # the forked process must not return into the launcher's loop
-        _answer(channel, _error("error", f"{type(error).__name__}: {error}"))
-        if os.environ.get("KNARR_DEBUG"):
-            sys.excepthook(type(error), error, error.__traceback__)
+        _answer(Channel(sock), _error("error", f"{type(error).__name__}: {error}"))
+        sys.excepthook(type(error), error, error.__traceback__)
     os._exit(code)
 
 
@@ -207,9 +184,9 @@ def _keep_only(keep: "list[int]") -> None:
     first = 3
     for fd in sorted(keep):
         if fd > first:
-            close_range(first, fd - 1)
+            os.closerange(first, fd)
         first = fd + 1
-    close_range(first)
+    os.closerange(first, _MAX_FD)
 
 
 def _error(kind: str, message: str, **more: "Any") -> "dict[str, Any]":
@@ -240,25 +217,51 @@ def _failure(error: BaseException) -> "dict[str, Any]":
     return _error("error", f"{type(error).__name__}: {error}")
 
 
-def _run(channel: Channel, request: "dict[str, Any]", fds: "list[int]") -> None:
-    """Be a container's supervisor."""
-    kprocess.set_name(f"knarr:{request['id'][:9]}")
-    supervisor = None
+def _run(sock: "_socket.socket", run_dir: str) -> None:
+    """Be a container's supervisor; a process of its own makes the container."""
     try:
-        supervisor = Supervisor(request["run_dir"])
-        warnings = supervisor.start(request, fds)
-    except (RuntimeFailure, KnarrError, OSError, ValueError) as error:
-        _answer(channel, _failure(error))
+        lock = rundir.lock(run_dir)
+    except OSError as error:
+        _answer(Channel(sock), _failure(error))
         return
-    state = supervisor.state
-    answer = {"pid": state["pid"], "started_at": state["started_at"], "warnings": warnings}
-    _answer(channel, answer)
-    channel.close()
-    attached = request.get("attach")
-    for number, fd in enumerate(fds):
-        if number != attached and number not in (request.get("mount_fds") or {}).values():
-            os.close(fd)
-    _supervise(supervisor)
+    ours, theirs = Channel.pair()
+    if os.fork() == 0:
+        ours.close()
+        _make(sock, theirs)
+        os._exit(0)
+    theirs.close()
+    sock.close()
+    given = handover.receive(ours.sock)
+    ours.close()
+    supervisor = Supervisor(run_dir)
+    if given is not None:
+        supervisor.take(given)
+        _supervise(supervisor)
+    elif supervisor.adopt(ours=True):
+        _supervise(supervisor)
+    else:
+        _bury(run_dir)
+    os.close(lock)
+
+
+def _make(sock: "_socket.socket", supervisor: Channel) -> None:
+    """Be the process that makes the container and answers the caller."""
+    try:
+        request, fds = wire.receive(sock)
+        answer = Starter(request).start(fds, supervisor.sock)
+    except BaseException as error:  # whatever it is, the caller waits for an answer
+        answer = _failure(error)
+    _answer(Channel(sock), answer)
+
+
+def _bury(run_dir: str) -> None:
+    """Wait for what is left of a container that did not come to run, and take it back."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        undo.replay(run_dir)
+        rundir.remove_file(run_dir, "state.json")
 
 
 def _supervise(supervisor: Supervisor) -> None:
@@ -267,11 +270,12 @@ def _supervise(supervisor: Supervisor) -> None:
         os.execve(on_exit[0], on_exit, dict(os.environ))
 
 
-def _adopt(channel: Channel, request: "dict[str, Any]", fds: "list[int]") -> None:
+def _adopt(sock: "_socket.socket", run_dir: str) -> None:
     """Take over a container whose supervisor is dead."""
-    del fds
+    channel = Channel(sock)
     try:
-        supervisor = Supervisor(request["run_dir"])
+        lock = rundir.lock(run_dir)
+        supervisor = Supervisor(run_dir)
         adopted = supervisor.adopt()
     except OSError as error:
         _answer(channel, _failure(error))
@@ -279,43 +283,37 @@ def _adopt(channel: Channel, request: "dict[str, Any]", fds: "list[int]") -> Non
     _answer(channel, {"adopted": adopted})
     channel.close()
     if adopted:
-        kprocess.set_name(f"knarr:{supervisor.state['id'][:9]}")
         _supervise(supervisor)
+    os.close(lock)
 
 
-def _exec(channel: Channel, request: "dict[str, Any]", fds: "list[int]") -> None:
+def _exec(sock: "_socket.socket", run_dir: str) -> None:
     """Run a further command in a container."""
+    del run_dir
+    channel = Channel(sock)
     task = Exec()
     try:
-        created = task.start(request, fds)
-    except (RuntimeFailure, KnarrError, NotRunning, OSError, ValueError) as error:
+        created = task.start(*wire.receive(sock))
+    except (RuntimeFailure, KnarrError, NotRunning, OSError, ValueError, EOFError) as error:
         _answer(channel, _failure(error))
         return
     _answer(channel, {"pid": created.pid}, (created.master,) if created.master >= 0 else ())
     task.watch(channel)
 
 
-def _features(channel: Channel, request: "dict[str, Any]", fds: "list[int]") -> None:
+def _features(sock: "_socket.socket", run_dir: str) -> None:
     """Find out what this kernel can do; in a process of its own, since it makes namespaces."""
-    del fds
-    _answer(channel, features.probe(request["directory"]))
+    del run_dir
+    request, _ = wire.receive(sock)
+    _answer(Channel(sock), features.probe(request["directory"]))
 
 
-FORKED: "dict[str, Callable[[Channel, dict[str, Any], list[int]], None]]" = {
-    "run": _run,
-    "exec": _exec,
-    "adopt": _adopt,
-    "features": _features,
+FORKED: "dict[bytes, Work]" = {
+    wire.RUN: _run,
+    wire.EXEC: _exec,
+    wire.ADOPT: _adopt,
+    wire.FEATURES: _features,
 }
-
-
-def _identity(path: str) -> "list[int]":
-    """Return device and inode: two mount namespaces may disagree about a path."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return [0, 0]
-    return [status.st_dev, status.st_ino]
 
 
 def _load_cgroups() -> None:
@@ -327,7 +325,7 @@ def _load_cgroups() -> None:
         return
 
 
-def main(run_root: str, data_root: str, idle: float, ready: int) -> None:
+def main(run_root: str, idle: float, ready: int) -> None:
     """Run the launcher; ``ready`` is the descriptor on which the caller waits."""
     close_range(ready + 1)
     if ready != 3:
@@ -339,4 +337,4 @@ def main(run_root: str, data_root: str, idle: float, ready: int) -> None:
     os.chdir("/")
     os.umask(0o077)
     _load_cgroups()
-    Launcher(run_root, data_root, idle).serve(ready)
+    Launcher(run_root, idle).serve(ready)

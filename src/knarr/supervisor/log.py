@@ -1,8 +1,9 @@
 """A container's log: framed records, written as they come and rendered when read.
 
 Each record is a 16-byte head (stream 1 or 2, three zero bytes, payload length,
-time in nanoseconds since the epoch) and the payload, at most 64 KiB and cut
-wherever the container's write was cut. One frame per read keeps the writer
+time in nanoseconds since the epoch), the payload, at most 64 KiB and cut
+wherever the container's write was cut, and the payload length once more, so
+that a log can be read from its end. One frame per read keeps the writer
 far ahead of one JSON line per write; ``docker logs`` formats are a matter of
 reading.
 """
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 HEAD = struct.Struct("<BxxxIQ")
+TAIL = struct.Struct("<I")
 STDOUT, STDERR = 1, 2
 CHUNK = 65536
 
@@ -26,21 +28,22 @@ class LogWriter:
     __slots__ = ("fd", "path", "size")
 
     def __init__(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self.path = path
         self.fd = os.open(path, flags, 0o600)
-        self.size = whole_size(path)
+        self.size = whole_size(self.fd)
         if os.fstat(self.fd).st_size != self.size:
             os.ftruncate(self.fd, self.size)
 
     def write(self, stream: int, data: bytes) -> None:
         """Append one record. Raises OSError (ENOSPC), leaving the file at a record's end."""
         head = HEAD.pack(stream, len(data), time.time_ns())
-        total = len(head) + len(data)
+        tail = TAIL.pack(len(data))
+        total = record_size(len(data))
         try:
-            done = os.writev(self.fd, (head, data))
+            done = os.writev(self.fd, (head, data, tail))
             while done < total:
-                rest = (head + data)[done:]
+                rest = (head + data + tail)[done:]
                 done += os.write(self.fd, rest)
         except OSError:
             os.ftruncate(self.fd, self.size)
@@ -52,17 +55,38 @@ class LogWriter:
         os.close(self.fd)
 
 
-def whole_size(path: str) -> int:
-    """Return the length of the file up to its last whole record."""
+def record_size(length: int) -> int:
+    """Return how many bytes a record with a payload of ``length`` bytes takes."""
+    return HEAD.size + length + TAIL.size
+
+
+def whole_size(fd: int) -> int:
+    """Return the length of a log up to its last whole record.
+
+    A look at the end suffices unless a writer was killed in the middle of one.
+    """
+    end = os.fstat(fd).st_size
+    if end == 0 or previous_record(fd, end) is not None:
+        return end
     offset = 0
-    with open(path, "rb") as file:
-        end = os.fstat(file.fileno()).st_size
-        while offset + HEAD.size <= end:
-            _, length, _ = HEAD.unpack(os.pread(file.fileno(), HEAD.size, offset))
-            if offset + HEAD.size + length > end:
-                break
-            offset += HEAD.size + length
+    while offset + HEAD.size <= end:
+        _, length, _ = HEAD.unpack(os.pread(fd, HEAD.size, offset))
+        if offset + record_size(length) > end:
+            break
+        offset += record_size(length)
     return offset
+
+
+def previous_record(fd: int, end: int) -> "int | None":
+    """Return where the record that ends at ``end`` begins; None where no whole record does."""
+    if end < record_size(0):
+        return None
+    (length,) = TAIL.unpack(os.pread(fd, TAIL.size, end - TAIL.size))
+    start: int = end - record_size(length)
+    if length > CHUNK or start < 0:
+        return None
+    stream, again, _ = HEAD.unpack(os.pread(fd, HEAD.size, start))
+    return start if again == length and stream in (STDOUT, STDERR) else None
 
 
 def read_record(fd: int, offset: int) -> "tuple[int, int, bytes] | None":
@@ -72,6 +96,7 @@ def read_record(fd: int, offset: int) -> "tuple[int, int, bytes] | None":
         return None
     stream, length, when = HEAD.unpack(head)
     data = os.pread(fd, length, offset + HEAD.size)
+    # The tail is written with the payload, so a short payload means a record still under way.
     return (stream, when, data) if len(data) == length else None
 
 
@@ -81,6 +106,6 @@ def read_records(path: str, offset: int = 0) -> "Iterator[tuple[int, int, bytes]
     try:
         while (record := read_record(fd, offset)) is not None:
             yield record
-            offset += HEAD.size + len(record[2])
+            offset += record_size(len(record[2]))
     finally:
         os.close(fd)

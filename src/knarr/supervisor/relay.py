@@ -27,17 +27,18 @@ class Relay:
 
     listener: the attach socket. pidfd: of the container's first process. tty:
     streams.out is a pseudo-terminal's master. log_errors: chunks of output that
-    the log's disk did not take.
+    the log's disk did not take. hello: text of the first packet, with a place for
+    the status.
     """
 
     __slots__ = (
         "_epoll",
         "_exit",
         "_held",
-        "acknowledged",
         "_input",
         "_input_done",
         "_paused",
+        "acknowledged",
         "clients",
         "hello",
         "listener",
@@ -54,7 +55,7 @@ class Relay:
         pidfd: int,
         listener: "_socket.socket | None",
         log: "logs.LogWriter | None",
-        hello: "dict[str, Any]",
+        hello: str,
         *,
         terminal: bool,
     ) -> None:
@@ -86,7 +87,7 @@ class Relay:
         client = Client(sock, owner)
         self.clients[client.fd] = client
         self._epoll.register(client.fd, select.EPOLLIN)
-        client.control(b"s", json.dumps(self.hello).encode())
+        client.control(b"s", (self.hello % ("exited" if self._exit else "running")).encode())
         if self._exit is not None:
             client.control(b"x", self._exit)
         self._watch(client)
@@ -104,7 +105,6 @@ class Relay:
         """Send the exit to every client and wait until each has it or has gone."""
         self._exit = json.dumps(report).encode()
         self._epoll.unregister(self.pidfd)
-        self.hello = {**self.hello, "status": "exited"}
         for client in list(self.clients.values()):
             client.control(b"x", self._exit)
             self._watch(client)

@@ -1,0 +1,97 @@
+"""How a started container passes from the process that made it to its supervisor.
+
+One packet of a fixed layout with the descriptors: reading it must not touch
+memory that the supervisor then keeps for as long as the container runs.
+"""
+
+import _socket
+import array
+import struct
+
+_LAYOUT = struct.Struct("=i??B")
+_NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
+
+
+class Handover:
+    """What a supervisor needs: pid and descriptors (-1: none), the log's path ("": none).
+
+    With a terminal, out and stdin are its master. client: a connection that is
+    attached from the first byte; owner: the container must not outlive it.
+    """
+
+    __slots__ = (
+        "client",
+        "err",
+        "listener",
+        "log",
+        "out",
+        "owner",
+        "pid",
+        "pidfd",
+        "root_fd",
+        "stdin",
+        "terminal",
+    )
+
+    def __init__(
+        self,
+        pid: int,
+        pidfd: int,
+        root_fd: int,
+        listener: int,
+        out: int,
+        err: int,
+        stdin: int,
+        client: int,
+        terminal: bool,
+        owner: bool,
+        log: str,
+    ) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.root_fd = root_fd
+        self.listener = listener
+        self.out = out
+        self.err = err
+        self.stdin = stdin
+        self.client = client
+        self.terminal = terminal
+        self.owner = owner
+        self.log = log
+
+
+def send(sock: "_socket.socket", value: Handover) -> None:
+    """Send a container to its supervisor; raises OSError."""
+    fds = array.array("i")
+    mask = 0
+    for bit, name in enumerate(_NAMES):
+        fd = getattr(value, name)
+        if fd >= 0 and not (name == "stdin" and value.terminal):
+            mask |= 1 << bit
+            fds.append(fd)
+    body = _LAYOUT.pack(value.pid, value.terminal, value.owner, mask) + value.log.encode(
+        "utf-8", "surrogateescape"
+    )
+    sock.sendmsg([body], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+
+
+def receive(sock: "_socket.socket") -> "Handover | None":
+    """Return the container; None when its maker ended without one."""
+    try:
+        body, ancillary, _, _ = sock.recvmsg(
+            8192, _socket.CMSG_SPACE(len(_NAMES) * 4), _socket.MSG_CMSG_CLOEXEC
+        )
+    except OSError:
+        return None
+    if not body:
+        return None
+    fds = array.array("i")
+    for _level, _kind, data in ancillary:
+        fds.frombytes(data)
+    pid, terminal, owner, mask = _LAYOUT.unpack_from(body)
+    got = iter(fds)
+    named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
+    if terminal:
+        named["stdin"] = named["out"]
+    log = body[_LAYOUT.size :].decode("utf-8", "surrogateescape")
+    return Handover(pid=pid, terminal=terminal, owner=owner, log=log, **named)

@@ -1,0 +1,168 @@
+"""Making one container: a short-lived process that does the work and hands over to the supervisor.
+
+The supervisor stays as small as the fork it is, since the pages that making a
+container touches are those of this process, which ends when the container
+runs. The container's first process becomes the supervisor's child, not ours.
+"""
+
+import os
+import time
+
+from knarr.cgroups import manager as cgroups
+from knarr.kernel.namespaces import NAMESPACES
+from knarr.kernel.seccomp import FilterProgram
+from knarr.runtime.plan import plan
+from knarr.runtime.process import Created, Recipe, create
+from knarr.spec.mount import Mount
+from knarr.supervisor import handover, rundir
+from knarr.supervisor import state as states
+from knarr.supervisor import streams as pipes
+from knarr.supervisor.undo import Undo, crash_point
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import Any
+
+    from knarr.cgroups.protocol import Group
+
+PROGRAM_LIMIT = 1 << 20
+
+
+class Starter:
+    """One container in the making. supervisor: pid of the process that will watch it."""
+
+    __slots__ = ("created", "listener", "request", "run_dir", "state", "streams", "undo")
+
+    def __init__(self, request: "dict[str, Any]") -> None:
+        self.request = request
+        self.run_dir: str = request["run_dir"]
+        self.undo = Undo(self.run_dir)
+        self.state: dict[str, Any] = {}
+        self.streams = pipes.Streams()
+        self.created: Created | None = None
+        self.listener: _socket.socket | None = None
+
+    def start(self, fds: "list[int]", supervisor: "_socket.socket") -> "dict[str, Any]":
+        """Make the container, let it run, hand it over; return the answer for the caller.
+
+        What fails is undone and raised: RuntimeFailure, SpecError, OSError.
+        """
+        try:
+            group = self._group()
+            self._make_streams()
+            self.created = create(self._recipe(fds, group))
+            crash_point("created")
+            self._record(self.created)
+            self.undo.add("file", f"{self.run_dir}/attach.sock")
+            self.listener = rundir.listen(self.run_dir)
+            pipes.give_to(self.streams, self.created.uid, self.created.gid)
+            self.created.start()
+            crash_point("started")
+            self._hand_over(supervisor, fds)
+        except BaseException:
+            self._give_up()
+            raise
+        state = self.state
+        warnings = self.created.warnings
+        return {"pid": state["pid"], "started_at": state["started_at"], "warnings": warnings}
+
+    def _group(self) -> "Group | None":
+        wanted = self.request["cgroup"]
+        if wanted["manager"] == "none":
+            return None
+        self.undo.add("cgroup", wanted)
+        resources = (self.request["spec"].get("linux") or {}).get("resources") or {}
+        return cgroups.detect(wanted["manager"]).create(wanted["path"], resources)
+
+    def _make_streams(self) -> None:
+        if self.request["tty"]:
+            return
+        for name in pipes.NAMES:
+            self.undo.add("file", f"{self.run_dir}/{name}")
+        self.streams = pipes.make_pipes(self.run_dir, stdin=bool(self.request["stdin"]))
+
+    def _recipe(self, fds: "list[int]", group: "Group | None") -> Recipe:
+        request = self.request
+        init = request.get("init")
+        return Recipe(
+            plan(request["spec"]),
+            [Mount.from_dict(mount) for mount in request["rootfs"]],
+            self.run_dir,
+            mount_fds={int(k): fds[v] for k, v in (request.get("mount_fds") or {}).items()},
+            stdio=self.streams.child,
+            program=read_program(request, fds),
+            group=group,
+            init_fd=None if init is None else fds[init],
+            sibling=True,
+        )
+
+    def _record(self, created: Created) -> None:
+        """Write the state while the process waits at the gate: it never runs unrecorded."""
+        request = self.request
+        self.state = {
+            "id": request["id"],
+            "status": states.RUNNING,
+            "pid": created.pid,
+            "start_time": states.start_time(created.pid),
+            "boot_id": states.boot_id(),
+            "supervisor_pid": os.getppid(),
+            "started_at": time.time_ns(),
+            "tty": bool(request["tty"]),
+            "namespaces": namespace_flags(request["spec"]),
+            "cgroup": request["cgroup"],
+            "log": request.get("log"),
+            "exit_file": request.get("exit_file"),
+            "on_exit": request.get("on_exit"),
+        }
+        states.write(self.run_dir, self.state)
+        crash_point("running")
+
+    def _hand_over(self, supervisor: "_socket.socket", fds: "list[int]") -> None:
+        attach = self.request.get("attach")
+        created = self.created
+        assert created is not None
+        assert self.listener is not None
+        streams = self.streams
+        if created.master >= 0:
+            streams.out = streams.stdin = created.master
+        handover.send(
+            supervisor,
+            handover.Handover(
+                pid=created.pid,
+                pidfd=created.pidfd,
+                root_fd=created.root_fd,
+                listener=self.listener.fileno(),
+                out=streams.out,
+                err=streams.err,
+                stdin=streams.stdin,
+                client=-1 if attach is None else fds[attach],
+                terminal=created.master >= 0,
+                owner=bool(self.request.get("kill_on_hangup")),
+                log=self.state["log"] or "",
+            ),
+        )
+
+    def _give_up(self) -> None:
+        """Leave nothing of a container that did not come to run."""
+        if self.created is not None:
+            self.created.abort()
+        self.streams.close()
+        self.undo.run()
+        rundir.remove_file(self.run_dir, "state.json")
+        self.undo.close()
+
+
+def namespace_flags(spec: "dict[str, Any]") -> int:
+    """Return the CLONE_NEW* flags of the namespaces that a spec names: what exec has to enter."""
+    word = 0
+    for entry in (spec.get("linux") or {}).get("namespaces") or ():
+        word |= NAMESPACES[entry["type"]][0]
+    return word
+
+
+def read_program(request: "dict[str, Any]", fds: "list[int]") -> "FilterProgram | None":
+    """Return the compiled seccomp filter that came as a descriptor, None when there is none."""
+    if request.get("seccomp") is None:
+        return None
+    return FilterProgram(os.pread(fds[request["seccomp"]], PROGRAM_LIMIT, 0))

@@ -1,0 +1,101 @@
+"""Requests to the launcher: one packet whose head can be looked at without parsing the rest.
+
+``OPERATION RUN_DIR NUL WHERE BODY``: the launcher peeks at the first two and
+forks; only the process that does the work receives the packet. What the
+launcher and the supervisors parsed they would keep in memory for good.
+"""
+
+import _socket
+import array
+import json
+import os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+RUN, EXEC, ADOPT, FEATURES, QUIT = b"r", b"e", b"a", b"f", b"q"
+LIMIT = 128 * 1024
+MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
+_HERE, _MEMORY = b"h", b"m"
+_HEAD = 4200
+
+
+class BadRequest(ValueError):
+    """A packet that is not a request."""
+
+
+def send(
+    sock: "_socket.socket",
+    operation: bytes,
+    run_dir: str,
+    request: "dict[str, Any]",
+    fds: "list[int]",
+) -> None:
+    """Send a request with descriptors; a body over the packet limit travels in memory. OSError."""
+    if len(fds) > MAX_FDS:
+        raise OSError(7, f"a container cannot be started with {len(fds)} descriptors")
+    body = json.dumps(request, separators=(",", ":")).encode()
+    head = operation + os.fsencode(run_dir) + b"\0"
+    if len(body) <= LIMIT:
+        _send(sock, head + _HERE + body, fds)
+        return
+    memory = os.memfd_create("request", os.MFD_CLOEXEC)
+    try:
+        view = memoryview(body)
+        while view:
+            view = view[os.write(memory, view) :]
+        _send(sock, head + _MEMORY, [memory, *fds])
+    finally:
+        os.close(memory)
+
+
+def _send(sock: "_socket.socket", packet: bytes, fds: "list[int]") -> None:
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    sock.sendmsg([packet], rights)
+
+
+def peek(sock: "_socket.socket") -> "tuple[bytes, str]":
+    """Return operation and run directory of the packet that waits.
+
+    Raises BadRequest, OSError, and EOFError when the caller has gone.
+    """
+    head = sock.recv(_HEAD, _socket.MSG_PEEK)
+    if not head:
+        raise EOFError("the caller has gone")
+    end = head.find(b"\0")
+    if end < 1:
+        raise BadRequest("launcher: not a request")
+    return head[:1], os.fsdecode(head[1:end])
+
+
+def receive(sock: "_socket.socket") -> "tuple[dict[str, Any], list[int]]":
+    """Return body and descriptors (close-on-exec) of the request; BadRequest, OSError, EOFError."""
+    packet, ancillary, flags, _ = sock.recvmsg(
+        LIMIT + _HEAD, _socket.CMSG_SPACE((MAX_FDS + 1) * 4), _socket.MSG_CMSG_CLOEXEC
+    )
+    fds = array.array("i")
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % 4])
+    if not packet:
+        raise EOFError("the caller has gone")
+    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
+        raise BadRequest("launcher: the request was cut off")
+    received = list(fds)
+    body = packet[packet.find(b"\0") + 1 :]
+    if body[:1] == _MEMORY:
+        if not received:
+            raise BadRequest("launcher: the request's body is missing")
+        with open(received.pop(0), "rb") as file:
+            file.seek(0)
+            text = file.read()
+    else:
+        text = body[1:]
+    try:
+        request = json.loads(text)
+    except ValueError as error:
+        raise BadRequest(f"launcher: the request is not JSON: {error}") from error
+    if not isinstance(request, dict):
+        raise BadRequest("launcher: the request is not an object")
+    return request, received
