@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, InvalidArgument, Unsupported
 from knarr.kernel.files import fstatfs_type
+from knarr.kernel.mounts import fsopen
 from knarr.snapshots import diff, nodes, whiteouts
 from knarr.snapshots.apply import Applied, apply_layer
 from knarr.snapshots.hashing import HashingReader
@@ -55,10 +57,12 @@ class Driver:
 
     def probe(self) -> None:
         """Return when overlayfs and the file system of the root can do it; else Unsupported."""
-        with open("/proc/filesystems", encoding="ascii") as file:
-            known = {line.split()[-1] for line in file if line.strip()}
-        if "overlay" not in known and not os.path.isdir("/sys/module/overlay"):
-            raise Unsupported("the kernel has no overlayfs: modprobe overlay")
+        try:
+            os.close(fsopen("overlay"))  # has the kernel load its module, unlike a look at /proc
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+            raise Unsupported("the kernel has no overlayfs: modprobe overlay") from error
         fd = os.open(self._root, OPEN_DIRECTORY)
         try:
             unfit = _UNFIT.get(fstatfs_type(fd) & 0xFFFFFFFF)
