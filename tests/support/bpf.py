@@ -80,7 +80,7 @@ class Program:
             elif code == 0x05:
                 place += k
             elif code == 0x06:
-                return k
+                return int(k)
             else:
                 compare = {0x15: accumulator == k, 0x25: accumulator > k, 0x35: accumulator >= k}
                 place += true if compare[code] else false
@@ -160,8 +160,8 @@ def _all_hold(conditions: list[Any], args: Sequence[int], narrow: bool) -> bool:
 
 
 def _holds(condition: Mapping[str, Any], args: Sequence[int], narrow: bool) -> bool:
-    argument, value = args[condition["index"]], condition["value"]
-    two = condition.get("valueTwo", 0)
+    argument, value = args[condition["index"]], int(condition["value"])
+    two = int(condition.get("valueTwo", 0))
     masked = condition["op"] == "SCMP_CMP_MASKED_EQ"
     compared = two if masked else value
     if narrow and compared >> 32 == 0xFFFFFFFF:

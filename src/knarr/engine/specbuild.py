@@ -136,14 +136,24 @@ def _process(
     }
     if config.tty and ctx.console_size:
         process["consoleSize"] = {"height": ctx.console_size[0], "width": ctx.console_size[1]}
-    if security.apparmor not in (None, options.UNCONFINED):
-        if not ctx.apparmor:
-            raise Unsupported(
-                f"AppArmor is not active on this machine: --security-opt apparmor="
-                f"{security.apparmor}"
-            )
-        process["apparmorProfile"] = security.apparmor
+    profile_name = _apparmor(config, ctx, security)
+    if profile_name is not None:
+        process["apparmorProfile"] = profile_name
     return process
+
+
+def _apparmor(config: ContainerConfig, ctx: BuildContext, security: SecurityOptions) -> str | None:
+    """Return the AppArmor profile: the one asked for, else the default one if there is any."""
+    chosen = security.apparmor
+    if chosen is None:
+        return None if config.privileged else ctx.apparmor_default
+    if chosen == options.UNCONFINED:
+        return options.UNCONFINED if ctx.apparmor else None
+    if not ctx.apparmor:
+        raise Unsupported(
+            f"AppArmor is not active on this machine: --security-opt apparmor={chosen}"
+        )
+    return chosen
 
 
 def _linux(
@@ -164,7 +174,7 @@ def _linux(
     if sysctl:
         linux["sysctl"] = sysctl
     if not config.privileged and security.system_paths:
-        linux["maskedPaths"] = list(MASKED_PATHS)
+        linux["maskedPaths"] = [*MASKED_PATHS, *ctx.masked]
         linux["readonlyPaths"] = list(READONLY_PATHS)
     seccomp = _seccomp(config, ctx, security, granted)
     if seccomp is not None:

@@ -6,6 +6,7 @@ here, once, and stands in the value.
 
 from __future__ import annotations
 
+import functools
 import os
 import stat
 from dataclasses import dataclass, field
@@ -49,7 +50,8 @@ class BuildContext:
     root: the spec's ``root.path``. console_size: rows, columns. bounding: mask of the
     capabilities this process could pass on. cpus, mems: available ones as the kernel lists
     them ("0-3"); None is not checked. cgroup_version: 1 or 2. kernel: release, two numbers.
-    apparmor: whether the module is active. host_devices: for ``--privileged``.
+    apparmor: whether the module is active; apparmor_default: a loaded profile for containers
+    that ask for none. masked: further paths to hide. host_devices: for ``--privileged``.
     device_numbers: device path -> major, minor, for I/O limits. profiles: path of a seccomp
     profile -> its JSON text.
     """
@@ -71,6 +73,8 @@ class BuildContext:
     mems: str | None = None
     cgroup_version: int = 2
     apparmor: bool = False
+    apparmor_default: str | None = None
+    masked: tuple[str, ...] = ()
     host_devices: tuple[DeviceNode, ...] = ()
     device_numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     profiles: Mapping[str, str] = field(default_factory=dict)
@@ -100,6 +104,7 @@ def gather(
     namespaces: Mapping[str, str] | None = None,
     console_size: tuple[int, int] | None = None,
     cgroup_version: int = 2,
+    apparmor_default: str | None = None,
 ) -> BuildContext:
     """Return the context for ``config`` on this machine; see `BuildContext` for the arguments.
 
@@ -124,6 +129,8 @@ def gather(
         mems=_first_line("/sys/devices/system/node/online") if config.limits.cpuset_mems else None,
         cgroup_version=cgroup_version,
         apparmor=_first_line("/sys/module/apparmor/parameters/enabled") == "Y",
+        apparmor_default=apparmor_default,
+        masked=thermal_throttle(),
         host_devices=tuple(host_devices()) if config.privileged else (),
         device_numbers=_device_numbers(config),
         profiles=_profiles(config),
@@ -164,6 +171,14 @@ def host_devices(root: str = "/dev") -> Iterator[DeviceNode]:
                     info.st_uid,
                     info.st_gid,
                 )
+
+
+@functools.cache
+def thermal_throttle() -> tuple[str, ...]:
+    """Return the directories that count a processor's throttling: a clock for side channels."""
+    root = "/sys/devices/system/cpu"
+    paths = (f"{root}/{name}/thermal_throttle" for name in sorted(os.listdir(root)))
+    return tuple(path for path in paths if os.path.isdir(path))
 
 
 def _bounding() -> int:
