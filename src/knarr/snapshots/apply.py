@@ -44,7 +44,9 @@ MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
 _CACHED_PARENTS = 64
 _PARENT_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 _NO_SYMLINKS = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
-_DEFAULT_MODE = 0o755
+# A parent that nobody described, here or below. The time is fixed, so that the
+# same layer gives the same tree wherever and whenever it is applied.
+_UNDESCRIBED = tarentry.Entry(b"", tarentry.DIRECTORY, mode=0o755, mtime_ns=0)
 # What the kernel answers when the archive, not the machine, is at fault.
 _ARCHIVE_FAULTS = {
     errno.EEXIST,
@@ -121,8 +123,9 @@ class _Applier:
         self._parents: OrderedDict[bytes, int] = OrderedDict()
         # Parents as archives write them that lead through symlinks: where they end.
         self._aliases: dict[bytes, bytes] = {}
-        # Attributes to give in the end; None for parents that nobody described.
-        self._directories: dict[bytes, Entry | None] = {}
+        # Attributes to give in the end.
+        self._directories: dict[bytes, Entry] = {}
+        self._whiteouts: set[bytes] = set()
         self._opaque: set[bytes] = set()
         self._size = 0
 
@@ -136,9 +139,8 @@ class _Applier:
                 self._entry(entry)
             except OSError as error:
                 raise translated(error, entry.name) from None
-        if b"" in self._opaque:
-            self._hide_all_of_root()
-        self._finish()
+        self._finish_whiteouts()
+        self._finish_directories()
         return Applied(count, self._size)
 
     def close(self) -> None:
@@ -244,7 +246,7 @@ class _Applier:
             self._remove(parent, base, path)
             create()
 
-    def _directory(self, parent: int, base: bytes, path: bytes, entry: Entry | None) -> None:
+    def _directory(self, parent: int, base: bytes, path: bytes, entry: Entry) -> None:
         """Make a directory, or keep the one there; its attributes follow at the end."""
         try:
             os.mkdir(base, 0o700, dir_fd=parent)
@@ -280,23 +282,49 @@ class _Applier:
         if what == whiteouts.OPAQUE:
             self._make_opaque(parent, b".", path)
             return
+        path = path + b"/" + name if path else name
+        if self._is_hidden(path) or self._lowers.find(path) is None:
+            # Nothing to hide. Overlayfs merges only directories that exist
+            # below; in others it would list a whiteout like a file.
+            return
+        self._whiteouts.add(path)
         try:
             whiteouts.make_whiteout(parent, name)
         except FileExistsError:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
             if stat.S_ISDIR(status.st_mode):
-                self._make_opaque(parent, name, path + b"/" + name if path else name)
+                self._make_opaque(parent, name, path)
 
     def _make_opaque(self, parent: int, base: bytes, path: bytes) -> None:
         if self._lowers:
             self._opaque.add(path)
             whiteouts.make_opaque(parent, base)
 
-    def _hide_all_of_root(self) -> None:
-        """Overlayfs ignores the opaque mark of a root directory: hide each name instead."""
-        os.removexattr(self._root, whiteouts.OPAQUE_XATTR)
-        for name in sorted(self._lowers.names(b"")):
-            self._whiteout(b"", whiteouts.HIDE, name)
+    def _finish_whiteouts(self) -> None:
+        """Bring whiteouts and opaque marks into the form that overlayfs understands."""
+        if b"" in self._opaque:
+            # Overlayfs does not look for the mark on a root directory: hide each name instead.
+            os.removexattr(self._root, whiteouts.OPAQUE_XATTR)
+            self._opaque.clear()
+            for name in sorted(self._lowers.names(b"")):
+                self._whiteout(b"", whiteouts.HIDE, name)
+        for path in sorted(self._whiteouts):
+            if self._is_hidden(path):
+                # Made before its directory became opaque, which hides it all anyway.
+                self._drop_whiteout(path)
+
+    def _drop_whiteout(self, path: bytes) -> None:
+        above, _, name = path.rpartition(b"/")
+        try:
+            parent = openat2(self._root, above, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+        except OSError:
+            return  # a later entry replaced the directory
+        try:
+            status = _lstat(parent, name)
+            if status is not None and whiteouts.is_whiteout(status):
+                os.unlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
 
     # Parents
 
@@ -364,14 +392,14 @@ class _Applier:
             found = self._lowers.find(path)
             status = found.status if found else None
         if status is None:
-            self._directory(parent, part, path, None)
+            self._directory(parent, part, path, _UNDESCRIBED)
         elif stat.S_ISLNK(status.st_mode):
             return self._lowers.readlink(found) if found else os.readlink(part, dir_fd=parent)
         elif stat.S_ISDIR(status.st_mode):
             if found is not None:
                 self._directory(parent, part, path, self._below_entry(path))
         elif whiteouts.is_whiteout(status):
-            self._directory(parent, part, path, None)
+            self._directory(parent, part, path, _UNDESCRIBED)
         else:
             raise InvalidArchive(f"layer: {path[:200]!r} is a file, yet entries lie below it")
         return None
@@ -389,16 +417,16 @@ class _Applier:
             above = above.rpartition(b"/")[0]
         return False
 
-    def _below_entry(self, path: bytes) -> Entry | None:
+    def _below_entry(self, path: bytes) -> Entry:
         """Return the attributes that a directory has in the layers below."""
         found = self._lowers.find(path)
         if found is None:
-            return None
-        return nodes.describe(self._lowers.base, found.place, path)
+            return _UNDESCRIBED
+        return nodes.describe(self._lowers.base, found.place, path) or _UNDESCRIBED
 
     # The end
 
-    def _finish(self) -> None:
+    def _finish_directories(self) -> None:
         for path, entry in self._directories.items():
             try:
                 fd = openat2(self._root, path or b".", OPEN_DIRECTORY, resolve=_NO_SYMLINKS)
@@ -408,10 +436,7 @@ class _Applier:
                     continue
                 raise translated(error, path) from None
             try:
-                if entry is None:
-                    os.fchmod(fd, _DEFAULT_MODE)
-                else:
-                    nodes.set_attributes(fd, entry)
+                nodes.set_attributes(fd, entry)
             finally:
                 os.close(fd)
 

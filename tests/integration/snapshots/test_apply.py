@@ -240,6 +240,18 @@ def test_whiteout_does_not_hide_its_own_layer(driver: Driver, marker_first: bool
     assert found["f"][4] == view(driver, tar(file("f", b"new")))["f"][4]
 
 
+def test_whiteouts_where_nothing_is_hidden_do_not_show(driver: Driver) -> None:
+    base = tar(directory("d"), directory("d/sub"), file("d/sub/x"))
+    layer = tar(
+        file("new/.wh.gone"),
+        file("d/sub/.wh.x"),
+        file("d/.wh.absent"),
+        file("d/.wh..wh..opq"),
+        file("d/sub/y"),
+    )
+    assert set(view(driver, base, layer)) == {"", "d", "d/sub", "d/sub/y", "new"}
+
+
 def test_opaque_root(driver: Driver) -> None:
     base = tar(directory("a"), file("a/x"), directory("b"), file("b/y"), file("c"))
     layer = tar(directory("a"), file("a/new"), file(".wh..wh..opq"), file("d"))
@@ -281,6 +293,7 @@ def test_missing_parents_are_as_below(driver: Driver) -> None:
     assert found["p/q"][1] == "0o1700"
     assert found["p/q"][6] == 99
     assert found["p/q/r"][1:4] == ("0o755", 0, 0)
+    assert found["p/q/r"][6] == 0
 
 
 def test_hidden_parents_lend_no_attributes(driver: Driver) -> None:
