@@ -1,9 +1,9 @@
 """A further process in a running container: enter its namespaces, fork, become the command.
 
-The caller is a process of its own that ends with the command, since it stays in
-the container's mount, user and network namespaces. It made itself
-non-dumpable before it entered, so that nothing inside can look into it or
-reach the interpreter through /proc (CVE-2016-9962, CVE-2019-5736).
+The caller is a short-lived process of its own, since it stays in the container's
+mount, user and network namespaces; the command becomes its parent's child. It
+made itself non-dumpable before it entered, so that nothing inside can look
+into it or reach the interpreter through /proc (CVE-2016-9962, CVE-2019-5736).
 """
 
 import os
@@ -11,7 +11,7 @@ import signal
 
 from knarr.errors import KnarrError
 from knarr.kernel import process
-from knarr.kernel.clone import clone3
+from knarr.kernel.clone import CLONE_PARENT, clone3
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, setns
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import finalleg
@@ -58,12 +58,12 @@ def create(join: Join) -> Created:
     forbid_imports()
     setns(join.pidfd, join.flags & ~CLONE_NEWCGROUP)
     ours, theirs = Channel.pair()
-    pid, pidfd = clone3(0)
+    pid, pidfd = clone3(CLONE_PARENT)
     if pid == 0:
         ours.close()
         _main(join, theirs)
     theirs.close()
-    created = Created(pid, pidfd, ours)
+    created = Created(pid, pidfd, ours, sibling=True)
     try:
         for fd in join.procs:
             os.write(fd, b"%d" % pid)

@@ -7,6 +7,8 @@ import select
 from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
 from knarr.kernel import tty
+from knarr.runtime.channel import Channel
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.join import Join, create
 from knarr.runtime.plan import exec_steps, final_leg
 from knarr.supervisor import state as states
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.cgroups.protocol import Group
-    from knarr.runtime.channel import Channel
-    from knarr.runtime.process import Created
+
+_MARGIN = 8192  # KiB that a fork may add to its parent's peak
 
 
 class NotRunning(Exception):
@@ -26,43 +28,56 @@ class NotRunning(Exception):
 
 
 class Exec:
-    """One command in a running container; a group of its own lets all of it be killed."""
+    """One command in a running container; a group of its own lets all of it be killed.
 
-    __slots__ = ("created", "group", "group_dirs")
+    pid, pidfd: of the command, which is our child. master: of its terminal, or -1.
+    """
+
+    __slots__ = ("group", "master", "pid", "pidfd")
 
     def __init__(self) -> None:
         self.group: Group | None = None
-        self.created: Created | None = None
+        self.pid = self.pidfd = self.master = -1
 
-    def start(self, request: "dict[str, Any]", fds: "list[int]") -> "Created":
-        """Start the command; raises NotRunning, RuntimeFailure, OSError."""
-        state = states.read(request["run_dir"])
-        if state is None or state["status"] != states.RUNNING:
-            raise NotRunning
-        try:
-            pidfd = kprocess.pidfd_open(state["pid"])
-        except ProcessLookupError:
-            raise NotRunning from None
-        if not states.alive(state):
-            raise NotRunning
-        process = request["process"]
-        indexes = request.get("fds")
-        program = read_program(request, fds)
+    def start(self, request: "dict[str, Any]", fds: "list[int]") -> None:
+        """Start the command; raises NotRunning, RuntimeFailure, SpecError, OSError."""
+        state, target = _running(request["run_dir"])
+        leg = final_leg(request["process"], {})
+        steps = exec_steps(request["process"])
         procs = self._groups(state, request["exec_id"])
-        leg = final_leg(process, {})
+        indexes = request.get("fds")
         stdio = None if indexes is None else (fds[indexes[0]], fds[indexes[1]], fds[indexes[2]])
-        join = Join(pidfd, state["namespaces"], procs, leg, exec_steps(process), stdio, program)
+        program = read_program(request, fds)
+        join = Join(target, state["namespaces"], procs, leg, steps, stdio, program)
         try:
-            self.created = create(join)
-            self.created.start()
+            self._start(join)
         except BaseException:
-            if self.created is not None and self.created.pidfd >= 0:
-                self.created.abort()
             self._remove_group()
             raise
-        for fd in (*procs, *fds):
+        for fd in (target, *procs, *fds):
             os.close(fd)
-        return self.created
+
+    def _start(self, join: Join) -> None:
+        """Have a process of its own enter the container; this one keeps the host's view."""
+        ours, theirs = Channel.pair()
+        helper = os.fork()
+        if helper == 0:
+            ours.close()
+            _enter(join, theirs)
+            os._exit(0)
+        theirs.close()
+        try:
+            message, fds = ours.receive()
+        except EOFError:
+            raise RuntimeFailure("error", "exec", "the process that starts it was killed") from None
+        finally:
+            ours.close()
+            os.waitpid(helper, 0)
+        if "error" in message:
+            _reap_all()
+            raise RuntimeFailure.from_dict(message["error"])
+        self.pid = message["pid"]
+        self.pidfd, self.master = fds[0], fds[1] if len(fds) > 1 else -1
 
     def _groups(self, state: "dict[str, Any]", name: str) -> "list[int]":
         """Return the open ``cgroup.procs`` files of all groups that the command has to be in."""
@@ -85,21 +100,19 @@ class Exec:
             # The container's end removes its groups with all below them.
             self.group = None
 
-    def watch(self, channel: "Channel") -> None:
+    def watch(self, channel: Channel) -> None:
         """Wait for the end, doing what the caller asks meanwhile; tell it the exit."""
-        created = self.created
-        assert created is not None
         epoll = select.epoll()
-        epoll.register(created.pidfd, select.EPOLLIN)
+        epoll.register(self.pidfd, select.EPOLLIN)
         epoll.register(channel.fileno(), select.EPOLLIN)
         ended = False
         while not ended:
             for fd, _ in epoll.poll():
-                if fd == created.pidfd:
+                if fd == self.pidfd:
                     ended = True
-                elif not self._request(channel, created):
+                elif not self._request(channel):
                     epoll.unregister(channel.fileno())
-        _, status, used = os.wait4(created.pid, 0)
+        _, status, used = os.wait4(self.pid, 0)
         self._remove_group()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         # Until execve the command was a copy of this process, and its peak counts that: a
@@ -109,7 +122,7 @@ class Exec:
             "cpu_user": int(used.ru_utime * 1e9),
             "cpu_system": int(used.ru_stime * 1e9),
             "cpu_total": int((used.ru_utime + used.ru_stime) * 1e9),
-            "memory_peak": used.ru_maxrss * 1024 if used.ru_maxrss > ours else None,
+            "memory_peak": used.ru_maxrss * 1024 if used.ru_maxrss > ours + _MARGIN else None,
             "io_read_ops": used.ru_inblock,
             "io_write_ops": used.ru_oublock,
         }
@@ -119,7 +132,7 @@ class Exec:
             # The caller has gone; there is nobody to tell.
             return
 
-    def _request(self, channel: "Channel", created: "Created") -> bool:
+    def _request(self, channel: Channel) -> bool:
         """Do one thing the caller asks; False when it has gone."""
         try:
             message, _ = channel.receive()
@@ -127,18 +140,62 @@ class Exec:
             return False
         try:
             if "signal" in message:
-                kprocess.pidfd_send_signal(created.pidfd, int(message["signal"]))
-            elif "resize" in message and created.master >= 0:
+                kprocess.pidfd_send_signal(self.pidfd, int(message["signal"]))
+            elif "resize" in message and self.master >= 0:
                 rows, columns = message["resize"]
-                tty.set_size(created.master, rows, columns)
+                tty.set_size(self.master, rows, columns)
             elif "kill" in message:
-                self._kill(created)
+                self._kill()
         except ProcessLookupError:
             return True
         return True
 
-    def _kill(self, created: "Created") -> None:
+    def _kill(self) -> None:
         """Kill the command and everything it started."""
-        kprocess.pidfd_send_signal(created.pidfd, 9)
+        kprocess.pidfd_send_signal(self.pidfd, 9)
         if self.group is not None:
             self.group.kill()
+
+
+def _running(run_dir: str) -> "tuple[dict[str, Any], int]":
+    """Return a container's state and a descriptor of its first process. Raises NotRunning."""
+    state = states.read(run_dir)
+    if state is None or state["status"] != states.RUNNING:
+        raise NotRunning
+    try:
+        pidfd = kprocess.pidfd_open(state["pid"])
+    except ProcessLookupError:
+        raise NotRunning from None
+    if not states.alive(state):
+        raise NotRunning
+    return state, pidfd
+
+
+def _enter(join: Join, channel: Channel) -> None:
+    """Be the process that enters the container, starts the command and ends."""
+    created = None
+    try:
+        created = create(join)
+        created.start()
+        fds = [created.pidfd, created.master] if created.master >= 0 else [created.pidfd]
+        channel.send({"pid": created.pid}, fds)
+    except RuntimeFailure as error:
+        failure = error
+    except OSError as error:
+        failure = RuntimeFailure(
+            "error", "exec", f"exec: {error.strerror or error}", error.errno or 0
+        )
+    else:
+        return
+    if created is not None and created.pidfd >= 0:
+        created.abort()
+    channel.send({"error": failure.to_dict()})
+
+
+def _reap_all() -> None:
+    """Wait for the command that failed to start: it is our child."""
+    try:
+        while True:
+            os.waitpid(-1, 0)
+    except ChildProcessError:
+        return

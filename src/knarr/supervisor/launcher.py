@@ -293,11 +293,11 @@ def _exec(sock: "_socket.socket", run_dir: str) -> None:
     channel = Channel(sock)
     task = Exec()
     try:
-        created = task.start(*wire.receive(sock))
+        task.start(*wire.receive(sock))
     except (RuntimeFailure, KnarrError, NotRunning, OSError, ValueError, EOFError) as error:
         _answer(channel, _failure(error))
         return
-    _answer(channel, {"pid": created.pid}, (created.master,) if created.master >= 0 else ())
+    _answer(channel, {"pid": task.pid}, (task.master,) if task.master >= 0 else ())
     task.watch(channel)
 
 
