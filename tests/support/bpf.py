@@ -168,15 +168,16 @@ def _holds(condition: Mapping[str, Any], args: Sequence[int], narrow: bool) -> b
         compared &= 0xFFFFFFFF
         value &= 0xFFFFFFFF
     if masked:
-        return argument & value == compared
-    return {
+        return bool(argument & value == compared)
+    results: dict[str, bool] = {
         "SCMP_CMP_NE": argument != compared,
         "SCMP_CMP_LT": argument < compared,
         "SCMP_CMP_LE": argument <= compared,
         "SCMP_CMP_EQ": argument == compared,
         "SCMP_CMP_GE": argument >= compared,
         "SCMP_CMP_GT": argument > compared,
-    }[condition["op"]]
+    }
+    return results[condition["op"]]
 
 
 def _answer(action: str, errno: int | None) -> int:

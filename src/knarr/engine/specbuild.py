@@ -125,9 +125,9 @@ def _process(
         # Nothing inheritable and nothing ambient: a program that is not root's would
         # otherwise gain on exec what its files do not grant (CVE-2022-24769).
         "capabilities": {
-            "bounding": granted,
-            "effective": granted,
-            "permitted": granted,
+            "bounding": list(granted),
+            "effective": list(granted),
+            "permitted": list(granted),
             "inheritable": [],
             "ambient": [],
         },
