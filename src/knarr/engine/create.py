@@ -173,7 +173,8 @@ def _keep_filter(engine: Engine, spec: dict[str, Any], paths: Paths) -> None:
     profile = spec["linux"].get("seccomp")
     if profile is not None:
         engine.filters.link(profile, paths.filter)
-        spec["linux"]["seccomp"] = {"defaultAction": profile["defaultAction"]}
+        head = ("defaultAction", "flags")  # loading still needs the flags
+        spec["linux"]["seccomp"] = {key: profile[key] for key in head if key in profile}
 
 
 def write_spec(paths: Paths, spec: dict[str, Any], *, durable: bool) -> None:
