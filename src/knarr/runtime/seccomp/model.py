@@ -123,12 +123,9 @@ def parse(profile: "Mapping[str, Any]") -> Profile:
 
 
 def _flags(profile: "Mapping[str, Any]") -> int:
-    """Return the flags of seccomp(2); without any the filter asks for no mitigation of its own."""
-    names = profile.get("flags")
-    if names is None:
-        return FLAGS["SECCOMP_FILTER_FLAG_SPEC_ALLOW"]
+    """Return the flags of seccomp(2) that the profile names; none when it names none."""
     flags = 0
-    for name in names:
+    for name in profile.get("flags") or ():
         if name not in FLAGS:
             raise ValueError(f"seccomp: unknown flag {name!r}")
         flags |= FLAGS[name]
