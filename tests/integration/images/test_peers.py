@@ -60,21 +60,19 @@ def two_layers(place: Place, tmp_path: Path) -> str:
 
 
 SAVES = [
-    ("docker-archive", None, "docker-archive"),
-    ("docker-archive", "gzip", "docker-archive"),
-    ("oci", None, "oci-archive"),
-    ("oci-dir", None, "oci"),
+    ("docker-archive", "docker-archive"),
+    ("oci", "oci-archive"),
+    ("oci-dir", "oci"),
 ]
 
 
-@pytest.mark.parametrize(("archive_format", "compress", "transport"), SAVES)
+@pytest.mark.parametrize(("archive_format", "transport"), SAVES)
 def test_skopeo_reads_what_we_save(
-    place: Place, two_layers: str, tmp_path: Path, archive_format: str, compress: str | None,
-    transport: str,
-) -> None:  # fmt: skip
+    place: Place, two_layers: str, tmp_path: Path, archive_format: str, transport: str
+) -> None:
     need("skopeo")
     target = tmp_path / "saved"
-    place.images.save(["app:1"], target, format=archive_format, compress=compress)
+    place.images.save(["app:1"], target, format=archive_format)
     shown = json.loads(run("skopeo", "inspect", f"{transport}:{target}"))
     assert shown["Architecture"] == "amd64"
     assert shown["Labels"] == {"k": "v"}
@@ -83,12 +81,21 @@ def test_skopeo_reads_what_we_save(
     run("skopeo", "copy", "-q", f"{transport}:{target}", f"dir:{tmp_path / 'copy'}")
 
 
-@pytest.mark.parametrize("archive_format", ["docker-archive", "oci"])
+@pytest.mark.parametrize(
+    ("archive_format", "compress"),
+    [
+        ("docker-archive", None),
+        ("docker-archive", "gzip"),
+        ("docker-archive", "zstd"),
+        ("oci", None),
+    ],
+)
 def test_podman_loads_what_we_save(
-    place: Place, two_layers: str, podman: Podman, tmp_path: Path, archive_format: str
-) -> None:
+    place: Place, two_layers: str, podman: Podman, tmp_path: Path, archive_format: str,
+    compress: str | None,
+) -> None:  # fmt: skip
     target = tmp_path / "saved.tar"
-    place.images.save(["app:1"], target, format=archive_format)
+    place.images.save(["app:1"], target, format=archive_format, compress=compress)
     assert "app:1" in podman("load", "-q", "-i", target)
     shown = json.loads(podman("image", "inspect", "app:1"))[0]
     assert f"sha256:{shown['Id']}" == two_layers
