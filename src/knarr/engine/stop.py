@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine import waiting
-from knarr.engine.attach import Attachment
 from knarr.engine.specbuild import stop_signal
 from knarr.engine.state import merged
 from knarr.spec import signals
 
 if TYPE_CHECKING:
+    from knarr.engine.attach import Attachment
     from knarr.engine.engine import Engine
     from knarr.engine.model import ContainerConfig
     from knarr.engine.paths import Paths
@@ -89,11 +89,9 @@ def connect(
             continue
         if not state.running:
             return None
-        try:
-            return Attachment.connect(paths.attach, record.id)
-        except errors.Unavailable:
-            if merged(record, paths).running and paths.supervisor_lives():
-                raise
+        attachment = waiting.reach(record, paths)
+        if attachment is not None:
+            return attachment
 
 
 def signal_of(engine: Engine, record: ContainerRecord) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from knarr import errors
 from knarr.engine.attach import Attachment
 from knarr.engine.state import merged, read_state_file
-from knarr.kernel import process
+from knarr.kernel import inotify, process
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -38,14 +38,57 @@ def wait(
         if not state.running:
             return state.exit_status()
         left = None if deadline is None else deadline - time.monotonic()
-        try:
-            with Attachment.connect(paths.attach, record.id) as attachment:
-                status = attachment.wait(left)
-        except errors.Unavailable:
-            await_supervisor(paths)  # it just ended, or died: the next round sees which
+        attachment = reach(record, paths)
+        if attachment is None:
             continue
+        with attachment:
+            status = attachment.wait(left)
         if status is not None:
             return status
+
+
+def reach(record: ContainerRecord, paths: Paths) -> Attachment | None:
+    """Return a connection to the supervisor; None when it is gone or its container ended.
+
+    One that has only just taken over does not listen yet: the kernel tells when
+    its socket appears. Raises Unavailable when that takes too long.
+    """
+    deadline = time.monotonic() + SUPERVISOR_SECONDS
+    watch: int | None = None
+    try:
+        while True:
+            try:
+                return Attachment.connect(paths.attach, record.id)
+            except errors.Unavailable:
+                state = merged(record, paths)
+                if state.stale or not state.running:
+                    return None
+                if time.monotonic() > deadline:
+                    raise
+            if watch is None:
+                watch = _watch(paths)  # and try once more: it may have come in between
+            elif watch >= 0:
+                # A death here makes no event; hence the bound.
+                select.select([watch], [], [], 0.25)
+                inotify.drain(watch)
+    finally:
+        if watch is not None and watch >= 0:
+            os.close(watch)
+
+
+def _watch(paths: Paths) -> int:
+    """Return an inotify descriptor on the run directory, -1 when it is gone."""
+    handle = inotify.init()
+    try:
+        mask = inotify.IN_CREATE | inotify.IN_MOVED_TO | inotify.IN_DELETE
+        inotify.add_watch(handle, paths.run, mask)
+    except FileNotFoundError:
+        os.close(handle)
+        return -1
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:

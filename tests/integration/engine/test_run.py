@@ -104,9 +104,7 @@ def test_the_hosts_users_on_request(engine: Engine) -> None:
 
 
 def test_own_names_and_files(engine: Engine) -> None:
-    result = run(
-        engine, "sh", "-c", "hostname; cat /etc/hostname; cat /etc/hosts", hostname="box"
-    )
+    result = run(engine, "sh", "-c", "hostname; cat /etc/hostname; cat /etc/hosts", hostname="box")
     assert result.text.startswith("box\nbox\n127.0.0.1\tlocalhost\n")
 
 
