@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from knarr.cli.caller import Caller
     from knarr.engine.model import ExitStatus
 
-_CHUNK = 32768
+_CHUNK = 32704  # a held-back key sequence still fits into a packet of 32768
 _PROXIED = (
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1,
     signal.SIGUSR2, signal.SIGTSTP, signal.SIGCONT,
@@ -138,7 +138,10 @@ class _Loop:
     def __init__(self, connection: Connection, streams: Streams, stack: ExitStack) -> None:
         self._connection = connection
         self._stdin: int | None = 0 if streams.stdin else None
+        self._read_fd = connection.fileno()
+        self._write_fd = getattr(connection, "stdin_fileno", connection.fileno)()
         self._to_container = b""
+        self._window_full = False  # the container has to read before more is taken
         keys = streams.detach_keys
         if keys is None:
             keys = DEFAULT_DETACH_KEYS
@@ -156,11 +159,11 @@ class _Loop:
             for sink in self._full_sinks():
                 if ready.get(sink.fd):
                     sink.flush()
-            if self._to_container and ready.get(self._connection.fileno(), 0) & select.POLLOUT:
-                self._send()
+            if self._to_container and ready.get(self._write_fd, 0) & ~select.POLLIN:
+                self._window_full = not self._send()
             if self._stdin is not None and ready.get(self._stdin):
                 self._read_stdin()
-            heard = ready.get(self._connection.fileno(), 0) & ~select.POLLOUT
+            heard = ready.get(self._read_fd, 0) & ~select.POLLOUT
             if heard and not self._full_sinks():
                 ended = not self._receive()
         return self._connection.status
@@ -171,10 +174,11 @@ class _Loop:
         for sink in full:
             poll.register(sink.fd, select.POLLOUT)
         if not ended:
-            wanted = 0 if full else select.POLLIN
-            wanted |= select.POLLOUT if self._to_container else 0
-            if wanted:  # poll(2) reports POLLHUP unasked, which would spin while a sink is full
-                poll.register(self._connection.fileno(), wanted)
+            wanted: dict[int, int] = {} if full else {self._read_fd: select.POLLIN}
+            if self._to_container and not self._window_full:
+                wanted[self._write_fd] = wanted.get(self._write_fd, 0) | select.POLLOUT
+            for fd, events in wanted.items():
+                poll.register(fd, events)
             if self._stdin is not None and not self._to_container:
                 poll.register(self._stdin, select.POLLIN)
         return dict(poll.poll())
@@ -185,6 +189,7 @@ class _Loop:
     def _receive(self) -> bool:
         """Take one packet to its sink; False after the last."""
         packet = self._connection.receive()
+        self._window_full = False  # what came may have been room
         if packet is None or packet[0] == "x":
             return False
         sink = self._sinks.get(packet[0])
@@ -207,13 +212,15 @@ class _Loop:
             self._to_container = self._keys.rest()
         self._send()
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """Send what waits for the container; False when it is not taken now."""
         if self._to_container:
             if not self._connection.try_write(self._to_container):
-                return
+                return False
             self._to_container = b""
         if self._stdin is None:
             self._connection.close_stdin()
+        return True
 
 
 class KeyFilter:

@@ -1,0 +1,123 @@
+"""From argv of run to a ContainerConfig."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from knarr.cli import container_config, verbs
+from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice, Tmpfs
+from knarr.errors import InvalidArgument, Unsupported
+
+ENVIRON = {"HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def config(*argv: str) -> ContainerConfig:
+    return container_config.from_args(verbs.load("run").parse(list(argv)), ENVIRON)
+
+
+def test_the_shortest_one_is_all_defaults() -> None:
+    assert config("busybox") == ContainerConfig(image="busybox")
+
+
+def test_everything_at_once() -> None:
+    argv = (
+        "-it --rm --name web --entrypoint /bin/sh -e A=1 -e LANG -e NOPE -w /srv -u 1:2 -h box "
+        "--domainname lab -l tier=web -l bare --annotation a=b --init --stop-signal INT "
+        "--stop-timeout 3 --read-only --tmpfs /tmp:size=1m -v /a:/b:ro --cap-add NET_ADMIN "
+        "--cap-drop ALL --security-opt no-new-privileges --privileged --userns host "
+        "--network host --pull never --platform linux/arm64 --shm-size 1m "
+        "-m 256m --memory-swap -1 --memory-reservation 1m --cpus 1.5 -c 512 --cpu-period 100 "
+        "--cpu-quota 50 --cpuset-cpus 0 --cpuset-mems 0 --pids-limit 9 --blkio-weight 300 "
+        "--device-read-bps /dev/sda:1k --device-write-bps /dev/sda:2k "
+        "--device-read-iops /dev/sda:3 --device-write-iops /dev/sda:4 img cmd -x"
+    )
+    assert config(*argv.split()) == ContainerConfig(
+        image="img",
+        command=("cmd", "-x"),
+        name="web",
+        entrypoint=("/bin/sh",),
+        env=("A=1", "LANG=C.UTF-8", "NOPE"),
+        working_dir="/srv",
+        user="1:2",
+        hostname="box",
+        domainname="lab",
+        labels={"tier": "web", "bare": ""},
+        annotations={"a": "b"},
+        tty=True,
+        open_stdin=True,
+        auto_remove=True,
+        init=True,
+        stop_signal="INT",
+        stop_timeout=3,
+        read_only=True,
+        tmpfs=(Tmpfs("/tmp", ("size=1m",)),),
+        binds=(BindMount("/a", "/b", read_only=True),),
+        cap_add=("NET_ADMIN",),
+        cap_drop=("ALL",),
+        security_opt=("no-new-privileges",),
+        privileged=True,
+        userns="host",
+        network="host",
+        pull="never",
+        platform="linux/arm64",
+        shm_size=1024**2,
+        limits=Limits(
+            memory=256 * 1024**2,
+            memory_swap=-1,
+            memory_reservation=1024**2,
+            nano_cpus=15 * 10**8,
+            cpu_shares=512,
+            cpu_period=100,
+            cpu_quota=50,
+            cpuset_cpus="0",
+            cpuset_mems="0",
+            pids=9,
+            blkio_weight=300,
+            device_read_bps=(ThrottleDevice("/dev/sda", 1024),),
+            device_write_bps=(ThrottleDevice("/dev/sda", 2048),),
+            device_read_iops=(ThrottleDevice("/dev/sda", 3),),
+            device_write_iops=(ThrottleDevice("/dev/sda", 4),),
+        ),
+    )
+
+
+def test_an_empty_entrypoint_clears_the_images() -> None:
+    assert config("--entrypoint", "", "img").entrypoint == ()
+    assert config("img").entrypoint is None
+
+
+def test_networks_that_do_not_exist_yet_are_named() -> None:
+    for name in ("bridge", "web", "container:x"):
+        with pytest.raises(Unsupported, match="use --network none or --network host"):
+            config("--network", name, "img")
+    assert config("--net", "none", "img").network == "none"
+
+
+def test_a_relative_working_directory_is_refused() -> None:
+    with pytest.raises(InvalidArgument, match="needs to be an absolute path"):
+        config("-w", "srv", "img")
+
+
+def test_env_file_comes_before_env(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(b"\xef\xbb\xbf# comment\n\nA=1\n  B=two words \nHOME\nNOPE\n")
+    env = config("-e", "A=2", "--env-file", str(file), "img").env
+    assert env == ("A=1", "B=two words ", "HOME=/root", "NOPE", "A=2")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(b"A B=1\n", "contains whitespaces"), (b"=x\n", "no variable name"), (b"\xff\n", "utf8")],
+)
+def test_env_file_refuses(tmp_path: Path, text: bytes, message: str) -> None:
+    file = tmp_path / "env"
+    file.write_bytes(text)
+    with pytest.raises(InvalidArgument, match=message):
+        config("--env-file", str(file), "img")
+
+
+def test_a_missing_env_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match=f"open {tmp_path}/none: No such file"):
+        config("--env-file", f"{tmp_path}/none", "img")
