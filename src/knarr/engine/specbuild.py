@@ -86,10 +86,18 @@ def build_spec(
 
 
 def _check_modes(config: ContainerConfig, ctx: BuildContext) -> None:
-    """Refuse what cannot go together. Raises InvalidArgument."""
+    """Refuse what cannot go together. Raises InvalidArgument, Unsupported."""
     if config.userns not in (None, "", "host", "private", "auto"):
         raise InvalidArgument(f"invalid USER mode: {config.userns}")
+    if config.network not in (None, "", "none", "host") and "network" not in ctx.namespaces:
+        raise Unsupported(
+            f"network {config.network}: networks are not available yet; use none or host"
+        )
     if ctx.id_range is None:
+        if config.userns == "private":
+            raise Unsupported(
+                "user namespace: this machine cannot give containers one; use --userns host"
+            )
         return
     if config.privileged:
         raise InvalidArgument(
