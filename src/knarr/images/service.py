@@ -1,6 +1,7 @@
 """``Images``: everything one can do with images, as one object the engine holds.
 
-Each method is a verb; the rules of each are in the module of that name.
+Each method is a verb; the rules of each are in the module of that name. What only
+slow verbs need is imported by them, since ``run`` waits for this module.
 """
 
 from __future__ import annotations
@@ -9,16 +10,13 @@ import builtins
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr.content import digest as digests
 from knarr.content.store import ContentStore
 from knarr.errors import InvalidArgument
 from knarr.images import filters as filtering
-from knarr.images import garbage, history, importing, inspect, records, remove, unpack
-from knarr.images.archive import load as loading
-from knarr.images.archive import save as saving
-from knarr.images.bootstrap import build as bootstrapping
+from knarr.images import garbage, history, inspect, records, remove, unpack
 from knarr.images.context import Context, Progress, ignore_progress
 from knarr.images.filters import Filters
 from knarr.images.find import find
@@ -29,6 +27,10 @@ from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.remove import Action, IsRunning, PruneResult
 from knarr.snapshots.driver import Driver
+
+if TYPE_CHECKING:
+    from knarr.images.archive import load as loading
+    from knarr.images.archive import save as saving
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Images:
 
         All or nothing. Raises InvalidArchive, Unsupported, NotFound (no image for the platform).
         """
+        from knarr.images.archive import load as loading
+
         return loading.load(self._context, source, _platform(platform), progress)
 
     def save(
@@ -128,6 +132,8 @@ class Images:
         A name without a tag means all tags of that repository, an id saves no name. Raises
         NotFound, InvalidArgument, Conflict for a directory that is not empty.
         """
+        from knarr.images.archive import save as saving
+
         selected = self._select(names)
         saving.save(self._context, selected, destination, format, compress, progress)
 
@@ -145,6 +151,8 @@ class Images:
 
         changes: Dockerfile instructions (``CMD ["sh"]``). Raises InvalidArchive, InvalidArgument.
         """
+        from knarr.images import importing
+
         name = None if ref is None else _tagged(ref)
         wanted = _platform(platform)
         record = importing.import_tar(
@@ -224,7 +232,9 @@ class Images:
         Raises InvalidArgument for an unknown name, Unsupported naming the package that
         is missing here, Unavailable when the mirror does not answer.
         """
-        return self._image(bootstrapping.bootstrap(self._context, name, mirror, progress))
+        from knarr.images.bootstrap.build import bootstrap
+
+        return self._image(bootstrap(self._context, name, mirror, progress))
 
     def _image(self, record: ImageRecord) -> Image:
         tags = self._context.index.tags(record.id)
@@ -234,14 +244,16 @@ class Images:
         return image.record if isinstance(image, Image) else find(self._context.index, image)
 
     def _select(self, names: Iterable[str]) -> builtins.list[saving.Selected]:
+        from knarr.images.archive.save import Selected, selection
+
         selected: dict[str, dict[str, None]] = {}
         for name in names:
-            for image_id, tags in saving.selection(self._context.index, name):
+            for image_id, tags in selection(self._context.index, name):
                 selected.setdefault(image_id, {}).update(dict.fromkeys(tags))
         if not selected:
             raise InvalidArgument("save needs at least one image")
         index = self._context.index
-        return [saving.Selected(index.get(each), tuple(tags)) for each, tags in selected.items()]
+        return [Selected(index.get(each), tuple(tags)) for each, tags in selected.items()]
 
 
 def _platform(text: str | None) -> Platform | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import email.utils
 import os
+import signal
 import subprocess
 import tempfile
 import threading
@@ -17,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, cast
 
-from knarr.errors import InvalidArgument
+from knarr.errors import InvalidArchive, InvalidArgument
 from knarr.images.bootstrap import sources, tools
 from knarr.images.bootstrap.names import Recipe
 from knarr.images.bootstrap.rewrite import File
@@ -27,6 +28,7 @@ from knarr.images.platform import Platform
 _PURPOSE = "a Debian base image"
 _APT_HELPER = "/usr/lib/apt/apt-helper"
 _RELEASE_LIMIT = 4 * 1024 * 1024
+_ENDING = 30.0  # seconds for a tool that has lost its reader to end
 _ARCHITECTURES = {
     "amd64": "amd64",
     "arm64": "arm64",
@@ -136,13 +138,13 @@ def running(command: list[str], epoch: int, progress: Progress) -> Iterator[Bina
     talker.start()
     try:
         yield cast("BinaryIO", process.stdout)
-    except BaseException:
-        process.terminate()  # it removes its own working directory on a signal
+    except BaseException as error:
         process.stdout.close()
-        process.wait()
-        talker.join()
-        if process.returncode not in (0, -15):
+        # A truncated tar is the tool's failure, and its own words say more about it.
+        if isinstance(error, InvalidArchive) and _ended_badly(process):
+            talker.join()
             raise tools.failed("mmdebstrap", list(last)) from None
+        process.terminate()  # it removes its working directory when it is told to end
         raise
     finally:
         process.stdout.close()
@@ -151,6 +153,13 @@ def running(command: list[str], epoch: int, progress: Progress) -> Iterator[Bina
         process.stderr.close()
     if process.returncode != 0:
         raise tools.failed("mmdebstrap", list(last))
+
+
+def _ended_badly(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        return process.wait(_ENDING) not in (0, -signal.SIGPIPE)
+    except subprocess.TimeoutExpired:
+        return False
 
 
 def _relay(stream: BinaryIO, last: deque[str], progress: Progress) -> None:

@@ -251,6 +251,25 @@ def test_a_broken_tar_of_mmdebstrap_leaves_nothing(
     assert room.blobs() == set()
 
 
+def test_a_tool_that_dies_in_the_middle_is_quoted(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ["sh", "-c", "echo half a header; echo 'E: killed' >&2; exit 25"]
+    monkeypatch.setattr(debian, "plan", lambda *_: (command, []))
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
+    with pytest.raises(Unavailable, match="mmdebstrap failed: E: killed"):
+        room.images.bootstrap("debian:sid")
+    assert room.blobs() == set()
+
+
+def test_what_goes_wrong_here_ends_the_tool_and_is_told_as_it_is() -> None:
+    with (
+        pytest.raises(OSError, match="disk full"),
+        debian.running(["sleep", "1000"], 0, lambda _: None),
+    ):
+        raise OSError("disk full")
+
+
 def test_a_mirror_is_of_no_use_to_busybox(room: Room) -> None:
     with pytest.raises(InvalidArgument, match="give no mirror"):
         room.images.bootstrap("busybox", mirror="http://x.example/debian")
