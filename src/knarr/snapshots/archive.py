@@ -93,11 +93,11 @@ def get_archive(
 
 
 def export_tree(root: int, *, idmap: IdMap | None = None) -> Iterator[bytes]:
-    """Return the whole tree as a tar, in pieces, without what is mounted inside it."""
-    device = os.fstat(root).st_dev
-    return diff.pack_tree(
-        root, enter=lambda fd: os.fstat(fd).st_dev == device, adjust=_to_container(idmap)
-    )
+    """Return the whole tree as a tar, in pieces; what is mounted inside it comes empty.
+
+    root (O_PATH will do) must stay open until the iterator ends.
+    """
+    return diff.pack_tree(root, one_mount=True, adjust=_to_container(idmap))
 
 
 def put_archive(

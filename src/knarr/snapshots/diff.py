@@ -31,9 +31,10 @@ _NOT_A_FILE_NOW = {errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.ENODEV}
 class _Packer:
     """Turns inodes into archive members and remembers hard links."""
 
-    def __init__(self, adjust: EntryFilter | None = None) -> None:
+    def __init__(self, adjust: EntryFilter | None = None, *, one_mount: bool = False) -> None:
         self._seen: dict[tuple[int, int], bytes] = {}
         self._adjust = adjust
+        self._one_mount = one_mount
 
     def member(self, parent: int, name: bytes, archive_name: bytes) -> Iterator[bytes]:
         """Yield header and data of one inode; nothing for sockets and what has gone."""
@@ -47,6 +48,10 @@ class _Packer:
             self._adjust(entry)
         if entry.kind == tarentry.DIRECTORY:
             yield tarwriter.entry_header(entry)
+            return
+        if self._one_mount and entry.kind == tarentry.FILE and nodes.is_mount(parent, name):
+            # Mounted over, perhaps with a secret: only the mount point is this tree's.
+            yield tarwriter.entry_header(tarentry.Entry(archive_name, tarentry.FILE))
             return
         first = self._first_link(parent, name, archive_name)
         if first is not None:
@@ -102,16 +107,18 @@ def pack_tree(
     *,
     prefix: bytes = b"",
     enter: Callable[[int], bool] | None = None,
+    one_mount: bool = False,
     adjust: EntryFilter | None = None,
 ) -> Iterator[bytes]:
     """Yield the tree below the directory descriptor root as a tar, without translating anything.
 
     prefix: what the members' names begin with; with b"" the root itself is
     called ``./``. enter: see ``walk``; a directory not entered is archived empty.
+    one_mount: what is mounted below root comes as empty directories and files.
     adjust: called with each entry. The descriptor must stay open until the end.
     """
-    packer = _Packer(adjust)
-    for directory in walk(root, enter):
+    packer = _Packer(adjust, one_mount=one_mount)
+    for directory in walk(root, enter, one_mount=one_mount):
         if not directory.path:
             yield from packer.member(directory.fd, b".", prefix or b"./")
         for name in directory.names:

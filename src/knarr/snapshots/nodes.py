@@ -13,6 +13,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from knarr.errors import InvalidArchive
+from knarr.kernel.files import RESOLVE_NO_XDEV, openat2
 from knarr.snapshots import tarentry as kinds
 
 if TYPE_CHECKING:
@@ -213,6 +214,16 @@ def open_file(parent: int, name: bytes) -> int:
         os.close(fd)
         raise FileNotFoundError(errno.ENOENT, "no longer a regular file", os.fsdecode(name))
     return fd
+
+
+def is_mount(parent: int, name: bytes) -> bool:
+    """Return whether something else is mounted on that file."""
+    flags = os.O_PATH | os.O_NOFOLLOW
+    try:
+        os.close(openat2(parent, name, flags, resolve=RESOLVE_NO_XDEV))
+    except OSError as error:
+        return error.errno == errno.EXDEV
+    return False
 
 
 def data_map(fd: int, size: int) -> Sparse:

@@ -14,7 +14,12 @@ import stat
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
-from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from knarr.kernel.files import (
+    RESOLVE_BENEATH,
+    RESOLVE_NO_SYMLINKS,
+    RESOLVE_NO_XDEV,
+    openat2,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,23 +155,22 @@ class Directory(NamedTuple):
     names: list[bytes]
 
 
-def walk(root: int, enter: Callable[[int], bool] | None = None) -> Iterator[Directory]:
+def walk(
+    root: int, enter: Callable[[int], bool] | None = None, *, one_mount: bool = False
+) -> Iterator[Directory]:
     """Yield root and every directory below it, parents before children, each level sorted.
 
     enter: called with the descriptor of each directory but root; False leaves
-    it and all below it out. Directories that vanish meanwhile are left out, and
-    so are those whose path is longer than the kernel takes (4095 bytes).
+    it and all below it out. one_mount: leave out what is mounted below root.
+    Directories that vanish meanwhile are left out, and so are those whose
+    path is longer than the kernel takes (4095 bytes).
     """
     pending = [b""]
+    resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | (RESOLVE_NO_XDEV if one_mount else 0)
     while pending:
         path = pending.pop()
         try:
-            fd = openat2(
-                root,
-                path or b".",
-                OPEN_DIRECTORY,
-                resolve=RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
-            )
+            fd = openat2(root, path or b".", OPEN_DIRECTORY, resolve=resolve)
         except OSError as error:
             if not path or error.errno not in _GONE:
                 raise
@@ -181,7 +185,7 @@ def walk(root: int, enter: Callable[[int], bool] | None = None) -> Iterator[Dire
         pending += [path + b"/" + each if path else each for each in reversed(directories)]
 
 
-_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
+_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV}
 
 
 def _list(fd: int) -> tuple[list[bytes], list[bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import stat
 import threading
@@ -15,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knarr.errors import Conflict, InvalidArchive, InvalidArgument, NotFound
+from knarr.kernel import mounts as k
 from knarr.kernel.files import RENAME_EXCHANGE, renameat2
-from knarr.kernel.namespaces import CLONE_NEWUSER, unshare
+from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER, unshare
 from knarr.runtime.rootfs import open_root
 from knarr.snapshots.archive import export_tree, get_archive, put_archive, stat_path
 from knarr.snapshots.drivers.overlay import Driver
@@ -251,6 +253,32 @@ def test_export_leaves_mounts_out(root: int, top: Path, driver: Driver) -> None:
     assert data == b"".join(export_tree(root))
     with tars.mounted(driver.view(commit(driver, data))) as copy:
         assert tars.tree(copy) == tars.tree(top)
+
+
+def _export_with_mounts(top: Path, result: str) -> None:
+    """In a mount namespace of its own: mount things inside the tree, export it."""
+    unshare(CLONE_NEWNS)
+    k.mount(None, "/", None, k.MS_REC | k.MS_PRIVATE, None)
+    k.mount("tmpfs", str(top / "tmp"), "tmpfs", 0, None)
+    (top / "tmp/volume").write_text("x")
+    k.mount(str(top.parent / "etc"), str(top / "home"), None, k.MS_BIND, None)
+    k.mount(str(top.parent / "etc/passwd"), str(top / "etc/passwd"), None, k.MS_BIND, None)
+    fd = os.open(top, os.O_PATH | os.O_DIRECTORY)
+    Path(result).write_bytes(b"".join(export_tree(fd)))
+
+
+def test_export_shows_mount_points_empty(top: Path, tmp_path: Path) -> None:
+    result = tmp_path / "result.tar"
+    child = multiprocessing.get_context("fork").Process(
+        target=_export_with_mounts, args=(top, str(result))
+    )
+    child.start()
+    child.join()
+    assert child.exitcode == 0
+    entries = {entry.name: entry for entry in TarReader(io.BytesIO(result.read_bytes()))}
+    assert entries[b"etc/passwd"].size == 0
+    assert {b"home/", b"tmp/"} <= set(entries)
+    assert not any(name.startswith((b"home/p", b"tmp/v")) for name in entries)
 
 
 @contextmanager

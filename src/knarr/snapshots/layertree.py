@@ -1,0 +1,226 @@
+"""The directory that a layer is unpacked into: its parents, their attributes, what it hides.
+
+Finds the directory an entry belongs in by walking the merged view of this
+layer and those below, makes directories that are missing, and remembers which
+attributes each gets when everything is in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import OrderedDict, deque
+from typing import TYPE_CHECKING
+
+from knarr.errors import InvalidArchive
+from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from knarr.snapshots import nodes, tarentry, whiteouts
+from knarr.snapshots.trees import OPEN_DIRECTORY, remove_tree
+
+if TYPE_CHECKING:
+    from knarr.snapshots.lowers import Found, Lowers
+    from knarr.snapshots.tarentry import Entry
+
+MAX_PATH = 4000  # bytes; PATH_MAX is 4096, and layers are reached by a short prefix
+MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
+_CACHED_PARENTS = 64
+_PARENT_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+_NO_SYMLINKS = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+# A parent that nobody described, here or below. The time is fixed, so that the
+# same layer gives the same tree wherever and whenever it is applied.
+_UNDESCRIBED = tarentry.Entry(b"", tarentry.DIRECTORY, mode=0o755, mtime_ns=0)
+
+
+class LayerTree:
+    """One layer's directory while it is being filled. Nothing else changes it meanwhile."""
+
+    def __init__(self, root: int, lowers: Lowers) -> None:
+        self.root = root
+        self.lowers = lowers
+        self.opaque: set[bytes] = set()
+        # Real directories of this layer with an open descriptor, least recently used first.
+        self._parents: OrderedDict[bytes, int] = OrderedDict()
+        # Parents as archives write them that lead through symlinks: where they end.
+        self._aliases: dict[bytes, bytes] = {}
+        # Attributes to give in the end.
+        self._attributes: dict[bytes, Entry] = {b"": self._below_entry(b"")}
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        for fd in self._parents.values():
+            os.close(fd)
+        self._parents.clear()
+
+    def forget_aliases(self) -> None:
+        """Resolve symlinked parents anew: something was put where a symlink may have been."""
+        if self._aliases:
+            self._aliases.clear()
+
+    def describe_root(self, entry: Entry) -> None:
+        """Let the root directory get that entry's attributes."""
+        self._attributes[b""] = entry
+
+    def parent(self, raw: bytes) -> tuple[int, bytes]:
+        """Return (descriptor, real path) of a directory in this layer, making what is missing."""
+        if not raw:
+            return self.root, b""
+        real = self._aliases.get(raw, raw)
+        fd = self._parents.get(real)
+        if fd is not None:
+            self._parents.move_to_end(real)
+            return fd, real
+        try:
+            fd = openat2(self.root, real, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                raise
+            real = self._walk(raw)
+            if real != raw:
+                self._aliases[raw] = real
+            if not real:
+                return self.root, b""
+            fd = openat2(self.root, real, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+        old = self._parents.pop(real, None)
+        if old is not None:
+            os.close(old)
+        self._parents[real] = fd
+        if len(self._parents) > _CACHED_PARENTS:
+            os.close(self._parents.popitem(last=False)[1])
+        return fd, real
+
+    def _walk(self, raw: bytes) -> bytes:
+        """Resolve a parent step by step in the merged view; returns its real path."""
+        pending = deque(raw.split(b"/"))
+        real = b""
+        links = 0
+        while pending:
+            part = pending.popleft()
+            if part in {b"", b"."}:
+                continue
+            if part == b"..":  # from a symlink's target; the root is its own parent
+                real = real.rpartition(b"/")[0]
+                continue
+            path = real + b"/" + part if real else part
+            target = self._step(real, part, path)
+            if target is None:
+                real = path
+                continue
+            links += 1
+            if links > MAX_LINKS:
+                raise InvalidArchive(f"layer: {raw[:200]!r} leads through too many symlinks")
+            if target.startswith(b"/"):
+                real = b""
+            pending.extendleft(reversed(target.split(b"/")))
+            if sum(map(len, pending)) + len(real) > MAX_PATH:
+                raise InvalidArchive(f"layer: {raw[:200]!r} leads to a path that is too long")
+        return real
+
+    def _step(self, above: bytes, part: bytes, path: bytes) -> bytes | None:
+        """Make sure that path is a directory of this layer, or return the symlink's target."""
+        parent, _ = self.parent(above)
+        status = lstat(parent, part)
+        found: Found | None = None
+        if status is None and not self.is_hidden(path):
+            found = self.lowers.find(path)
+            status = found.status if found else None
+        if status is None:
+            self.directory(parent, part, path, _UNDESCRIBED)
+        elif stat.S_ISLNK(status.st_mode):
+            return self.lowers.readlink(found) if found else os.readlink(part, dir_fd=parent)
+        elif stat.S_ISDIR(status.st_mode):
+            if found is not None:
+                self.directory(parent, part, path, self._below_entry(path))
+        elif whiteouts.is_whiteout(status):
+            self.directory(parent, part, path, _UNDESCRIBED)
+        else:
+            raise InvalidArchive(f"layer: {path[:200]!r} is a file, yet entries lie below it")
+        return None
+
+    def is_hidden(self, path: bytes) -> bool:
+        """Return whether this layer has hidden the lower layers' contents above path."""
+        if not self.opaque:
+            return False
+        if b"" in self.opaque:
+            return True
+        above = path.rpartition(b"/")[0]
+        while above:
+            if above in self.opaque:
+                return True
+            above = above.rpartition(b"/")[0]
+        return False
+
+    def _below_entry(self, path: bytes) -> Entry:
+        """Return the attributes that a directory has in the layers below."""
+        found = self.lowers.find(path)
+        if found is None:
+            return _UNDESCRIBED
+        return nodes.describe(self.lowers.base, found.place, path) or _UNDESCRIBED
+
+    def directory(self, parent: int, base: bytes, path: bytes, entry: Entry) -> None:
+        """Make a directory, or keep the one there; its attributes follow at the end."""
+        try:
+            os.mkdir(base, 0o700, dir_fd=parent)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode):
+                os.unlink(base, dir_fd=parent)
+                os.mkdir(base, 0o700, dir_fd=parent)
+                # What was there before hid everything below: so does its successor.
+                self.make_opaque(parent, base, path)
+        self.forget_aliases()
+        self._attributes[path] = entry
+
+    def remove(self, parent: int, base: bytes, path: bytes) -> None:
+        """Remove what an earlier entry of this layer put there."""
+        status = os.stat(base, dir_fd=parent, follow_symlinks=False)
+        self.forget_aliases()
+        if not stat.S_ISDIR(status.st_mode):
+            os.unlink(base, dir_fd=parent)
+            return
+        inside = path + b"/"
+        for known in [p for p in self._parents if p == path or p.startswith(inside)]:
+            os.close(self._parents.pop(known))
+        remove_tree(parent, base)
+
+    def make_opaque(self, parent: int, base: bytes, path: bytes) -> None:
+        """Let a directory (base in parent) hide all that it has below."""
+        if self.lowers:
+            self.opaque.add(path)
+            whiteouts.make_opaque(parent, base)
+
+    def drop_whiteout(self, path: bytes) -> None:
+        """Remove a whiteout made earlier, if it is still there."""
+        above, _, name = path.rpartition(b"/")
+        try:
+            parent = openat2(self.root, above, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+        except OSError:
+            return  # a later entry replaced the directory
+        try:
+            status = lstat(parent, name)
+            if status is not None and whiteouts.is_whiteout(status):
+                os.unlink(name, dir_fd=parent)
+        finally:
+            os.close(parent)
+
+    def finish(self) -> None:
+        """Give every directory its attributes."""
+        for path, entry in self._attributes.items():
+            try:
+                fd = openat2(self.root, path or b".", OPEN_DIRECTORY, resolve=_NO_SYMLINKS)
+            except OSError as error:
+                # A later entry replaced it, or one of its parents.
+                if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                    continue
+                raise
+            try:
+                nodes.set_attributes(fd, entry)
+            finally:
+                os.close(fd)
+
+
+def lstat(parent: int, name: bytes) -> os.stat_result | None:
+    """Return the status of a name in a directory, None when it is not there."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
