@@ -83,7 +83,7 @@ class Images:
     ) -> None:
         lock = UseLock(os.path.join(store.root, "in-use.lock"))
         self._context = Context(store, driver, index, lock)
-        self._is_running = is_running or (bool)
+        self._is_running = is_running or bool
 
     def get(self, name: str) -> Image:
         """Return the image that a name, ``name@digest``, id or start of an id means.
