@@ -138,6 +138,7 @@ def make_spec(
         user=_user(engine, config, image, image_config),
         id_range=None if slot is None else (engine.ranges.first_id(slot), RANGE_SIZE),
         cgroup_version=engine.machine.cgroups.version or 2,
+        apparmor_default=engine.machine.apparmor,
     )
     return build_spec(config, image_config, context)
 

@@ -12,6 +12,7 @@ from knarr import errors
 from knarr.cgroups import manager
 from knarr.engine import host
 from knarr.engine.paths import prepare_run_root
+from knarr.engine.security import apparmor
 from knarr.engine.translate import translated
 
 if TYPE_CHECKING:
@@ -67,6 +68,17 @@ class Machine:
             return self.cgroups.name, str(self.cgroups.version or "none")
         except errors.KnarrError:
             return "none", "none"
+
+    @cached_property
+    def apparmor(self) -> str | None:
+        """The default profile's name, loaded; None where AppArmor is off, or warned about."""
+        if not apparmor.active():
+            return None
+        try:
+            return apparmor.ensure()
+        except (errors.Unavailable, OSError) as error:
+            _log.warning("%s", error)
+            return None
 
     def private_users(self) -> bool:
         """Return whether containers can have id ranges of their own; warn once if not."""
