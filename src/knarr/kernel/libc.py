@@ -17,9 +17,11 @@ _syscall.restype = ctypes.c_long
 # ones are listed for the two families that Python runs on (asm/unistd.h).
 _OLD = {
     "x86_64": {"pivot_root": 155, "seccomp": 317, "bpf": 321, "keyctl": 250, "sched_setattr": 314,
-               "ioprio_set": 251, "set_mempolicy": 238, "capget": 125, "capset": 126},
+               "ioprio_set": 251, "set_mempolicy": 238, "capget": 125, "capset": 126,
+               "rt_sigaction": 13},
     "generic": {"pivot_root": 41, "seccomp": 277, "bpf": 280, "keyctl": 219, "sched_setattr": 274,
-                "ioprio_set": 30, "set_mempolicy": 237, "capget": 90, "capset": 91},
+                "ioprio_set": 30, "set_mempolicy": 237, "capget": 90, "capset": 91,
+                "rt_sigaction": 134},
 }  # fmt: skip
 _NEW = {
     "pidfd_send_signal": 424,

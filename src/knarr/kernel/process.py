@@ -60,6 +60,18 @@ def setfsuid(uid: int, gid: int) -> None:
         raise OSError(1, f"setfsuid: ids {uid}:{gid} were not taken")
 
 
+def default_signals() -> None:
+    """Give every signal its default action, also 32 and 33, which the C library hides.
+
+    Ignored signals survive execve, and posix_spawn(3) of glibc ignores those two.
+    The interpreter does not notice: only for use right before execve (sigaction(2)).
+    """
+    nothing = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, empty mask
+    for number in range(1, 65):
+        if number not in (9, 19):
+            syscall("rt_sigaction", number, nothing, None, ctypes.c_size_t(8))
+
+
 def set_name(name: str) -> None:
     """Set the name that ps shows, at most 15 bytes (prctl(2), PR_SET_NAME)."""
     LIBC.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)

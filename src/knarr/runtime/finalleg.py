@@ -261,9 +261,8 @@ def _enter(cwd: str) -> None:
 
 
 def _reset_signals() -> None:
-    """Give signals their default action back: what the interpreter and the launcher ignore."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
+    """Undo what interpreter, launcher and whoever started it ignore: execve would keep it."""
+    process.default_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     process.set_pdeathsig(0)
 

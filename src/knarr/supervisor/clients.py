@@ -10,7 +10,6 @@ from the log when it reads again, so that the log is the only buffer.
 """
 
 import _socket
-import os
 
 from knarr.supervisor.log import read_record, record_size
 
@@ -35,7 +34,6 @@ class Client:
         "armed",
         "behind",
         "fd",
-        "log_fd",
         "open",
         "owner",
         "pending",
@@ -50,7 +48,6 @@ class Client:
         self.owner = owner
         self.open = True
         self.behind = -1
-        self.log_fd = -1
         self.pending: list[bytes] = []
 
     @property
@@ -78,16 +75,12 @@ class Client:
     def catch_up(self, log: "LogWriter | None") -> None:
         """Send what is outstanding until the client is full again or has everything."""
         if self.behind >= 0 and log is not None:
-            if self.log_fd < 0:
-                self.log_fd = os.open(log.path, os.O_RDONLY | os.O_CLOEXEC)
             while self.open and self.behind < log.size:
-                record = read_record(self.log_fd, self.behind)
+                record = read_record(log.fd, self.behind)
                 if record is None or not self._send(_TAGS.get(record[0], b"o") + record[2]):
                     return
                 self.behind += record_size(len(record[2]))
             self.behind = -1
-            os.close(self.log_fd)
-            self.log_fd = -1
         while self.open and self.pending and self._send(self.pending[0]):
             del self.pending[0]
 
@@ -101,18 +94,17 @@ class Client:
         return True
 
     def receive(self) -> "bytes | None":
-        """Return the next packet, b"" when the client has gone, None when there is none now."""
+        """Return the next packet, b"" when the client has gone or sends too much, None if none came."""
         try:
-            return self.sock.recv(PACKET)
+            packet, _, flags, _ = self.sock.recvmsg(PACKET)
         except BlockingIOError:
             return None
         except OSError:
             return b""
+        # Half of a packet would be input that silently lacks its end.
+        return b"" if flags & _socket.MSG_TRUNC else packet
 
     def close(self) -> None:
         """Let go of the client."""
         self.open = False
         self.sock.close()
-        if self.log_fd >= 0:
-            os.close(self.log_fd)
-            self.log_fd = -1

@@ -136,7 +136,7 @@ class Exec:
         """Do one thing the caller asks; False when it has gone."""
         try:
             message, _ = channel.receive()
-        except (EOFError, OSError):
+        except (EOFError, OSError, ValueError):
             return False
         try:
             if "signal" in message:
@@ -146,7 +146,8 @@ class Exec:
                 tty.set_size(self.master, rows, columns)
             elif "kill" in message:
                 self._kill()
-        except ProcessLookupError:
+        except (OSError, ValueError, TypeError, OverflowError):
+            # It has ended, or the caller asks for nonsense: neither is the command's business.
             return True
         return True
 

@@ -1,10 +1,10 @@
 """The supervisor's loop: output to log and clients, input to the container, until it ends."""
 
 import _socket
-import errno
 import json
 import os
 import select
+import time
 
 from knarr.kernel import process as kprocess
 from knarr.kernel import tty
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _EIO = 5
 INPUT_LIMIT = 64 * 1024 * 1024
+# How long a client that does not read may keep a supervisor whose container has ended (s).
+PATIENCE = 5.0
 
 
 class Relay:
@@ -112,14 +114,28 @@ class Relay:
     def settle(self, *, acknowledge: bool) -> bool:
         """Serve clients until all have the exit; return whether one has acknowledged it.
 
-        acknowledge: also wait for each client's answer or departure.
+        acknowledge: also wait for each client's answer or departure. Clients that do
+        nothing for ``PATIENCE`` seconds are let go of.
         """
+        deadline = time.monotonic() + PATIENCE
         while True:
             waiting = any(client.waiting for client in self.clients.values())
             if not waiting and (self.acknowledged or not acknowledge or not self.clients):
                 return self.acknowledged
-            for fd, events in self._epoll.poll():
+            ready = self._epoll.poll(max(0.0, deadline - time.monotonic()))
+            for fd, events in ready:
+                if fd in self.clients:
+                    deadline = time.monotonic() + PATIENCE
                 self._handle(fd, events)
+            if not ready:
+                self._let_go(all_of_them=acknowledge)
+
+    def _let_go(self, *, all_of_them: bool) -> None:
+        """Drop the clients that keep the supervisor waiting."""
+        for client in list(self.clients.values()):
+            if client.waiting or all_of_them:
+                client.close()
+                self._watch(client)
 
     def close(self) -> None:
         """Close clients, listener and streams."""
@@ -132,10 +148,12 @@ class Relay:
         self.streams.close()
 
     def _handle(self, fd: int, events: int) -> None:
+        if fd == self.streams.stdin and events & ~select.EPOLLIN:
+            self._flush_input()
         if fd in (self.streams.out, self.streams.err):
             self._output(fd)
         elif fd == self.streams.stdin:
-            self._flush_input()
+            return
         elif self.listener is not None and fd == self.listener.fileno():
             self._accept()
         elif fd in self.clients:
@@ -172,17 +190,23 @@ class Relay:
             return
         self._held = hold
         for fd in {self.streams.out, self.streams.err} - {-1}:
-            self._epoll.modify(fd, 0 if hold else select.EPOLLIN)
+            self._listen(fd)
+
+    def _listen(self, fd: int) -> None:
+        """Wait for what is wanted of a stream: a terminal is output and input in one."""
+        word = 0 if self._held else select.EPOLLIN
+        if self._paused and fd == self.streams.stdin:
+            word |= select.EPOLLOUT
+        self._epoll.modify(fd, word)
 
     def _record(self, stream: int, data: bytes) -> None:
         if self.log is None:
             return
         try:
             self.log.write(stream, data)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO):
-                raise
-            # The container goes on; how often this happened is part of its state.
+        except OSError:
+            # A full or broken disk is not the container's end; how often this happened
+            # becomes part of its state.
             self.log_errors += 1
 
     def _end_of(self, fd: int) -> None:
@@ -243,7 +267,7 @@ class Relay:
         self._paused = on
         fd = self.streams.stdin
         if self.tty:
-            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if on else 0))
+            self._listen(fd)
         elif on:
             self._epoll.register(fd, select.EPOLLOUT)
         else:
@@ -281,8 +305,13 @@ class Relay:
             self._epoll.modify(client.fd, select.EPOLLIN | (select.EPOLLOUT if client.armed else 0))
 
     def _gone(self, client: Client) -> None:
-        if client.owner and self._exit is None:
-            kprocess.pidfd_send_signal(self.pidfd, 9)
+        if client.owner:
+            self._signal(9)
+
+    def _signal(self, number: int) -> None:
+        # After the exit the descriptor's number may already be something else's.
+        if self._exit is None:
+            kprocess.pidfd_send_signal(self.pidfd, number)
 
     def _client(self, client: Client, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -311,7 +340,7 @@ class Relay:
                 if self.tty and self.streams.out >= 0:
                     tty.set_size(self.streams.out, rows, columns)
             elif tag == b"k":
-                kprocess.pidfd_send_signal(self.pidfd, int(payload))
+                self._signal(int(payload))
             elif tag == b"q":
                 self.acknowledged = True
             else:
