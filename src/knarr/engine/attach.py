@@ -42,6 +42,7 @@ class Attachment:
         self._reading = threading.Lock()
         self._window = threading.Condition(threading.Lock())
         self._outstanding = 0
+        self._reset = False
         self.status: ExitStatus | None = None
         self.acknowledged = False
 
@@ -90,6 +91,7 @@ class Attachment:
             packet = self._socket.recv(_PACKET)
         except (ConnectionResetError, BrokenPipeError):
             packet = b""  # the supervisor died
+            self._reset = True
         with self._window:
             if packet[:1] == b"w":
                 self._outstanding -= int(packet[1:])
@@ -191,14 +193,18 @@ class Attachment:
         self.acknowledged = True
         self._send(b"q")
 
-    def settle(self) -> None:
-        """Send no more, and return when the supervisor has done all that was sent."""
+    def settle(self) -> bool:
+        """Send no more; return True when the supervisor has done all that was sent.
+
+        False when it died with something unread, which the kernel tells by a reset.
+        """
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
-            return  # it has ended
+            return False
         while self.receive() is not None:
             continue
+        return self.status is not None or not self._reset
 
     def close(self) -> None:
         """Close the connection; the container goes on, unless it was started to die with it."""
@@ -208,7 +214,7 @@ class Attachment:
         try:
             self._socket.send(packet, socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
-            return  # the container or its supervisor ended: the reading side tells which
+            self._reset = True  # container or supervisor ended: the reading side tells which
 
 
 def exit_status(value: dict[str, Any]) -> ExitStatus:

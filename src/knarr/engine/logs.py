@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -12,7 +11,7 @@ from knarr import errors
 from knarr.engine import when
 from knarr.engine.state import merged, read_state_file
 from knarr.kernel import inotify, process
-from knarr.supervisor.log import HEAD, read_record, record_size
+from knarr.supervisor.log import previous_record, read_record, record_size, whole_size
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -145,37 +144,30 @@ class _Reader:
             yield LogEntry(*record)
 
     def seek_tail(self, count: int, since: int | None) -> None:
-        """Go to the record in which the last ``count`` lines begin; note how many lines to skip."""
-        if self._handle is None:
+        """Go to a record from which on there are ``count`` lines; note how many more there are.
+
+        Goes back from the end by the lengths behind the records, until enough
+        newlines were seen. Whole lines cannot be counted backwards where two
+        streams interleave, so those found are then counted forwards.
+        """
+        handle = self._handle
+        if handle is None:
             return
-        offsets = array("Q")
-        position, size = 0, os.fstat(self._handle).st_size
-        while position + HEAD.size <= size:
-            header = os.pread(self._handle, HEAD.size, position)
-            _, length, moment = HEAD.unpack(header)
-            if moment >= (since or 0):
-                offsets.append(position)
-            position += record_size(length)
-        if not offsets:
-            self._offset = min(position, size)
-            return
-        # Whole lines cannot be counted backwards where two streams interleave, so:
-        # go back until enough newlines were seen, then count what is there forwards.
-        newlines, index = 0, len(offsets)
-        while index and newlines <= count + 1:
-            index -= 1
-            newlines += self._payload(offsets[index]).count(b"\n")
-        self._offset = offsets[index]
-        first_is_whole = index == 0
-        begin = self._offset
+        start: int | None = whole_size(handle)
+        newlines = 0
+        while start and newlines <= count + 1:
+            end, start = start, previous_record(handle, start)
+            record = None if start is None else read_record(handle, start)
+            if record is None or record[1] < (since or 0):
+                start = end
+                break
+            newlines += record[2].count(b"\n")
+        self._offset = begin = start or 0
         present = sum(1 for _ in _lines(self.records()))
         self._offset = begin
-        self.skip_lines = max(present - count, 0 if first_is_whole else 1)
-
-    def _payload(self, position: int) -> bytes:
-        assert self._handle is not None
-        _, length, _ = HEAD.unpack(os.pread(self._handle, HEAD.size, position))
-        return os.pread(self._handle, length, position + HEAD.size)
+        # Where the walk stopped half way, the first line may lack its beginning.
+        cut = begin > 0 and newlines > count + 1
+        self.skip_lines = max(present - count, int(cut))
 
 
 class _Watch:

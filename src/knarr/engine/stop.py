@@ -37,38 +37,41 @@ def stop(
     number = _number(signal) if signal is not None else signal_of(engine, record)
     seconds = timeout if timeout is not None else record.config.stop_timeout
     seconds = DEFAULT_TIMEOUT if seconds is None else seconds
-    attachment = connect(engine, record, paths)
-    if attachment is None:
+    asked = False
+    while (attachment := connect(engine, record, paths)) is not None:
+        asked = True
+        with attachment:
+            attachment.signal(number)
+            try:
+                ended = attachment.wait(None if seconds < 0 else float(seconds))
+            except errors.Timeout:
+                attachment.signal(KILL)
+                ended = attachment.wait()
+        if ended is not None:
+            return  # else the supervisor died: its successor is asked again
+    if not asked:
         raise errors.NotModified(f"container {record.name} is not running")
-    with attachment:
-        attachment.signal(number)
-        try:
-            ended = attachment.wait(None if seconds < 0 else float(seconds))
-        except errors.Timeout:
-            attachment.signal(KILL)
-            ended = attachment.wait()
-    if ended is None:
-        waiting.wait(engine, record, paths)
 
 
 def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | int = "KILL") -> None:
     """Send one signal. Raises Conflict when it does not run, InvalidArgument for the signal."""
     number = _number(signal)
-    attachment = connect(engine, record, paths)
-    if attachment is None:
-        raise errors.Conflict(f"container {record.id} is not running")
-    with attachment:
-        attachment.signal(number)
-        if number == KILL:
-            attachment.wait()
-        else:
-            attachment.settle()
+    delivered = sent = False
+    while not delivered:
+        attachment = connect(engine, record, paths)
+        if attachment is None:
+            if sent and number == KILL:
+                return  # it ended before its supervisor could tell
+            raise errors.Conflict(f"container {record.id} is not running")
+        with attachment:
+            attachment.signal(number)
+            sent = True
+            delivered = attachment.settle() if number != KILL else attachment.wait() is not None
 
 
 def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Kill the container if it runs and wait for its end; the caller holds its lock."""
-    attachment = connect(engine, record, paths, held=True)
-    if attachment is not None:
+    while (attachment := connect(engine, record, paths, held=True)) is not None:
         with attachment:
             attachment.signal(KILL)
             attachment.wait()
