@@ -42,12 +42,3 @@ def single_layer(
         document["variant"] = platform.variant
     stored = intake.document(documents.dump(document))
     return records.synthesise(context, intake, stored, [layer], progress)
-
-
-def publish(context: Context, record: ImageRecord, name: str | None) -> None:
-    """Put the record into the index, unless it is there whole, and let ``name`` point at it."""
-    known = context.index.find(record.id)
-    if not known or not records.is_complete(context, known[0]):
-        context.index.add(record)
-    if name is not None:
-        context.index.tag(name, record.id)

@@ -56,12 +56,13 @@ def _delete_layers(context: Context, candidates: set[str]) -> int:
     for record in context.index.list():
         needed.update(digests.chain_ids(record.diff_ids))
     left = (candidates - needed) & set(context.driver.list_layers())
-    freed = 0
+    freed, any_gone = 0, False
     # A layer goes only after those on top of it, whose order the driver alone knows.
     while gone := {chain_id: size for chain_id in left if (size := _try(context, chain_id)) >= 0}:
         freed += sum(gone.values())
         left -= set(gone)
-    if freed:
+        any_gone = True
+    if any_gone:
         context.driver.purge_trash()
     return freed
 

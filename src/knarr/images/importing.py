@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, BinaryIO
 
 from knarr.content import compression
-from knarr.images import create, garbage, layers, times
+from knarr.images import create, garbage, layers, records, times
 from knarr.images.changes import apply_changes
 from knarr.images.context import Context, Progress, ProgressEvent, translated
 from knarr.images.index import ImageRecord
@@ -76,7 +76,7 @@ def import_tar(
                 comment=message or comment,
                 progress=progress,
             )
-            create.publish(context, record, name)
+            records.publish(context, record, () if name is None else (name,))
             return record
     finally:
         garbage.collect(context, intake.touched)

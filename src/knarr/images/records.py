@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from knarr.content import digest as digests
 from knarr.content.store import Blob
-from knarr.errors import InvalidArchive
+from knarr.errors import InvalidArchive, NotFound
 from knarr.images import config as configs
 from knarr.images import layers, mediatypes, times
 from knarr.images.config import ImageConfig
@@ -92,6 +94,23 @@ def synthesise(
     )
     stored = intake.document(manifest.to_bytes())
     return build(context, stored, manifest, progress)
+
+
+def publish(context: Context, record: ImageRecord, names: Iterable[str]) -> None:
+    """Put the record into the index, unless it is there whole, and let ``names`` point at it.
+
+    An image that came before in another form keeps that form: its blobs serve as well.
+    Called with the lock held, so that the blobs cannot go; the record can, by somebody's rmi.
+    """
+    known = context.index.find(record.id)
+    if not known or not is_complete(context, known[0]):
+        context.index.add(record)
+    for name in names:
+        try:
+            context.index.tag(name, record.id)
+        except NotFound:
+            context.index.add(record)
+            context.index.tag(name, record.id)
 
 
 def is_complete(context: Context, record: ImageRecord) -> bool:

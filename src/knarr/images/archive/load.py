@@ -102,15 +102,11 @@ def _merge(staged: dict[str, Staged], each: Staged) -> None:
 def _publish(context: Context, staged: list[Staged], skipped: list[str]) -> LoadResult:
     images, replaced = [], []
     for record, names in staged:
-        known = context.index.find(record.id)
-        # The same image may have come before in another form; its blobs serve as well.
-        if not known or not records.is_complete(context, known[0]):
-            context.index.add(record)
         for name in names:
             before = context.index.resolve(name)
             if before is not None and before != record.id:
                 replaced.append((Reference.parse(name).familiar(), before))
-            context.index.tag(name, record.id)
+        records.publish(context, record, names)
         images.append(Loaded(record.id, tuple(Reference.parse(n).familiar() for n in names)))
     warnings = [f"skipped: {text}" for text in skipped]
     warnings += [

@@ -8,7 +8,7 @@ from typing import Any
 
 from knarr.content.store import Blob
 from knarr.errors import InvalidArgument
-from knarr.images import create, garbage, times
+from knarr.images import create, garbage, records, times
 from knarr.images.bootstrap import busybox, debian
 from knarr.images.bootstrap.names import Recipe, recipe
 from knarr.images.bootstrap.rewrite import rewrite
@@ -35,7 +35,7 @@ def bootstrap(context: Context, name: str, mirror: str | None, progress: Progres
         with context.lock.shared(), translated(f"bootstrap {name}"):
             make = _busybox if chosen.kind == "busybox" else _debian
             record = make(context, intake, chosen, mirror, progress)
-            create.publish(context, record, str(Reference.parse(name)))
+            records.publish(context, record, (str(Reference.parse(name)),))
             return record
     finally:
         garbage.collect(context, intake.touched)
