@@ -227,7 +227,7 @@ class _Applier:
     # Whiteouts
 
     def _whiteout(self, raw_parent: bytes, what: str, name: bytes) -> None:
-        if what == whiteouts.IGNORE or not self._tree.lowers:
+        if what == whiteouts.IGNORE or not self._tree.lowers or not self._tree.exists(raw_parent):
             return
         parent, path = self._tree.parent(raw_parent)
         self._tree.forget_aliases()

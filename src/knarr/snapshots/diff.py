@@ -220,7 +220,14 @@ def _kind_of_change(directory: Directory, name: bytes, path: bytes, lowers: Lowe
     below = lowers.find(path)
     if below is None:
         return "A"
-    return "" if _same(status, below.status) else "C"
+    if not _same(status, below.status):
+        return "C"
+    if not stat.S_ISREG(status.st_mode):
+        return ""
+    # setcap(8) changes nothing but an extended attribute.
+    here = nodes.read_xattrs(b"/proc/self/fd/%d/%s" % (directory.fd, name))
+    there = nodes.read_xattrs(b"/proc/self/fd/%d/%s" % (lowers.base, below.place))
+    return "" if here == there else "C"
 
 
 def _same(one: os.stat_result, other: os.stat_result) -> bool:

@@ -26,6 +26,7 @@ MAX_PATH = 4000  # bytes; PATH_MAX is 4096, and layers are reached by a short pr
 MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
 _CACHED_PARENTS = 64
 _PARENT_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _NO_SYMLINKS = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
 # A parent that nobody described, here or below. The time is fixed, so that the
 # same layer gives the same tree wherever and whenever it is applied.
@@ -73,9 +74,9 @@ class LayerTree:
         try:
             fd = openat2(self.root, real, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
         except OSError as error:
-            if error.errno not in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+            if error.errno not in _ABSENT:
                 raise
-            real = self._walk(raw)
+            real = self._walk(raw, make=True) or b""
             if real != raw:
                 self._aliases[raw] = real
             if not real:
@@ -89,8 +90,16 @@ class LayerTree:
             os.close(self._parents.popitem(last=False)[1])
         return fd, real
 
-    def _walk(self, raw: bytes) -> bytes:
-        """Resolve a parent step by step in the merged view; returns its real path."""
+    def exists(self, raw: bytes) -> bool:
+        """Return whether raw is a directory in the merged view; makes nothing."""
+        return not raw or self._walk(raw, make=False) is not None
+
+    def _walk(self, raw: bytes, *, make: bool) -> bytes | None:
+        """Resolve a parent step by step in the merged view; returns its real path.
+
+        make: have every step as a directory of this layer. Without it None is
+        returned when a step is no directory.
+        """
         pending = deque(raw.split(b"/"))
         real = b""
         links = 0
@@ -102,10 +111,15 @@ class LayerTree:
                 real = real.rpartition(b"/")[0]
                 continue
             path = real + b"/" + part if real else part
-            target = self._step(real, part, path)
-            if target is None:
+            status, found = self._look(path)
+            if status is None or not stat.S_ISLNK(status.st_mode):
+                if make:
+                    self._make_step(real, part, path, status, found)
+                elif status is None or not stat.S_ISDIR(status.st_mode):
+                    return None
                 real = path
                 continue
+            target = self.lowers.readlink(found) if found else self._readlink(real, part)
             links += 1
             if links > MAX_LINKS:
                 raise InvalidArchive(f"layer: {raw[:200]!r} leads through too many symlinks")
@@ -116,26 +130,38 @@ class LayerTree:
                 raise InvalidArchive(f"layer: {raw[:200]!r} leads to a path that is too long")
         return real
 
-    def _step(self, above: bytes, part: bytes, path: bytes) -> bytes | None:
-        """Make sure that path is a directory of this layer, or return the symlink's target."""
-        parent, _ = self.parent(above)
-        status = lstat(parent, part)
-        found: Found | None = None
-        if status is None and not self.is_hidden(path):
-            found = self.lowers.find(path)
-            status = found.status if found else None
-        if status is None:
-            self.directory(parent, part, path, _UNDESCRIBED)
-        elif stat.S_ISLNK(status.st_mode):
-            return self.lowers.readlink(found) if found else os.readlink(part, dir_fd=parent)
-        elif stat.S_ISDIR(status.st_mode):
-            if found is not None:
-                self.directory(parent, part, path, self._below_entry(path))
-        elif whiteouts.is_whiteout(status):
-            self.directory(parent, part, path, _UNDESCRIBED)
-        else:
+    def _look(self, path: bytes) -> tuple[os.stat_result | None, Found | None]:
+        """Return the status of a path in the merged view, and its place if that is below."""
+        try:
+            fd = openat2(self.root, path, os.O_PATH | os.O_NOFOLLOW, resolve=_NO_SYMLINKS)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise
+            found = None if self.is_hidden(path) else self.lowers.find(path)
+            return (found.status if found else None), found
+        try:
+            return os.fstat(fd), None
+        finally:
+            os.close(fd)
+
+    def _readlink(self, above: bytes, part: bytes) -> bytes:
+        return os.readlink(part, dir_fd=self.parent(above)[0])
+
+    def _make_step(
+        self,
+        above: bytes,
+        part: bytes,
+        path: bytes,
+        status: os.stat_result | None,
+        found: Found | None,
+    ) -> None:
+        """Make sure that path, which is no symlink, is a directory of this layer."""
+        if status is None or whiteouts.is_whiteout(status):
+            self.directory(self.parent(above)[0], part, path, _UNDESCRIBED)
+        elif not stat.S_ISDIR(status.st_mode):
             raise InvalidArchive(f"layer: {path[:200]!r} is a file, yet entries lie below it")
-        return None
+        elif found is not None:
+            self.directory(self.parent(above)[0], part, path, self._below_entry(path))
 
     def is_hidden(self, path: bytes) -> bool:
         """Return whether this layer has hidden the lower layers' contents above path."""
@@ -209,7 +235,7 @@ class LayerTree:
                 fd = openat2(self.root, path or b".", OPEN_DIRECTORY, resolve=_NO_SYMLINKS)
             except OSError as error:
                 # A later entry replaced it, or one of its parents.
-                if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
+                if error.errno in _ABSENT:
                     continue
                 raise
             try:

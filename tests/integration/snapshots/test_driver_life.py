@@ -21,6 +21,7 @@ from tests.support import tars
 from tests.support.tars import commit, directory, file, mounted, source, symlink, tar
 
 BASE = tar(directory("./"), directory("etc"), file("etc/passwd", b"root"), symlink("s", "etc"))
+CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")
 _fork = multiprocessing.get_context("fork")
 
 
@@ -193,7 +194,9 @@ def test_export_of_holes_links_and_sockets(driver: Driver) -> None:
 
 
 def test_diff_knows_replaced_directories(driver: Driver) -> None:
-    layer = tar(directory("d"), file("d/old"), file("d/kept", b"1"), file("plain", b"2"))
+    layer = tar(
+        directory("d"), file("d/old"), file("d/kept", b"1"), file("plain", b"2"), file("bin")
+    )
     base = commit(driver, layer)
     with mounted(driver.prepare("c", base)) as root:
         for name in ("old", "kept"):
@@ -204,8 +207,9 @@ def test_diff_knows_replaced_directories(driver: Driver) -> None:
         # Opened for writing, so copied up, but unchanged.
         with (root / "plain").open("r+b"):
             pass
+        os.setxattr(root / "bin", "security.capability", CAPABILITY)
     changes = list(driver.diff("c"))
-    assert changes == [("C", "/d"), ("C", "/d/kept"), ("D", "/d/old")]
+    assert changes == [("C", "/bin"), ("C", "/d"), ("C", "/d/kept"), ("D", "/d/old")]
 
 
 def test_stored_bytes_of_sparse_files_are_counted(driver: Driver) -> None:
