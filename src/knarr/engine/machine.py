@@ -35,7 +35,6 @@ class Machine:
     def __init__(self, settings: Settings, probe: Callable[[str], dict[str, Any]]) -> None:
         self._settings = settings
         self._probe = probe
-        self._warned = False
 
     @cached_property
     def features(self) -> dict[str, Any]:
@@ -77,19 +76,28 @@ class Machine:
         try:
             return apparmor.ensure()
         except (errors.Unavailable, OSError) as error:
-            _log.warning("%s", error)
+            self._warn("apparmor", str(error))
             return None
 
     def private_users(self) -> bool:
-        """Return whether containers can have id ranges of their own; warn once if not."""
+        """Return whether containers can have id ranges of their own; warn once in a boot if not."""
         if self._settings.userns == "host":
             return False
         if self.features.get("idmap"):
             return True
-        if not self._warned:
-            self._warned = True
-            _log.warning(NO_IDMAP)
+        self._warn("idmap", NO_IDMAP)
         return False
+
+    def _warn(self, about: str, text: str) -> None:
+        """Say a thing about this machine once in a boot: a file in the run root remembers."""
+        with translated("the run root"):
+            prepare_run_root(self._settings.run_root)
+            flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+            try:
+                os.close(os.open(f"{self._settings.run_root}/warned-{about}", flags, 0o600))
+            except FileExistsError:
+                return
+        _log.warning(text)
 
     def cgroups_path(self, container_id: str) -> str:
         """Return where a container's cgroup goes, in the form its manager wants."""

@@ -47,10 +47,11 @@ class Recipe:
     mounts by index in ``mounts[]``. stdio: descriptors (-1: /dev/null), None with
     a terminal. program: compiled seccomp filter. init_fd: knarr's init.
     sibling: the process becomes a child of the caller's parent (CLONE_PARENT),
-    which then waits for it.
+    which then waits for it. append: see ``open_root``.
     """
 
     __slots__ = (
+        "append",
         "group",
         "init_fd",
         "mount_fds",
@@ -74,7 +75,9 @@ class Recipe:
         group: "Group | None" = None,
         init_fd: "int | None" = None,
         sibling: bool = False,
+        append: bool = True,
     ) -> None:
+        self.append = append
         self.plan = plan
         self.rootfs = rootfs
         self.target = target
@@ -204,7 +207,7 @@ def _hand_over(recipe: Recipe, created: Created) -> None:
         _write(f"/proc/{created.pid}/oom_score_adj", str(plan.oom_score_adj))
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
-        created.root_fd = open_root(recipe.rootfs, userns, owner)
+        created.root_fd = open_root(recipe.rootfs, userns, owner, append=recipe.append)
         indexes, fds = _mounts(recipe, created, userns)
     finally:
         if userns is not None:

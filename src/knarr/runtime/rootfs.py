@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from knarr.spec.mount import Mount
 
 _PAGE = 4096
+# Directories that every Linux system has; both are covered only in a namespace of our own.
+_PLACE = "/sys"
 
 
 def clone_tree(path: str, userns_fd: "int | None", *, recursive: bool = False) -> int:
@@ -43,11 +45,15 @@ def open_root(
     mounts: "list[Mount]",
     userns_fd: "int | None" = None,
     owner: "tuple[int, int]" = (0, 0),
+    *,
+    append: bool = True,
 ) -> int:
     """Return a descriptor of the detached mount that ``mounts`` describe.
 
     One ``overlay`` (see ``Mount``) or one ``bind``. userns_fd: the layers are seen
-    through its id map; owner: the host ids of its root. Raises OSError; ValueError for another kind of mount.
+    through its id map; owner: the host ids of its root.
+    append: the kernel takes layers one by one (6.8, see ``features.probe``); with
+    False this is not even tried, since a refusal is a line in the kernel's log. Raises OSError; ValueError for another kind of mount.
     The caller must be single-threaded where the kernel is older than 6.8,
     since the old interface needs a mount namespace of the caller's own.
     """
@@ -62,7 +68,7 @@ def open_root(
     base = clone_tree(mount.source, userns_fd)
     try:
         with _acting_as(owner):
-            return _overlay(base, mount)
+            return _overlay(base, mount, append=append)
     finally:
         os.close(base)
 
@@ -86,15 +92,16 @@ def _acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
         process.set_securebits(0)
 
 
-def _overlay(base: int, mount: "Mount") -> int:
+def _overlay(base: int, mount: "Mount", *, append: bool) -> int:
     """Return the overlay whose layers lie below the directory behind ``base``."""
     lower = [value for key, value in _pairs(mount) if key == "lower"]
     single = {key: value for key, value in _pairs(mount) if key in ("upper", "work")}
-    try:
-        return _overlay_by_context(base, lower, single, "volatile" in mount.options)
-    except OSError as error:
-        if error.errno not in _OLD_KERNEL:
-            raise
+    if append:
+        try:
+            return _overlay_by_context(base, lower, single, "volatile" in mount.options)
+        except OSError as error:
+            if error.errno not in _OLD_KERNEL:
+                raise
     return _overlay_by_mount(base, lower, single, "volatile" in mount.options)
 
 
@@ -133,7 +140,8 @@ def _overlay_by_mount(
 ) -> int:
     """The way of old kernels: mount(2), one page of options, names relative to ``base``.
 
-    The mount has to hang somewhere, so this process gets a mount namespace of its own first.
+    These kernels take layers only from mounts of the caller's own namespace, and the
+    overlay has to hang somewhere too, so this process gets a mount namespace of its own.
     """
     data = "lowerdir=" + ":".join(lower)
     if single:
@@ -145,8 +153,11 @@ def _overlay_by_mount(
     unshare(CLONE_NEWNS)
     k.mount(None, "/", None, k.MS_REC | k.MS_SLAVE)
     before = os.open(".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = os.open(_PLACE, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    k.attach(base, place)
+    os.close(place)
     try:
-        os.chdir(f"/proc/self/fd/{base}")
+        os.fchdir(base)
         k.mount("knarr", "/proc", "overlay", 0, data)
         try:
             return k.open_tree(k.AT_FDCWD, "/proc", k.OPEN_TREE_CLONE)
@@ -155,3 +166,4 @@ def _overlay_by_mount(
     finally:
         os.fchdir(before)
         os.close(before)
+        k.umount2(_PLACE, k.MNT_DETACH)

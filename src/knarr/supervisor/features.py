@@ -17,13 +17,15 @@ def probe(directory: str) -> "dict[str, bool | str]":
     """Return which features work for containers kept in ``directory``.
 
     idmap: idmapped mounts there, with an overlay on top (5.19 for overlay).
-    mount_api: fsopen(2). mount_setattr: attributes by descriptor (5.12).
+    overlay_append: overlays take their layers one by one (6.8). mount_api: fsopen(2). mount_setattr: attributes by descriptor (5.12).
     A reason stands in ``idmap_error`` when idmap is False.
     """
     result: dict[str, bool | str] = {"mount_api": _works(_mount_api)}
     result["mount_setattr"] = _works(_mount_setattr)
+    append = _works(lambda: _overlay_append(directory))
+    result["overlay_append"] = append
     try:
-        _idmap(directory)
+        _idmap(directory, append)
     except OSError as error:
         result["idmap"] = False
         result["idmap_error"] = str(error)
@@ -53,7 +55,15 @@ def _mount_setattr() -> None:
         os.close(fd)
 
 
-def _idmap(directory: str) -> None:
+def _overlay_append(directory: str) -> None:
+    context = k.fsopen("overlay")
+    try:
+        k.fsconfig_string(context, "lowerdir+", directory)
+    finally:
+        os.close(context)
+
+
+def _idmap(directory: str, append: bool) -> None:
     """Mount an overlay over idmapped layers in a directory that is removed again."""
     base = f"{directory}/.probe-{os.getpid()}"
     layers = ("lower", "upper", "work")
@@ -64,7 +74,7 @@ def _idmap(directory: str) -> None:
         try:
             os.close(clone_tree(base, userns))
             mount = Mount("overlay", base, ("lower=lower", "upper=upper", "work=work"))
-            root = open_root([mount], userns, (_BASE, _BASE))
+            root = open_root([mount], userns, (_BASE, _BASE), append=append)
             owner = os.fstat(root).st_uid
             os.close(root)
         finally:

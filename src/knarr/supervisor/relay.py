@@ -347,5 +347,6 @@ class Relay:
                 raise ValueError("unknown packet")
         except ProcessLookupError:
             return
-        except (ValueError, TypeError, OSError):
+        except Exception:
+            # Whatever nonsense does to its parser, RecursionError included, is its sender's loss.
             client.close()

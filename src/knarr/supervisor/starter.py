@@ -95,6 +95,7 @@ class Starter:
             group=group,
             init_fd=None if init is None else fds[init],
             sibling=True,
+            append=bool(request.get("overlay_append", True)),
         )
 
     def _record(self, created: Created) -> None:
