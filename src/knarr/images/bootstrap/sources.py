@@ -18,7 +18,7 @@ _KEYRINGS = {
     "debian": "/usr/share/keyrings/debian-archive-keyring.gpg",
     "ubuntu": "/usr/share/keyrings/ubuntu-archive-keyring.gpg",
 }
-_KEYRING_PACKAGES = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-archive-keyring"}
+_KEYRING_PACKAGES = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-keyring"}
 _ADDRESS = re.compile(r"(https?|file|copy)://?[^\s\[\]]+")
 # Debian suites with neither updates nor a security archive of their own.
 _ROLLING = frozenset({"sid", "unstable", "experimental"})
@@ -64,9 +64,10 @@ def lines_for(
     keyring = next((source.keyring for source in sources if source.keyring), "")
     keyring = keyring or _KEYRINGS[distribution]
     if not os.path.exists(keyring):
+        name = distribution.capitalize()
         raise Unsupported(
-            f"{distribution} packages cannot be verified, {keyring} is missing:"
-            f" apt-get install {_KEYRING_PACKAGES[distribution]}"
+            f"packages of {name} cannot be verified: {keyring} is missing,"
+            f" which {name}'s package {_KEYRING_PACKAGES[distribution]} has"
         )
     components = "main universe" if distribution == "ubuntu" else "main"
     head = f"deb [signed-by={keyring}]"
@@ -85,7 +86,8 @@ def _addresses(
     if mirror is not None:
         if not _ADDRESS.fullmatch(mirror):
             raise InvalidArgument(f"invalid mirror {mirror!r}: give an http, https or file address")
-        return mirror, None
+        # Ubuntu's mirrors have all pockets at one address, Debian's have no security archive.
+        return mirror, mirror if distribution == "ubuntu" else None
     main: str | None = None
     security: str | None = None
     for source in sources:

@@ -189,7 +189,9 @@ def apt(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_sources_of_another_suite_come_from_the_same_mirror(apt: Path) -> None:
+def test_sources_of_another_suite_come_from_the_same_mirror(
+    apt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keyring = apt / "keyring.gpg"
     assert sources.lines_for("debian", "trixie", None, str(apt)) == [
         f"deb [signed-by={keyring}] http://mirror.example/debian trixie main",
@@ -199,6 +201,10 @@ def test_sources_of_another_suite_come_from_the_same_mirror(apt: Path) -> None:
     assert len(sources.lines_for("debian", "sid", None, str(apt))) == 1
     given = sources.lines_for("debian", "bookworm", "https://other.example/debian", str(apt))
     assert given == [f"deb [signed-by={keyring}] https://other.example/debian bookworm main"]
+
+    monkeypatch.setitem(sources._KEYRINGS, "ubuntu", str(keyring))
+    ubuntu = sources.lines_for("ubuntu", "noble", "http://a.example/ubuntu", str(apt))
+    assert [line.split()[3] for line in ubuntu] == ["noble", "noble-updates", "noble-security"]
 
 
 def test_one_line_sources_are_read_too(tmp_path: Path) -> None:
@@ -215,7 +221,7 @@ def test_what_is_missing_is_named(apt: Path, monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(Unsupported, match="no apt source for Ubuntu"):
         sources.lines_for("ubuntu", "noble", None, str(apt))
     monkeypatch.setitem(sources._KEYRINGS, "ubuntu", "/nowhere/ubuntu.gpg")
-    with pytest.raises(Unsupported, match="apt-get install ubuntu-archive-keyring"):
+    with pytest.raises(Unsupported, match="Ubuntu's package ubuntu-keyring"):
         sources.lines_for("ubuntu", "noble", "http://a.example/ubuntu", str(apt))
     for mirror in ("--option", "ftp://x", "http://x/ [trusted=yes]", "http://x y"):
         with pytest.raises(InvalidArgument, match="invalid mirror"):
