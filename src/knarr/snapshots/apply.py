@@ -108,7 +108,6 @@ class _Applier:
     def __init__(self, reader: TarReader, tree: LayerTree) -> None:
         self._reader = reader
         self._tree = tree
-        self._whiteouts: set[bytes] = set()
         self._size = 0
 
     def run(self) -> Applied:
@@ -141,9 +140,11 @@ class _Applier:
                 self._whiteout(b"/".join(parts), *special)
                 return
         parent, path = self._tree.parent(b"/".join(parts))
+        self._tree.claim(path)
         path = path + b"/" + base if path else base
         if entry.kind == tarentry.DIRECTORY:
             self._tree.directory(parent, base, path, entry)
+            self._tree.claim(path)
         elif entry.kind == tarentry.HARDLINK:
             self._hardlink(parent, base, path, entry)
         else:
@@ -201,6 +202,7 @@ class _Applier:
                 f"layer: {entry.name[:200]!r} is a hard link to {entry.link[:200]!r},"
                 " which is not there"
             )
+        self._tree.borrow(path)
         copy = nodes.describe(self._tree.lowers.base, found.place, path)
         if copy is None:
             raise InvalidArchive(f"layer: {entry.name[:200]!r} is a hard link to a socket")
@@ -239,13 +241,17 @@ class _Applier:
             # Nothing to hide. Overlayfs merges only directories that exist
             # below; in others it would list a whiteout like a file.
             return
-        self._whiteouts.add(path)
         try:
             whiteouts.make_whiteout(parent, name)
         except FileExistsError:
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-            if stat.S_ISDIR(status.st_mode):
-                self._tree.make_opaque(parent, name, path)
+            if self._tree.is_own(path):
+                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    self._tree.make_opaque(parent, name, path)
+                return
+            self._tree.remove(parent, name, path)
+            whiteouts.make_whiteout(parent, name)
+        self._tree.borrow(path)
 
     def _finish_whiteouts(self) -> None:
         """Bring whiteouts and opaque marks into the form that overlayfs understands."""
@@ -255,7 +261,4 @@ class _Applier:
             self._tree.opaque.clear()
             for name in sorted(self._tree.lowers.names(b"")):
                 self._whiteout(b"", whiteouts.HIDE, name)
-        for path in sorted(self._whiteouts):
-            if self._tree.is_hidden(path):
-                # Made before its directory became opaque, which hides it all anyway.
-                self._tree.drop_whiteout(path)
+        self._tree.return_hidden()

@@ -44,6 +44,11 @@ class LayerTree:
         self._parents: OrderedDict[bytes, int] = OrderedDict()
         # Parents as archives write them that lead through symlinks: where they end.
         self._aliases: dict[bytes, bytes] = {}
+        # Directories that the archive itself brings, by an entry for them or below them.
+        self._claimed: set[bytes] = set()
+        # What stands here only on behalf of the layers below: whiteouts, parents of
+        # whiteouts, files that hard links needed.
+        self._borrowed: set[bytes] = set()
         # Attributes to give in the end.
         self._attributes: dict[bytes, Entry] = {b"": self._below_entry(b"")}
 
@@ -61,6 +66,20 @@ class LayerTree:
     def describe_root(self, entry: Entry) -> None:
         """Let the root directory get that entry's attributes."""
         self._attributes[b""] = entry
+
+    def claim(self, path: bytes) -> None:
+        """Note that the archive brings something in this directory."""
+        while path and path not in self._claimed:
+            self._claimed.add(path)
+            path = path.rpartition(b"/")[0]
+
+    def borrow(self, path: bytes) -> None:
+        """Note that this path is here on behalf of the layers below."""
+        self._borrowed.add(path)
+
+    def is_own(self, path: bytes) -> bool:
+        """Return whether the archive itself brought what is at an existing path."""
+        return path in self._claimed or path not in self._borrowed
 
     def parent(self, raw: bytes) -> tuple[int, bytes]:
         """Return (descriptor, real path) of a directory in this layer, making what is missing."""
@@ -158,10 +177,12 @@ class LayerTree:
         """Make sure that path, which is no symlink, is a directory of this layer."""
         if status is None or whiteouts.is_whiteout(status):
             self.directory(self.parent(above)[0], part, path, _UNDESCRIBED)
+            self.borrow(path)
         elif not stat.S_ISDIR(status.st_mode):
             raise InvalidArchive(f"layer: {path[:200]!r} is a file, yet entries lie below it")
         elif found is not None:
             self.directory(self.parent(above)[0], part, path, self._below_entry(path))
+            self.borrow(path)
 
     def is_hidden(self, path: bytes) -> bool:
         """Return whether this layer has hidden the lower layers' contents above path."""
@@ -194,12 +215,14 @@ class LayerTree:
                 # What was there before hid everything below: so does its successor.
                 self.make_opaque(parent, base, path)
         self.forget_aliases()
+        self._borrowed.discard(path)
         self._attributes[path] = entry
 
     def remove(self, parent: int, base: bytes, path: bytes) -> None:
         """Remove what an earlier entry of this layer put there."""
         status = os.stat(base, dir_fd=parent, follow_symlinks=False)
         self.forget_aliases()
+        self._borrowed.discard(path)
         if not stat.S_ISDIR(status.st_mode):
             os.unlink(base, dir_fd=parent)
             return
@@ -214,19 +237,24 @@ class LayerTree:
             self.opaque.add(path)
             whiteouts.make_opaque(parent, base)
 
-    def drop_whiteout(self, path: bytes) -> None:
-        """Remove a whiteout made earlier, if it is still there."""
-        above, _, name = path.rpartition(b"/")
-        try:
-            parent = openat2(self.root, above, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
-        except OSError:
-            return  # a later entry replaced the directory
-        try:
-            status = lstat(parent, name)
-            if status is not None and whiteouts.is_whiteout(status):
-                os.unlink(name, dir_fd=parent)
-        finally:
-            os.close(parent)
+    def return_hidden(self) -> None:
+        """Remove what was borrowed from below in directories that have become opaque since.
+
+        They hide it anyway, and overlayfs lists a whiteout in them like a file.
+        """
+        for path in sorted(self._borrowed - self._claimed):
+            if not self.is_hidden(path):
+                continue
+            above, _, name = path.rpartition(b"/")
+            try:
+                parent = openat2(self.root, above, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+            except OSError:
+                continue  # went with a directory above it
+            try:
+                if lstat(parent, name) is not None:
+                    self.remove(parent, name, path)
+            finally:
+                os.close(parent)
 
     def finish(self) -> None:
         """Give every directory its attributes."""

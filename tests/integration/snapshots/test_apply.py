@@ -252,6 +252,19 @@ def test_whiteouts_where_nothing_is_hidden_do_not_show(driver: Driver) -> None:
     assert set(view(driver, base, layer)) == {"", "d", "d/sub", "d/sub/y"}
 
 
+@pytest.mark.parametrize("last", [".wh.d", "d/.wh..wh..opq"])
+def test_what_only_came_from_below_can_still_be_hidden(driver: Driver, last: str) -> None:
+    """Copies for hard links and parents of whiteouts are not the layer's own content."""
+    base = tar(
+        directory("d"), file("d/tool", b"elf"), directory("d/sub"), file("d/sub/x"), file("d/y")
+    )
+    layer = tar(hardlink("copy", "d/tool"), file("d/sub/.wh.x"), file("d/.wh.y"), file(last))
+    expected = {"", "copy"} if last == ".wh.d" else {"", "copy", "d"}
+    found = view(driver, base, layer)
+    assert set(found) == expected
+    assert found["copy"][4] == view(driver, tar(file("copy", b"elf")))["copy"][4]
+
+
 def test_opaque_root(driver: Driver) -> None:
     base = tar(directory("a"), file("a/x"), directory("b"), file("b/y"), file("c"))
     layer = tar(directory("a"), file("a/new"), file(".wh..wh..opq"), file("d"))
