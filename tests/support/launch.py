@@ -201,6 +201,10 @@ class Running:
     def supervisor(self) -> int:
         return int(self.state["supervisor_pid"])
 
+    def settled(self) -> None:
+        """Wait until its supervisor has cleaned up and ended."""
+        wait_until(lambda: not rundir.is_locked(str(self.run_dir)))
+
     def kill(self) -> Exit:
         """Kill it and return how it ended."""
         client = self.client or self.attach()

@@ -24,7 +24,8 @@ SOCKET = "launcher.sock"
 _TRIES = 5
 _GONE = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)
 _PROGRAM = (
-    "import sys; sys.path.append(sys.argv[1]); from knarr.supervisor.launcher import main; "
+    "import sys, posix; posix.fork() and posix._exit(0); sys.path.append(sys.argv[1]); "
+    "from knarr.supervisor.launcher import main; "
     "main(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))"
 )
 
@@ -105,37 +106,27 @@ class Launcher:
 
         Raises LaunchFailed.
         """
-        channel = self._send(wire.RUN, request["run_dir"], request, fds)
-        try:
-            return self._answer(channel)[0]
-        finally:
-            channel.close()
+        channel, message, _ = self._ask(wire.RUN, request["run_dir"], request, fds)
+        channel.close()
+        return message
 
     def exec(self, request: "dict[str, Any]", fds: "list[int]") -> ExecSession:
         """Start a command in a running container. Raises LaunchFailed."""
-        channel = self._send(wire.EXEC, request["run_dir"], request, fds)
-        try:
-            message, received = self._answer(channel)
-        except BaseException:
-            channel.close()
-            raise
+        channel, message, received = self._ask(wire.EXEC, request["run_dir"], request, fds)
         return ExecSession(channel, message["pid"], received[0] if received else -1)
 
     def adopt(self, run_dir: str) -> bool:
         """Give a container whose supervisor is dead a new one; False when it has ended."""
-        channel = self._send(wire.ADOPT, run_dir, {}, [])
-        try:
-            return bool(self._answer(channel)[0]["adopted"])
-        finally:
-            channel.close()
+        channel, message, _ = self._ask(wire.ADOPT, run_dir, {}, [])
+        channel.close()
+        return bool(message["adopted"])
 
     def features(self, directory: str) -> "dict[str, Any]":
         """Return what the kernel can do for containers in ``directory`` (``features.probe``)."""
-        channel = self._send(wire.FEATURES, directory, {"directory": directory}, [])
-        try:
-            return self._answer(channel)[0]
-        finally:
-            channel.close()
+        request = {"directory": directory}
+        channel, message, _ = self._ask(wire.FEATURES, directory, request, [])
+        channel.close()
+        return message
 
     def quit(self) -> None:
         """Ask the launcher to end; containers go on. Nothing happens when there is none."""
@@ -151,6 +142,25 @@ class Launcher:
             return
         finally:
             channel.close()
+
+    def _ask(
+        self, operation: bytes, run_dir: str, request: "dict[str, Any]", fds: "list[int]"
+    ) -> "tuple[Channel, dict[str, Any], list[int]]":
+        """Return the connection, the answer and its descriptors. Raises LaunchFailed.
+
+        A connection that is reset was closed with the request unread, by a launcher
+        that was about to end: asking the next one does nothing twice.
+        """
+        for _ in range(_TRIES):
+            channel = self._send(operation, run_dir, request, fds)
+            try:
+                return channel, *self._answer(channel)
+            except ConnectionResetError:
+                channel.close()
+            except BaseException:
+                channel.close()
+                raise
+        raise LaunchFailed("launcher", "the launcher cannot be reached")
 
     def _send(
         self, operation: bytes, run_dir: str, request: "dict[str, Any]", fds: "list[int]"
@@ -178,6 +188,8 @@ class Launcher:
     def _answer(channel: Channel) -> "tuple[dict[str, Any], list[int]]":
         try:
             message, fds = channel.receive()
+        except ConnectionResetError:
+            raise
         except (EOFError, OSError) as error:
             raise LaunchFailed("launcher", "the launcher ended before it answered") from error
         if "error" in message:
@@ -191,7 +203,7 @@ class Launcher:
         interpreter = read_only_program(self._python)
         try:
             os.set_inheritable(writer, True)
-            os.posix_spawn(
+            pid = os.posix_spawn(
                 f"/proc/self/fd/{interpreter}",
                 self._arguments(writer),
                 self._environment(),
@@ -208,6 +220,12 @@ class Launcher:
         finally:
             os.close(writer)
             os.close(interpreter)
+        try:
+            # It forks at once: the caller, which may live long, gets no child to wait for.
+            os.waitpid(pid, 0)
+        except ChildProcessError:
+            # The caller ignores SIGCHLD.
+            pass
         try:
             if not os.read(reader, 1):
                 raise LaunchFailed("launcher", f"the launcher did not start: see {self._log()}")

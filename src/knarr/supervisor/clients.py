@@ -94,7 +94,7 @@ class Client:
         return True
 
     def receive(self) -> "bytes | None":
-        """Return the next packet, b"" when the client has gone or sends too much, None if none came."""
+        """Return the next packet, b"" when the client has gone or sent too much, else None."""
         try:
             packet, _, flags, _ = self.sock.recvmsg(PACKET)
         except BlockingIOError:

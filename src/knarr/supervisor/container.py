@@ -66,9 +66,10 @@ class Supervisor:
         if not states.alive(state):
             os.close(self.pidfd)
             return False
-        states.write(self.run_dir, {**state, "supervisor_pid": os.getpid()})
         streams = pipes.Streams() if state["tty"] else pipes.reopen_pipes(self.run_dir)
         listener = rundir.listen(self.run_dir)
+        # Who reads of a new supervisor may connect to it.
+        states.write(self.run_dir, {**state, "supervisor_pid": os.getpid()})
         self._watch(streams, listener, state["log"] or "", terminal=bool(state["tty"]))
         return True
 

@@ -9,6 +9,7 @@ import _socket
 import fcntl
 import gc
 import os
+import resource
 import select
 import signal
 import struct
@@ -49,7 +50,7 @@ class Launcher:
         self.listener: _socket.socket | None = None
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
-        self.children: dict[int, tuple[int, str]] = {}
+        self.children: dict[int, tuple[int, str, float]] = {}
 
     def serve(self, ready: int) -> None:
         """Listen until idle. ``ready``: descriptor that is told when callers may connect."""
@@ -138,8 +139,10 @@ class Launcher:
                 )
             elif operation == wire.QUIT:
                 return False
+            else:
+                _refuse(sock, _error("error", f"launcher: unknown request {operation!r}"))
         except (EOFError, OSError, ValueError) as error:
-            _answer(Channel(sock), _error("error", f"launcher: {error}"))
+            _refuse(sock, _error("error", f"launcher: {error}"))
         finally:
             sock.close()
         return True
@@ -149,16 +152,21 @@ class Launcher:
         if pid == 0:
             _be(work, sock, run_dir)
         pidfd = os.pidfd_open(pid)
-        self.children[pidfd] = (pid, run_dir if watched else "")
+        self.children[pidfd] = (pid, run_dir if watched else "", time.monotonic())
         self.epoll.register(pidfd, select.EPOLLIN)
 
     def _reap(self, pidfd: int) -> None:
-        """Take note of an ended child; a supervisor that was killed gets a successor."""
-        pid, run_dir = self.children.pop(pidfd)
+        """Take note of an ended child; a supervisor that was killed gets a successor.
+
+        So does one that a defect ended, unless the defect ended it at once: its
+        successor would meet the same.
+        """
+        pid, run_dir, began = self.children.pop(pidfd)
         self.epoll.unregister(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
-        if run_dir and os.WIFSIGNALED(status) and os.path.exists(f"{run_dir}/state.json"):
+        failed = os.WIFSIGNALED(status) or (status and time.monotonic() - began > 1)
+        if run_dir and failed and os.path.exists(f"{run_dir}/state.json"):
             ours, theirs = Channel.pair()
             self._fork(_adopt, theirs.sock, run_dir, watched=True)
             ours.close()
@@ -169,6 +177,7 @@ def _be(work: "Work", sock: "_socket.socket", run_dir: str) -> None:
     """Be the forked process; never returns."""
     code = 1
     try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, _files)
         os.setsid()
         _keep_only([sock.fileno()])
         work(sock, run_dir)
@@ -191,6 +200,20 @@ def _keep_only(keep: "list[int]") -> None:
 
 def _error(kind: str, message: str, **more: "Any") -> "dict[str, Any]":
     return {"error": {"kind": kind, "message": message, **more}}
+
+
+def _refuse(sock: "_socket.socket", message: "dict[str, Any]") -> None:
+    """Answer a request that was only looked at.
+
+    It has to be taken first: closing a socket with something unread resets the
+    connection, and the caller would not see the answer (unix(7)).
+    """
+    try:
+        sock.recv(1)
+    except OSError:
+        # It never came, or the caller has gone.
+        return
+    _answer(Channel(sock), message)
 
 
 def _answer(channel: Channel, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
@@ -222,7 +245,7 @@ def _run(sock: "_socket.socket", run_dir: str) -> None:
     try:
         lock = rundir.lock(run_dir)
     except OSError as error:
-        _answer(Channel(sock), _failure(error))
+        _refuse(sock, _failure(error))
         return
     ours, theirs = Channel.pair()
     if os.fork() == 0:
@@ -273,6 +296,7 @@ def _supervise(supervisor: Supervisor) -> None:
 def _adopt(sock: "_socket.socket", run_dir: str) -> None:
     """Take over a container whose supervisor is dead."""
     channel = Channel(sock)
+    sock.recv(1)  # an answer only arrives when nothing of the request is unread
     try:
         lock = rundir.lock(run_dir)
         supervisor = Supervisor(run_dir)
@@ -316,6 +340,10 @@ FORKED: "dict[bytes, Work]" = {
 }
 
 
+# The limit of open files that containers get: what the launcher was started with.
+_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
 def _load_cgroups() -> None:
     """Find the control groups now, so that no supervisor has to."""
     try:
@@ -336,5 +364,7 @@ def main(run_root: str, idle: float, ready: int) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
     os.umask(0o077)
+    # Every container costs the launcher a descriptor.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (_files[1], _files[1]))
     _load_cgroups()
     Launcher(run_root, idle).serve(ready)

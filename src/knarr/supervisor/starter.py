@@ -54,7 +54,6 @@ class Starter:
             self.created = create(self._recipe(fds, group))
             crash_point("created")
             self._record(self.created)
-            self.undo.add("file", f"{self.run_dir}/attach.sock")
             self.listener = rundir.listen(self.run_dir)
             pipes.give_to(self.streams, self.created.uid, self.created.gid)
             self.created.start()
@@ -73,9 +72,15 @@ class Starter:
             return None
         self.undo.add("cgroup", wanted)
         resources = (self.request["spec"].get("linux") or {}).get("resources") or {}
-        return cgroups.detect(wanted["manager"]).create(wanted["path"], resources)
+        try:
+            return cgroups.detect(wanted["manager"]).create(wanted["path"], resources)
+        except BaseException:
+            # It has taken back what it made. What was there before is somebody else's.
+            self.undo.forget()
+            raise
 
     def _make_streams(self) -> None:
+        self.undo.add("file", f"{self.run_dir}/attach.sock")
         if self.request["tty"]:
             return
         for name in pipes.NAMES:

@@ -1,5 +1,6 @@
 """``state.json`` of a running container: one writer, replaced by rename, true until reboot."""
 
+import errno
 import json
 import os
 
@@ -37,7 +38,9 @@ def write(run_dir: str, state: "dict[str, Any]", name: str = "state.json") -> No
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:
-        os.write(fd, json.dumps(state, separators=(",", ":")).encode())
+        body = json.dumps(state, separators=(",", ":")).encode()
+        if os.write(fd, body) < len(body):
+            raise OSError(errno.ENOSPC, "the state cannot be written: disk full", temporary)
     finally:
         os.close(fd)
     os.rename(temporary, f"{run_dir}/{name}")

@@ -6,6 +6,7 @@ list out itself, in reverse, and empties the file; ``replay`` does the same for
 one that was killed.
 """
 
+import errno
 import json
 import os
 import signal
@@ -55,12 +56,22 @@ class Undo:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         self._fd = os.open(self.path, flags, 0o600)
         self._done: list[tuple[str, Any]] = []
+        _cut_torn_line(self.path)
 
     def add(self, operation: str, value: "Any") -> None:
         """Record an act that is about to be done; raises OSError when it cannot be recorded."""
-        os.write(self._fd, json.dumps([operation, value]).encode() + b"\n")
+        line = json.dumps([operation, value]).encode() + b"\n"
+        if os.write(self._fd, line) < len(line):
+            _cut_torn_line(self.path)
+            raise OSError(errno.ENOSPC, "the act cannot be recorded: disk full", self.path)
         self._done.append((operation, value))
         crash_point(f"undo:{operation}")
+
+    def forget(self) -> None:
+        """Take the last record back, since its act was not done; raises OSError."""
+        self._done.pop()
+        lines = [json.dumps(record).encode() + b"\n" for record in self._done]
+        os.ftruncate(self._fd, sum(map(len, lines)))
 
     def load(self) -> None:
         """Take over the list that a dead writer left in the file."""
@@ -77,6 +88,13 @@ class Undo:
     def close(self) -> None:
         """Close the file."""
         os.close(self._fd)
+
+
+def _cut_torn_line(path: str) -> None:
+    """Remove what follows the last newline: a writer died there, or its disk was full."""
+    with open(path, "rb+", buffering=0) as file:
+        data = file.read() or b""
+        file.truncate(data.rfind(b"\n") + 1)
 
 
 def _carry_out(records: "list[tuple[str, Any]]") -> "list[Exception]":

@@ -1,0 +1,256 @@
+"""Whoever is killed: nothing is lost that can be kept, and nothing stays that should not."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from knarr.cgroups import manager
+from knarr.kernel import process as kprocess
+from knarr.supervisor import rundir, state, undo
+from knarr.supervisor.client import LaunchFailed
+from tests.support.launch import Box, Running, Spec, wait_until
+
+PATIENCE = 10
+
+
+def kill(pid: int) -> None:
+    """Kill a process and wait for its end."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        wait_until(lambda: state.start_time(pid) is None)
+    finally:
+        os.close(pidfd)
+
+
+def groups_of(box: Box, name: str) -> list[str]:
+    """Return what is there of a container's control groups."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1].startswith("cgroup"):
+            path = f"{fields[4]}{box.settings.cgroup_parent}/{name}"
+            found += [path] if os.path.isdir(path) else []
+    return found
+
+
+def relevant_processes(word: str) -> list[str]:
+    found = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and word.encode() in Path(f"/proc/{entry}/cmdline").read_bytes():
+                found.append(entry)
+        except OSError:
+            continue
+    return found
+
+
+def crash_and_recover(box: Box, point: str, request: Spec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(undo.CRASH_VARIABLE, point)
+    try:
+        one: Running | None = box.send(request, attach=False)
+    except LaunchFailed as error:
+        assert error.kind == "launcher"
+        one = None
+    monkeypatch.delenv(undo.CRASH_VARIABLE)
+    run_dir = request["run_dir"]
+    if one is not None:
+        box.running.remove(one)
+    # A successor may be at work; a launcher without the variable takes over for good.
+    wait_until(lambda: not rundir.is_locked(run_dir) or _runs(run_dir))
+    box.launcher.quit()
+
+
+def _runs(run_dir: str) -> bool:
+    found = state.read(run_dir)
+    return found is not None and state.alive(found)
+
+
+@pytest.mark.parametrize(
+    "point",
+    ["undo:cgroup", "undo:file", "created", "running", "started", "exited", "recorded"],
+)
+def test_killed_at_any_point_nothing_is_left(
+    box: Box, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = box.request("sh", "-c", "echo hello; exit 3")
+    run_dir, name = request["run_dir"], request["id"]
+    crash_and_recover(box, point, request, monkeypatch)
+    wait_until(lambda: not rundir.is_locked(run_dir))
+    if (found := state.read(run_dir)) is not None and found["status"] == "running":
+        assert not box.launcher.adopt(run_dir), "what had ended was adopted"
+    assert undo.replay(run_dir) == []
+    assert undo.pending(run_dir) == []
+    assert undo.replay(run_dir) == [], "replaying twice is no error"
+    wait_until(lambda: groups_of(box, name) == [])
+    assert set(os.listdir(run_dir)) <= {"lock", "undo", "state.json"}
+    if point == "recorded":
+        assert found is not None
+        assert (found["status"], found["exit_code"]) == ("exited", 3)
+
+
+def test_a_killed_supervisor_gets_a_successor(box: Box) -> None:
+    """No byte and no exit code is lost: the pipes keep what is written meanwhile."""
+    one = box.start("sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done;"
+                                " while [ ! -e /end ]; do :; done; exit 42",
+                    attach=False)  # fmt: skip
+    first = one.supervisor
+    kill(first)
+    wait_until(lambda: one.supervisor != first and rundir.is_locked(str(one.run_dir)))
+    client = one.attach()
+    while not client.hello:
+        client.packet()
+    assert one.run("touch", "/end") == (0, b"")
+    done = client.exit()
+    assert done.code == (42 if _tells_exits() else 255)
+    wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
+    assert groups_of(box, one.id) == []
+
+
+def _tells_exits() -> bool:
+    """Whether this kernel tells others than the parent how a process ended (6.15)."""
+    pid = os.posix_spawn("/bin/false", ["false"], {})
+    pidfd = os.pidfd_open(pid)
+    os.waitpid(pid, 0)
+    try:
+        return kprocess.pidfd_exit_status(pidfd) is not None
+    finally:
+        os.close(pidfd)
+
+
+def test_output_during_the_change_of_supervisors_is_kept(box: Box) -> None:
+    from knarr.supervisor import log as logs
+
+    one = box.start("sh", "-c", "i=0; while [ ! -e /end ]; do echo $i; i=$((i+1)); done; echo end $i",
+                    attach=False)  # fmt: skip
+    for _ in range(3):
+        before = one.supervisor
+        kill(before)
+        wait_until(lambda b=before: one.supervisor != b)  # type: ignore[misc]
+    wait_until(lambda: rundir.is_locked(str(one.run_dir)))
+    client = one.attach()
+    while not client.hello:
+        client.packet()
+    assert one.run("touch", "/end")[0] == 0
+    client.exit()
+    numbers = b"".join(data for _, _, data in logs.read_records(str(one.log))).split()
+    count = int(numbers[-1])
+    # What a killed supervisor had read and not yet written is lost: at most a chunk each time.
+    assert len(numbers) - 2 >= count - 3 * logs.CHUNK // 2
+    assert numbers[-2] == b"end"
+
+
+def test_the_launcher_may_die(box: Box) -> None:
+    one = box.start("sh", "-c", "cat; exit 6", stdin=True)
+    kill(launcher_pid(box))
+    assert one.client is not None
+    one.client.send(b"i", b"still here")
+    one.client.send(b"c")
+    done = one.exit()
+    assert (done.code, done.out) == (6, b"still here")
+
+
+def test_a_new_launcher_adopts_what_both_left(box: Box) -> None:
+    one = box.start("sleep", "1000", attach=False)
+    kill(launcher_pid(box))
+    kill(one.supervisor)
+    wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
+    assert one.run("true")[0] == 0, "exec needs no supervisor"
+    assert box.launcher.adopt(str(one.run_dir))
+    assert one.kill().code == (137 if _tells_exits() else 255)
+
+
+def test_what_has_a_supervisor_is_not_adopted(box: Box) -> None:
+    one = box.start("sleep", "1000")
+    with pytest.raises(LaunchFailed) as caught:
+        box.launcher.adopt(str(one.run_dir))
+    assert caught.value.kind == "busy"
+
+
+def test_an_ended_container_is_not_adopted(box: Box) -> None:
+    one = box.start("sleep", "1000", attach=False)
+    kill(launcher_pid(box))
+    kill(one.supervisor)
+    kill(one.pid)
+    assert not box.launcher.adopt(str(one.run_dir))
+    assert undo.replay(str(one.run_dir)) == []
+    wait_until(lambda: groups_of(box, one.id) == [])
+
+
+def test_a_process_that_got_its_number_is_not_taken_for_it(box: Box) -> None:
+    one = box.start("sleep", "1000", attach=False)
+    told = one.state
+    kill(launcher_pid(box))
+    kill(one.supervisor)
+    kill(one.pid)
+    state.write(str(one.run_dir), {**told, "pid": os.getpid()})
+    assert not box.launcher.adopt(str(one.run_dir))
+    undo.replay(str(one.run_dir))
+
+
+def launcher_pid(box: Box) -> int:
+    sock = rundir.connect(box.settings.run_root, "launcher.sock")
+    try:
+        raw = sock.getsockopt(1, 17, 12)  # SO_PEERCRED
+    finally:
+        sock.close()
+    return int.from_bytes(raw[:4], "little")
+
+
+def test_the_exit_file_is_written(box: Box) -> None:
+    target = box.folder() / "exit.json"
+    box.run("sh", "-c", "exit 8", exit_file=str(target))
+    found = state.read(str(target.parent), target.name)
+    assert found is not None
+    assert found["exit_code"] == 8
+
+
+def test_the_clean_up_command_runs_when_nobody_acknowledged(box: Box) -> None:
+    marker = box.folder() / "marker"
+    one = box.start("true", attach=False, on_exit=["/bin/sh", "-c", f"echo $$ > {marker}"])
+    wait_until(marker.exists)
+    wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
+
+
+def test_the_clean_up_command_does_not_run_after_an_acknowledgement(box: Box) -> None:
+    marker = box.folder() / "marker"
+    one = box.start("true", on_exit=["/bin/sh", "-c", f"echo > {marker}"])
+    one.exit()
+    wait_until(lambda: not one.run_dir.exists())
+    assert not marker.exists()
+
+
+def test_the_group_goes_with_what_a_host_pid_container_left(box: Box) -> None:
+    """With the host's process ids the first process's end does not end the others."""
+
+    def edit(made: Spec) -> None:
+        made["linux"]["namespaces"] = [n for n in made["linux"]["namespaces"] if n["type"] != "pid"]
+        made["mounts"] = [m for m in made["mounts"] if m["destination"] != "/proc"]
+        made["linux"] |= {"maskedPaths": [], "readonlyPaths": []}
+
+    one = box.start("sh", "-c", "setsid sleep 4242 </dev/null >/dev/null 2>&1 & echo $!",
+                    userns=False, edit=edit)  # fmt: skip
+    done = one.exit()
+    wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
+    assert groups_of(box, one.id) == []
+    assert state.start_time(int(done.text)) is None
+
+
+def test_an_existing_foreign_group_is_not_taken_away(box: Box) -> None:
+    """A start that fails because the group is there must not remove it, or kill its processes."""
+    request = box.request("true")
+    group = manager.detect("auto").create(request["cgroup"]["path"], {})
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "1000"], {})
+    try:
+        group.attach(pid)
+        with pytest.raises(LaunchFailed):
+            box.send(request)
+        assert state.start_time(pid) is not None, "a foreign process was killed"
+    finally:
+        os.kill(pid, 9)
+        os.waitpid(pid, 0)
+        group.destroy()
