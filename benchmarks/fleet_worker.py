@@ -24,7 +24,7 @@ def main() -> None:
         failed = 0
         for _ in range(count):
             try:
-                boxes.append(knarr.Sandbox("busybox", network="none", engine=engine).__enter__())
+                boxes.append(knarr.Sandbox("busybox", network="none", engine=engine))
             except knarr.KnarrError as error:
                 failed += 1
                 print(error, file=sys.stderr, flush=True)
