@@ -98,20 +98,34 @@ class ServedCaller(Caller):
                 return
             except OSError:
                 word = b""
-            if not word:
-                signal.signal(signal.SIGIO, signal.SIG_IGN)  # once is enough
-                raise Interrupted(signal.SIGHUP)
-            if word[:1] == b"F":
-                self._foreground = word == b"F1"
+            self._take(word)
+
+    def _take(self, word: bytes) -> bool:
+        """Note what the caller said; return whether it was about the foreground."""
+        if not word:
+            signal.signal(signal.SIGIO, signal.SIG_IGN)  # once is enough
+            raise Interrupted(signal.SIGHUP)
+        if word[:1] != b"F":
+            return False
+        self._foreground = word == b"F1"
+        return True
 
     def in_foreground(self) -> bool:
         """Return what the caller said last."""
         return self._foreground
 
     def stop(self, number: int) -> None:
-        """Stop the caller, then this process until the caller passes SIGCONT on."""
+        """Stop the caller by signal ``number`` and wait here until it goes on."""
+        before = signal.signal(signal.SIGIO, signal.SIG_IGN)
         self._send(b"T%d" % number)
-        os.kill(os.getpid(), signal.SIGSTOP)
+        try:
+            while not self._take(self._link.recv(64)):
+                continue
+        except OSError:
+            raise Interrupted(signal.SIGHUP) from None
+        finally:
+            signal.signal(signal.SIGIO, before)
+        self._hear()  # what came while nobody listened
 
     def end(self, code: int) -> None:
         """Tell the caller how to end, and end."""

@@ -151,6 +151,8 @@ def _defect(error: Exception, command: Command | None, *, debug: bool) -> int:
     verb = command.name if command else ""
     if isinstance(error, OSError):
         text = str(error)
+    elif isinstance(error, UnicodeEncodeError):
+        text = f"{os.fsencode(error.object)!r}: no such name: it is not valid UTF-8"
     else:
         text = f"unexpected {type(error).__name__}: {error} (KNARR_DEBUG=1 shows where)"
     say(text.replace("\n", " "), verb)

@@ -80,7 +80,6 @@ class Pool:
         serve must go, so that commands run in their callers.
         """
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps workers
-        signal.signal(signal.SIGTERM, _leave)
         quick_deaths = 0
         last = time.monotonic()
         while quick_deaths < _QUICK_DEATHS:
@@ -135,9 +134,18 @@ class Pool:
 
     def _dismiss(self, pid: int) -> None:
         """End the waiting worker; a client it has just taken sees end of file and helps itself."""
+        self.remove_socket()
+        os.kill(pid, signal.SIGTERM)
+
+    def remove_socket(self) -> None:
+        """Remove the socket, unless another one is at its path by now."""
         if self._ours():
             os.unlink(self._path)
-        os.kill(pid, signal.SIGTERM)
+
+
+def leave_on_sigterm() -> None:
+    """Let SIGTERM unwind the server, so that its socket goes with it."""
+    signal.signal(signal.SIGTERM, _leave)
 
 
 def _leave(_number: int, _frame: FrameType | None) -> None:

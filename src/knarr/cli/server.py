@@ -36,9 +36,13 @@ def main(argv: list[str]) -> int:
 
     from knarr.cli import pool
 
+    pool.leave_on_sigterm()
     pool.preload()
-    listener = listen(run_root)
-    pool.Pool(listener, os.path.join(run_root, SOCKET), lock).serve(_idle_seconds())
+    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock)
+    try:
+        served.serve(_idle_seconds())
+    finally:
+        served.remove_socket()
     return 0
 
 

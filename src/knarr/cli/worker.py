@@ -11,7 +11,7 @@ import struct
 import sys
 import time
 
-from knarr.cli.caller import Interrupted, ServedCaller
+from knarr.cli.caller import Caller, Interrupted, ServedCaller
 from knarr.cli.pool import Code, unchanged
 from knarr.kernel import process
 
@@ -76,17 +76,28 @@ def become_a_command(listener: socket.socket, notice: int, code: Code, server: i
     if _peer_uid(link) != os.geteuid():
         os._exit(0)
     try:
+        Caller().prepare_signals()
+        _say_hello(link)
         request, caller = _begin(link, here if fresh else [])
-    except (Refused, ValueError, Interrupted):
-        _refuse(link)
+    except (Refused, ValueError):
+        _answer(link, b"N")
+    except Interrupted as asked:
+        _answer(link, b"K%d" % asked.number)
     except OSError:
-        os._exit(0)  # the caller is gone, or sees end of file and helps itself
+        _answer(link, b"N")  # a descriptor that is none, or the caller is gone
     else:
         _carry_out(request.argv, caller)
 
 
-def _begin(link: socket.socket, here: list[bytes]) -> tuple[Request, ServedCaller]:
+def _say_hello(link: socket.socket) -> None:
+    """Say that a worker is there, with a pidfd: a signal can never reach another process."""
     link.settimeout(_PATIENCE)
+    pidfd = process.pidfd_open(os.getpid())
+    socket.send_fds(link, [b"H"], [pidfd], socket.MSG_NOSIGNAL)
+    os.close(pidfd)
+
+
+def _begin(link: socket.socket, here: list[bytes]) -> tuple[Request, ServedCaller]:
     request = _receive(link)
     link.settimeout(None)
     if request.place != here:
@@ -124,12 +135,7 @@ def _receive(link: socket.socket) -> Request:
 
 
 def _become(request: Request, link: socket.socket) -> ServedCaller:
-    """Take over descriptors, directory, environment and signals, then say hello.
-
-    The hello carries a pidfd, so that a signal of the caller can never reach
-    another process. After it the command counts as begun: a caller that has
-    given up before makes the send fail, and nothing is run.
-    """
+    """Take over the caller's descriptors, directory, environment and signals."""
     os.setpgid(0, 0)
     for target, fd in enumerate(request.fds[:3]):
         os.dup2(fd, target)
@@ -142,9 +148,6 @@ def _become(request: Request, link: socket.socket) -> ServedCaller:
     _open_streams()
     caller = ServedCaller(link, request.foreground)
     caller.prepare_signals()
-    pidfd = process.pidfd_open(os.getpid())
-    socket.send_fds(link, [b"H"], [pidfd], socket.MSG_NOSIGNAL)
-    os.close(pidfd)
     process.set_name("knarr")
     return caller
 
@@ -175,9 +178,9 @@ def text_output(fd: int) -> io.TextIOWrapper:
     )
 
 
-def _refuse(link: socket.socket) -> None:
+def _answer(link: socket.socket, word: bytes) -> None:
     try:
-        link.send(b"R", socket.MSG_NOSIGNAL)
+        link.send(word, socket.MSG_NOSIGNAL)
     except OSError:
         pass  # gone
     os._exit(0)

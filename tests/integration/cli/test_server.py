@@ -1,0 +1,350 @@
+"""The thin command and its server: same results, and nobody notices when the server dies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.cli.conftest import (
+    PATIENCE,
+    REPOSITORY,
+    Installation,
+    end_server,
+    make_installation,
+    until,
+)
+
+
+def test_the_first_command_runs_and_starts_a_server(installed: Installation) -> None:
+    code, out, err = installed.run("--version")
+    assert (code, err) == (0, b"")
+    assert out.startswith(b"knarr version ")
+    until(installed.listens)
+    assert stat.S_IMODE(installed.run_root.stat().st_mode) == 0o700
+    assert stat.S_IMODE((installed.run_root / "command.sock").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--version",),
+        ("version", "--format", "{{.Version}} {{.PythonPath}}"),
+        ("help", "run"),
+        ("ps", "--nope"),
+        ("run",),
+        ("nonsense",),
+        ("inspect", "nothing"),
+        ("run", "--env-file", "relative/none", "x"),
+    ],
+)
+def test_a_server_changes_nothing(installed: Installation, words: tuple[str, ...]) -> None:
+    installed.server()
+    assert installed.run(*words) == installed.run(*words, KNARR_SERVER="off")
+
+
+def test_commands_really_go_through_the_server(installed: Installation) -> None:
+    installed.server()
+    process = installed.start("load")
+    until(lambda: bool(installed.workers()))
+    process.communicate(b"", PATIENCE)
+    assert process.returncode == 1
+
+
+def test_off_means_off(installed: Installation) -> None:
+    code, _, _ = installed.run("version", KNARR_SERVER="off")
+    assert code == 0
+    assert not (installed.run_root / "command.lock").exists()
+
+
+def test_the_command_has_the_callers_directory_and_umask(
+    installed: Installation, tmp_path: Path
+) -> None:
+    installed.server()
+    (tmp_path / "settings.env").write_text("A B=1\n")
+    process = installed.start("run", "--env-file", "settings.env", "x", cwd=tmp_path)
+    _, err = process.communicate(b"", PATIENCE)
+    assert b"variable 'A B' contains whitespaces" in err
+    script = 'umask 027; exec "$0" run --cidfile id --env-file settings.env x'
+    subprocess.run(
+        ["sh", "-c", script, installed.program],
+        cwd=tmp_path,
+        env=installed.environment,
+        check=False,
+    )
+    assert not (tmp_path / "id").exists()
+
+
+def test_a_second_server_goes_away(installed: Installation) -> None:
+    first = installed.server()
+    python = str(installed.folder / "bin" / "python3")
+    second = subprocess.run(
+        [python, "-I", "-m", "knarr.cli.server", str(installed.run_root)],
+        env=installed.environment,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert second.returncode == 0
+    assert installed.server_pid() == first
+    assert installed.run("--version")[0] == 0
+
+
+def test_a_killed_server_is_not_noticed_and_replaced(installed: Installation) -> None:
+    first = installed.server()
+    os.kill(first, signal.SIGKILL)
+    for _ in range(3):
+        code, out, err = installed.run("--version")
+        assert (code, err) == (0, b"")
+        assert out.startswith(b"knarr version")
+    until(lambda: installed.server_pid() != first and installed.listens())
+    assert installed.run("--version")[0] == 0
+
+
+def test_a_killed_worker_is_reported(installed: Installation) -> None:
+    installed.server()
+    process = installed.start("load")
+    until(lambda: bool(installed.workers()))
+    os.kill(installed.workers()[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 125
+    assert err == b"knarr: the worker of the command server died before the command ended\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("server", ["on", "off"])
+def test_signals_end_the_command_as_if_it_ran_here(
+    installed: Installation, number: signal.Signals, server: str
+) -> None:
+    installed.server()
+    process = installed.start("load", env={**installed.environment, "KNARR_SERVER": server})
+    if server == "on":
+        until(lambda: bool(installed.workers()))
+    else:
+        until(lambda: b"knarr.cli" in Path(f"/proc/{process.pid}/cmdline").read_bytes())
+        until(lambda: _catches(process.pid, number))
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (-number, b"", b"")
+    until(lambda: not installed.workers())
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Return whether a process has a handler of its own for a signal (proc(5), SigCgt)."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    mask = int(text.partition("SigCgt:\t")[2].split()[0], 16)
+    return bool(mask >> (signal.SIGUSR1 - 1) & 1) and bool(mask >> (number - 1) & 1)
+
+
+def test_an_ignored_signal_stays_ignored(installed: Installation) -> None:
+    installed.server()
+    process = installed.start(
+        "load", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    )
+    until(lambda: bool(installed.workers()))
+    process.send_signal(signal.SIGHUP)
+    process.communicate(b"", PATIENCE)
+    assert process.returncode == 1
+
+
+def test_a_worker_ends_when_its_caller_is_killed(installed: Installation) -> None:
+    installed.server()
+    process = installed.start("load")
+    until(lambda: bool(installed.workers()))
+    worker = installed.workers()[0]
+    process.kill()
+    process.communicate(timeout=PATIENCE)
+    until(lambda: worker not in installed.workers())
+    assert installed.run("--version")[0] == 0
+
+
+def test_stop_and_continue(installed: Installation) -> None:
+    installed.server()
+    process = installed.start("load", process_group=0)
+    until(lambda: bool(installed.workers()))
+    worker = installed.workers()[0]
+    until(lambda: _catches(worker, signal.SIGIO))
+    process.send_signal(signal.SIGTSTP)
+    until(lambda: _state(process.pid) == "T")
+    process.send_signal(signal.SIGCONT)
+    process.communicate(b"", PATIENCE)
+    assert process.returncode == 1
+
+
+def test_stopping_where_nobody_could_continue_it(installed: Installation) -> None:
+    installed.server()
+    process = installed.start("load", start_new_session=True)  # an orphaned group: signal(7)
+    until(lambda: bool(installed.workers()))
+    worker = installed.workers()[0]
+    until(lambda: _catches(worker, signal.SIGIO))
+    process.send_signal(signal.SIGTSTP)
+    process.communicate(b"", PATIENCE)
+    assert process.returncode == 1
+
+
+def _state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_reader_that_leaves_ends_it_by_sigpipe(installed: Installation) -> None:
+    installed.server()
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = installed.start("help", "run", stdout=writer)
+    os.close(writer)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (-signal.SIGPIPE, b"")
+
+
+def test_closed_standard_streams(installed: Installation) -> None:
+    installed.server()
+    for closing in ("<&-", ">&-", "2>&-", "<&- >&- 2>&-"):
+        script = f'"$0" version {closing}'
+        done = subprocess.run(
+            ["sh", "-c", script, installed.program],
+            env=installed.environment,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        assert b"Traceback" not in done.stderr, closing
+        if ">&-" not in closing.replace("2>&-", ""):
+            assert b"Engine: knarr" in done.stdout, closing
+
+
+def test_arguments_that_fit_no_packet(installed: Installation) -> None:
+    installed.server()
+    big = ["x" * 100_000] * 4
+    code, _, err = installed.run("version", *big)
+    assert code == 1
+    assert b"accepts no arguments" in err
+
+
+def test_arguments_that_are_no_text(installed: Installation) -> None:
+    installed.server()
+    done = subprocess.run(
+        [installed.program.encode(), b"inspect", b"a\xff\xfeb"],
+        env=installed.environment,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == b"Error: b'a\\xff\\xfeb': no such name: it is not valid UTF-8\n"
+
+
+def test_other_roots_and_other_pythons_are_not_served(installed: Installation) -> None:
+    installed.server()
+    before = installed.server_pid()
+    python = str(installed.folder / "bin" / "python")  # the same one by another name
+    done = subprocess.run(
+        [python, "-I", "-S", "-E", installed.program, "version"],
+        env=installed.environment,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert f"{python}\n".encode() in done.stdout
+    assert installed.server_pid() == before
+
+
+def test_a_link_to_the_script_finds_its_python(installed: Installation, tmp_path: Path) -> None:
+    link = tmp_path / "knarr"
+    link.symlink_to(installed.program)
+    done = subprocess.run(
+        [str(link), "version", "--format", "{{.PythonPath}}"],
+        env=installed.environment,
+        capture_output=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.stdout.decode().strip() == str(installed.folder / "bin" / "python3")
+
+
+def test_the_server_ends_when_idle(installed: Installation) -> None:
+    installed.environment = {**installed.environment, "KNARR_SERVER_IDLE": "0.2"}
+    pid = installed.server()
+    until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
+    assert not installed.listens()
+    assert installed.run("--version")[0] == 0
+
+
+def test_a_long_run_root(installed: Installation) -> None:
+    deep = installed.run_root / ("d" * 60) / ("e" * 60)
+    deep.mkdir(parents=True)
+    installed.environment = {**installed.environment, "KNARR_RUN_ROOT": str(deep)}
+    installed.run_root = deep
+    installed.server()
+    process = installed.start("load")
+    until(lambda: bool(installed.workers()))
+    process.communicate(b"", PATIENCE)
+    end_server(installed)
+
+
+def test_a_stale_socket_is_replaced(installed: Installation) -> None:
+    pid = installed.server()
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
+    assert installed.listens()  # by its file; nobody is behind it
+    assert installed.run("--version")[0] == 0
+    until(lambda: installed.server_pid() != pid)
+    until(lambda: installed.run("version")[0] == 0)
+
+
+def test_a_run_root_that_cannot_be_written_needs_no_server(installed: Installation) -> None:
+    installed.environment = {**installed.environment, "KNARR_RUN_ROOT": "/proc/none"}
+    code, out, err = installed.run("--version")
+    assert (code, err) == (0, b"")
+    assert out.startswith(b"knarr version")
+
+
+def test_twenty_at_once(installed: Installation) -> None:
+    installed.server()
+    processes = [installed.start("--version") for _ in range(20)]
+    outputs = {process.communicate(timeout=PATIENCE)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 20
+    assert len(outputs) == 1
+
+
+@pytest.mark.slow
+def test_a_server_that_hangs_is_given_up(installed: Installation) -> None:
+    installed.server()
+    waiting = installed.workers("python3")
+    for pid in waiting:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        code, out, _ = installed.run("--version")
+        assert code == 0
+        assert out.startswith(b"knarr version")
+    finally:
+        for pid in waiting:
+            os.kill(pid, signal.SIGCONT)
+
+
+@pytest.fixture
+def copied(tmp_path: Path, environment: dict[str, str]) -> Iterator[Installation]:
+    """An installation with a copy of the package that may be changed."""
+    shutil.copytree(
+        REPOSITORY / "src" / "knarr",
+        tmp_path / "src" / "knarr",
+        ignore=shutil.ignore_patterns("__pycache__"),
+    )
+    make_installation(tmp_path / "venv", tmp_path / "src")
+    made = Installation(tmp_path / "venv", environment)
+    yield made
+    end_server(made)
+
+
+def test_an_upgrade_is_seen_by_the_next_command(copied: Installation) -> None:
+    first = copied.server()
+    file = copied.folder.parent / "src" / "knarr" / "_version.py"
+    file.write_text('__version__ = "99.0"\n')
+    assert copied.run("--version") == (0, b"knarr version 99.0\n", b"")
+    until(lambda: copied.server_pid() != first and copied.listens())
+    assert copied.run("--version") == (0, b"knarr version 99.0\n", b"")
