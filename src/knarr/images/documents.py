@@ -24,16 +24,20 @@ def parse(data: bytes, what: str, limit: int = LIMIT) -> Any:
     if len(data) > limit:
         raise InvalidArchive(f"{what} is {len(data)} bytes long; at most {limit} are read")
     try:
-        return json.loads(
-            data,
+        value = json.loads(
+            data.decode(),  # json would take bytes in UTF-16 and UTF-32 as well
             parse_constant=_refuse_constant,
             parse_int=_bounded_int,
             object_pairs_hook=_unique,
         )
+        if b"\\u" in data:
+            # A lone surrogate passes the parser, but no file, database or terminal.
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise InvalidArchive(f"{what} nests too deep") from None
     except (ValueError, UnicodeError) as error:
         raise InvalidArchive(f"{what} is not valid JSON: {error}") from None
+    return value
 
 
 def parse_object(data: bytes, what: str, limit: int = LIMIT) -> dict[str, Any]:
@@ -52,14 +56,14 @@ def dump(value: Any) -> bytes:
 def text(source: dict[str, Any], key: str, what: str, default: str = "") -> str:
     """Return the string field ``key`` (``default`` when absent or null).
 
-    Raises InvalidArchive when it is of another type or cannot be UTF-8.
+    Raises InvalidArchive when it is of another type.
     """
     value = source.get(key)
     if value is None:
         return default
     if not isinstance(value, str):
         raise InvalidArchive(f"{what}: {key} is not a string")
-    return _encodable(value, key, what)
+    return value
 
 
 def strings(source: dict[str, Any], key: str, what: str) -> tuple[str, ...]:
@@ -69,7 +73,7 @@ def strings(source: dict[str, Any], key: str, what: str) -> tuple[str, ...]:
         return ()
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InvalidArchive(f"{what}: {key} is not a list of strings")
-    return tuple(_encodable(item, key, what) for item in value)
+    return tuple(value)
 
 
 def string_map(source: dict[str, Any], key: str, what: str) -> dict[str, str]:
@@ -79,7 +83,7 @@ def string_map(source: dict[str, Any], key: str, what: str) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
         raise InvalidArchive(f"{what}: {key} is not a map of strings")
-    return {_encodable(k, key, what): _encodable(v, key, what) for k, v in value.items()}
+    return dict(value)
 
 
 def objects(source: dict[str, Any], key: str, what: str) -> list[dict[str, Any]]:
@@ -107,15 +111,6 @@ def integer(source: dict[str, Any], key: str, what: str) -> int:
     value = source.get(key)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         raise InvalidArchive(f"{what}: {key} is not a size")
-    return value
-
-
-def _encodable(value: str, key: str, what: str) -> str:
-    # A lone surrogate (an escape such as \ud800) passes the parser but no file or database.
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise InvalidArchive(f"{what}: {key} is not valid Unicode") from None
     return value
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import calendar
 import email.utils
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -27,6 +28,10 @@ from knarr.images.platform import Platform
 
 _PURPOSE = "a Debian base image"
 _APT_HELPER = "/usr/lib/apt/apt-helper"
+_PASSED_ON = re.compile(
+    r"Acquire::(?:Check-Valid-Until|Check-Date|Retries|ForceIPv[46]|https?::(?:Proxy|Timeout)(?:::.*)?)",
+    re.IGNORECASE,
+)
 _RELEASE_LIMIT = 4 * 1024 * 1024
 _ENDING = 30.0  # seconds for a tool that has lost its reader to end
 _ARCHITECTURES = {
@@ -83,11 +88,29 @@ def plan(recipe: Recipe, mirror: str | None, platform: Platform) -> tuple[list[s
         *_merged(recipe.suite),
         f"--architectures={architecture}",
         '--aptopt=Acquire::Languages "none"',
+        *_host_options(),
         recipe.suite,
         "-",
         *lines,
     ]
     return command, lines
+
+
+def _host_options() -> list[str]:
+    """Return the options by which apt on this machine reaches and judges its mirrors.
+
+    They end in a file that ``rewrite`` leaves out, so an image knows no proxy of its maker's.
+    """
+    apt_config = tools.need("apt-config", "apt", _PURPOSE)
+    dump = tools.run(
+        [apt_config, "dump", "--format", "%f %v%n", "Acquire"], "/", "reading apt's options"
+    )
+    options = []
+    for line in dump.decode("utf-8", "replace").splitlines():
+        name, _, value = line.partition(" ")
+        if _PASSED_ON.fullmatch(name) and value and '"' not in value:
+            options.append(f'--aptopt={name} "{value}"')
+    return options
 
 
 def _merged(suite: str) -> list[str]:

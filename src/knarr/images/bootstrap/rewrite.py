@@ -36,6 +36,7 @@ _DROPPED = (
     "var/lib/systemd/random-seed",
     "var/log/*.log",
     "var/log/apt/*",
+    "etc/apt/apt.conf.d/99mmdebstrap",
     "etc/apt/preferences.d/no-usrmerge",  # only for the installation itself, see debian.py
     "etc/passwd-",
     "etc/group-",

@@ -231,6 +231,20 @@ def test_what_is_missing_is_named(apt: Path, monkeypatch: pytest.MonkeyPatch) ->
         debian.plan(Recipe("debian", "sid"), None, Platform("linux", "amd64"))
 
 
+def test_how_apt_reaches_mirrors_here_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    dump = (
+        "Acquire::http::Proxy http://proxy.example:3128\nAcquire::Check-Valid-Until false\n"
+        "Acquire::https::Proxy::x.example DIRECT\nAcquire::GzipIndexes true\nAcquire::Retries \n"
+    )
+    monkeypatch.setattr(tools, "need", lambda *_: "apt-config")
+    monkeypatch.setattr(tools, "run", lambda *_: dump.encode())
+    assert debian._host_options() == [
+        '--aptopt=Acquire::http::Proxy "http://proxy.example:3128"',
+        '--aptopt=Acquire::Check-Valid-Until "false"',
+        '--aptopt=Acquire::https::Proxy::x.example "DIRECT"',
+    ]
+
+
 def test_a_failing_tool_is_quoted() -> None:
     with pytest.raises(Unavailable, match="doing it failed: E: it broke"):
         tools.run(["sh", "-c", "echo I: fine >&2; echo E: it broke >&2; exit 1"], "/", "doing it")
