@@ -2,11 +2,11 @@
 
     ROOT/l/N/fs            the tree of layer N (a short base-36 number)
     ROOT/l/N/meta.json     {"chain_id","parent","diff_id","size","entries","lowers"}
-    ROOT/l/N/parent        symlink whose text is the parent's chain id
+    ROOT/l/N/parent        symlink to the parent, ../M
     ROOT/l/N~/             the same, half made; its maker holds a flock on it
     ROOT/chains/CHAIN_ID   symlink whose text is N: the index, rebuilt from meta.json
     ROOT/c/KEY/{fs,work}   writable directory of a container
-    ROOT/c/KEY/chain       symlink whose text is the chain id it stands on
+    ROOT/c/KEY/layer       symlink to the layer it stands on, ../../l/N
     ROOT/trash/            renamed here first, deleted later
     ROOT/locks/all         shared: uses layers; exclusive: takes layers away
 
@@ -72,11 +72,14 @@ class LayerDirectory:
         """Return the layer of that chain id, None when it is absent."""
         digests.parse(chain_id)
         try:
-            number = os.readlink(os.path.join(self.root, "chains", chain_id))
-            with open(os.path.join(self.root, "l", number, "meta.json"), "rb") as file:
-                meta = json.loads(file.read())
+            return self._read(os.readlink(os.path.join(self.root, "chains", chain_id)))
         except FileNotFoundError:
             return None
+
+    def _read(self, number: str) -> Layer:
+        """Return the layer of that number; raises FileNotFoundError."""
+        with open(os.path.join(self.root, "l", number, "meta.json"), "rb") as file:
+            meta = json.loads(file.read())
         return Layer(number, (number, *meta["lowers"]), meta)
 
     def get(self, chain_id: str) -> Layer:
@@ -127,7 +130,7 @@ class LayerDirectory:
         """Rename a layer into the trash; raises NotFound, Conflict while it is used."""
         with locks.exclusive(self._all):
             layer = self.get(chain_id)
-            user = self._user_of(chain_id)
+            user = self._user_of(layer.number)
             if user:
                 raise Conflict(f"layer {chain_id} is in use by {user}")
             os.unlink(os.path.join(self.root, "chains", chain_id))
@@ -137,14 +140,13 @@ class LayerDirectory:
     def _begin(self, parent: str | None) -> HalfMade:
         """Return a new half-made layer that holds on to its parent."""
         with locks.shared(self._all):
-            if parent is not None:
-                self.get(parent)
+            below = self.get(parent) if parent is not None else None
             number = self._number()
             path = self._half_path(number)
             fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             locks.try_exclusive(fd)
-            if parent is not None:
-                os.symlink(parent, "parent", dir_fd=fd)
+            if below is not None:
+                os.symlink(f"../{below.number}", "parent", dir_fd=fd)
             os.mkdir("fs", 0o700, dir_fd=fd)
         return HalfMade(number, fd)
 
@@ -176,12 +178,13 @@ class LayerDirectory:
         os.symlink(number, os.path.join(chains, chain_id))
         _sync(chains)
 
-    def _user_of(self, chain_id: str) -> str:
+    def _user_of(self, number: str) -> str:
         """Return who stands on a layer: a container's or another layer's name, or ""."""
-        for kind, link, what in (("c", "chain", "container"), ("l", "parent", "layer")):
+        for kind, link, what in (("c", "layer", "container"), ("l", "parent", "layer")):
             for name in os.listdir(os.path.join(self.root, kind)):
                 with contextlib.suppress(FileNotFoundError):
-                    if os.readlink(os.path.join(self.root, kind, name, link)) == chain_id:
+                    below = os.readlink(os.path.join(self.root, kind, name, link))
+                    if os.path.basename(below) == number:
                         return f"{what} {name}"
         return ""
 
@@ -196,8 +199,8 @@ class LayerDirectory:
                 os.mkdir(path, 0o700)
             except FileExistsError:
                 raise Conflict(f"container {key} already has a file system") from None
-            if chain_id is not None:
-                os.symlink(chain_id, path + "/chain")
+            if layer is not None:
+                os.symlink(f"../../l/{layer.number}", path + "/layer")
             os.mkdir(path + "/work", 0o700)
             # Last: a directory without ``fs`` counts as one that is not there.
             os.mkdir(path + "/fs", 0o755)
@@ -209,10 +212,13 @@ class LayerDirectory:
         if not os.path.isdir(path + "/fs"):
             raise NotFound(f"container {key} has no file system here")
         try:
-            chain_id = os.readlink(path + "/chain")
+            number = os.path.basename(os.readlink(path + "/layer"))
         except FileNotFoundError:
             return None
-        return self.get(chain_id)
+        try:
+            return self._read(number)
+        except FileNotFoundError:
+            raise NotFound(f"container {key}: the layer {number} below it is gone") from None
 
     def key_path(self, key: str) -> str:
         """Return the path of ``c/KEY``; raises InvalidArgument for a bad key."""

@@ -81,7 +81,7 @@ def test_writable_directories(layers: LayerDirectory) -> None:
     layer = layers.prepare("web", ONE)
     assert layer is not None
     assert layer.number == "1"
-    assert sorted(os.listdir(layers.key_path("web"))) == ["chain", "fs", "work"]
+    assert sorted(os.listdir(layers.key_path("web"))) == ["fs", "layer", "work"]
     assert layers.standing_on("web") == layer
     assert layers.prepare("empty", None) is None
     assert layers.standing_on("empty") is None
