@@ -34,12 +34,14 @@ class Supervisor:
         os.set_inheritable(theirs.fileno(), True)
         number = theirs.fileno()
         code = f"import os,sys;os.dup2({number},3);os.execv(sys.argv[1],sys.argv[1:])"
-        self.process = subprocess.Popen(
+        self.process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, "-c", code, sys.executable, str(CHILD), *options],
             env={**os.environ, "PYTHONPATH": str(SOURCE)},
             close_fds=False,
             start_new_session=True,
-            **stdio,  # type: ignore[arg-type]
+            stdin=stdio.get("stdin"),
+            stdout=stdio.get("stdout"),
+            stderr=stdio.get("stderr"),
         )
         theirs.close()
 
