@@ -203,7 +203,7 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
 def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: str) -> "list[Step]":
     steps: list[Step] = []
     if linux.get("sysctl"):
-        steps.append(Sysctl(tuple(sorted(linux["sysctl"].items()))))
+        steps.append(Sysctl(_sysctls(linux)))
     if linux.get("readonlyPaths"):
         steps.append(ReadonlyPaths(tuple(linux["readonlyPaths"])))
     if linux.get("maskedPaths"):
@@ -228,6 +228,33 @@ def _mount(index: int, entry: "dict[str, Any]") -> "Step":
         return CgroupMount(destination, options)
     step = SysfsMount if kind == "sysfs" else NewMount
     return step(destination, kind, source, options)
+
+
+_SYSCTL_NAMESPACE = {
+    **dict.fromkeys(
+        ("kernel.msgmax", "kernel.msgmnb", "kernel.msgmni", "kernel.sem", "kernel.shmall",
+         "kernel.shmmax", "kernel.shmmni", "kernel.shm_rmid_forced"), "ipc"),
+    "kernel.hostname": "uts",
+    "kernel.domainname": "uts",
+}  # fmt: skip
+
+
+def _sysctls(linux: "dict[str, Any]") -> "tuple[tuple[str, str], ...]":
+    """Return the parameters, all of them of namespaces that the container has: the rest is the host's."""
+    own = {entry.get("type") for entry in linux.get("namespaces") or ()}
+    for key in linux["sysctl"]:
+        parts = key.split("/" if "/" in key else ".")
+        name = ".".join(parts)
+        kind = _SYSCTL_NAMESPACE.get(name)
+        if len(parts) > 2 and parts[:2] == ["fs", "mqueue"]:
+            kind = "ipc"
+        elif len(parts) > 1 and parts[0] == "net":
+            kind = "network"
+        if kind is None or not all(part.strip(".") for part in parts):
+            raise SpecError(f"linux.sysctl: {key!r} belongs to no namespace of a container")
+        if kind not in own:
+            raise SpecError(f"linux.sysctl: {key!r} needs a {kind} namespace of its own")
+    return tuple(sorted((key, str(value)) for key, value in linux["sysctl"].items()))
 
 
 _PROC_FILES = frozenset("/proc/" + name for name in (
@@ -308,7 +335,7 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
         no_new_privileges=bool(process.get("noNewPrivileges")),
         scheduler=_scheduler(process.get("scheduler")),
         io_priority=_io_priority(process.get("ioPriority")),
-        personality=None if persona is None else _PERSONALITIES[persona],
+        personality=_personality(persona),
         seccomp_flags=_flags(flags),
         terminal=bool(process.get("terminal")),
         lsm_label=_lsm_label(process),
@@ -325,6 +352,12 @@ def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":
     if process.get("selinuxLabel"):
         return "selinux", process["selinuxLabel"]
     return None
+
+
+def _personality(domain: "str | None") -> "int | None":
+    if domain is not None and domain not in _PERSONALITIES:
+        raise SpecError(f"linux.personality.domain: {domain!r} is not LINUX or LINUX32")
+    return None if domain is None else _PERSONALITIES[domain]
 
 
 def _flags(names: "list[str] | tuple[str, ...]") -> int:
@@ -344,7 +377,10 @@ def _rlimits(process: "dict[str, Any]") -> "tuple[tuple[int, int, int], ...]":
             raise SpecError(f"process.rlimits: {entry.get('type')!r} is not known")
         if number in limits:
             raise SpecError(f"process.rlimits: {entry['type']!r} is given twice")
-        limits[number] = (number, _rlimit(entry["soft"]), _rlimit(entry["hard"]))
+        try:
+            limits[number] = (number, _rlimit(entry["soft"]), _rlimit(entry["hard"]))
+        except (KeyError, TypeError) as error:
+            raise SpecError(f"process.rlimits: {entry['type']} needs soft and hard") from error
     return tuple(limits.values())
 
 

@@ -69,10 +69,8 @@ class Device(Step):
             os.close(directory)
 
     def _bind(self, context: Context) -> None:
-        fd = k.open_tree(k.AT_FDCWD, self.path, k.OPEN_TREE_CLONE)
+        fd = self._host_node()
         try:
-            if not self._matches(os.fstat(fd)):
-                raise OSError(6, f"{self.path} of the host is not device {self.major}:{self.minor}")
             target = ensure_file(context.root_fd, self.path)
             try:
                 k.attach(fd, target)
@@ -80,6 +78,28 @@ class Device(Step):
                 os.close(target)
         finally:
             os.close(fd)
+
+    def _host_node(self) -> int:
+        """Return a detached clone of the host's node, which may have another name (sysfs(5))."""
+        paths = [self.path]
+        try:
+            folder = "block" if self.kind == "b" else "char"
+            with open(f"/sys/dev/{folder}/{self.major}:{self.minor}/uevent") as file:
+                for line in file:
+                    if line.startswith("DEVNAME="):
+                        paths.append("/dev/" + line[8:].rstrip("\n"))
+        except OSError:
+            # No sysfs, or no such device: only its own name is left to try.
+            pass
+        for path in paths:
+            try:
+                fd = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
+            except FileNotFoundError:
+                continue
+            if self._matches(os.fstat(fd)):
+                return fd
+            os.close(fd)
+        raise OSError(6, f"the host has no node {self.path} of device {self.major}:{self.minor}")
 
     def _number(self) -> int:
         return 0 if self.kind == "p" else os.makedev(self.major, self.minor)
