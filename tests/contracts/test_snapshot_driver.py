@@ -131,6 +131,7 @@ def test_bytes_after_the_archive_count_for_the_diff_id(driver: Driver) -> None:
         tar(file("a/../../../etc/passwd", b"x")),
         tar(file("f"), file("f/below")),
     ],
+    ids=["truncated", "no tar", "escape", "below a file"],
 )
 def test_a_bad_layer_leaves_nothing(driver: Driver, tmp_path: Path, data: bytes) -> None:
     before = _everything(tmp_path)

@@ -65,7 +65,11 @@ class Trickle(io.RawIOBase):
         return self._inner.read(1)
 
 
-@pytest.mark.parametrize("data", [gzip.compress(b"hi") * 2, zstd.compress(b"hihi"), b"hihi"])
+@pytest.mark.parametrize(
+    "data",
+    [gzip.compress(b"hi") * 2, zstd.compress(b"hihi"), b"hihi"],
+    ids=["gzip", "zstd", "plain"],
+)
 def test_source_that_trickles(data: bytes) -> None:
     stream = open_decompressed(Trickle(data))  # type: ignore[arg-type]
     assert stream.read() == b"hihi"
