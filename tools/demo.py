@@ -148,7 +148,7 @@ class Demo:
     def life(self) -> None:
         """Run in the background: logs, exec, copy, stop."""
         heading("In the background: logs, exec, cp, stop")
-        self.run("knarr run -d --name web busybox sh -c 'echo started; exec sleep 1000'")
+        self.run("knarr run -d --init --name web busybox sh -c 'echo started; exec sleep 1000'")
         self.run("knarr exec web ps")
         self.run("knarr logs --timestamps web")
         self.run(f"knarr cp web:/etc/passwd {self.run_root}/passwd")
@@ -166,7 +166,6 @@ class Demo:
             if line and not line.startswith(("from __future__", '"""')):
                 print(paint("36", f"    {line}"))
         print("  gives")
-        self.run(f"{sys.executable} {program}", show=False)
         done = self.run(f"{sys.executable} {program}", show=False)
         for line in done.splitlines():
             print(f"    {line}")
