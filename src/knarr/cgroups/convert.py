@@ -5,13 +5,8 @@ Sources: OCI runtime-spec config-linux.md, kernel Documentation/admin-guide/cgro
 
 import math
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 SHARES_MIN, SHARES_MAX = 2, 262144
 WEIGHT_MIN, WEIGHT_MAX = 1, 10000
-DEFAULT_PERIOD = 100000
 
 
 def shares_to_weight(shares: int) -> int:
@@ -86,11 +81,3 @@ def parse_list(text: str) -> list[int]:
             raise ValueError(f"{text!r}: {part.strip()} is not a range from low to high")
         numbers.update(range(low, high + 1))
     return sorted(numbers)
-
-
-def bit_mask(numbers: "Iterable[int]") -> bytes:
-    """Return a bit mask with the lowest bit first, as systemd takes processors and nodes."""
-    value = 0
-    for number in numbers:
-        value |= 1 << number
-    return value.to_bytes((value.bit_length() + 7) // 8 or 1, "little")

@@ -255,13 +255,14 @@ class Connection:
 
     def _authenticate(self) -> None:
         uid = str(os.geteuid()).encode().hex().encode()
-        self._socket.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\n")
+        # BEGIN goes along at once: when it arrives in one read with the first call, systemd
+        # takes both into its buffer and does not look at the call until more data comes.
+        self._socket.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")
         while b"\r\n" not in self._buffer:
             self._receive()
         line, _, self._buffer = self._buffer.partition(b"\r\n")
         if not line.startswith(b"OK "):
             raise PermissionError(errno.EACCES, f"D-Bus: {line.decode(errors='replace')}")
-        self._socket.sendall(b"BEGIN\r\n")
 
     def _receive(self) -> None:
         data = self._socket.recv(65536)

@@ -1,30 +1,37 @@
-"""Groups made by systemd: each container a transient scope that is delegated to us.
+"""Groups made by systemd: each container in a transient scope that is delegated to us.
 
-org.freedesktop.systemd1(5), systemd.resource-control(5), "Control Group APIs and
-Delegation" of the systemd project. cgroup v2 only.
+org.freedesktop.systemd1(5), systemd.scope(5), "Control Group APIs and Delegation" of the
+systemd project. cgroup v2 only.
 
-A scope needs a process, so it is made by ``attach``: ``create`` checks the values and loads
-the device program, the first ``attach`` starts the scope with that process and then sets
-the limits. systemd gets those limits that it knows as properties (it writes them anew with
-every reload) and the files are written by us as on any other v2 machine.
+A scope looks like this::
+
+    system.slice/knarr-ID.scope     systemd's: made, and removed when empty, by it
+      keeper                        one sleeping process of ours
+      container                     ours: limits, processes, the groups of execs
+
+The limits are set on the group inside, which delegation makes ours alone: systemd, whose
+reload writes the attributes of its own units anew, does not look there. The keeper is
+there because systemd starts no scope without a process and removes one at the moment its
+last process ends, with the figures that say how the container used and ended.
 """
 
 import errno
 import os
+import select
 
-from knarr.cgroups import convert, processes, values
+from knarr.cgroups import processes, values
 from knarr.cgroups.dbus import MEMBER as MEMBER_FIELD
 from knarr.cgroups.dbus import SIGNAL, Connection, DBusError
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.cgroups.v2 import controllers, devices, group, memory
+from knarr.cgroups.v2 import group
 from knarr.cgroups.v2 import manager as v2
+from knarr.kernel import files as kernel_files
+from knarr.kernel import process as kernel_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
-
-    from knarr.cgroups.v2.group import Work
 
     Property = tuple[str, tuple[str, Any]]
 
@@ -36,16 +43,6 @@ MANAGER = f"{NAME}.Manager"
 DEFAULT_SLICE = "system.slice"
 UNIT_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 INFINITY = 2**64 - 1
-NUMBERS = {
-    "memory.max": "MemoryMax",
-    "memory.low": "MemoryLow",
-    "memory.min": "MemoryMin",
-    "memory.high": "MemoryHigh",
-    "memory.swap.max": "MemorySwapMax",
-    "pids.max": "TasksMax",
-    "cpu.weight": "CPUWeight",
-}
-SETS = {"cpuset.cpus": "AllowedCPUs", "cpuset.mems": "AllowedMemoryNodes"}
 
 
 def parse(path: str) -> tuple[str, str]:
@@ -79,39 +76,6 @@ def expand(slice_name: str) -> str:
     if not all(parts):
         raise ValueError(f"{slice_name!r} is not the name of a slice")
     return "".join(f"/{'-'.join(parts[: end + 1])}.slice" for end in range(len(parts)))
-
-
-def properties(work: "Work") -> "list[Property]":
-    """Return the systemd properties for planned writes, as far as systemd has them. Pure."""
-    found: dict[str, tuple[str, Any]] = {}
-    for _, writes in work:
-        for name, value, _ in writes:
-            value = value.strip()
-            if name in NUMBERS and (value == "max" or value.isdecimal()):
-                found[NUMBERS[name]] = ("t", INFINITY if value == "max" else int(value))
-            elif name in SETS and value:
-                found[SETS[name]] = ("ay", convert.bit_mask(convert.parse_list(value)))
-            elif name == "cpu.max":
-                found |= _quota(value)
-            elif name == "io.bfq.weight" and value.isdecimal():
-                found["IOWeight"] = ("t", convert.blkio_weight(int(value)))
-    # systemd counts pids.max=0 as a mistake; the file alone is written then.
-    if found.get("TasksMax") == ("t", 0):
-        del found["TasksMax"]
-    return list(found.items())
-
-
-def _quota(value: str) -> "dict[str, tuple[str, Any]]":
-    quota, _, period = value.partition(" ")
-    every = int(period or convert.DEFAULT_PERIOD)
-    found: dict[str, tuple[str, Any]] = {"CPUQuotaPeriodUSec": ("t", every)}
-    if quota == "max":
-        found["CPUQuotaPerSecUSec"] = ("t", INFINITY)
-    else:
-        # systemd rounds down to whole hundredths of a processor: round up before.
-        per_second = -(-int(quota) * 1000000 // every)
-        found["CPUQuotaPerSecUSec"] = ("t", -(-per_second // 10000) * 10000)
-    return found
 
 
 def connect() -> Connection:
@@ -154,77 +118,56 @@ def _wait(connection: Connection, job: str, unit: str) -> None:
 
 
 class Group(group.Group):
-    """A group in a scope of systemd (``protocol.Group``); the scope starts with ``attach``."""
+    """A group in a scope of systemd (``protocol.Group``)."""
 
-    __slots__ = ("_manager", "_owner", "_program", "_resources", "_slice", "_work", "unit")
+    __slots__ = ("_keeper", "scope", "unit")
 
-    def __init__(self, path: str, manager: "Manager") -> None:
-        self._slice, self.unit = parse(path)
-        super().__init__(path, f"{manager.mount_point}{expand(self._slice)}/{self.unit}")
-        self._manager = manager
-        self._owner: int | tuple[int, int] | None = None
-        self._work: Work | None = None
-        self._program: int | None = None
-        self._resources: Mapping[str, Any] = {}
-
-    def expect(self, resources: "Mapping[str, Any]", owner: "int | tuple[int, int] | None") -> None:
-        """Check resources and keep what the first ``attach`` will set; raises as ``create``."""
-        self._work = group.plan(resources)
-        self._program = devices.load(resources)
-        self._resources = resources
-        self._owner = owner
+    def __init__(self, path: str, unit: str, scope: str, keeper: int | None = None) -> None:
+        super().__init__(path, f"{scope}/container")
+        self.unit = unit
+        self.scope = scope
+        self._keeper = keeper
 
     def undo(self) -> "list[Any]":
         """Return the value with which ``manager.undo`` removes the group in any process."""
-        return ["cgroup", 2, self.unit, self.directory]
-
-    def clone_fd(self) -> int | None:
-        """Return a directory descriptor for CLONE_INTO_CGROUP, None when ``attach`` is needed."""
-        return super().clone_fd() if self._work is None else None
-
-    def child(self, name: str) -> group.Group:
-        """Return a new group below for what one exec starts (``protocol.Group``)."""
-        directory = f"{self.directory}/{values.child_name(name)}"
-        os.mkdir(directory)
-        return group.Group(f"{self.path}/{name}", directory)
-
-    def attach(self, pid: int) -> None:
-        """Move a process into the group; OSError, ESRCH when it is gone."""
-        if self._work is None:
-            super().attach(pid)
-            return
-        work, program = self._work, self._program
-        start(self._slice, self.unit, pid, properties(work))
-        try:
-            required = group.needed(work)
-            controllers.enable(self.directory, required, group.ACCOUNTED)
-            memory.complete(self.directory, self._resources)
-            group.carry_out(self.directory, work, update=False)
-            if program is not None:
-                devices.attach(self.directory, program)
-            if self._owner is not None:
-                v2.delegate(self.directory, self._owner)
-        finally:
-            self._forget()
-
-    def _forget(self) -> None:
-        if self._program is not None:
-            os.close(self._program)
-        self._program = self._work = None
-
-    def _announce(self, work: "Work") -> None:
-        """Tell systemd the limits it knows, or its next reload would bring the old ones back."""
-        if found := properties(work):
-            with connect() as connection:
-                _call(connection, "SetUnitProperties", "sba(sv)", self.unit, True, found)
+        return ["cgroup", 2, self.unit, self.scope]
 
     def destroy(self) -> None:
-        """Kill what is left and remove the group; twice is no error."""
-        self._forget()
-        undo(self.unit, [self.directory])
+        """Kill what is left, stop the scope; twice is no error."""
+        undo(self.unit, [self.scope])
+        if self._keeper is not None:
+            reap(self._keeper)
+            self._keeper = None
 
 
-def start(where: str, unit: str, pid: int, limits: "list[Property]") -> None:
+def start_keeper() -> int:
+    """Return the pid of a new process that does nothing until it is killed.
+
+    It holds no descriptor and handles no signal of the caller's.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        os.setsid()
+        kernel_process.default_signals()
+        kernel_process.set_name("knarr-keeper")
+        kernel_files.close_range(0)
+        while True:
+            select.poll().poll()
+    finally:
+        os._exit(1)
+
+
+def reap(pid: int) -> None:
+    """Wait for a killed keeper; that it is not ours, or reaped already, is no error."""
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        return
+
+
+def start(where: str, unit: str, pid: int) -> None:
     """Start a delegated scope with a process in it and wait until systemd has moved it.
 
     Raises OSError with the unit as filename. A failed scope of the same name, which a
@@ -237,13 +180,9 @@ def start(where: str, unit: str, pid: int, limits: "list[Property]") -> None:
         ("PIDs", ("au", [pid])),
         ("DefaultDependencies", ("b", False)),
         ("CollectMode", ("s", "inactive-or-failed")),
-        # Accounting has to be asked for, or the controllers are off in our slice.
-        *[(f"{name}Accounting", ("b", True)) for name in ("CPU", "Memory", "IO", "Tasks")],
-        *limits,
-    ]
-    if not any(name == "TasksMax" for name, _ in limits):
         # Else systemd's own default for units, 15 % of all pids, would limit the container.
-        options.append(("TasksMax", ("t", INFINITY)))
+        ("TasksMax", ("t", INFINITY)),
+    ]
     try:
         with connect() as connection:
             try:
@@ -290,29 +229,41 @@ def undo(unit: str, directories: list[str]) -> None:
 
 
 class Manager(v2.Manager):
-    """Makes groups through systemd (``protocol.Manager``)."""
+    """Makes groups through systemd (``protocol.Manager``).
+
+    A path is ``slice:prefix:name``, or absolute and then a scope in ``system.slice``.
+    """
 
     __slots__ = ()
 
     name = "systemd"
 
-    def create(
-        self,
-        path: str,
-        resources: "Mapping[str, Any]",
-        *,
-        owner: "int | tuple[int, int] | None" = None,
-    ) -> Group:
-        """Return a new group with its limits set (``protocol.Manager`` has the errors)."""
-        found = Group(path, self)
-        if processes.procs(found.directory):
-            raise OSError(errno.EBUSY, "cgroup exists and has processes", found.directory)
-        found.expect(resources, owner)
-        return found
+    def _scope(self, path: str) -> tuple[str, str, str]:
+        where, unit = parse(path)
+        return where, unit, f"{self.mount_point}{expand(where)}/{unit}"
+
+    def make(self, path: str) -> tuple[group.Group, bool]:
+        """Start a scope with a keeper in it and make the container's group. OSError if in use."""
+        where, unit, scope = self._scope(path)
+        if processes.procs(scope):
+            raise OSError(errno.EBUSY, "cgroup exists and has processes", scope)
+        keeper = start_keeper()
+        try:
+            start(where, unit, keeper)
+            # A group that hands controllers down may hold no process itself.
+            os.mkdir(f"{scope}/keeper")
+            group.Group(path, f"{scope}/keeper").attach(keeper)
+            os.mkdir(f"{scope}/container")
+        except BaseException:
+            processes.signal_all([keeper], processes.SIGKILL)
+            reap(keeper)
+            raise
+        return Group(path, unit, scope, keeper), True
 
     def open(self, path: str) -> Group:
         """Return an existing group; FileNotFoundError when there is none."""
-        found = Group(path, self)
+        _, unit, scope = self._scope(path)
+        found = Group(path, unit, scope)
         if not os.path.isdir(found.directory):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), found.directory)
         return found
@@ -321,6 +272,4 @@ class Manager(v2.Manager):
         self, resources: "Mapping[str, Any]", parent: str = "/"
     ) -> list[UnsupportedResource]:
         """Return what of resources this machine cannot do."""
-        del parent
-        # Tried out in a slice's place of our own making: a scope would need a process.
-        return v2.probe(v2.Manager(self.mount_point), resources, "/knarr-probe.slice")
+        return v2.probe(v2.Manager(self.mount_point), resources, parent)

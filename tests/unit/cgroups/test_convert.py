@@ -79,8 +79,3 @@ def test_parse_list(text: str, expected: list[int]) -> None:
 def test_malformed_list(text: str) -> None:
     with pytest.raises(ValueError):
         convert.parse_list(text)
-
-
-def test_bit_mask_is_lowest_first() -> None:
-    assert convert.bit_mask([0, 1, 9]) == b"\x03\x02"
-    assert convert.bit_mask([]) == b"\0"

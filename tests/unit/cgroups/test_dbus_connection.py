@@ -34,10 +34,9 @@ def peer(path: Path, script: Callable[[socket.socket], None], greeting: bytes) -
     def serve() -> None:
         connection, _ = listener.accept()
         with connection:
-            connection.recv(4096)
+            assert connection.recv(4096).endswith(b"\r\nBEGIN\r\n")
             connection.sendall(greeting)
             if greeting.startswith(b"OK"):
-                assert connection.recv(7) == b"BEGIN\r\n"
                 script(connection)
 
     thread = threading.Thread(target=serve)

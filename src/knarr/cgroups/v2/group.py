@@ -108,7 +108,6 @@ class Group:
         resources = memory.complete(self.directory, cpu.complete(self.directory, resources))
         work, program = plan(resources), devices.load(resources)
         try:
-            self._announce(work)
             controllers.enable(self.directory, needed(work))
             carry_out(self.directory, work, update=True)
             if program is not None:
@@ -116,9 +115,6 @@ class Group:
         finally:
             if program is not None:
                 os.close(program)
-
-    def _announce(self, work: "Work") -> None:
-        """Tell whoever else writes the same files; here nobody does."""
 
     def freeze(self) -> None:
         """Stop all processes and return when they stand still; TimeoutError if one does not."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from knarr.cgroups.v2.group import Work
+
 DELEGATE = "/sys/kernel/cgroup/delegate"
 DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
@@ -36,28 +38,29 @@ class Manager:
         owner: "int | tuple[int, int] | None" = None,
     ) -> Group:
         """Return a new group with its limits set (``protocol.Manager`` has the errors)."""
-        path = values.control_path(path)
         work = group.plan(resources)
         program = devices.load(resources)
-        directory = self.mount_point + path
-        made = False
         try:
-            made = make(directory)
-            controllers.enable(directory, group.needed(work), ACCOUNTED)
-            memory.complete(directory, resources)
-            group.carry_out(directory, work, update=False)
-            if program is not None:
-                devices.attach(directory, program)
-            if owner is not None:
-                delegate(directory, owner)
-        except BaseException:
-            if made:
-                processes.remove([directory], Group(path, directory).kill)
-            raise
+            found, made = self.make(path)
+            try:
+                _set(found, resources, work, program)
+                if owner is not None:
+                    delegate(found.directory, owner)
+            except BaseException:
+                if made:
+                    found.destroy()
+                raise
         finally:
             if program is not None:
                 os.close(program)
-        return Group(path, directory)
+        return found
+
+    def make(self, path: str) -> tuple[Group, bool]:
+        """Make a group without limits; return it and whether it is new. OSError if in use."""
+        path = values.control_path(path)
+        directory = self.mount_point + path
+        made = make(directory)
+        return Group(path, directory), made
 
     def open(self, path: str) -> Group:
         """Return an existing group; FileNotFoundError when there is none."""
@@ -72,6 +75,14 @@ class Manager:
     ) -> list[UnsupportedResource]:
         """Return what of resources this machine cannot do."""
         return probe(self, resources, parent)
+
+
+def _set(found: Group, resources: "Mapping[str, Any]", work: "Work", program: int | None) -> None:
+    controllers.enable(found.directory, group.needed(work), ACCOUNTED)
+    memory.complete(found.directory, resources)
+    group.carry_out(found.directory, work, update=False)
+    if program is not None:
+        devices.attach(found.directory, program)
 
 
 def make(directory: str) -> bool:
