@@ -60,6 +60,18 @@ def setfsuid(uid: int, gid: int) -> None:
         raise OSError(1, f"setfsuid: ids {uid}:{gid} were not taken")
 
 
+def new_session_keyring() -> None:
+    """Leave the session keyring that was inherited, with all its keys, for an empty one.
+
+    A kernel without keyrings has nothing to leave (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING).
+    """
+    try:
+        syscall("keyctl", ctypes.c_long(1), None, ctypes.c_long(0), ctypes.c_long(0), 0)
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS
+            raise
+
+
 def default_signals() -> None:
     """Give every signal its default action, also 32 and 33, which the C library hides.
 

@@ -20,6 +20,7 @@ from knarr.kernel.files import (
     fstatfs_type,
     openat2,
 )
+from knarr.kernel.mounts import AT_FDCWD
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime.errors import RuntimeFailure
 
@@ -160,6 +161,7 @@ def run(
     for capability in bounding:
         if not masks["bounding"] >> capability & 1:
             caps.bounding_drop(capability)
+    process.new_session_keyring()
     process.set_keepcaps(True)
     os.setgroups(list(user.additional_gids))
     os.setresgid(user.gid, user.gid, user.gid)
@@ -281,6 +283,7 @@ def find_command(name: str, path: str) -> str:
     for directory in path.split(":"):
         candidate = f"{directory or '.'}/{name}"
         if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
+            _refuse_magic(candidate)
             return candidate
         denied = denied or os.path.isfile(candidate)
     if denied:
@@ -309,6 +312,17 @@ def _check(name: str) -> None:
         raise RuntimeFailure(
             "not-executable", "exec", f'exec: "{name}": permission denied', _EACCES
         )
+    _refuse_magic(name)
+
+
+def _refuse_magic(name: str) -> None:
+    """Refuse what only exists through /proc: /proc/self/exe is this interpreter (CVE-2019-5736)."""
+    try:
+        os.close(openat2(AT_FDCWD, name, os.O_PATH, 0, RESOLVE_NO_MAGICLINKS))
+    except OSError as error:
+        raise RuntimeFailure(
+            "not-executable", "exec", f'exec: "{name}": leads through /proc', error.errno or 0
+        ) from error
 
 
 def _exec_failure(name: str, error: OSError) -> RuntimeFailure:

@@ -23,15 +23,32 @@ def open_in_root(root_fd: int, path: str, flags: int = os.O_PATH, *, follow: boo
 
 
 def read_in_root(root_fd: int, path: str, limit: int) -> bytes:
-    """Return at most ``limit`` bytes of a regular file inside the root; empty if there is none."""
+    """Return at most ``limit`` bytes of a regular file inside the root; empty if there is none.
+
+    It is looked at before it is opened: opening a device of the image would act on it.
+    """
     try:
+        fd = open_in_root(root_fd, path)
+        regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        os.close(fd)
+        if not regular:
+            return b""
         fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:
         return b""
-    with open(fd, "rb") as file:
+    try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             return b""
-        return file.read(limit)
+        return _read(fd, limit)
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, limit: int) -> bytes:
+    data = b""
+    while len(data) < limit and (part := os.read(fd, limit - len(data))):
+        data += part
+    return data
 
 
 def ensure_directory(root_fd: int, path: str, *, follow: bool = True) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
 import pytest
 
+from knarr.kernel.libc import MACHINE, syscall
 from knarr.spec import capabilities
 from tests.support.launch import ID_BASE, ID_SIZE, Box, Spec
 
@@ -155,10 +157,19 @@ def test_umask_rlimits_and_oom_score(box: Box) -> None:
     assert box.sh(script, edit=edit).split() == ["0077", "500", "100", "200"]
 
 
-def test_the_callers_session_keyring_is_out_of_reach(box: Box) -> None:
+@pytest.mark.parametrize("userns", [True, False])
+def test_the_callers_keys_are_out_of_reach(box: Box, userns: bool) -> None:
+    """What runs the launcher may have keys in its session keyring (keyrings(7))."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if syscall("keyctl", ctypes.c_long(1), None) < 0:
+        pytest.skip("no keyrings here")
+    add_key = 248 if MACHINE == "x86_64" else 217
+    assert libc.syscall(add_key, b"user", b"knarr-secret", b"payload", 7, -3) > 0
+
     def edit(made: Spec) -> None:
         made["linux"]["maskedPaths"] = []
 
-    # Key, flags, use count, expiry, permissions, uid, gid, type, description (proc(5)).
-    shown = [line.split() for line in box.sh("cat /proc/keys", edit=edit).splitlines()]
-    assert {fields[5] for fields in shown if fields[7] == "keyring"} <= {"0"}
+    one = box.start("cat", "/proc/keys", edit=edit, userns=userns)
+    assert b"knarr-secret" not in one.exit().out
+    two = box.start("sleep", "1000", edit=edit, userns=userns)
+    assert b"knarr-secret" not in two.run("cat", "/proc/keys")[1]
