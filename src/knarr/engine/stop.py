@@ -74,7 +74,8 @@ def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     while (attachment := connect(engine, record, paths, held=True)) is not None:
         with attachment:
             attachment.signal(KILL)
-            attachment.wait()
+            if attachment.wait() is not None:
+                attachment.acknowledge()  # what would reap it (--rm) would wait for our lock
 
 
 def connect(
