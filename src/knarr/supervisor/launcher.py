@@ -89,7 +89,7 @@ class Launcher:
     def _turn(self) -> bool:
         """Wait for one round of events; False when it is time to end."""
         events = self.epoll.poll(self.idle)
-        if not events and not self.callers:
+        if not events:
             return self._end()
         for fd, _ in events:
             if self.listener is not None and fd == self.listener.fileno():
@@ -109,7 +109,10 @@ class Launcher:
         self._accept()
         for fd, sock in self.callers.items():
             self.epoll.unregister(fd)
-            self._serve(sock)
+            if select.select([fd], [], [], 0)[0]:
+                self._serve(sock)
+            else:
+                sock.close()  # it has asked for nothing yet and finds the next launcher
         self.callers.clear()
         self.listener.close()
         return False

@@ -17,6 +17,7 @@ from knarr.spec.mount import Mount
 from knarr.supervisor import handover, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
+from knarr.supervisor.log import LogWriter
 from knarr.supervisor.undo import Undo, crash_point
 
 TYPE_CHECKING = False
@@ -51,6 +52,9 @@ class Starter:
         try:
             group = self._group()
             self._make_streams()
+            if self.request.get("log"):
+                # The supervisor opens it when the container runs: too late to fail.
+                LogWriter(self.request["log"]).close()
             self.created = create(self._recipe(fds, group))
             crash_point("created")
             self._record(self.created)

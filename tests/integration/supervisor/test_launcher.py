@@ -1,0 +1,303 @@
+"""The launcher: starting, ending, hostile callers, and what it must not keep."""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from knarr.config import Settings
+from knarr.supervisor import rundir, wire
+from knarr.supervisor.client import Launcher, LaunchFailed
+from tests.support.launch import Box, Spec, wait_until
+
+
+def connect(box: Box) -> socket.socket:
+    sock = rundir.connect(box.settings.run_root, "launcher.sock")
+    made = socket.socket(fileno=sock.detach())
+    made.settimeout(20)
+    return made
+
+
+def pid_of(box: Box) -> int:
+    with connect(box) as sock:
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(raw[:4], "little")
+
+
+def fds(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def resident(pid: int) -> int:
+    line = next(x for x in Path(f"/proc/{pid}/status").read_text().splitlines() if "VmRSS" in x)
+    return int(line.split()[1]) * 1024
+
+
+def children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def test_it_is_not_a_child_of_its_caller(box: Box) -> None:
+    """A program that lives long gets no zombie from every launcher that came and went."""
+    box.run("true")
+    assert str(pid_of(box)) not in children(os.getpid())
+
+
+def test_two_launchers_started_at_once_are_one(box: Box) -> None:
+    def ask(_: int) -> None:
+        found.append(Launcher(box.settings).features(box.settings.data_root))
+
+    found: list[Spec] = []
+    threads = [threading.Thread(target=ask, args=(n,)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 6
+    word = box.settings.run_root.encode()
+    running = []
+    for entry in os.listdir("/proc"):
+        try:
+            if entry.isdigit() and word in Path(f"/proc/{entry}/cmdline").read_bytes():
+                running.append(int(entry))
+        except OSError:
+            continue
+    mine = pid_of(box)
+    wait_until(lambda: all(p == mine or not Path(f"/proc/{p}").exists() for p in running))
+
+
+def test_callers_come_just_when_it_ends(settings: Settings, base: Path) -> None:
+    """Idle after a millisecond: nearly every call meets a launcher that is ending."""
+    hurried = Settings(
+        data_root=settings.data_root,
+        run_root=settings.run_root,
+        cgroup_parent=settings.cgroup_parent,
+        launcher_idle=0.001,
+    )
+    box = Box(hurried, base)
+    try:
+        for _ in range(25):
+            assert box.launcher.features(box.settings.data_root)["mount_api"] is True
+    finally:
+        box.close()
+
+
+def test_it_ends_when_idle_and_leaves_no_socket(settings: Settings, base: Path) -> None:
+    hurried = Settings(
+        data_root=settings.data_root,
+        run_root=settings.run_root,
+        cgroup_parent=settings.cgroup_parent,
+        launcher_idle=0.05,
+    )
+    box = Box(hurried, base)
+    one = box.start("cat", stdin=True)
+    wait_until(lambda: not (Path(settings.run_root) / "launcher.sock").exists())
+    assert one.client is not None
+    one.client.send(b"c")
+    assert one.exit().code == 0, "a container does not need it"
+    box.close()
+
+
+def test_a_silent_caller_does_not_keep_it(settings: Settings, base: Path) -> None:
+    hurried = Settings(
+        data_root=settings.data_root,
+        run_root=settings.run_root,
+        cgroup_parent=settings.cgroup_parent,
+        launcher_idle=0.3,
+    )
+    box = Box(hurried, base)
+    box.run("true")
+    silent = connect(box)
+    wait_until(lambda: not (Path(settings.run_root) / "launcher.sock").exists())
+    silent.close()
+    box.close()
+
+
+def _junk(seed: int) -> list[bytes]:
+    chance = random.Random(seed)
+    deep = b'{"a":' * 30_000
+    fixed = [
+        b"", b"\0", b"r", b"r\0", b"r/nowhere\0", b"r/nowhere\0h", b"r/nowhere\0h[]", b"r/x\0m",
+        b"r/x\0h" + deep, b"r/x\0h" + b"[" * 100_000, b"e/x\0h{}", b'e/x\0h{"run_dir":5}',
+        b'r/x\0h{"run_dir":"/x","id":1}', b"f/nowhere\0h{}", b'f/x\0h{"directory":3}', b"a\0",
+        b"a/nowhere\0h{}", b"z/x\0h{}", b"r" + b"a" * 5000 + b"\0h{}", b"\xff" * 3000,
+        b"r/x\0h" + b'"' + b"9" * 100_000 + b'"', b"r/x\0h1e999", b"r/x\0hNaN", b"r/x\0hnull",
+        b"r/\xff\xfe\0h{}",
+    ]  # fmt: skip
+    loose = [chance.randbytes(chance.randrange(1, 3000)) for _ in range(60)]
+    # Never the one that ends it.
+    return [packet for packet in [*fixed, *loose] if packet[:1] != b"q"]
+
+
+def test_it_survives_any_packet(box: Box) -> None:
+    box.run("true")
+    launcher = pid_of(box)
+    before = fds(launcher)
+    for packet in _junk(7):
+        with connect(box) as sock:
+            sock.send(packet)
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(1 << 17):
+                continue
+    for count in (1, 7, 250):
+        for packet in (b"r/x\0m", b"r/x\0h{}", b"zz", b"e/x\0m"):
+            with connect(box) as sock:
+                null = os.open("/dev/null", os.O_RDONLY)
+                socket.send_fds(sock, [packet], [null] * count)
+                os.close(null)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(1 << 17):
+                    continue
+    for _ in range(20):
+        connect(box).close()
+    assert pid_of(box) == launcher
+    assert box.run("echo", "fine").out == b"fine\n"
+    wait_until(lambda: fds(launcher) <= before)
+
+
+def test_a_body_that_is_a_pipe_without_a_writer_does_not_stop_others(box: Box) -> None:
+    box.run("true")
+    reader, writer = os.pipe()
+    with connect(box) as sock:
+        socket.send_fds(sock, [b"r/x\0m"], [reader])
+        assert box.run("echo", "fine").out == b"fine\n"
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("change", ["attach", "seccomp", "init", "mount_fds"])
+@pytest.mark.parametrize("value", [99, -1, "x"])
+def test_a_descriptor_number_that_was_not_sent(box: Box, change: str, value: object) -> None:
+    request = box.request("true")
+    request[change] = {"0": value} if change == "mount_fds" else value
+    if change == "init":
+        request["spec"]["process"]["args"] = ["/dev/init", "--", "true"]
+    if change == "mount_fds":
+        request["spec"]["mounts"].insert(
+            0, {"destination": "/data", "type": "bind", "source": "/", "options": ["bind"]}
+        )
+    with pytest.raises(LaunchFailed):
+        box.launcher.start(request, [])
+    wait_until(lambda: not rundir.is_locked(request["run_dir"]))
+    assert not (Path(request["run_dir"]) / "state.json").exists()
+
+
+def test_a_huge_spec(box: Box) -> None:
+    """Beyond a packet's size it travels in memory."""
+    many = [f"VAR{n}={'x' * 1000}" for n in range(600)]
+    done = box.run("sh", "-c", "env | wc -l", edit=lambda s: s["process"]["env"].extend(many))
+    assert int(done.out) >= 600
+
+
+def test_another_container_of_the_same_name_is_busy(box: Box) -> None:
+    request = box.request("sleep", "1000")
+    one = box.send(request)
+    with pytest.raises(LaunchFailed) as caught:
+        box.launcher.start(request, [])
+    assert caught.value.kind == "busy"
+    assert one.run("true")[0] == 0
+
+
+def failing(box: Box) -> list[Spec]:
+    """Return requests that fail at different points."""
+    return [
+        box.request("nope"),
+        box.request("true", edit=lambda s: s["process"].update(cwd="/etc/passwd")),
+        box.request("true", edit=lambda s: s["mounts"].append(
+            {"destination": "/x", "type": "bind", "source": "/nowhere/at/all", "options": ["bind"]})),
+        box.request("true", edit=lambda s: s["mounts"].append(
+            {"destination": "/x", "type": "nofs", "source": "", "options": []})),
+        box.request("true", edit=lambda s: s["linux"]["resources"].update(pids={"limit": "many"})),
+        box.request("true", edit=lambda s: s["linux"].update(maskedPaths=["/dev/stdin"])),
+        box.request("true", edit=lambda s: s["process"]["user"].update({"x-knarr-name": "nobody9"})),
+        box.request("true", rootfs=[{"type": "overlay", "source": "/nowhere", "destination": "/"}]),
+        box.request("true", rootfs=[]),
+        box.request("true", spec={}),
+        box.request("nope", tty=True),
+        {**box.request("true"), "log": "/nowhere/log"},
+        box.request("true", cgroup={"manager": "x", "path": "/y"}),
+        box.request("true", edit=lambda s: s["linux"].update(uidMappings=[
+            {"containerID": 0, "hostID": 2**32 - 1, "size": 65536}])),
+    ]  # fmt: skip
+
+
+def test_nothing_is_left_by_a_start_that_fails(box: Box) -> None:
+    box.run("true")
+    launcher = pid_of(box)
+    before = fds(launcher)
+    for number, request in enumerate(failing(box)):
+        with pytest.raises(LaunchFailed) as caught:
+            box.launcher.start(request, [])
+            pytest.fail(f"request {number} did not fail")
+        assert caught.value.kind != "launcher", caught.value
+        assert caught.value.message
+        assert "\n" not in caught.value.message
+        wait_until(lambda d=request["run_dir"]: not rundir.is_locked(d))  # type: ignore[misc]
+        assert set(os.listdir(request["run_dir"])) <= {"lock", "undo"}
+        undo = Path(request["run_dir"]) / "undo"
+        assert not undo.exists() or undo.stat().st_size == 0
+        for folder in Path("/sys/fs/cgroup").glob(f"*{box.settings.cgroup_parent}/{request['id']}"):
+            pytest.fail(f"{folder} is left")
+    wait_until(lambda: fds(launcher) == before and children(launcher) == [])
+
+
+def test_it_keeps_nothing_of_many_containers(box: Box) -> None:
+    """Descriptors, children and memory after a hundred starts are those after twenty."""
+
+    def many(count: int) -> None:
+        for _ in range(count):
+            box.running.append(one := box.start("true"))
+            one.exit()
+            one.settled()
+
+    many(20)
+    launcher = pid_of(box)
+    wait_until(lambda: children(launcher) == [])
+    before, memory = fds(launcher), resident(launcher)
+    many(80)
+    wait_until(lambda: children(launcher) == [])
+    assert fds(launcher) == before
+    assert resident(launcher) < memory + 512 * 1024
+    gc.collect()
+
+
+def test_it_survives_a_flood_of_callers(box: Box) -> None:
+    box.run("true")
+    silent = [connect(box) for _ in range(200)]
+    assert box.run("echo", "fine").out == b"fine\n"
+    for sock in silent:
+        sock.close()
+    launcher = pid_of(box)
+    wait_until(lambda: fds(launcher) < 20)
+
+
+def test_signals_of_a_terminal_do_not_end_it(box: Box) -> None:
+    box.run("true")
+    launcher = pid_of(box)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        os.kill(launcher, number)
+    box.run("true")
+    assert pid_of(box) == launcher
+
+
+def test_the_callers_open_file_limit_is_the_containers(box: Box) -> None:
+    """The launcher raises its own for its many descriptors; containers do not get that."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    shown = box.sh("ulimit -n; ulimit -Hn").split()
+    expected = ["unlimited" if n == resource.RLIM_INFINITY else str(n) for n in (soft, hard)]
+    assert shown == expected
+
+
+def test_a_request_with_too_many_descriptors_is_refused_here(box: Box) -> None:
+    with pytest.raises(OSError) as caught:
+        box.launcher.start(box.request("true"), [0] * (wire.MAX_FDS + 1))
+    assert caught.value.errno == 7
