@@ -1,0 +1,266 @@
+"""``inspect``: a container as Docker's JSON, field for field as far as they apply."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from knarr.engine import hostfiles, when
+from knarr.engine.specbuild import stop_signal
+from knarr.spec import signals
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+    from knarr.engine.state import ContainerState
+    from knarr.spec.mount import Mount
+
+Object = dict[str, Any]
+
+
+def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: ContainerState) -> Object:
+    """Return the object that ``docker inspect`` shows. Raises Internal for a damaged spec."""
+    config = record.config
+    spec = read_spec(paths)
+    process = spec.get("process") or {}
+    arguments = list(process.get("args") or [])
+    return {
+        "Id": record.id,
+        "Created": when.rfc3339(record.created),
+        "Path": arguments[0] if arguments else "",
+        "Args": arguments[1:],
+        "State": _state(state),
+        "Image": record.image_id,
+        "ResolvConfPath": paths.files["/etc/resolv.conf"],
+        "HostnamePath": paths.files["/etc/hostname"],
+        "HostsPath": paths.files["/etc/hosts"],
+        "LogPath": paths.log,
+        "Name": f"/{record.name}",
+        "RestartCount": 0,
+        "Driver": engine.driver.name,
+        "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        "AppArmorProfile": process.get("apparmorProfile", ""),
+        "ExecIDs": None,
+        "HostConfig": host_config(config, record, spec),
+        "GraphDriver": {
+            "Name": engine.driver.name,
+            "Data": _graph(engine.driver.mounts(record.id)),
+        },
+        "Mounts": [_mount_point(bind) for bind in config.binds]
+        + [_tmpfs_point(tmpfs.target) for tmpfs in config.tmpfs],
+        "Config": _config(engine, record, process),
+        "NetworkSettings": _network(config),
+    }
+
+
+def read_spec(paths: Paths) -> Object:
+    """Return the container's spec, empty when it is not (or no longer) there."""
+    try:
+        with open(paths.spec, "rb") as file:
+            value = json.loads(file.read())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _state(state: ContainerState) -> Object:
+    return {
+        "Status": state.status,
+        "Running": state.running,
+        "Paused": False,
+        "Restarting": False,
+        "OOMKilled": state.oom_killed,
+        "Dead": state.status == "dead",
+        "Pid": state.pid,
+        "ExitCode": state.exit_code,
+        "Error": state.error,
+        "StartedAt": when.rfc3339(state.started_at),
+        "FinishedAt": when.rfc3339(0 if state.running else state.finished_at),
+    }
+
+
+def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) -> Object:
+    """Return Docker's HostConfig: what depends on the host rather than on the image."""
+    linux = spec.get("linux") or {}
+    return {
+        "Binds": [_bind_text(bind) for bind in config.binds] or None,
+        "ContainerIDFile": "",
+        "LogConfig": {"Type": "knarr", "Config": {}},
+        "NetworkMode": config.network or "none",
+        "PortBindings": {},
+        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "AutoRemove": config.auto_remove,
+        "VolumeDriver": "",
+        "VolumesFrom": None,
+        "CapAdd": list(config.cap_add) or None,
+        "CapDrop": list(config.cap_drop) or None,
+        "CgroupnsMode": "private",
+        "Dns": [],
+        "DnsOptions": [],
+        "DnsSearch": [],
+        "ExtraHosts": None,
+        "GroupAdd": None,
+        "IpcMode": "private",
+        "Cgroup": "",
+        "Links": None,
+        "OomScoreAdj": 0,
+        "PidMode": "",
+        "Privileged": config.privileged,
+        "PublishAllPorts": False,
+        "ReadonlyRootfs": config.read_only,
+        "SecurityOpt": list(config.security_opt) or None,
+        "Tmpfs": {entry.target: ",".join(entry.options) for entry in config.tmpfs},
+        "UTSMode": "",
+        "UsernsMode": "host" if record.id_slot is None else "private",
+        "ShmSize": config.shm_size,
+        "Runtime": "knarr",
+        "Isolation": "",
+        **_limits(config.limits),
+        "CgroupParent": str(linux.get("cgroupsPath", "")).rpartition("/")[0],
+        "MaskedPaths": linux.get("maskedPaths") or [],
+        "ReadonlyPaths": linux.get("readonlyPaths") or [],
+        "Init": config.init,
+    }
+
+
+def _limits(limits: Limits) -> Object:
+    return {
+        "CpuShares": limits.cpu_shares or 0,
+        "Memory": limits.memory or 0,
+        "NanoCpus": limits.nano_cpus or 0,
+        "BlkioWeight": limits.blkio_weight or 0,
+        "BlkioWeightDevice": [],
+        "BlkioDeviceReadBps": _rates(limits.device_read_bps),
+        "BlkioDeviceWriteBps": _rates(limits.device_write_bps),
+        "BlkioDeviceReadIOps": _rates(limits.device_read_iops),
+        "BlkioDeviceWriteIOps": _rates(limits.device_write_iops),
+        "CpuPeriod": limits.cpu_period or 0,
+        "CpuQuota": limits.cpu_quota or 0,
+        "CpuRealtimePeriod": 0,
+        "CpuRealtimeRuntime": 0,
+        "CpusetCpus": limits.cpuset_cpus or "",
+        "CpusetMems": limits.cpuset_mems or "",
+        "Devices": [],
+        "DeviceCgroupRules": None,
+        "DeviceRequests": None,
+        "MemoryReservation": limits.memory_reservation or 0,
+        "MemorySwap": limits.memory_swap or 0,
+        "MemorySwappiness": None,
+        "OomKillDisable": None,
+        "PidsLimit": limits.pids,
+        "Ulimits": [],
+    }
+
+
+def _rates(devices: tuple[ThrottleDevice, ...]) -> list[Object]:
+    return [{"Path": device.path, "Rate": device.rate} for device in devices]
+
+
+def _bind_text(bind: BindMount) -> str:
+    options = ["ro"] if bind.read_only else []
+    if bind.propagation != "rprivate":
+        options.append(bind.propagation)
+    return ":".join((bind.source, bind.target, *([",".join(options)] if options else [])))
+
+
+def _mount_point(bind: BindMount) -> Object:
+    return {
+        "Type": "bind",
+        "Source": bind.source,
+        "Destination": bind.target,
+        "Mode": "ro" if bind.read_only else "",
+        "RW": not bind.read_only,
+        "Propagation": bind.propagation,
+    }
+
+
+def _tmpfs_point(target: str) -> Object:
+    return {
+        "Type": "tmpfs",
+        "Source": "",
+        "Destination": target,
+        "Mode": "",
+        "RW": True,
+        "Propagation": "",
+    }
+
+
+def _graph(mounts: list[Mount]) -> Object:
+    """Return the directories of an overlay under Docker's names."""
+    if len(mounts) != 1 or mounts[0].type != "overlay":
+        return {}
+    base = mounts[0].source
+    pairs = [option.partition("=") for option in mounts[0].options]
+    lower = [f"{base}/{value}" for key, _, value in pairs if key == "lower"]
+    single = {key: f"{base}/{value}" for key, _, value in pairs if key in ("upper", "work")}
+    return {
+        "LowerDir": ":".join(lower),
+        "UpperDir": single.get("upper", ""),
+        "WorkDir": single.get("work", ""),
+    }
+
+
+def _config(engine: Engine, record: ContainerRecord, process: Object) -> Object:
+    config = record.config
+    image = engine.image_config(record.image_id)
+    member = image.get("config") or {}
+    entrypoint = config.entrypoint if config.entrypoint is not None else member.get("Entrypoint")
+    command: Any = list(config.command)
+    if not command and config.entrypoint is None:
+        command = member.get("Cmd")
+    return {
+        "Hostname": hostfiles.hostname(config, record.id),
+        "Domainname": config.domainname or "",
+        "User": config.user if config.user is not None else member.get("User") or "",
+        "AttachStdin": config.open_stdin,
+        "AttachStdout": True,
+        "AttachStderr": True,
+        "ExposedPorts": member.get("ExposedPorts"),
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.open_stdin,
+        "Env": process.get("env") or [],
+        "Cmd": command or None,
+        "Image": config.image,
+        "Volumes": member.get("Volumes"),
+        "WorkingDir": config.working_dir or member.get("WorkingDir") or "",
+        "Entrypoint": list(entrypoint) if entrypoint else None,
+        "OnBuild": None,
+        "Labels": {**(member.get("Labels") or {}), **config.labels},
+        "StopSignal": signals.name(stop_signal(config, image)),
+        "StopTimeout": config.stop_timeout,
+    }
+
+
+def _network(config: ContainerConfig) -> Object:
+    mode = config.network or "none"
+    endpoint = {
+        "IPAMConfig": None,
+        "Links": None,
+        "Aliases": None,
+        "MacAddress": "",
+        "NetworkID": "",
+        "EndpointID": "",
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "IPv6Gateway": "",
+        "GlobalIPv6Address": "",
+        "GlobalIPv6PrefixLen": 0,
+        "DriverOpts": None,
+    }
+    return {
+        "Bridge": "",
+        "SandboxID": "",
+        "SandboxKey": "",
+        "Ports": {},
+        "Gateway": "",
+        "IPAddress": "",
+        "IPPrefixLen": 0,
+        "MacAddress": "",
+        "Networks": {mode: endpoint},
+    }
