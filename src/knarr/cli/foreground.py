@@ -39,7 +39,11 @@ def follow(container: Container, attachment: Attachment, streams: Streams, calle
     Interrupted and OSError as ``stream.relay`` does; the container lives on then.
     """
     with attachment:
-        status = stream.relay(attachment, streams, caller)
+        try:
+            status = stream.relay(attachment, streams, caller)
+        except stream.Detached:
+            attachment.settle()  # what was typed before the keys still arrives
+            raise
         if status is None:  # its supervisor died: recovery or the kernel says how it ended
             status = container.wait()
         sys.stdout.flush()

@@ -211,6 +211,8 @@ class _Loop:
             self._stdin = None
             self._to_container = self._keys.rest()
         self._send()
+        if self._keys.complete:
+            raise Detached
 
     def _send(self) -> bool:
         """Send what waits for the container; False when it is not taken now."""
@@ -229,21 +231,23 @@ class KeyFilter:
     def __init__(self, keys: bytes) -> None:
         self._keys = keys
         self._held = 0
+        self.complete = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return what is to be passed on. Raises Detached when the sequence is complete."""
+        """Return what is to be passed on; ``complete``: the whole sequence was typed after it."""
         if not self._keys:
             return data
         out = bytearray()
         for byte in data:
             if byte != self._keys[self._held]:
                 out += self.rest()
-            if byte == self._keys[self._held]:
-                self._held += 1
-                if self._held == len(self._keys):
-                    raise Detached
-            else:
+            if byte != self._keys[self._held]:
                 out.append(byte)
+                continue
+            self._held += 1
+            if self._held == len(self._keys):
+                self.complete = True
+                break
         return bytes(out)
 
     def rest(self) -> bytes:

@@ -93,6 +93,16 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def box(installed: Installation, busybox_archive: Path) -> Installation:
+    """The installation with a warm server and the image busybox."""
+    installed.server()
+    assert installed.run("load", "-q", "-i", str(busybox_archive)) == (
+        0, b"Loaded image: busybox:latest\n", b"",
+    )  # fmt: skip
+    return installed
+
+
 def make_installation(folder: Path, source: Path) -> None:
     """Make a virtual environment in ``folder`` that imports knarr from ``source``."""
     venv.create(folder, symlinks=True)

@@ -1,0 +1,80 @@
+"""images, tag, rmi, history, load, save, image inspect, image prune."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from tests.integration.cli.conftest import Installation
+
+
+def test_images_and_names(box: Installation) -> None:
+    table = box.run("images")[1].decode().splitlines()
+    assert table[0].split() == ["REPOSITORY", "TAG", "IMAGE", "ID", "CREATED", "SIZE"]
+    assert re.match(r"busybox +latest +[0-9a-f]{12} ", table[1])
+    assert box.run("tag", "busybox", "mine/box:1") == (0, b"", b"")
+    listed = box.run("image", "ls", "--format", "{{.Repository}}:{{.Tag}}")[1].decode().split()
+    assert sorted(listed) == ["busybox:latest", "mine/box:1"]
+    assert len(box.run("images", "-q")[1].splitlines()) == 1
+    assert box.run("images", "--format", "{{.Tag}}", "mine/box")[1] == b"1\n"
+    assert box.run("rmi", "mine/box:1") == (0, b"Untagged: mine/box:1\n", b"")
+    out = box.run("rmi", "busybox")[1].decode()
+    assert out.startswith("Untagged: busybox:latest\nDeleted: sha256:")
+    assert box.run("images", "-q")[1] == b""
+
+
+def test_history_and_inspect(box: Installation) -> None:
+    lines = box.run("history", "busybox")[1].decode().splitlines()
+    assert lines[0].split() == ["IMAGE", "CREATED", "CREATED", "BY", "SIZE", "COMMENT"]
+    assert len(lines) >= 2
+    value = json.loads(box.run("image", "inspect", "busybox")[1])
+    assert value[0]["RepoTags"] == ["busybox:latest"]
+    assert box.run("image", "inspect", "-f", "{{.Os}}", "busybox")[1] == b"linux\n"
+
+
+def test_save_and_load(box: Installation, tmp_path: Path) -> None:
+    before = box.run("images", "-q", "--no-trunc")[1]
+    archive = box.run("save", "busybox")[1]
+    file = tmp_path / "b.tar"
+    assert box.run("save", "-o", str(file), "busybox") == (0, b"", b"")
+    assert file.read_bytes() == archive
+    folder = tmp_path / "layout"
+    saved = box.run("save", "--format", "oci-dir", "-o", str(folder), "busybox")
+    assert saved[0] == 0, saved
+    for source in (["-i", str(file)], ["-i", str(folder)], []):
+        assert box.run("rmi", "busybox")[0] == 0
+        code, out, _ = box.run("load", *source, input=b"" if source else archive)
+        assert (code, out) == (0, b"Loaded image: busybox:latest\n")
+        assert box.run("images", "-q", "--no-trunc")[1] == before
+
+
+def test_a_save_that_fails_leaves_no_file(box: Installation, tmp_path: Path) -> None:
+    code, _, err = box.run("save", "-o", str(tmp_path / "x.tar"), "nothing")
+    assert code == 1
+    assert b"No such image: nothing" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_corrupt_archive(box: Installation) -> None:
+    before = box.run("images", "-q")[1]
+    code, _, err = box.run("load", input=b"not a tar" * 1000)
+    assert code == 1
+    assert err.startswith(b"Error: ")
+    assert err.count(b"\n") == 1
+    assert box.run("images", "-q")[1] == before
+
+
+def test_image_prune(box: Installation, tmp_path: Path) -> None:
+    assert box.run("image", "prune", input=b"n\n")[1].endswith(b"[y/N] ")
+    assert box.run("image", "prune", "-f")[1] == b"Total reclaimed space: 0B\n"
+    out = box.run("image", "prune", "-a", input=b"y\n")[1].decode()
+    assert "untagged: busybox:latest" in out
+    assert box.run("images", "-q")[1] == b""
+
+
+def test_info_counts(box: Installation) -> None:
+    box.run("create", "--name", "one", "busybox")
+    assert box.run("info", "-f", "{{.Containers}} {{.Images}}")[1] == b"1 1\n"
+    assert b"Storage Driver: overlay" in box.run("info")[1]
+    box.run("rm", "one")
