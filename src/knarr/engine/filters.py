@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from typing import Any
 
 from knarr.errors import InvalidArgument
 from knarr.runtime.seccomp.cache import Cache
+
+UNUSED_SECONDS = 3600.0
 
 
 class FilterCache:
@@ -35,12 +38,17 @@ class FilterCache:
             shutil.copyfile(self._program(profile), target)  # no more links to that file
 
     def prune(self) -> int:
-        """Remove the programs no container links to; return how many."""
+        """Remove the programs that no container has linked to for an hour; return how many."""
         try:
             entries = list(os.scandir(self._directory))
         except FileNotFoundError:
             return 0
-        unused = [entry for entry in entries if entry.stat(follow_symlinks=False).st_nlink == 1]
+        horizon = time.time() - UNUSED_SECONDS  # a younger one may just be on its way somewhere
+        unused = []
+        for entry in entries:
+            info = entry.stat(follow_symlinks=False)
+            if info.st_nlink == 1 and info.st_ctime < horizon:
+                unused.append(entry)
         for entry in unused:
             os.unlink(entry.path)
         self._known.clear()

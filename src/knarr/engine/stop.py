@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT = 10  # Docker's, in seconds
 KILL = 9
+HUNG_SECONDS = 15.0
 
 
 def stop(
@@ -70,12 +71,18 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
 
 
 def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
-    """Kill the container if it runs and wait for its end; the caller holds its lock."""
+    """Kill the container if it runs and wait for its end; the caller holds its lock.
+
+    A supervisor that does not answer is killed too: what it leaves is recovered.
+    """
     while (attachment := connect(engine, record, paths, held=True)) is not None:
         with attachment:
             attachment.signal(KILL)
-            if attachment.wait() is not None:
-                attachment.acknowledge()  # what would reap it (--rm) would wait for our lock
+            try:
+                if attachment.wait(HUNG_SECONDS) is not None:
+                    attachment.acknowledge()  # what would reap it (--rm) would wait for our lock
+            except errors.Timeout:
+                waiting.kill_supervisor(paths)
 
 
 def connect(

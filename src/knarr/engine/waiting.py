@@ -110,6 +110,25 @@ def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
             )
 
 
+def kill_supervisor(paths: Paths) -> None:
+    """Kill a supervisor that does not do its work any more, and wait for its end."""
+    live = read_state_file(paths.state)
+    pid = int(live.get("supervisor_pid") or 0) if live else 0
+    if not pid or not paths.supervisor_lives():
+        return
+    try:
+        handle = process.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        # Looked at again with the descriptor open: then the pid is still the holder's.
+        if paths.supervisor_lives():
+            process.pidfd_send_signal(handle, 9)
+            select.select([handle], [], [], SUPERVISOR_SECONDS)
+    finally:
+        os.close(handle)
+
+
 def _await_end(pid: int, paths: Paths, seconds: float) -> bool:
     """Wait for a process that held the lock when we looked; False when time is up."""
     if not pid:
