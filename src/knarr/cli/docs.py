@@ -6,7 +6,7 @@ import os
 import pkgutil
 import sys
 
-from knarr.cli import commands, helptext, main, verbs
+from knarr.cli import commands, globalflags, helptext, verbs
 from knarr.cli.command import Command
 from knarr.cli.flags import Flag
 
@@ -85,7 +85,7 @@ def _index(found: dict[str, Command]) -> str:
             f"{_MADE}\n# The command line\n",
             *rows,
             "\n## Options before the command\n",
-            _flag_table(main.GLOBAL.flags),
+            _flag_table(globalflags.GLOBAL.flags),
             "Settings that are variables of the environment are described with `knarr.config`.\n",
             "## Docker's commands that are not here\n",
             *later,

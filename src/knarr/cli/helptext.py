@@ -15,7 +15,7 @@ _COMMON = ("run", "exec", "ps", "images", "load", "bootstrap", "version", "info"
 
 def overview() -> str:
     """Return the help of ``knarr`` itself: all verbs with their summaries, and global flags."""
-    from knarr.cli import main, verbs
+    from knarr.cli import globalflags, verbs
 
     def block(title: str, rows: list[tuple[str, str]]) -> str:
         return title + ":\n" + "\n".join(f"  {name:<11} {text}" for name, text in rows)
@@ -23,7 +23,7 @@ def overview() -> str:
     commands = {name: verbs.load(name).summary for name in verbs.names()}
     common = [(name, commands[name]) for name in _COMMON]
     others = [(name, text) for name, text in commands.items() if name not in _COMMON]
-    options = flag_lines(main.GLOBAL.flags, shutil.get_terminal_size().columns)
+    options = flag_lines(globalflags.GLOBAL.flags, shutil.get_terminal_size().columns)
     return "\n\n".join(
         (
             "Usage:  knarr [OPTIONS] COMMAND",

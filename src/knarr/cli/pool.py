@@ -13,11 +13,11 @@ import sys
 import time
 from types import FrameType
 
+from knarr.cli.loaded import loaded_code
+
 _CHECK = 15.0  # seconds between looks at whether the socket at our path still is ours
 _QUICK = 1.0  # a worker that dies unasked within this many seconds died of a defect
 _QUICK_DEATHS = 5
-
-Code = list[tuple[str, int, int]]
 
 
 def preload() -> None:
@@ -35,28 +35,6 @@ def preload() -> None:
     sys.modules["knarr.cli.context"].preload()
     gc.collect()
     gc.freeze()
-
-
-def loaded_code() -> Code:
-    """Return (file, modification time in ns, inode) of all code of ours that is loaded."""
-    files = {sys.executable}
-    for name, module in list(sys.modules.items()):
-        if name == "knarr" or name.startswith("knarr."):
-            files.add(getattr(module, "__file__", None) or sys.executable)
-    states = [(file, os.stat(file)) for file in sorted(files)]
-    return [(file, info.st_mtime_ns, info.st_ino) for file, info in states]
-
-
-def unchanged(code: Code) -> bool:
-    """Return whether the files of ``loaded_code()`` still are what was loaded."""
-    try:
-        for file, mtime, inode in code:
-            info = os.stat(file)
-            if info.st_mtime_ns != mtime or info.st_ino != inode:
-                return False
-    except OSError:
-        return False
-    return True
 
 
 class Pool:

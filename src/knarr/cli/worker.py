@@ -12,7 +12,7 @@ import sys
 import time
 
 from knarr.cli.caller import Caller, Interrupted, ServedCaller
-from knarr.cli.pool import Code, unchanged
+from knarr.cli.loaded import Code, unchanged
 from knarr.kernel import process
 
 PROTOCOL = b"knarr/1"
