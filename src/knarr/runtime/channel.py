@@ -17,6 +17,18 @@ LIMIT = 256 * 1024
 MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 
 
+def _parse(body: bytes, fds: "list[int]") -> "dict[str, Any]":
+    """Return the object in a packet; a body in memory is the first descriptor, taken from the list."""
+    if body[:1] == b"m" and fds:
+        with open(fds.pop(0), "rb") as file:
+            file.seek(0)
+            body = b"j" + file.read()
+    message = json.loads(body[1:]) if body[:1] == b"j" else None
+    if not isinstance(message, dict):
+        raise ValueError("a message is not an object")
+    return message
+
+
 class Channel:
     """One end of a pair; ``send`` and ``receive`` raise OSError, EOFError when the peer is gone."""
 
@@ -56,7 +68,10 @@ class Channel:
         self.sock.sendmsg([body], rights)
 
     def receive(self) -> "tuple[dict[str, Any], list[int]]":
-        """Return one message and its descriptors (close-on-exec); EOFError when the peer is gone."""
+        """Return one message and its descriptors (close-on-exec).
+
+        Raises EOFError when the peer is gone, ValueError for what is no message.
+        """
         body, ancillary, flags, _ = self.sock.recvmsg(
             LIMIT, _socket.CMSG_SPACE((MAX_FDS + 1) * 4), _socket.MSG_CMSG_CLOEXEC
         )
@@ -71,12 +86,12 @@ class Channel:
                 os.close(fd)
             raise OSError(90, "a message was cut off")
         received = list(fds)
-        if body[:1] == b"m":
-            with open(received.pop(0), "rb") as file:
-                file.seek(0)
-                body = b"j" + file.read()
-        message: dict[str, Any] = json.loads(body[1:])
-        return message, received
+        try:
+            return _parse(body, received), received
+        except BaseException:
+            for fd in received:
+                os.close(fd)
+            raise
 
     def move_to(self, fd: int, source: int) -> None:
         """Go on as descriptor ``fd``, made close-on-exec from the copy ``source`` of this end."""

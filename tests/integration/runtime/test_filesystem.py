@@ -24,18 +24,16 @@ def mount(destination: str, source: str = "", kind: str = "bind", *options: str)
 
 
 def with_caps(made: Spec) -> None:
-    made["process"]["capabilities"] = {
-        name: MANY for name in ("bounding", "effective", "permitted")
-    }
+    made["process"]["capabilities"] = dict.fromkeys(("bounding", "effective", "permitted"), MANY)
 
 
 @pytest.mark.parametrize("userns", [True, False])
 def test_masked_paths_show_nothing(box: Box, userns: bool) -> None:
     script = (
         "for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts; do"
-        " [ -e $f ] || continue; [ -c $f ] && [ ! -s $f ] && [ -z \"$(cat $f)\" ] || echo bad $f; done;"
-        "[ -z \"$(ls /sys/firmware 2>/dev/null)\" ] || echo bad firmware;"
-        "[ -d /proc/acpi ] && [ -n \"$(ls /proc/acpi)\" ] && echo bad acpi; true"
+        ' [ -e $f ] || continue; [ -c $f ] && [ ! -s $f ] && [ -z "$(cat $f)" ] || echo bad $f; done;'
+        '[ -z "$(ls /sys/firmware 2>/dev/null)" ] || echo bad firmware;'
+        '[ -d /proc/acpi ] && [ -n "$(ls /proc/acpi)" ] && echo bad acpi; true'
     )  # fmt: skip
     assert box.sh(script, userns=userns) == ""
 

@@ -341,7 +341,7 @@ def test_a_full_disk_under_the_run_directory(box: Box) -> None:
         run_dir.mkdir(mode=0o700)
         request["run_dir"] = str(run_dir)
         one = box.send(request)
-        with open(folder / "fill", "wb") as file:  # noqa: PTH123
+        with open(folder / "fill", "wb") as file:
             try:
                 while file.raw.write(b"x" * 4096):
                     continue

@@ -1,0 +1,256 @@
+"""``plan``: what a spec becomes, and what it refuses by name."""
+
+from __future__ import annotations
+
+import copy
+import resource
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knarr.errors import KnarrError
+from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWUSER
+from knarr.runtime.plan import SpecError, final_leg, plan
+from tests.support.launch import spec
+
+GOLDEN = """\
+new namespaces: user mount pid network ipc uts cgroup
+uid map 0 -> 536870912 (65536)
+gid map 0 -> 536870912 (65536)
+mount tree: private from the host's
+attach root file system
+host name box
+loopback up
+mount proc on /proc
+mount tmpfs on /dev (mode=755,size=65536k)
+mount devpts on /dev/pts (newinstance,ptmxmode=0666,mode=0620,gid=5)
+mount sysfs on /sys
+mount cgroup on /sys/fs/cgroup
+mount mqueue on /dev/mqueue
+mount tmpfs on /dev/shm (mode=1777,size=65536k)
+device /dev/null (c 1:3)
+device /dev/zero (c 1:5)
+device /dev/full (c 1:7)
+device /dev/random (c 1:8)
+device /dev/urandom (c 1:9)
+device /dev/tty (c 5:0)
+links /dev/fd stdin stdout stderr ptmx
+user root
+working directory /
+read-only /proc/bus /proc/fs /proc/irq /proc/sys /proc/sysrq-trigger
+mask /proc/acpi /proc/interrupts /proc/kcore /proc/keys /proc/timer_list /sys/firmware
+pivot root, let go of the host's tree
+capabilities 0xa80425fb
+exec sh -c true"""
+
+
+def test_a_plan_reads_like_this() -> None:
+    assert "\n".join(plan(spec("sh", "-c", "true")).describe()) == GOLDEN
+
+
+def test_planning_leaves_the_spec_alone_and_is_repeatable() -> None:
+    made = spec("sh")
+    before = copy.deepcopy(made)
+    assert plan(made).describe() == plan(made).describe()
+    assert made == before
+
+
+def test_everything_that_can_be_asked_for_shows() -> None:
+    made = spec("/bin/true", userns=False)
+    made["domainname"] = "sea"
+    made["root"]["readonly"] = True
+    made["process"] |= {"terminal": True, "consoleSize": {"height": 24, "width": 80},
+                        "noNewPrivileges": True, "cwd": "/srv", "oomScoreAdj": -5}  # fmt: skip
+    made["process"]["user"] = {"uid": 7, "gid": 8, "additionalGids": [9, 8]}
+    made["linux"] |= {
+        "sysctl": {"net.core.somaxconn": "9", "kernel.msgmax": "1"},
+        "rootfsPropagation": "rslave",
+        "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+                    {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}],
+    }  # fmt: skip
+    made["linux"]["namespaces"][1]["path"] = "/run/netns/x"
+    made["mounts"].append({"destination": "v", "type": "none", "source": "/v", "options": ["ro"]})
+    made_plan = plan(made)
+    lines = made_plan.describe()
+    for line in ("join /run/netns/x", "mount tree: slave of the host's", "host name box, domain sea",
+                 "bind /v on /v read-only", "device /dev/fuse (c 10:229)", "console (24x80)",
+                 "user 7:8", "working directory /srv", "sysctl kernel.msgmax=1 net.core.somaxconn=9",
+                 "root file system: read-only, rslave", "no new privileges"):  # fmt: skip
+        assert line in lines, line
+    assert "loopback up" not in lines, "a joined network is its owner's"
+    assert sum("device /dev/null" in line for line in lines) == 1
+    assert not made_plan.in_userns
+    assert made_plan.oom_score_adj == -5
+    assert made_plan.joins == ((CLONE_NEWNET, "/run/netns/x"),)
+    assert made_plan.unshare_flags == CLONE_NEWCGROUP
+    assert not made_plan.clone_flags & (CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWCGROUP)
+
+
+def drop(made: dict[str, Any], *path: str) -> None:
+    for name in path[:-1]:
+        made = made[name]
+    del made[path[-1]]
+
+
+def put(value: Any, *path: str | int) -> Any:
+    def change(made: Any) -> None:
+        for name in path[:-1]:
+            made = made[name]
+        made[path[-1]] = value
+
+    return change
+
+
+MOUNT = {"destination": "/x", "type": "tmpfs", "source": "", "options": []}
+ONE_MAP = [{"containerID": 0, "size": 1}]
+
+BAD = [
+    ("process", lambda s: drop(s, "process")),
+    ("process.args", put([], "process", "args")),
+    ("process.args", lambda s: drop(s, "process", "args")),
+    ("process.cwd", put("", "process", "cwd")),
+    ("process.cwd", put("rel", "process", "cwd")),
+    ("process.rlimits", put([{"type": "NOFILE", "soft": 1, "hard": 1}], "process", "rlimits")),
+    ("process.rlimits", put([{"type": "RLIMIT_NO", "soft": 1, "hard": 1}], "process", "rlimits")),
+    ("process.rlimits", put([{"soft": 1, "hard": 1}], "process", "rlimits")),
+    (
+        "process.rlimits",
+        put([{"type": "RLIMIT_CPU", "soft": 1, "hard": 1}] * 2, "process", "rlimits"),
+    ),
+    ("process.rlimits", put([{"type": "RLIMIT_CPU", "soft": 1}], "process", "rlimits")),
+    (
+        "process.rlimits",
+        put([{"type": "RLIMIT_CPU", "soft": "a", "hard": 1}], "process", "rlimits"),
+    ),
+    ("process.scheduler.policy", put({"policy": "X"}, "process", "scheduler")),
+    (
+        "process.scheduler.flags",
+        put({"policy": "SCHED_OTHER", "flags": ["X"]}, "process", "scheduler"),
+    ),
+    ("process.ioPriority.class", put({"class": "X"}, "process", "ioPriority")),
+    ("process.selinuxLabel", lambda s: s["process"].update(apparmorProfile="a", selinuxLabel="b")),
+    ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "time"})),
+    ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "what"})),
+    ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({})),
+    ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "pid"})),
+    ("linux.namespaces", put([{"type": "pid"}], "linux", "namespaces")),
+    ("linux.uidMappings", lambda s: drop(s, "linux", "uidMappings")),
+    ("linux.gidMappings", put(ONE_MAP, "linux", "gidMappings")),
+    ("linux.personality.domain", put({"domain": "BSD"}, "linux", "personality")),
+    ("linux.seccomp.flags", put({"flags": ["X"]}, "linux", "seccomp")),
+    ("linux.seccomp.listenerPath", put({"listenerPath": "/x"}, "linux", "seccomp")),
+    ("linux.devices[0].path", put([{"type": "c"}], "linux", "devices")),
+    ("linux.devices[0].type", put([{"path": "/dev/x"}], "linux", "devices")),
+    ("linux.devices[0].type", put([{"path": "/dev/x", "type": "q"}], "linux", "devices")),
+    ("linux.intelRdt", put({"closID": "x"}, "linux", "intelRdt")),
+    ("linux.memoryPolicy", put({"mode": "x"}, "linux", "memoryPolicy")),
+    ("linux.netDevices", put({"eth0": {}}, "linux", "netDevices")),
+    ("linux.timeOffsets", put({"monotonic": {}}, "linux", "timeOffsets")),
+    ("linux.sysctl", put({"kernel.core_pattern": "x"}, "linux", "sysctl")),
+    ("linux.sysctl", put({"net/../kernel/core_pattern": "x"}, "linux", "sysctl")),
+    ("linux.sysctl", put({"net": "x"}, "linux", "sysctl")),
+    ("linux.sysctl", put({"net..x": "x"}, "linux", "sysctl")),
+    ("linux.sysctl", put({"": "x"}, "linux", "sysctl")),
+    ("hooks", put({"prestart": [{"path": "/x"}]}, "hooks")),
+    ("mounts[7].destination", lambda s: s["mounts"].append({"type": "tmpfs"})),
+    ("mounts[7].uidMappings", lambda s: s["mounts"].append({**MOUNT, "uidMappings": ONE_MAP})),
+    ("/proc/sys", lambda s: s["mounts"].append({**MOUNT, "destination": "/proc/sys"})),
+    ("/proc", lambda s: s["mounts"].append({**MOUNT, "destination": "/./proc//"})),
+    ("/a/../b", lambda s: s["mounts"].append({**MOUNT, "destination": "/a/../b"})),
+]
+
+
+@pytest.mark.parametrize(("field", "change"), BAD, ids=lambda v: v if isinstance(v, str) else "")
+def test_an_error_names_its_field(field: str, change: Any) -> None:
+    made = spec("sh")
+    change(made)
+    with pytest.raises(SpecError) as caught:
+        plan(made)
+    assert field in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_host_name_needs_a_namespace() -> None:
+    made = spec("sh")
+    made["linux"]["namespaces"] = [n for n in made["linux"]["namespaces"] if n["type"] != "uts"]
+    with pytest.raises(SpecError, match="hostname"):
+        plan(made)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("net.core.somaxconn", "network"), ("kernel.sem", "ipc"),
+                                           ("fs.mqueue.msg_max", "ipc"), ("kernel.domainname", "uts")])  # fmt: skip
+def test_a_sysctl_needs_its_namespace(key: str, kind: str) -> None:
+    made = spec("sh")
+    del made["hostname"]
+    made["linux"]["sysctl"] = {key: "1"}
+    plan(made)
+    made["linux"]["namespaces"] = [n for n in made["linux"]["namespaces"] if n["type"] != kind]
+    with pytest.raises(SpecError, match=key):
+        plan(made)
+
+
+def test_files_below_proc_that_may_be_covered() -> None:
+    made = spec("sh")
+    for name in (
+        "cpuinfo",
+        "meminfo",
+        "uptime",
+        "loadavg",
+        "stat",
+        "diskstats",
+        "swaps",
+        "net/dev",
+    ):
+        made["mounts"].append({"destination": f"/proc/{name}", "type": "bind", "source": "/lxcfs",
+                               "options": ["bind"]})  # fmt: skip
+    plan(made)
+
+
+def test_the_final_leg() -> None:
+    leg = final_leg(
+        {
+            "args": ["a"],
+            "cwd": "/",
+            "capabilities": {"bounding": ["CAP_CHOWN"], "ambient": ["CAP_KILL"]},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 2**64 - 1}],
+            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 3},
+            "scheduler": {
+                "policy": "SCHED_BATCH",
+                "nice": 4,
+                "flags": ["SCHED_FLAG_RESET_ON_FORK"],
+            },
+            "apparmorProfile": "knarr",
+        },
+        {"personality": {"domain": "LINUX32"}, "seccomp": {"flags": ["SECCOMP_FILTER_FLAG_LOG"]}},
+    )
+    assert leg.capabilities == {"bounding": 1, "effective": 0, "permitted": 0, "inheritable": 0,
+                                "ambient": 32}  # fmt: skip
+    assert leg.rlimits == ((resource.RLIMIT_NOFILE, 5, -1),)
+    assert leg.io_priority == 2 << 13 | 3
+    assert leg.scheduler is not None
+    assert (leg.scheduler["policy"], leg.scheduler["nice"], leg.scheduler["flags"]) == (3, 4, 1)
+    assert (leg.personality, leg.umask, leg.seccomp_flags) == (8, 0o022, 2)
+    assert leg.lsm_label == ("apparmor", "exec knarr")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+FIELDS = ["hostname", "process", "mounts", "linux", "root", "hooks"]
+
+
+@given(st.sampled_from(FIELDS), JSON)
+def test_any_json_is_planned_or_refused(field: str, value: Any) -> None:
+    """Wrong types end as an error of this request, never as a plan that is half of what was asked."""
+    made = spec("sh")
+    made[field] = value
+    try:
+        plan(made)
+    except (KnarrError, ValueError, TypeError, AttributeError, KeyError):
+        return
