@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import socket
+from collections.abc import Callable
 from types import FrameType
 
 # Signals that end a command unless it passes them on to a container.
@@ -35,7 +36,21 @@ class Caller:
     """The command runs in the caller's own process."""
 
     def __init__(self) -> None:
-        self.hangup_fd = -1
+        self._afterwards: list[Callable[[], None]] = []
+
+    def afterwards(self, work: Callable[[], None]) -> None:
+        """Have ``work`` done after the command, and after its caller has been told of the end.
+
+        For what nobody waits for: deleting what was put aside, closing a database.
+        """
+        self._afterwards.append(work)
+
+    def _finish(self) -> None:
+        while self._afterwards:
+            try:
+                self._afterwards.pop()()
+            except Exception:
+                continue  # the command's outcome is settled; ``recover`` sweeps what stays
 
     def prepare_signals(self) -> None:
         """Let signals that would kill the process unwind it instead; keep ignored ones ignored."""
@@ -58,6 +73,7 @@ class Caller:
 
     def end(self, code: int) -> None:
         """End with exit code ``code``; a negative one means: die of signal ``-code``."""
+        self._finish()
         if code < 0:
             signal.signal(-code, signal.SIG_DFL)
             os.kill(os.getpid(), -code)
@@ -77,7 +93,6 @@ class ServedCaller(Caller):
         super().__init__()
         self._link = link
         self._foreground = foreground
-        self.hangup_fd = link.fileno()
 
     def prepare_signals(self) -> None:
         """As for a caller of its own, and SIGIO when the caller says something or is gone."""
@@ -128,12 +143,20 @@ class ServedCaller(Caller):
         self._hear()  # what came while nobody listened
 
     def end(self, code: int) -> None:
-        """Tell the caller how to end, and end."""
+        """Tell the caller how to end, do what is left, and end.
+
+        The caller's descriptors go first: whoever reads its output sees the end of it now.
+        """
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
         self._send(b"X%d" % code if code >= 0 else b"K%d" % -code)
+        self._link.close()
+        self._finish()
         os._exit(0)
 
     def _send(self, word: bytes) -> None:
         try:
             self._link.send(word, socket.MSG_NOSIGNAL)
         except OSError:
-            os._exit(1)  # nobody is left to be told
+            return  # nobody is left to be told; reading the link says so too

@@ -37,10 +37,5 @@ class Context:
             from knarr.engine.engine import Engine
 
             self._engine = Engine(self.settings)
+            self.caller.afterwards(self._engine.close)
         return self._engine
-
-    def close(self) -> None:
-        """Close the engine when it was opened."""
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None

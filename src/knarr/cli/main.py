@@ -87,11 +87,7 @@ def _call(command: Command, words: list[str], options: Args, caller: Caller, *, 
         settings = _settings(options)
     except ValueError as error:
         raise errors.InvalidArgument(f"the environment's KNARR_ settings: {error}") from None
-    context = Context(settings, caller, debug=debug)
-    try:
-        return command.run(context, args)
-    finally:
-        context.close()
+    return command.run(Context(settings, caller, debug=debug), args)
 
 
 def _settings(options: Args) -> Settings:
