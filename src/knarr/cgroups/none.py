@@ -44,6 +44,13 @@ class Group:
     def attach(self, pid: int) -> None:
         """Leave the process where it is."""
 
+    def enter(self) -> None:
+        """Leave the process where it is."""
+
+    def entrances(self) -> list[str]:
+        """Return no files."""
+        return []
+
     def child(self, name: str) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
         return Group(f"{self.path}/{values.child_name(name)}")

@@ -286,3 +286,30 @@ def test_a_cpuset_parent_that_is_empty(machine: Any, path: str, process: Start) 
         group.destroy()
         remove_parent(machine, path)
         remove_parent(machine, os.path.dirname(path))
+
+
+@pytest.mark.parametrize("by", ["enter", "entrances"])
+def test_a_process_can_enter_by_itself(make: Make, by: str) -> None:
+    group = make({"pids": {"limit": 20}})
+    child = group.child("exec")
+    for one in (group, child):
+        pid = os.fork()
+        if pid == 0:
+            try:
+                if by == "enter":
+                    one.enter()
+                for name in one.entrances() if by == "entrances" else ():
+                    fd = os.open(name, os.O_WRONLY)
+                    os.write(fd, b"0")
+                    os.close(fd)
+                while True:
+                    signal.pause()
+            finally:
+                os._exit(1)
+        try:
+            assert eventually(lambda one=one: len(one.procs()) == 1)  # type: ignore[misc]
+            assert eventually(lambda: group.stats()["pids"]["current"] == 1)
+            assert one.procs() == [pid]
+        finally:
+            one.kill()
+            os.waitpid(pid, 0)

@@ -28,7 +28,7 @@ from knarr.cgroups.v2 import memory as v2_memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Mapping
     from typing import Any
 
     from knarr.cgroups.files import Write
@@ -119,20 +119,40 @@ class Group:
 
     def attach(self, pid: int) -> None:
         """Move a process into the group; OSError, ESRCH when it is gone."""
-        self._enter(pid, self._directories())
+        self._write(str(pid), [f"{one}/cgroup.procs" for one in self._joined()])
 
-    def _enter(self, pid: int, directories: "Iterable[str]") -> None:
-        text = str(pid)
-        for directory in directories:
+    def enter(self) -> None:
+        """Move the calling process in; it must have one thread.
+
+        A write of a pid takes a lock over all forks and exits, and the first one after a
+        while waits for an RCU grace period: milliseconds. ``0`` in ``tasks`` takes none.
+        """
+        self._write("0", self.entrances())
+
+    def entrances(self) -> list[str]:
+        """Return the files into which ``enter`` writes ``0``."""
+        unified = self._unified()
+        return [f"{one}/{'cgroup.procs' if one == unified else 'tasks'}" for one in self._joined()]
+
+    def _joined(self) -> list[str]:
+        """Return the directories that a process of this group belongs in."""
+        return self._directories()
+
+    def _unified(self) -> str | None:
+        return self.paths.get("unified")
+
+    def _write(self, text: str, names: list[str]) -> None:
+        for name in names:
             try:
-                files.write(f"{directory}/cgroup.procs", text)
+                files.write(name, text)
             except OSError as error:
                 # A cpuset without processors or nodes says "no space". Ours inherit them
                 # from a parent that we made; looking each time costs more than asking late.
+                directory = os.path.dirname(name)
                 if error.errno != errno.ENOSPC or directory != self.paths.get("cpuset"):
                     raise
                 cpuset.inherit(self._manager.controllers["cpuset"], directory)
-                files.write(f"{directory}/cgroup.procs", text)
+                files.write(name, text)
 
     def child(self, name: str) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
@@ -295,12 +315,14 @@ class Child(Group):
         super().__init__(path, paths, manager)
         self._parent = parent
 
-    def attach(self, pid: int) -> None:
-        """Move a process into the group; OSError, ESRCH when it is gone."""
+    def _joined(self) -> list[str]:
         (tracking,) = self.paths
         shared = self._parent.paths
         others = [one for one in dict.fromkeys(shared.values()) if one != shared[tracking]]
-        self._enter(pid, [*others, self.paths[tracking]])
+        return [*others, self.paths[tracking]]
+
+    def _unified(self) -> str | None:
+        return self._parent.paths.get("unified")
 
     def update(self, resources: "Mapping[str, Any]") -> None:
         """Change limits; what resources do not name stays. Errors as ``Manager.create``."""

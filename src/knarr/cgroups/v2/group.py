@@ -96,6 +96,14 @@ class Group:
         """Move a process into the group; OSError, ESRCH when it is gone."""
         files.write(f"{self.directory}/cgroup.procs", str(pid))
 
+    def enter(self) -> None:
+        """Move the calling process in; it must have one thread."""
+        self.attach(0)
+
+    def entrances(self) -> list[str]:
+        """Return the files into which ``enter`` writes ``0``."""
+        return [f"{self.directory}/cgroup.procs"]
+
     def child(self, name: str) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
         name = values.child_name(name)
