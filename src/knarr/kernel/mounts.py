@@ -110,7 +110,7 @@ def move_mount(
 
 
 def attach(mount_fd: int, target_fd: int) -> None:
-    """Attach the detached mount ``mount_fd`` on what ``target_fd`` refers to, by descriptor alone."""
+    """Attach the detached mount ``mount_fd`` on what ``target_fd`` refers to, by no path."""
     move_mount(mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH)
 
 
@@ -120,7 +120,7 @@ def fsopen(fstype: str) -> int:
 
 
 def fsconfig_string(fd: int, key: str, value: "str | bytes") -> None:
-    """Set a parameter of a file-system context; the kernel takes at most 256 bytes (fsconfig(2))."""
+    """Set a parameter of a file-system context, of at most 256 bytes (fsconfig(2))."""
     syscall("fsconfig", fd, ctypes.c_uint(FSCONFIG_SET_STRING), _raw(key), _raw(value), 0, path=key)
 
 

@@ -29,6 +29,6 @@ class FilterProgram:
         )
 
     def load(self, flags: int = 0) -> int:
-        """Install the filter on this process; returns the listener descriptor when flags ask for one."""
+        """Install the filter on this process; returns the listener where flags ask for one."""
         return syscall("seccomp", ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(flags),
                        self._fprog)  # fmt: skip

@@ -18,7 +18,7 @@ MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 
 
 def _parse(body: bytes, fds: "list[int]") -> "dict[str, Any]":
-    """Return the object in a packet; a body in memory is the first descriptor, taken from the list."""
+    """Return the object in a packet; a body in memory is taken from the head of the list."""
     if body[:1] == b"m" and fds:
         with open(fds.pop(0), "rb") as file:
             file.seek(0)

@@ -20,6 +20,10 @@ from knarr.runtime.plan import Plan
 from knarr.runtime.steps.base import Context
 from knarr.runtime.users import ResolvedUser
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 def forbid_imports() -> None:
     """Make every later import fail: a module found now would be the image's code."""
@@ -35,13 +39,19 @@ def main(
     stdio: "tuple[int, int, int] | None",
     program: "FilterProgram | None",
     init_fd: "int | None",
+    enter: "Callable[[], None] | None" = None,
 ) -> None:
-    """Carry ``plan`` out and become the container's program; never returns."""
+    """Carry ``plan`` out and become the container's program; never returns.
+
+    enter: moves this process into its cgroup; only on v2 does it start there.
+    """
     step = "prepare"
     try:
         signal.set_wakeup_fd(-1)
         process.set_dumpable(False)
         process.set_pdeathsig(signal.SIGKILL)
+        if enter is not None:
+            enter()
         message, fds = channel.receive()
         forbid_imports()
         os.umask(0)

@@ -229,7 +229,7 @@ def _settings(leg: FinalLeg) -> None:
 
 
 def _within(mask: int, bounding: "set[int]") -> int:
-    """Return ``mask`` without what this process cannot pass on (runtime spec: warn, do not fail)."""
+    """Return ``mask`` without what this process cannot pass on (runtime spec: do not fail)."""
     return sum(1 << number for number in bounding if mask >> number & 1)
 
 

@@ -61,7 +61,7 @@ def ensure_directory(root_fd: int, path: str, *, follow: bool = True) -> int:
 
 
 def ensure_file(root_fd: int, path: str) -> int:
-    """Return an O_PATH descriptor of a non-directory inside the root, an empty file where missing."""
+    """Return an O_PATH descriptor of a file inside the root, made empty where missing."""
     try:
         return open_in_root(root_fd, path)
     except FileNotFoundError:

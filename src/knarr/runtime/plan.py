@@ -240,7 +240,7 @@ _SYSCTL_NAMESPACE = {
 
 
 def _sysctls(linux: "dict[str, Any]") -> "tuple[tuple[str, str], ...]":
-    """Return the parameters, all of them of namespaces that the container has: the rest is the host's."""
+    """Return the parameters; refuse those of no namespace that the container has: the host's."""
     own = {entry.get("type") for entry in linux.get("namespaces") or ()}
     for key in linux["sysctl"]:
         parts = key.split("/" if "/" in key else ".")

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         def clone_fd(self) -> int | None:
             """Return a directory for CLONE_INTO_CGROUP, None on v1."""
 
-        def attach(self, pid: int) -> None:
-            """Move a process in."""
+        def enter(self) -> None:
+            """Move the calling process in."""
 
 
 _UNSUPPORTED = frozenset((22, 95))  # EINVAL, EOPNOTSUPP: this file system cannot be idmapped
@@ -162,12 +162,11 @@ def create(recipe: Recipe) -> Created:
             os.close(cgroup_fd)
     if pid == 0:
         ours.close()
-        child.main(plan, theirs, recipe.stdio, recipe.program, recipe.init_fd)
+        enter = recipe.group.enter if recipe.group is not None and cgroup_fd is None else None
+        child.main(plan, theirs, recipe.stdio, recipe.program, recipe.init_fd, enter)
     theirs.close()
     created = Created(pid, pidfd, ours, sibling=recipe.sibling)
     try:
-        if recipe.group is not None and cgroup_fd is None:
-            recipe.group.attach(pid)
         _hand_over(recipe, created)
         _await_ready(created, plan)
     except BaseException:

@@ -23,7 +23,7 @@ _PLACE = "/sys"
 
 
 def clone_tree(path: str, userns_fd: "int | None", *, recursive: bool = False) -> int:
-    """Return a detached clone of the mount tree at ``path``, idmapped when a user namespace is given."""
+    """Return a detached clone of the mount tree at ``path``, idmapped with a user namespace."""
     flags = k.OPEN_TREE_CLONE | (k.AT_RECURSIVE if recursive else 0)
     fd = k.open_tree(k.AT_FDCWD, path, flags)
     if userns_fd is not None:
@@ -53,7 +53,8 @@ def open_root(
     One ``overlay`` (see ``Mount``) or one ``bind``. userns_fd: the layers are seen
     through its id map; owner: the host ids of its root.
     append: the kernel takes layers one by one (6.8, see ``features.probe``); with
-    False this is not even tried, since a refusal is a line in the kernel's log. Raises OSError; ValueError for another kind of mount.
+    False this is not even tried, since a refusal is a line in the kernel's log.
+    Raises OSError; ValueError for another kind of mount.
     The caller must be single-threaded where the kernel is older than 6.8,
     since the old interface needs a mount namespace of the caller's own.
     """

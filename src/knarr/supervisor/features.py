@@ -17,7 +17,8 @@ def probe(directory: str) -> "dict[str, bool | str]":
     """Return which features work for containers kept in ``directory``.
 
     idmap: idmapped mounts there, with an overlay on top (5.19 for overlay).
-    overlay_append: overlays take their layers one by one (6.8). mount_api: fsopen(2). mount_setattr: attributes by descriptor (5.12).
+    overlay_append: overlays take their layers one by one (6.8). mount_api: fsopen(2).
+    mount_setattr: attributes by descriptor (5.12).
     A reason stands in ``idmap_error`` when idmap is False.
     """
     result: dict[str, bool | str] = {"mount_api": _works(_mount_api)}

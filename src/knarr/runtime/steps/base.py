@@ -49,6 +49,7 @@ class Step:
 
     def execute(self, context: Context) -> None:
         """Carry the step out in the calling process."""
+        del context
         raise TypeError(f"{type(self).__name__} cannot be carried out")
 
     def describe(self) -> str:

@@ -20,6 +20,7 @@ class HostName(Step):
 
     def execute(self, context: Context) -> None:
         """See uts_namespaces(7)."""
+        del context
         if self.host:
             sethostname(self.host)
         if self.domain:
@@ -37,6 +38,7 @@ class Loopback(Step):
 
     def execute(self, context: Context) -> None:
         """See netdevice(7)."""
+        del context
         loopback_up()
 
     def describe(self) -> str:
@@ -56,7 +58,7 @@ class User(Step):
         self.name = name
 
     def execute(self, context: Context) -> None:
-        """The files are read below the root descriptor and parsed here: no NSS of the image runs."""
+        """The files are read below the root descriptor; no NSS module of the image runs."""
         if self.name is None:
             home = _home(context, self.uid) if "HOME" not in context.env else "/"
             context.user = ResolvedUser(self.uid, self.gid, self.gids, home)

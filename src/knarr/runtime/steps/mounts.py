@@ -24,6 +24,7 @@ class PrivateTree(Step):
 
     def execute(self, context: Context) -> None:
         """See mount_namespaces(7), "Shared subtrees"."""
+        del context
         k.mount(None, "/", None, k.MS_REC | (k.MS_SLAVE if self.slave else k.MS_PRIVATE))
 
     def describe(self) -> str:
@@ -46,9 +47,7 @@ class AttachRoot(Step):
         return "attach root file system"
 
 
-def set_attributes(
-    context: Context, fd: int, destination: str, options: MountOptions, *, attached: bool = False
-) -> None:
+def set_attributes(fd: int, options: MountOptions, *, attached: bool = False) -> None:
     """Apply flags and propagation of ``options`` to a mount, recursive ones to its subtree.
 
     On kernels without mount_setattr(2) the mount must be attached already.
@@ -157,7 +156,7 @@ class SysfsMount(NewMount):
     __slots__ = ()
 
     def execute(self, context: Context) -> None:
-        """A new sysfs needs the network namespace to belong to our user namespace (sysfs_init_fs_context)."""
+        """A new sysfs needs a network namespace of our user namespace (sysfs_init_fs_context)."""
         try:
             super().execute(context)
         except PermissionError:
@@ -191,7 +190,7 @@ class BindMount(Step):
         finally:
             os.close(target)
         set_propagation(fd, self.options.propagation)
-        set_attributes(context, fd, self.destination, self.options, attached=True)
+        set_attributes(fd, self.options, attached=True)
         os.close(fd)
 
     def describe(self) -> str:
@@ -210,7 +209,7 @@ class CgroupMount(Step):
         self.options = options
 
     def execute(self, context: Context) -> None:
-        """Hierarchies are those of /proc/self/cgroup (cgroups(7)), seen from the cgroup namespace."""
+        """The hierarchies are those of /proc/self/cgroup, seen from the cgroup namespace."""
         hierarchies = _hierarchies()
         if not hierarchies:
             NewMount(self.destination, "cgroup2", "cgroup", self.options).execute(context)
@@ -228,7 +227,7 @@ class CgroupMount(Step):
         NewMount(unified, "cgroup2", "cgroup", self._with(flags)).execute(context)
         if self.options.set_flags & k.MS_RDONLY:
             fd = open_in_root(context.root_fd, self.destination)
-            set_attributes(context, fd, self.destination, MountOptions(["ro"]), attached=True)
+            set_attributes(fd, MountOptions(["ro"]), attached=True)
             os.close(fd)
 
     def _with(self, options: "list[str]") -> MountOptions:
@@ -288,7 +287,7 @@ class RootAttributes(Step):
         options = MountOptions(
             (["ro"] if self.readonly else []) + ([self.propagation] if self.propagation else [])
         )
-        set_attributes(context, context.root_fd, "/", options, attached=True)
+        set_attributes(context.root_fd, options, attached=True)
         if self.propagation:
             set_propagation(context.root_fd, options.propagation)
 

@@ -82,7 +82,7 @@ class ReadonlyPaths(Step):
                 flags = k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH | k.AT_RECURSIVE
                 clone = k.open_tree(target, "", flags)
                 k.attach(clone, target)
-                set_attributes(context, clone, path, MountOptions(["ro"]), attached=True)
+                set_attributes(clone, MountOptions(["ro"]), attached=True)
                 os.close(clone)
             finally:
                 os.close(target)
