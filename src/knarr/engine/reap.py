@@ -15,14 +15,10 @@ from knarr.engine.engine import Engine
 from knarr.engine.paths import Paths
 
 
-def reap(settings: Settings, container_id: str) -> bool:
-    """Remove the container; False when it is gone already."""
+def reap(settings: Settings, container_id: str) -> None:
+    """Remove the container, as far as that is not done already."""
     with Engine(settings) as engine:
-        record = engine.table.get(container_id)
-        if record is None:
-            return False
-        remove.reap(engine, record, Paths(settings, container_id))
-        return True
+        remove.reap(engine, container_id, Paths(settings, container_id))
 
 
 def main() -> None:

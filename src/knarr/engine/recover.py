@@ -13,14 +13,14 @@ import os
 import select
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.engine import host, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
-from knarr.engine.records import CREATING, REMOVING, ContainerRecord
+from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
 from knarr.engine.translate import translated
 from knarr.kernel import process
@@ -117,6 +117,7 @@ def _settle_locked(
     """Bring one container to a state in which it can stay."""
     state = merged(record, paths)
     if _is_abandoned(record, paths, running=state.running):
+        stop.kill_held(engine, replace(record, state=CREATED), paths)
         remove.erase(engine, record, paths)
         report.removed.append(record.id)
         return

@@ -31,6 +31,7 @@ def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool
                     f'cannot remove container "/{record.name}": container is running: '
                     "stop the container before removing or force remove"
                 )
+            engine.table.mark_removing(record.id)  # whoever kills it has to see it through
             stop.kill_held(engine, record, paths)
         erase(engine, record, paths)
 
@@ -86,23 +87,25 @@ def _delete(path: str) -> bool:
 def finish(engine: Engine, record: ContainerRecord, paths: Paths, attachment: Attachment) -> None:
     """Do what follows from an exit that ``attachment`` saw: with auto_remove, remove it all.
 
-    The acknowledgement hands the removal from the supervisor to us; it still
-    undoes what it made and removes its run directory, while we go on.
+    Only then the supervisor is told that it was done; should this process die
+    before, the supervisor has it done. It still undoes what it made and
+    removes its run directory, while we go on.
     """
-    attachment.acknowledge()
-    attachment.close()
     if record.auto_remove:
         with translated(f"container {record.name}"), paths.locked():
             if engine.table.get(record.id) is not None:
                 erase(engine, record, paths, settle=False)
             else:
                 paths.forget_lock()
+    attachment.acknowledge()
+    attachment.close()
 
 
-def reap(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+def reap(engine: Engine, container_id: str, paths: Paths) -> None:
     """Remove a container with auto_remove whose end nobody attached acknowledged."""
-    with translated(f"container {record.name}"), paths.locked():
-        if engine.table.get(record.id) is None:
-            paths.forget_lock()
+    with translated(f"container {container_id[:12]}"), paths.locked():
+        record = engine.table.get(container_id)
+        if record is None:
+            erase_files(engine, paths)
         elif record.auto_remove and not merged(record, paths).running:
             erase(engine, record, paths)

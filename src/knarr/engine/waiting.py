@@ -94,20 +94,22 @@ def _watch(paths: Paths) -> int:
 def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
     """Wait until no supervisor holds the container's run directory.
 
-    It lets go after it has undone all it made. Raises Unavailable when that
-    takes longer than ``seconds``.
+    It lets go after it has undone all it made. Its process may go on (it
+    becomes the reaper, which may wait for a lock of ours), so the lock is what
+    counts: its end wakes us, and without one we look again, ever less often.
+    Raises Unavailable when that takes longer than ``seconds``.
     """
     deadline = time.monotonic() + seconds
+    pause = 0.001
     while paths.supervisor_lives():
         live = read_state_file(paths.state)
         pid = int(live.get("supervisor_pid") or 0) if live else 0
-        left = deadline - time.monotonic()
-        if not pid and left > 0:
-            time.sleep(0.002)  # it holds the lock before it has written its pid, and after it
-        elif not _await_end(pid, paths, left):
+        if time.monotonic() > deadline:
             raise errors.Unavailable(
                 f"container {paths.id[:12]}: its supervisor (pid {pid or 'unknown'}) does not end"
             )
+        _await_end(pid, paths, pause)
+        pause = min(pause * 2, 0.05)
 
 
 def kill_supervisor(paths: Paths) -> None:
@@ -129,19 +131,17 @@ def kill_supervisor(paths: Paths) -> None:
         os.close(handle)
 
 
-def _await_end(pid: int, paths: Paths, seconds: float) -> bool:
-    """Wait for a process that held the lock when we looked; False when time is up."""
-    if not pid:
-        return False
+def _await_end(pid: int, paths: Paths, seconds: float) -> None:
+    """Sleep until that process has ended, at most ``seconds``."""
     try:
-        handle = process.pidfd_open(pid)
+        handle = process.pidfd_open(pid) if pid else -1
     except ProcessLookupError:
-        return True
+        return
+    if handle < 0:  # it holds the lock before it has written its pid, and after it
+        time.sleep(seconds)
+        return
     try:
-        if not paths.supervisor_lives():
-            return True  # it ended in between, the pid may be another's
-        poller = select.poll()
-        poller.register(handle, select.POLLIN)
-        return bool(poller.poll(max(seconds, 0) * 1000))
+        if paths.supervisor_lives():  # else it ended in between, the pid may be another's
+            select.select([handle], [], [], seconds)
     finally:
         os.close(handle)
