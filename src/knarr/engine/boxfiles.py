@@ -9,10 +9,14 @@ import posixpath
 import stat
 import tarfile
 import time
-from collections.abc import Iterator, Sequence
-from typing import IO, TYPE_CHECKING, NamedTuple, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from knarr.errors import InvalidArchive, InvalidArgument, NotFound
+from knarr.snapshots import tarwriter
+from knarr.snapshots.archive import put_archive
+from knarr.snapshots.tarentry import DIRECTORY, FILE, HARDLINK, SYMLINK, Entry
+from knarr.snapshots.tarstream import TarReader
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container
@@ -97,11 +101,15 @@ class Files:
         InvalidArchive for names or links that lead out.
         """
         os.makedirs(destination, exist_ok=True)
-        with self._archive(_absolute(path)) as archive:
-            try:
-                archive.extractall(destination, filter="data")
-            except tarfile.FilterError as error:
-                raise InvalidArchive(f"{path} in the sandbox: {error}") from error
+        root = os.open(destination, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with _Stream(self._container.get_archive(_absolute(path))) as stream:
+                reader = TarReader(cast("BinaryIO", stream))
+                checked = _Stream(tarwriter.pack(_harmless(reader, path)))
+                owner = (os.geteuid(), os.getegid())
+                put_archive(root, "/", cast("BinaryIO", checked), owner=owner)
+        finally:
+            os.close(root)
 
     def put(self, source: str, path: str) -> None:
         """Copy a file or a directory tree of the host to ``path`` inside."""
@@ -161,6 +169,23 @@ class _Stream(io.RawIOBase):
         if close is not None:
             close()
         super().close()
+
+
+def _harmless(reader: TarReader, path: str) -> Iterator[tuple[Entry, Iterable[bytes]]]:
+    """Yield the members of an archive, without setuid bits; raise InvalidArchive for the rest.
+
+    Refused are devices and pipes, and links whose target is not in the archive's tree.
+    """
+    for entry in reader:
+        target = entry.link
+        if entry.kind == SYMLINK:
+            target = posixpath.join(posixpath.dirname(entry.name.strip(b"/")), entry.link)
+        if entry.kind not in (FILE, DIRECTORY, SYMLINK, HARDLINK):
+            raise InvalidArchive(f"{path} in the sandbox: {entry.name!r} is a {entry.kind}")
+        if target.startswith(b"/") or posixpath.normpath(target).split(b"/")[0] == b"..":
+            raise InvalidArchive(f"{path} in the sandbox: {entry.name!r} links to {entry.link!r}")
+        entry.mode &= 0o777
+        yield entry, (bytes(data) for _, data in reader.segments())
 
 
 def _absolute(path: str) -> str:
