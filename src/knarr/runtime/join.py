@@ -27,7 +27,7 @@ class Join:
     """What has to be joined and what the process becomes.
 
     pidfd: of the container's first process. flags: CLONE_NEW* of the namespaces
-    to enter. procs: descriptors of the ``cgroup.procs`` files to put it in,
+    to enter. procs: descriptors of the cgroup files it enters by writing ``0``,
     opened before the mount namespace changed. uid_maps, gid_maps of the container.
     """
 
@@ -65,8 +65,6 @@ def create(join: Join) -> Created:
     theirs.close()
     created = Created(pid, pidfd, ours, sibling=True)
     try:
-        for fd in join.procs:
-            os.write(fd, b"%d" % pid)
         ours.send({"go": True})
         try:
             message, fds = ours.receive()
@@ -85,6 +83,9 @@ def _main(join: Join, channel: Channel) -> None:
     """Be the process inside; never returns."""
     try:
         process.set_pdeathsig(signal.SIGKILL)
+        for fd in join.procs:
+            # 0 is the writer itself, whatever its pid is in which namespace.
+            os.write(fd, b"0")
         channel.receive()
         _prepare(join, channel)
     except EOFError:

@@ -80,16 +80,13 @@ class Exec:
         self.pidfd, self.master = fds[0], fds[1] if len(fds) > 1 else -1
 
     def _groups(self, state: "dict[str, Any]", name: str) -> "list[int]":
-        """Return the open ``cgroup.procs`` files of all groups that the command has to be in."""
+        """Return open control files of all groups that the command enters by writing ``0``."""
         where = state["cgroup"]
         if where["manager"] == "none":
             return []
-        container = cgroups.detect(where["manager"]).open(where["path"])
-        self.group = container.child(name)
+        self.group = cgroups.detect(where["manager"]).open(where["path"]).child(name)
         flags = os.O_WRONLY | os.O_CLOEXEC
-        # The exec's own group exists in one hierarchy; everywhere else it is the container's.
-        directories = dict.fromkeys({**container.paths, **self.group.paths}.values())
-        return [os.open(f"{directory}/cgroup.procs", flags) for directory in directories]
+        return [os.open(entrance, flags) for entrance in self.group.entrances()]
 
     def _remove_group(self) -> None:
         """Remove the exec's group unless something it started lives on in the background."""
