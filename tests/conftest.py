@@ -29,16 +29,23 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NEEDS_ROOT = ("integration", "crash", "contracts", "conformance")
+ON_OTHER_KERNELS = (
+    ("integration", "cgroups"),
+    ("integration", "engine"),
+    ("integration", "runtime"),
+    ("integration", "supervisor"),
+)
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs root for other users: by folder, and by the ``root`` mark."""
-    if os.geteuid() == 0:
-        return
+    """Mark by folder what also runs on other kernels; skip what needs root for other users."""
     skip = pytest.mark.skip(reason="needs root")
     for item in items:
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        if folder in NEEDS_ROOT or item.get_closest_marker("root"):
+        folders = item.path.relative_to(REPOSITORY / "tests").parts
+        if folders[:2] in ON_OTHER_KERNELS:
+            item.add_marker(pytest.mark.vm)
+        if os.geteuid() != 0 and (folders[0] in NEEDS_ROOT or item.get_closest_marker("root")):
             item.add_marker(skip)
 
 
