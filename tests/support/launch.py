@@ -374,7 +374,7 @@ class Box:
 
 
 def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Look until ``condition`` holds: for what the kernel or another process does in its own time."""
+    """Look until ``condition`` holds: for what others do in their own time."""
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, f"{condition} did not come true"

@@ -171,7 +171,7 @@ class Launcher:
         failed = os.WIFSIGNALED(status) or (status and time.monotonic() - began > 1)
         if run_dir and failed and os.path.exists(f"{run_dir}/state.json"):
             ours, theirs = Channel.pair()
-            self._fork(_adopt, theirs.sock, run_dir, watched=True)
+            self._fork(_succeed, theirs.sock, run_dir, watched=True)
             ours.close()
             theirs.close()
 
@@ -296,12 +296,17 @@ def _supervise(supervisor: Supervisor) -> None:
         os.execve(on_exit[0], on_exit, dict(os.environ))
 
 
-def _adopt(sock: "_socket.socket", run_dir: str) -> None:
+def _succeed(sock: "_socket.socket", run_dir: str) -> None:
+    """Take over from a supervisor that was killed, once whoever shares its lock has gone too."""
+    _adopt(sock, run_dir, wait=True)
+
+
+def _adopt(sock: "_socket.socket", run_dir: str, *, wait: bool = False) -> None:
     """Take over a container whose supervisor is dead."""
     channel = Channel(sock)
     sock.recv(1)  # an answer only arrives when nothing of the request is unread
     try:
-        lock = rundir.lock(run_dir)
+        lock = rundir.lock(run_dir, wait=wait)
         supervisor = Supervisor(run_dir)
         adopted = supervisor.adopt()
     except OSError as error:

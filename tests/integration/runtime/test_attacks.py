@@ -17,7 +17,7 @@ from tests.support.launch import Box, Edit, Running, Spec, spec, wait_until
 INTERPRETER = os.path.realpath(sys.executable)
 
 
-def without_mounts(*destinations: str) -> object:
+def without_mounts(*destinations: str) -> Edit:
     def edit(made: Spec) -> None:
         made["mounts"] = [m for m in made["mounts"] if m["destination"] not in destinations]
 
@@ -85,8 +85,10 @@ def _nulls() -> list[int]:
 
 
 @pytest.mark.parametrize("userns", [True, False])
-@pytest.mark.parametrize("command", ["/proc/self/exe", "/proc/self/../self/exe", "/link",
-                                     "/proc/thread-self/exe", "/proc/1/exe"])  # fmt: skip
+@pytest.mark.parametrize(
+    "command",
+    ["/proc/self/exe", "/proc/self/../self/exe", "/link", "/proc/thread-self/exe", "/proc/1/exe"],
+)
 def test_the_runtime_does_not_execute_itself(box: Box, userns: bool, command: str) -> None:
     """CVE-2019-5736: the interpreter must not run with the image's libraries."""
     layer = box.layer()
@@ -101,7 +103,7 @@ def test_the_runtime_does_not_execute_itself(box: Box, userns: bool, command: st
 
 
 def test_a_script_whose_interpreter_is_proc_self_exe_cannot_overwrite_it(box: Box) -> None:
-    """The kernel follows the first line of a script; what it then runs lies on a read-only mount."""
+    """The kernel follows a script's first line; what it then runs is on a read-only mount."""
     before = Path(INTERPRETER).stat()
     layer = box.layer()
     (layer / "evil").write_text("#!/proc/self/exe -c open('/proc/self/exe','r+b')\n")
@@ -137,8 +139,13 @@ def test_the_launcher_runs_from_a_file_that_nobody_can_write(box: Box) -> None:
 def test_no_leaked_directory_as_working_directory(box: Box, userns: bool, number: int) -> None:
     """CVE-2024-21626: /proc/self/fd/N of the runtime's own descriptors."""
     with pytest.raises(LaunchFailed):
-        box.run("sh", "-c", "cat etc/shadow; ls", userns=userns,
-                edit=lambda s: s["process"].update(cwd=f"/proc/self/fd/{number}"))  # fmt: skip
+        box.run(
+            "sh",
+            "-c",
+            "cat etc/shadow; ls",
+            userns=userns,
+            edit=lambda s: s["process"].update(cwd=f"/proc/self/fd/{number}"),
+        )
 
 
 @pytest.mark.parametrize("userns", [True, False])
@@ -181,7 +188,7 @@ def test_a_system_directory_that_is_a_link_to_the_host(box: Box, name: str, user
     link.symlink_to(trap)
     gone = without_mounts("/dev", "/sys") if "/" in name else without_mounts()
     try:
-        box.run("true", layers=(layer,), userns=userns, edit=gone)  # type: ignore[arg-type]
+        box.run("true", layers=(layer,), userns=userns, edit=gone)
     except LaunchFailed as error:
         assert error.kind == "error"
     assert os.listdir(trap) == []
@@ -196,8 +203,13 @@ def test_dev_links_and_nodes_stay_inside(box: Box) -> None:
         (layer / "dev" / name).symlink_to(trap / "target")
     for userns in (True, False):
         try:
-            box.run("true", layers=(layer,), userns=userns, tty=True,
-                    edit=without_mounts("/dev", "/dev/mqueue", "/dev/shm"))  # type: ignore[arg-type]  # fmt: skip
+            box.run(
+                "true",
+                layers=(layer,),
+                userns=userns,
+                tty=True,
+                edit=without_mounts("/dev", "/dev/mqueue", "/dev/shm"),
+            )
         except LaunchFailed:
             continue
     assert (trap / "target").read_text() == "host"
@@ -217,14 +229,25 @@ def test_a_false_ptmx(box: Box, kind: str) -> None:
     else:
         target.symlink_to("/dev/ptmx" if kind == "host" else "ptmx")
     with pytest.raises(LaunchFailed) as caught:
-        box.run("true", layers=(layer,), tty=True,
-                edit=without_mounts("/dev", "/dev/pts", "/dev/mqueue", "/dev/shm"))  # type: ignore[arg-type]  # fmt: skip
+        box.run(
+            "true",
+            layers=(layer,),
+            tty=True,
+            edit=without_mounts("/dev", "/dev/pts", "/dev/mqueue", "/dev/shm"),
+        )
     assert caught.value.kind == "error"
 
 
 @pytest.mark.parametrize(
-    "link", ["/../../../../../../etc", "../../../../../../../../etc", "/proc/self/root/etc",
-             "/proc/1/root", "/proc/self/cwd"])  # fmt: skip
+    "link",
+    [
+        "/../../../../../../etc",
+        "../../../../../../../../etc",
+        "/proc/self/root/etc",
+        "/proc/1/root",
+        "/proc/self/cwd",
+    ],
+)
 @pytest.mark.parametrize("kind", ["bind", "tmpfs"])
 def test_a_mount_destination_that_is_a_link(box: Box, link: str, kind: str) -> None:
     """CVE-2021-30465: the destination is resolved inside the root, and once."""
@@ -249,12 +272,14 @@ def test_a_mount_destination_that_is_a_link(box: Box, link: str, kind: str) -> N
 def test_a_destination_that_climbs_is_refused(box: Box) -> None:
     for destination in ("/../../etc", "/a/../../etc", "../x"):
         with pytest.raises(LaunchFailed) as caught:
-            box.run("true", edit=lambda s, d=destination: s["mounts"].append(mount(d, "/tmp")))  # type: ignore[misc]
+            box.run("true", edit=lambda s, d=destination: s["mounts"].append(mount(d, "/tmp")))
         assert caught.value.kind == "invalid"
 
 
-@pytest.mark.parametrize("destination", ["/proc", "/proc/sys", "/proc/self/attr", "/proc//1/../sys",
-                                         "/proc/./sysrq-trigger"])  # fmt: skip
+@pytest.mark.parametrize(
+    "destination",
+    ["/proc", "/proc/sys", "/proc/self/attr", "/proc//1/../sys", "/proc/./sysrq-trigger"],
+)
 def test_nothing_stands_in_for_proc(box: Box, destination: str) -> None:
     """CVE-2019-16884: a false /proc would take the label of a security module."""
     with pytest.raises(LaunchFailed) as caught:
@@ -292,8 +317,14 @@ def test_a_directory_swapped_while_containers_start(box: Box) -> None:
     try:
         for _ in range(25):
             try:
-                box.run("sh", "-c", "touch /data/a/in/mark; true", edit=lambda s: s["mounts"].extend(
-                    [mount("/data", str(volume)), mount("/data/a/in", "tmpfs", "tmpfs")]))  # fmt: skip
+                box.run(
+                    "sh",
+                    "-c",
+                    "touch /data/a/in/mark; true",
+                    edit=lambda s: s["mounts"].extend(
+                        [mount("/data", str(volume)), mount("/data/a/in", "tmpfs", "tmpfs")]
+                    ),
+                )
             except LaunchFailed as error:
                 assert error.kind == "error"
     finally:
@@ -357,16 +388,18 @@ def test_a_name_of_digits_is_never_looked_up(box: Box) -> None:
     """CVE-2016-3697: an image's entry called 1000 with uid 0 is not user 1000."""
     layer = box.layer()
     (layer / "etc").mkdir()
-    (layer / "etc/passwd").write_text("1000:x:0:0::/root:/bin/sh\nbig:x:4294967296:0::/:\n"
-                                      "neg:x:-1:0::/:\nhome:x:7:7::/proc/self/cwd:\n")  # fmt: skip
+    (layer / "etc/passwd").write_text(
+        "1000:x:0:0::/root:/bin/sh\nbig:x:4294967296:0::/:\n"
+        "neg:x:-1:0::/:\nhome:x:7:7::/proc/self/cwd:\n"
+    )
 
-    def named(name: str) -> object:
+    def named(name: str) -> Edit:
         return lambda s: s["process"]["user"].update({"x-knarr-name": name})
 
-    assert box.run("id", "-u", layers=(layer,), edit=named("1000")).out == b"1000\n"  # type: ignore[arg-type]
+    assert box.run("id", "-u", layers=(layer,), edit=named("1000")).out == b"1000\n"
     for name in ("big", "neg", "4294967296", "-1", "99999999999", "1:x", "1:2:3"):
         with pytest.raises(LaunchFailed) as caught:
-            box.run("id", layers=(layer,), edit=named(name))  # type: ignore[arg-type]
+            box.run("id", layers=(layer,), edit=named(name))
         assert caught.value.kind in ("invalid", "error")
 
 
@@ -387,13 +420,39 @@ def _evil_modules(layer: Path) -> None:
     code = "open('/IMPORTED', 'w').close()\nraise SystemExit(99)\n"
     library = os.path.dirname(os.__file__)
     source = Path(__file__).resolve().parents[3] / "src"
-    for folder in ("", library, f"{library}/lib-dynload", f"{library}/encodings", str(source),
-                   f"{source}/knarr", f"{source}/knarr/cgroups"):  # fmt: skip
+    for folder in (
+        "",
+        library,
+        f"{library}/lib-dynload",
+        f"{library}/encodings",
+        str(source),
+        f"{source}/knarr",
+        f"{source}/knarr/cgroups",
+    ):
         target = Path(f"{layer}{folder}") if folder else layer
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("json", "encodings", "codecs", "traceback", "linecache", "os", "struct", "stat",
-                     "tokenize", "resource", "fcntl", "idna", "ascii", "utf_8_sig", "none", "systemd",
-                     "contextlib", "signal", "knarr", "errors"):  # fmt: skip
+        for name in (
+            "json",
+            "encodings",
+            "codecs",
+            "traceback",
+            "linecache",
+            "os",
+            "struct",
+            "stat",
+            "tokenize",
+            "resource",
+            "fcntl",
+            "idna",
+            "ascii",
+            "utf_8_sig",
+            "none",
+            "systemd",
+            "contextlib",
+            "signal",
+            "knarr",
+            "errors",
+        ):
             if not (target / name).exists():
                 (target / f"{name}.py").write_text(code)
 
@@ -402,9 +461,12 @@ def _evil_modules(layer: Path) -> None:
 def test_no_module_of_the_image_is_loaded(box: Box, userns: bool) -> None:
     layer = box.layer()
     _evil_modules(layer)
-    strange = {"env": ["PATH=/bin", "X=\udcff\udcfe", "PYTHONPATH=/", "PYTHONHOME=/", "LANG=xx"]}
-    one = box.start("sleep", "1000", layers=(layer,), userns=userns,
-                    edit=lambda s: s["process"].update(strange))  # fmt: skip
+    strange: Spec = {
+        "env": ["PATH=/bin", "X=\udcff\udcfe", "PYTHONPATH=/", "PYTHONHOME=/", "LANG=xx"]
+    }
+    one = box.start(
+        "sleep", "1000", layers=(layer,), userns=userns, edit=lambda s: s["process"].update(strange)
+    )
     one.run("true", cwd="/", **strange)
     for command in ("nope", "/etc/passwd", "/"):
         with pytest.raises(LaunchFailed):
@@ -426,8 +488,12 @@ def test_no_module_of_the_image_is_loaded(box: Box, userns: bool) -> None:
 
 
 def test_a_fork_bomb_is_killed(box: Box) -> None:
-    one = box.start("sh", "-c", "(while :; do sleep 1000 & done); exec sleep 1000",
-                    edit=lambda s: s["linux"]["resources"].update(pids={"limit": 64}))  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "(while :; do sleep 1000 & done); exec sleep 1000",
+        edit=lambda s: s["linux"]["resources"].update(pids={"limit": 64}),
+    )
     wait_until(lambda: _tasks(one) >= 62)
     assert one.kill().code == 137
     one.settled()
@@ -446,15 +512,22 @@ def _tasks(one: Running) -> int:
 
 @pytest.mark.parametrize("userns", [True, False])
 def test_its_supervisor_is_out_of_reach(box: Box, userns: bool) -> None:
-    one = box.start("sh", "-c", "kill -9 -1 2>/dev/null; for i in 0 2 3 $PPID 99; do kill -9 $i && echo hit $i;"
-                                " done 2>/dev/null; echo ppid $PPID; exit 0", userns=userns)  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "kill -9 -1 2>/dev/null; for i in 0 2 3 $PPID 99; do kill -9 $i && echo $i;"
+        " done 2>/dev/null; echo ppid $PPID; exit 0",
+        userns=userns,
+    )
     done = one.exit()
     assert b"ppid 0" in done.out or done.code == 137
 
 
 def test_supplementary_groups_of_the_host_are_gone(box: Box) -> None:
-    out = box.sh("grep Groups /proc/self/status", edit=lambda s: s["process"]["user"].update(
-        {"x-knarr-name": "alice:staff"}))  # fmt: skip
+    out = box.sh(
+        "grep Groups /proc/self/status",
+        edit=lambda s: s["process"]["user"].update({"x-knarr-name": "alice:staff"}),
+    )
     assert out.split()[1:] == ["50"]
     done = box.run("sh", "-c", "cat /proc/self/setgroups")
     assert done.out.strip() in (b"allow", b"deny")
@@ -475,11 +548,25 @@ def test_an_exec_in_a_container_without_proc(box: Box) -> None:
 
 
 def test_the_process_of_a_spec_is_not_trusted_with_types(box: Box) -> None:
-    for changes in ({"args": []}, {"args": [1]}, {"args": "sh"}, {"cwd": "relative"}, {"cwd": ""},
-                    {"env": [1]}, {"user": {"uid": "x", "gid": 0}}, {"rlimits": [{"type": "X"}]},
-                    {"rlimits": [{"type": "RLIMIT_CPU"}]}, {"args": ["a\0b"]}, {"env": ["A=\0"]},
-                    {"cwd": "/\0"}, {"scheduler": {"policy": "X"}}, {"ioPriority": {"class": 1}},
-                    {"user": {"uid": -1, "gid": 0}}, {"user": {"uid": 2**32, "gid": 0}}):  # fmt: skip
+    changes: Spec
+    for changes in (
+        {"args": []},
+        {"args": [1]},
+        {"args": "sh"},
+        {"cwd": "relative"},
+        {"cwd": ""},
+        {"env": [1]},
+        {"user": {"uid": "x", "gid": 0}},
+        {"rlimits": [{"type": "X"}]},
+        {"rlimits": [{"type": "RLIMIT_CPU"}]},
+        {"args": ["a\0b"]},
+        {"env": ["A=\0"]},
+        {"cwd": "/\0"},
+        {"scheduler": {"policy": "X"}},
+        {"ioPriority": {"class": 1}},
+        {"user": {"uid": -1, "gid": 0}},
+        {"user": {"uid": 2**32, "gid": 0}},
+    ):
         with pytest.raises(LaunchFailed):
-            box.run("true", edit=lambda s, c=changes: s["process"].update(c))  # type: ignore[misc]
+            box.run("true", edit=lambda s, c=changes: s["process"].update(c))
     assert box.run("true").code == 0

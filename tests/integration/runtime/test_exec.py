@@ -43,8 +43,14 @@ def test_standard_input(one: Running) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "kind"), [("nope", "not-found"), ("/nope", "not-found"), ("/etc", "not-executable"),
-                          ("/etc/passwd", "not-executable")])  # fmt: skip
+    ("command", "kind"),
+    [
+        ("nope", "not-found"),
+        ("/nope", "not-found"),
+        ("/etc", "not-executable"),
+        ("/etc/passwd", "not-executable"),
+    ],
+)
 def test_what_cannot_be_executed(one: Running, command: str, kind: str) -> None:
     with pytest.raises(LaunchFailed) as caught:
         one.run(command)
@@ -53,7 +59,10 @@ def test_what_cannot_be_executed(one: Running, command: str, kind: str) -> None:
 
 
 def test_it_is_in_the_same_namespaces_and_groups(one: Running) -> None:
-    script = "for n in pid net ipc uts mnt cgroup user; do readlink /proc/{}/ns/$n; done; cat /proc/{}/cgroup"
+    script = (
+        "for n in pid net ipc uts mnt cgroup user; do readlink /proc/{}/ns/$n; done;"
+        "cat /proc/{}/cgroup"
+    )
     mine = one.run("sh", "-c", script.replace("{}", "self"))[1].decode().splitlines()
     init = one.run("sh", "-c", script.replace("{}", "1"))[1].decode().splitlines()
     assert mine[:7] == init[:7]
@@ -67,8 +76,9 @@ def test_only_the_standard_descriptors_are_open(one: Running) -> None:
 
 def test_capabilities_user_and_cwd(one: Running) -> None:
     user = {"uid": 0, "gid": 0, "x-knarr-name": "alice"}
-    code, out = one.run("sh", "-c", "id; pwd; echo $HOME; grep CapEff /proc/self/status",
-                        user=user, cwd="/tmp")  # fmt: skip
+    code, out = one.run(
+        "sh", "-c", "id; pwd; echo $HOME; grep CapEff /proc/self/status", user=user, cwd="/tmp"
+    )
     lines = out.decode().splitlines()
     assert code == 0
     assert lines[0].startswith("uid=1000(alice) gid=1000(alice) groups=")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 
 import pytest
 
-from knarr.kernel.libc import MACHINE, syscall
 from knarr.spec import capabilities
 from tests.support.launch import ID_BASE, ID_SIZE, Box, Spec
 
@@ -37,8 +35,12 @@ def test_without_a_user_namespace_six_are_its_own_and_one_is_the_hosts(box: Box)
 
 
 def test_ids_are_those_of_the_range(box: Box) -> None:
-    one = box.start("sh", "-c", "cat /proc/self/uid_map /proc/self/gid_map; echo x >/new; echo go; cat",
-                    stdin=True)  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "cat /proc/self/uid_map /proc/self/gid_map; echo x >/new; echo go; cat",
+        stdin=True,
+    )
     one.until(b"go")
     assert one.client is not None
     words = bytes(one.client.out).split()
@@ -49,8 +51,12 @@ def test_ids_are_those_of_the_range(box: Box) -> None:
 
 
 def test_root_files_belong_to_root_inside_and_to_host_root_on_disk(box: Box) -> None:
-    request = box.request("sh", "-c", "stat -c '%u:%g' /bin/busybox /etc /new; chown 5:6 /new",
-                          edit=lambda s: s["process"].update(cwd="/new"))  # fmt: skip
+    request = box.request(
+        "sh",
+        "-c",
+        "stat -c '%u:%g' /bin/busybox /etc /new; chown 5:6 /new",
+        edit=lambda s: s["process"].update(cwd="/new"),
+    )
     done = box.send(request).exit()
     assert done.text.split() == ["0:0"] * 3
     upper = next(word for word in request["rootfs"][0]["options"] if word.startswith("upper="))
@@ -125,8 +131,10 @@ def test_no_capabilities_at_all(box: Box) -> None:
 
 @pytest.mark.parametrize("value", [True, False])
 def test_no_new_privileges(box: Box, value: bool) -> None:
-    out = box.sh("grep NoNewPrivs /proc/self/status",
-                 edit=lambda s: s["process"].update(noNewPrivileges=value))  # fmt: skip
+    out = box.sh(
+        "grep NoNewPrivs /proc/self/status",
+        edit=lambda s: s["process"].update(noNewPrivileges=value),
+    )
     assert out.split()[1] == str(int(value))
 
 
@@ -155,21 +163,3 @@ def test_umask_rlimits_and_oom_score(box: Box) -> None:
 
     script = "umask; cat /proc/self/oom_score_adj; ulimit -n; ulimit -Hn"
     assert box.sh(script, edit=edit).split() == ["0077", "500", "100", "200"]
-
-
-@pytest.mark.parametrize("userns", [True, False])
-def test_the_callers_keys_are_out_of_reach(box: Box, userns: bool) -> None:
-    """What runs the launcher may have keys in its session keyring (keyrings(7))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if syscall("keyctl", ctypes.c_long(1), None) < 0:
-        pytest.skip("no keyrings here")
-    add_key = 248 if MACHINE == "x86_64" else 217
-    assert libc.syscall(add_key, b"user", b"knarr-secret", b"payload", 7, -3) > 0
-
-    def edit(made: Spec) -> None:
-        made["linux"]["maskedPaths"] = []
-
-    one = box.start("cat", "/proc/keys", edit=edit, userns=userns)
-    assert b"knarr-secret" not in one.exit().out
-    two = box.start("sleep", "1000", edit=edit, userns=userns)
-    assert b"knarr-secret" not in two.run("cat", "/proc/keys")[1]

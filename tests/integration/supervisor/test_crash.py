@@ -95,9 +95,13 @@ def test_killed_at_any_point_nothing_is_left(
 
 def test_a_killed_supervisor_gets_a_successor(box: Box) -> None:
     """No byte and no exit code is lost: the pipes keep what is written meanwhile."""
-    one = box.start("sh", "-c", "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done;"
-                                " while [ ! -e /end ]; do :; done; exit 42",
-                    attach=False)  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "i=0; while [ $i -lt 3000 ]; do echo line $i; i=$((i+1)); done;"
+        " while [ ! -e /end ]; do :; done; exit 42",
+        attach=False,
+    )
     first = one.supervisor
     kill(first)
     wait_until(lambda: one.supervisor != first and rundir.is_locked(str(one.run_dir)))
@@ -125,8 +129,12 @@ def _tells_exits() -> bool:
 def test_output_during_the_change_of_supervisors_is_kept(box: Box) -> None:
     from knarr.supervisor import log as logs
 
-    one = box.start("sh", "-c", "i=0; while [ ! -e /end ]; do echo $i; i=$((i+1)); done; echo end $i",
-                    attach=False)  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "i=0; while [ ! -e /end ]; do echo $i; i=$((i+1)); done; echo end $i",
+        attach=False,
+    )
     for _ in range(3):
         before = one.supervisor
         kill(before)
@@ -232,8 +240,13 @@ def test_the_group_goes_with_what_a_host_pid_container_left(box: Box) -> None:
         made["mounts"] = [m for m in made["mounts"] if m["destination"] != "/proc"]
         made["linux"] |= {"maskedPaths": [], "readonlyPaths": []}
 
-    one = box.start("sh", "-c", "setsid sleep 4242 </dev/null >/dev/null 2>&1 & echo $!",
-                    userns=False, edit=edit)  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "setsid sleep 4242 </dev/null >/dev/null 2>&1 & echo $!",
+        userns=False,
+        edit=edit,
+    )
     done = one.exit()
     wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
     assert groups_of(box, one.id) == []

@@ -124,13 +124,32 @@ def _junk(seed: int) -> list[bytes]:
     chance = random.Random(seed)
     deep = b'{"a":' * 30_000
     fixed = [
-        b"", b"\0", b"r", b"r\0", b"r/nowhere\0", b"r/nowhere\0h", b"r/nowhere\0h[]", b"r/x\0m",
-        b"r/x\0h" + deep, b"r/x\0h" + b"[" * 100_000, b"e/x\0h{}", b'e/x\0h{"run_dir":5}',
-        b'r/x\0h{"run_dir":"/x","id":1}', b"f/nowhere\0h{}", b'f/x\0h{"directory":3}', b"a\0",
-        b"a/nowhere\0h{}", b"z/x\0h{}", b"r" + b"a" * 5000 + b"\0h{}", b"\xff" * 3000,
-        b"r/x\0h" + b'"' + b"9" * 100_000 + b'"', b"r/x\0h1e999", b"r/x\0hNaN", b"r/x\0hnull",
+        b"",
+        b"\0",
+        b"r",
+        b"r\0",
+        b"r/nowhere\0",
+        b"r/nowhere\0h",
+        b"r/nowhere\0h[]",
+        b"r/x\0m",
+        b"r/x\0h" + deep,
+        b"r/x\0h" + b"[" * 100_000,
+        b"e/x\0h{}",
+        b'e/x\0h{"run_dir":5}',
+        b'r/x\0h{"run_dir":"/x","id":1}',
+        b"f/nowhere\0h{}",
+        b'f/x\0h{"directory":3}',
+        b"a\0",
+        b"a/nowhere\0h{}",
+        b"z/x\0h{}",
+        b"r" + b"a" * 5000 + b"\0h{}",
+        b"\xff" * 3000,
+        b"r/x\0h" + b'"' + b"9" * 100_000 + b'"',
+        b"r/x\0h1e999",
+        b"r/x\0hNaN",
+        b"r/x\0hnull",
         b"r/\xff\xfe\0h{}",
-    ]  # fmt: skip
+    ]
     loose = [chance.randbytes(chance.randrange(1, 3000)) for _ in range(60)]
     # Never the one that ends it.
     return [packet for packet in [*fixed, *loose] if packet[:1] != b"q"]
@@ -210,22 +229,41 @@ def failing(box: Box) -> list[Spec]:
     return [
         box.request("nope"),
         box.request("true", edit=lambda s: s["process"].update(cwd="/etc/passwd")),
-        box.request("true", edit=lambda s: s["mounts"].append(
-            {"destination": "/x", "type": "bind", "source": "/nowhere/at/all", "options": ["bind"]})),
-        box.request("true", edit=lambda s: s["mounts"].append(
-            {"destination": "/x", "type": "nofs", "source": "", "options": []})),
+        box.request(
+            "true",
+            edit=lambda s: s["mounts"].append(
+                {
+                    "destination": "/x",
+                    "type": "bind",
+                    "source": "/nowhere/at/all",
+                    "options": ["bind"],
+                }
+            ),
+        ),
+        box.request(
+            "true",
+            edit=lambda s: s["mounts"].append(
+                {"destination": "/x", "type": "nofs", "source": "", "options": []}
+            ),
+        ),
         box.request("true", edit=lambda s: s["linux"]["resources"].update(pids={"limit": "many"})),
         box.request("true", edit=lambda s: s["linux"].update(maskedPaths=["/dev/stdin"])),
-        box.request("true", edit=lambda s: s["process"]["user"].update({"x-knarr-name": "nobody9"})),
+        box.request(
+            "true", edit=lambda s: s["process"]["user"].update({"x-knarr-name": "nobody9"})
+        ),
         box.request("true", rootfs=[{"type": "overlay", "source": "/nowhere", "destination": "/"}]),
         box.request("true", rootfs=[]),
         box.request("true", spec={}),
         box.request("nope", tty=True),
         {**box.request("true"), "log": "/nowhere/log"},
         box.request("true", cgroup={"manager": "x", "path": "/y"}),
-        box.request("true", edit=lambda s: s["linux"].update(uidMappings=[
-            {"containerID": 0, "hostID": 2**32 - 1, "size": 65536}])),
-    ]  # fmt: skip
+        box.request(
+            "true",
+            edit=lambda s: s["linux"].update(
+                uidMappings=[{"containerID": 0, "hostID": 2**32 - 1, "size": 65536}]
+            ),
+        ),
+    ]
 
 
 def test_nothing_is_left_by_a_start_that_fails(box: Box) -> None:

@@ -68,8 +68,9 @@ def test_what_cannot_be_executed(box: Box, command: str, kind: str, text: str) -
 
 
 def test_binary_output_arrives_exactly(box: Box) -> None:
-    one = box.start("sh", "-c", "dd if=/dev/urandom of=/r bs=1M count=9 2>/dev/null; cat /r;"
-                                " sha256sum /r >&2")  # fmt: skip
+    one = box.start(
+        "sh", "-c", "dd if=/dev/urandom of=/r bs=1M count=9 2>/dev/null; cat /r; sha256sum /r >&2"
+    )
     done = one.exit()
     assert len(done.out) == 9 * MIB
     assert hashlib.sha256(done.out).hexdigest() == done.err.split()[0].decode()
@@ -111,15 +112,27 @@ def test_input_after_the_container_closed_its_end_is_dropped(box: Box) -> None:
 
 def test_the_standard_streams_can_be_opened_by_name(box: Box) -> None:
     for user in ("", "alice"):
-        done = box.run("sh", "-c", "echo a >/dev/stdout; echo b >/dev/stderr",
-                       edit=lambda s, u=user: s["process"]["user"].update({"x-knarr-name": u}))  # type: ignore[misc]  # fmt: skip
+        done = box.run(
+            "sh",
+            "-c",
+            "echo a >/dev/stdout; echo b >/dev/stderr",
+            edit=lambda s, u=user: s["process"]["user"].update({"x-knarr-name": u}),
+        )
         assert (done.out, done.err) == (b"a\n", b"b\n")
 
 
 def test_a_terminal(box: Box) -> None:
-    script = "tty; stty size; [ -c /dev/console ] && echo console; until [ \"$(stty size)\" = '40 100' ]; do :; done; exit 4"
-    one = box.start("sh", "-c", script, tty=True,
-                    edit=lambda s: s["process"].update(consoleSize={"height": 24, "width": 80}))  # fmt: skip
+    script = (
+        "tty; stty size; [ -c /dev/console ] && echo console;"
+        "until [ \"$(stty size)\" = '40 100' ]; do :; done; exit 4"
+    )
+    one = box.start(
+        "sh",
+        "-c",
+        script,
+        tty=True,
+        edit=lambda s: s["process"].update(consoleSize={"height": 24, "width": 80}),
+    )
     one.until(b"console")
     client = one.client
     assert client is not None
@@ -162,8 +175,9 @@ def _cpu(pid: int) -> int:
 
 def test_a_client_that_never_reads_blocks_nothing(box: Box) -> None:
     """200 MB pass by; container and supervisor do not wait for it, and nothing is kept for it."""
-    one = box.start("sh", "-c", "dd if=/dev/zero bs=1M count=200 2>/dev/null; echo done >/end;"
-                                " exec sleep 1000")  # fmt: skip
+    one = box.start(
+        "sh", "-c", "dd if=/dev/zero bs=1M count=200 2>/dev/null; echo done >/end; exec sleep 1000"
+    )
     wait_until(lambda: one.run("test", "-e", "/end")[0] == 0)
     wait_until(lambda: one.log.stat().st_size >= 200 * MIB)
     memory = private_memory(one.supervisor)
@@ -185,8 +199,13 @@ def test_a_client_that_never_reads_does_not_keep_the_supervisor(box: Box) -> Non
 
 
 def test_a_client_that_lags_and_leaves_harms_nobody(box: Box) -> None:
-    one = box.start("sh", "-c", "dd if=/dev/zero bs=1M count=8 2>/dev/null; echo >/end; cat",
-                    stdin=True, attach=False)  # fmt: skip
+    one = box.start(
+        "sh",
+        "-c",
+        "dd if=/dev/zero bs=1M count=8 2>/dev/null; echo >/end; cat",
+        stdin=True,
+        attach=False,
+    )
     second = one.attach()
     for lagging in (one.attach(), one.attach()):
         wait_until(lambda: one.run("test", "-e", "/end")[0] == 0)
@@ -277,9 +296,25 @@ def test_the_owner_may_leave_after_the_exit(box: Box) -> None:
 
 def test_nonsense_closes_the_connection_and_nothing_else(box: Box) -> None:
     one = box.start("sh", "-c", "cat; exit 5", stdin=True)
-    junk = (b"", b"?", b"r", b"r[1]", b'r{"a":1}', b"r[99999,1]", b"rxx", b"k", b"k-1", b"kx",
-            b"k999", b"k" + b"9" * 5000, b"r" + b"[" * 60000, b"x", b"s" * 65537,
-            b"i" + b"z" * 100_000, b"\0" * 100)  # fmt: skip
+    junk = (
+        b"",
+        b"?",
+        b"r",
+        b"r[1]",
+        b'r{"a":1}',
+        b"r[99999,1]",
+        b"rxx",
+        b"k",
+        b"k-1",
+        b"kx",
+        b"k999",
+        b"k" + b"9" * 5000,
+        b"r" + b"[" * 60000,
+        b"x",
+        b"s" * 65537,
+        b"i" + b"z" * 100_000,
+        b"\0" * 100,
+    )
     for packet in junk:
         client = one.attach()
         try:

@@ -47,8 +47,11 @@ def test_openat2_is_close_on_exec_and_scoped(tmp_path: Path) -> None:
     assert not os.get_inheritable(fd)
     assert os.path.samestat(os.fstat(fd), os.fstat(root))
     os.close(fd)
-    for resolve, code in ((files.RESOLVE_BENEATH, errno.EXDEV), (files.RESOLVE_NO_SYMLINKS, errno.ELOOP),
-                          (files.RESOLVE_IN_ROOT, errno.ENOENT)):  # fmt: skip
+    for resolve, code in (
+        (files.RESOLVE_BENEATH, errno.EXDEV),
+        (files.RESOLVE_NO_SYMLINKS, errno.ELOOP),
+        (files.RESOLVE_IN_ROOT, errno.ENOENT),
+    ):
         with pytest.raises(OSError) as caught:
             files.openat2(root, "link", os.O_PATH, 0, resolve)
         assert caught.value.errno == code
@@ -131,8 +134,9 @@ def in_child(code: str) -> str:
     """Run lines in a bare interpreter with the wrappers, since they change the process for good."""
     source = Path(libc.__file__).parents[2]
     lines = f"import sys; sys.path.insert(0, {str(source)!r})\n{code}"
-    done = subprocess.run(["python3", "-I", "-S", "-c", lines], capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        ["python3", "-I", "-S", "-c", lines], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -146,6 +150,26 @@ process.default_signals()
 print(next(l for l in open('/proc/self/status') if l.startswith('SigIgn')).split()[1])
 """)
     assert int(out, 16) == 0
+
+
+def test_keys_of_the_inherited_session_are_left_behind() -> None:
+    out = in_child("""
+import ctypes, errno
+from knarr.kernel import libc, process
+def keyctl(*words):
+    try: return libc.syscall('keyctl', *words)
+    except OSError as error: return -error.errno
+add = 248 if libc.MACHINE == 'x86_64' else 217
+long = ctypes.c_long
+def search(): return keyctl(long(10), long(-3), b'user', b'knarr-test', long(0))
+if keyctl(ctypes.c_long(1), None) < 0:
+    print('none')
+else:
+    libc.LIBC.syscall(long(add), b'user', b'knarr-test', b'x', ctypes.c_size_t(1), long(-3))
+    before = search(); process.new_session_keyring(); after = search()
+    print(before > 0, after == -126)
+""")
+    assert out.split() in (["True", "True"], ["none"])
 
 
 def test_switches_of_a_process() -> None:

@@ -61,23 +61,39 @@ def test_everything_that_can_be_asked_for_shows() -> None:
     made = spec("/bin/true", userns=False)
     made["domainname"] = "sea"
     made["root"]["readonly"] = True
-    made["process"] |= {"terminal": True, "consoleSize": {"height": 24, "width": 80},
-                        "noNewPrivileges": True, "cwd": "/srv", "oomScoreAdj": -5}  # fmt: skip
+    made["process"] |= {
+        "terminal": True,
+        "consoleSize": {"height": 24, "width": 80},
+        "noNewPrivileges": True,
+        "cwd": "/srv",
+        "oomScoreAdj": -5,
+    }
     made["process"]["user"] = {"uid": 7, "gid": 8, "additionalGids": [9, 8]}
     made["linux"] |= {
         "sysctl": {"net.core.somaxconn": "9", "kernel.msgmax": "1"},
         "rootfsPropagation": "rslave",
-        "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
-                    {"path": "/dev/null", "type": "c", "major": 1, "minor": 3}],
-    }  # fmt: skip
+        "devices": [
+            {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229},
+            {"path": "/dev/null", "type": "c", "major": 1, "minor": 3},
+        ],
+    }
     made["linux"]["namespaces"][1]["path"] = "/run/netns/x"
     made["mounts"].append({"destination": "v", "type": "none", "source": "/v", "options": ["ro"]})
     made_plan = plan(made)
     lines = made_plan.describe()
-    for line in ("join /run/netns/x", "mount tree: slave of the host's", "host name box, domain sea",
-                 "bind /v on /v read-only", "device /dev/fuse (c 10:229)", "console (24x80)",
-                 "user 7:8", "working directory /srv", "sysctl kernel.msgmax=1 net.core.somaxconn=9",
-                 "root file system: read-only, rslave", "no new privileges"):  # fmt: skip
+    for line in (
+        "join /run/netns/x",
+        "mount tree: slave of the host's",
+        "host name box, domain sea",
+        "bind /v on /v read-only",
+        "device /dev/fuse (c 10:229)",
+        "console (24x80)",
+        "user 7:8",
+        "working directory /srv",
+        "sysctl kernel.msgmax=1 net.core.somaxconn=9",
+        "root file system: read-only, rslave",
+        "no new privileges",
+    ):
         assert line in lines, line
     assert "loopback up" not in lines, "a joined network is its owner's"
     assert sum("device /dev/null" in line for line in lines) == 1
@@ -179,8 +195,15 @@ def test_a_host_name_needs_a_namespace() -> None:
         plan(made)
 
 
-@pytest.mark.parametrize(("key", "kind"), [("net.core.somaxconn", "network"), ("kernel.sem", "ipc"),
-                                           ("fs.mqueue.msg_max", "ipc"), ("kernel.domainname", "uts")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("net.core.somaxconn", "network"),
+        ("kernel.sem", "ipc"),
+        ("fs.mqueue.msg_max", "ipc"),
+        ("kernel.domainname", "uts"),
+    ],
+)
 def test_a_sysctl_needs_its_namespace(key: str, kind: str) -> None:
     made = spec("sh")
     del made["hostname"]
@@ -203,8 +226,14 @@ def test_files_below_proc_that_may_be_covered() -> None:
         "swaps",
         "net/dev",
     ):
-        made["mounts"].append({"destination": f"/proc/{name}", "type": "bind", "source": "/lxcfs",
-                               "options": ["bind"]})  # fmt: skip
+        made["mounts"].append(
+            {
+                "destination": f"/proc/{name}",
+                "type": "bind",
+                "source": "/lxcfs",
+                "options": ["bind"],
+            }
+        )
     plan(made)
 
 
@@ -225,8 +254,13 @@ def test_the_final_leg() -> None:
         },
         {"personality": {"domain": "LINUX32"}, "seccomp": {"flags": ["SECCOMP_FILTER_FLAG_LOG"]}},
     )
-    assert leg.capabilities == {"bounding": 1, "effective": 0, "permitted": 0, "inheritable": 0,
-                                "ambient": 32}  # fmt: skip
+    assert leg.capabilities == {
+        "bounding": 1,
+        "effective": 0,
+        "permitted": 0,
+        "inheritable": 0,
+        "ambient": 32,
+    }
     assert leg.rlimits == ((resource.RLIMIT_NOFILE, 5, -1),)
     assert leg.io_priority == 2 << 13 | 3
     assert leg.scheduler is not None
@@ -247,7 +281,7 @@ FIELDS = ["hostname", "process", "mounts", "linux", "root", "hooks"]
 
 @given(st.sampled_from(FIELDS), JSON)
 def test_any_json_is_planned_or_refused(field: str, value: Any) -> None:
-    """Wrong types end as an error of this request, never as a plan that is half of what was asked."""
+    """Wrong types end as an error, never as a plan that is half of what was asked."""
     made = spec("sh")
     made[field] = value
     try:

@@ -20,7 +20,14 @@ minus:x:-1:0::/:
 rel:x:5:5::home:
 second:x:1000:7::/second:
 """
-GROUP = b"root:x:0:\nalice:x:1000:\nstaff:x:50:alice,bob\n27:x:0:alice\nwheel:x:10:root\nbroken\nbig:x:99999999999:alice\n"
+GROUP = b"""root:x:0:
+alice:x:1000:
+staff:x:50:alice,bob
+27:x:0:alice
+wheel:x:10:root
+broken
+big:x:99999999999:alice
+"""
 
 
 @pytest.mark.parametrize(
@@ -47,8 +54,25 @@ def test_forms(spec: str, expected: ResolvedUser) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["nobody", "big", "minus", "-1", "2147483648", "4294967295", "4294967296", "9" * 5000,
-             "1:nogroup", "1:-1", "1:2:3", "alice:big", "alice:4294967296", "\u0661", "bad line"])  # fmt: skip
+    "spec",
+    [
+        "nobody",
+        "big",
+        "minus",
+        "-1",
+        "2147483648",
+        "4294967295",
+        "4294967296",
+        "9" * 5000,
+        "1:nogroup",
+        "1:-1",
+        "1:2:3",
+        "alice:big",
+        "alice:4294967296",
+        "\u0661",
+        "bad line",
+    ],
+)
 def test_what_is_refused(spec: str) -> None:
     with pytest.raises(InvalidArgument):
         resolve_user(spec, PASSWD, GROUP)

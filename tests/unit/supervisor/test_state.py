@@ -47,8 +47,9 @@ def test_this_process_is_alive() -> None:
     assert state.alive(mine())
 
 
-@pytest.mark.parametrize("change", [{"start_time": 1}, {"boot_id": "other"}, {"status": "exited"},
-                                    {"pid": 2**22 + 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "change", [{"start_time": 1}, {"boot_id": "other"}, {"status": "exited"}, {"pid": 2**22 + 1}]
+)
 def test_another_boot_start_or_status_is_not(change: dict[str, object]) -> None:
     assert not state.alive({**mine(), **change})
 
