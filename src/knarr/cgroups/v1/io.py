@@ -80,15 +80,16 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
             files.carry_out(directory, ((ALTERNATIVES[name], value, field),))
 
 
-def start_accounting(mount_point: str, disks: str = "/sys/block") -> None:
+def start_accounting(group: str, disks: str = "/sys/block") -> None:
     """Make the kernel count the transfers of all disks; ends without a word when it cannot.
 
-    Since 6.10 v1 counts nothing on a disk until somebody sets a throttle on it. "No
-    throttle" (0) for the root, where nobody has set one, is enough and limits nothing.
+    Since 6.10 v1 counts nothing on a disk until somebody sets a throttle on it, in whatever
+    group. "No throttle" (0) in a group of ours is enough, limits nothing, and leaves the
+    machine's own groups alone.
     """
-    file = f"{mount_point}/{THROTTLES['throttleReadBpsDevice']}"
+    file = f"{group}/{THROTTLES['throttleReadBpsDevice']}"
     try:
-        known = files.read(f"{mount_point}/blkio.throttle.io_service_bytes_recursive")
+        known = files.read(f"{group}/blkio.throttle.io_service_bytes_recursive")
         known += files.read(file)
         names = os.listdir(disks)
     except OSError:

@@ -41,8 +41,6 @@ class Manager:
                 self.unified = one.mount_point
             for name in one.controllers:
                 self.controllers[name] = one.mount_point
-        if "blkio" in self.controllers:
-            io.start_accounting(self.controllers["blkio"])
         self.on_v2: tuple[str, ...] = ()
         if self.unified is not None:
             self.on_v2 = tuple(files.read(f"{self.unified}/cgroup.controllers").split())
@@ -92,6 +90,9 @@ class Manager:
             if name == "cpuset":
                 cpuset.inherit(self.controllers[name], directory)
                 cpuset.clone_children(os.path.dirname(directory))
+            elif name == "blkio":
+                # Once in a boot, when the parent of all containers is made.
+                io.start_accounting(os.path.dirname(directory))
             return True
         except FileExistsError:
             self._refuse_used(directory)
