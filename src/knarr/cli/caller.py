@@ -85,8 +85,8 @@ class ServedCaller(Caller):
     """The command runs in a worker; the caller waits at the other end of ``link``.
 
     Packets to the caller: ``X<code>`` exit, ``K<n>`` die of signal n, ``T<n>``
-    stop by signal n. From the caller: ``F<0|1>`` whether it is in the
-    foreground now. End of file: the caller is gone.
+    stop by signal n. From the caller: one byte, a signal that it got;
+    ``F<0|1>`` whether it is in the foreground now. End of file: it is gone.
     """
 
     def __init__(self, link: socket.socket, foreground: bool) -> None:
@@ -120,7 +120,9 @@ class ServedCaller(Caller):
         if not word:
             signal.signal(signal.SIGIO, signal.SIG_IGN)  # once is enough
             raise Interrupted(signal.SIGHUP)
-        if word[:1] != b"F":
+        if len(word) == 1:
+            if word[0] != signal.SIGCONT:  # what it means, F tells
+                signal.raise_signal(word[0])
             return False
         self._foreground = word == b"F1"
         return True

@@ -31,8 +31,8 @@ def main(argv: list[str]) -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
-    os.ftruncate(lock, 0)
-    os.write(lock, b"%d\n" % os.getpid())  # for people; nothing relies on it
+    line = b"%d\n" % os.getpid()  # for people; nothing relies on it
+    os.ftruncate(lock, os.pwrite(lock, line, 0))
 
     from knarr.cli import pool
 

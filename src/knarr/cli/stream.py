@@ -97,6 +97,23 @@ def relay(connection: Connection, streams: Streams, caller: Caller) -> ExitStatu
 
 
 @contextmanager
+def _woken_by_signals() -> Iterator[int]:
+    """Yield a descriptor that is readable when a signal has come.
+
+    Without it one that comes between the last instruction and poll(2) would
+    be handled only when poll(2) returns for another reason.
+    """
+    hear, say = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(say, warn_on_full_buffer=False)
+    try:
+        yield hear
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(hear)
+        os.close(say)
+
+
+@contextmanager
 def _following_size(connection: Connection) -> Iterator[None]:
     """Give the container's terminal the size of the caller's, now and after each SIGWINCH."""
 
@@ -146,6 +163,7 @@ class _Loop:
         if keys is None:
             keys = DEFAULT_DETACH_KEYS
         self._keys = KeyFilter(keys if streams.tty else b"")
+        self._woken = stack.enter_context(_woken_by_signals())
         self._sinks: dict[str, Sink] = {}
         for kind, fd, wanted in (("o", 1, streams.stdout), ("e", 2, streams.stderr)):
             if wanted:
@@ -156,6 +174,8 @@ class _Loop:
         ended = False
         while not ended or self._full_sinks():
             ready = self._poll(ended)
+            if ready.get(self._woken):
+                os.read(self._woken, 4096)  # the handlers have run by now
             for sink in self._full_sinks():
                 if ready.get(sink.fd):
                     sink.flush()
@@ -170,6 +190,7 @@ class _Loop:
 
     def _poll(self, ended: bool) -> dict[int, int]:
         poll = select.poll()
+        poll.register(self._woken, select.POLLIN)
         full = self._full_sinks()
         for sink in full:
             poll.register(sink.fd, select.POLLOUT)

@@ -77,7 +77,8 @@ def become_a_command(listener: socket.socket, notice: int, code: Code, server: i
         os._exit(0)
     try:
         Caller().prepare_signals()
-        _say_hello(link)
+        link.settimeout(_PATIENCE)
+        link.send(b"H", socket.MSG_NOSIGNAL)
         request, caller = _begin(link, here if fresh else [])
     except (Refused, ValueError):
         _answer(link, b"N")
@@ -89,14 +90,6 @@ def become_a_command(listener: socket.socket, notice: int, code: Code, server: i
         _carry_out(request.argv, caller)
 
 
-def _say_hello(link: socket.socket) -> None:
-    """Say that a worker is there, with a pidfd: a signal can never reach another process."""
-    link.settimeout(_PATIENCE)
-    pidfd = process.pidfd_open(os.getpid())
-    socket.send_fds(link, [b"H"], [pidfd], socket.MSG_NOSIGNAL)
-    os.close(pidfd)
-
-
 def _begin(link: socket.socket, here: list[bytes]) -> tuple[Request, ServedCaller]:
     request = _receive(link)
     link.settimeout(None)
@@ -106,10 +99,10 @@ def _begin(link: socket.socket, here: list[bytes]) -> tuple[Request, ServedCalle
 
 
 def _carry_out(argv: list[str], caller: ServedCaller) -> None:
-    from knarr.cli import main
-
-    sys.argv = argv
     try:
+        from knarr.cli import main
+
+        sys.argv = argv
         status = main.run(argv[1:], caller)
     except Interrupted as asked:
         status = -asked.number
