@@ -143,6 +143,16 @@ def command(words: Sequence[str], environment: Mapping[str, str] | None = None) 
     return run
 
 
+def run_folder() -> Path:
+    """Return where /run would be on an installed system: on tmpfs, for knarr and peers alike."""
+    for candidate in ("/run", "/dev/shm"):
+        for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+            words = line.split()
+            if words[4] == candidate and words[words.index("-") + 1] == "tmpfs":
+                return Path(candidate)
+    return Path("/run")
+
+
 def busybox_tree() -> Path:
     """Return a root file system of one static busybox and its usual links, made when missing."""
     tree = BUILD / "busybox"

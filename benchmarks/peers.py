@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .harness import BUILD, Contestant, busybox_tree
+from .harness import BUILD, Contestant, busybox_tree, run_folder
 
 IMAGE = "localhost/busybox:bench"
 
@@ -46,7 +46,7 @@ class Peers:
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, HELPER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
-        self._bundles: list[Path] = []
+        self._podman_run = run_folder() / f"knarr-bench-podman-{os.getpid()}"
 
     def __enter__(self) -> Self:
         return self
@@ -60,6 +60,7 @@ class Peers:
         assert self._helper.stdin is not None
         self._helper.stdin.close()
         self._helper.wait(10)
+        shutil.rmtree(self._podman_run, ignore_errors=True)
 
     def run(self, words: list[str]) -> float:
         """Run a command in the namespace; return its seconds. Raises RuntimeError on failure."""
@@ -73,9 +74,8 @@ class Peers:
 
     def podman(self, *words: str) -> list[str]:
         """Return a podman command line with storage of its own below build/bench."""
-        store = BUILD / "podman"
         return [
-            "podman", "--root", str(store / "root"), "--runroot", str(store / "run"),
+            "podman", "--root", str(BUILD / "podman"), "--runroot", str(self._podman_run),
             "--cgroup-manager", "cgroupfs", "--runtime", "crun", "--log-level", "error", *words,
         ]  # fmt: skip
 

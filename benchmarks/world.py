@@ -14,7 +14,7 @@ from knarr import Engine
 from knarr.config import Settings
 from tests.support import busybox, leftovers
 
-from .harness import BUILD
+from .harness import BUILD, run_folder
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def world() -> Iterator[World]:
     data_root = BUILD / f"data-{os.getpid()}"
     settings = Settings(
         data_root=str(data_root),
-        run_root=f"/run/knarr-bench-{os.getpid()}",
+        run_root=str(run_folder() / f"knarr-bench-{os.getpid()}"),
         cgroup_parent=f"/knarr-bench-{os.getpid()}",
     )
     archive = BUILD / f"busybox-{os.getpid()}.tar"
