@@ -19,7 +19,7 @@ SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
-_REAP_WAIT = 2000  # ms
+_REAP_WAIT = 10_000  # ms
 
 
 def _prctl(option: int, value: int) -> None:
@@ -112,7 +112,7 @@ def pidfd_send_signal(pidfd: int, signal: int) -> None:
 def pidfd_exit_status(pidfd: int) -> "int | None":
     """Return the wait status of an ended process that is not our child.
 
-    Waits at most two seconds for its parent to reap it. None when it still runs
+    Waits at most ten seconds for its parent to reap it. None when it still runs
     or the kernel does not tell (before Linux 6.15).
     Source: include/uapi/linux/pidfd.h, PIDFD_GET_INFO.
     """

@@ -60,7 +60,14 @@ def open_root(
     """
     if len(mounts) != 1 or mounts[0].type not in ("overlay", "bind"):
         raise ValueError(f"root file system: cannot be made of {mounts!r}")
-    mount = mounts[0]
+    fd = _open(mounts[0], userns_fd, owner, append)
+    if userns_fd is not None:
+        # Nobody inside can make a device node, so one in the image is there for harm.
+        k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_NODEV)
+    return fd
+
+
+def _open(mount: "Mount", userns_fd: "int | None", owner: "tuple[int, int]", append: bool) -> int:
     if mount.type == "bind":
         fd = clone_tree(mount.source, userns_fd, recursive=False)
         if "ro" in mount.options:

@@ -150,6 +150,14 @@ def test_a_device_of_the_spec(box: Box) -> None:
         assert out.splitlines() == ["character special file:1:3", "fifo:0:0"]
 
 
+def test_a_device_node_of_the_image_is_dead(box: Box) -> None:
+    layer = box.layer()
+    os.mknod(layer / "zero", 0o020666, os.makedev(1, 5))
+    done = box.run("head", "-c", "1", "/zero", layers=(layer,))
+    assert done.code != 0
+    assert b"Permission denied" in done.err
+
+
 def test_no_device_can_be_made(box: Box) -> None:
     assert box.run("mknod", "/d", "b", "8", "0", edit=with_caps).code != 0
 
