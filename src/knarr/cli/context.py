@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING
 
 from knarr.config import Settings
@@ -36,6 +37,19 @@ class Context:
         if self._engine is None:
             from knarr.engine.engine import Engine
 
+            _show_log(debug=self.debug)
             self._engine = Engine(self.settings)
             self.caller.afterwards(self._engine.close)
         return self._engine
+
+
+def _show_log(*, debug: bool) -> None:
+    """Print what the engine logs to stderr: warnings, and everything when debugging."""
+    import logging
+
+    logger = logging.getLogger("knarr")
+    if not logger.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if debug else logging.WARNING)

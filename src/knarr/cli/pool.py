@@ -37,6 +37,30 @@ def preload() -> None:
     gc.freeze()
 
 
+class Leave:
+    """Turns SIGTERM into a readable descriptor, so that it is seen whenever it comes."""
+
+    def __init__(self) -> None:
+        self._hear, self._say = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._say, warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, _do_nothing)
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable once SIGTERM has come."""
+        return self._hear
+
+    def forget(self) -> None:
+        """Let SIGTERM kill again, in a process that is not the server."""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        os.close(self._hear)
+        os.close(self._say)
+
+
+def _do_nothing(_number: int, _frame: FrameType | None) -> None:
+    """Stand for a handler: only signals with one reach the wakeup descriptor."""
+
+
 class Pool:
     """One waiting worker at a time for the clients of ``listener``.
 
@@ -44,15 +68,16 @@ class Pool:
     ``r`` when it saw that the installed package is not the loaded one.
     """
 
-    def __init__(self, listener: socket.socket, path: str, lock: int) -> None:
+    def __init__(self, listener: socket.socket, path: str, lock: int, leave: Leave) -> None:
         self._listener = listener
         self._path = path
         self._lock = lock
+        self._leave = leave
         self._inode = os.lstat(path).st_ino
         self._code = loaded_code()
 
     def serve(self, idle: float) -> None:
-        """Keep a worker waiting until ``idle`` seconds pass without a command.
+        """Keep a worker waiting until SIGTERM, or ``idle`` seconds without a command.
 
         Raises OSError when a worker cannot be forked: a server that cannot
         serve must go, so that commands run in their callers.
@@ -63,7 +88,7 @@ class Pool:
         while quick_deaths < _QUICK_DEATHS:
             forked = time.monotonic()
             word = self._one_worker(last + idle)
-            if word in (b"r", b""):  # package changed; idle or our socket is gone
+            if word in (b"r", b""):  # package changed; idle, told to leave, or socket gone
                 return
             last = time.monotonic()
             died_early = word == b"d" and last - forked < _QUICK
@@ -74,17 +99,16 @@ class Pool:
         hear, pid = self._fork()
         poll = select.poll()
         poll.register(hear, select.POLLIN)
+        poll.register(self._leave, select.POLLIN)
         try:
             while True:
                 left = min(_CHECK, deadline - time.monotonic())
-                if poll.poll(max(0.0, left) * 1000):
+                ready = dict(poll.poll(max(0.0, left) * 1000))
+                if hear in ready:
                     return os.read(hear, 1) or b"d"
-                if time.monotonic() >= deadline or not self._ours():
+                if ready or time.monotonic() >= deadline or not self._ours():
                     self._dismiss(pid)
                     return b""
-        except SystemExit:
-            self._dismiss(pid)
-            raise
         finally:
             os.close(hear)
 
@@ -98,6 +122,7 @@ class Pool:
             try:
                 os.close(hear)
                 os.close(self._lock)
+                self._leave.forget()
                 worker.become_a_command(self._listener, say, self._code, server)
             finally:
                 os._exit(125)
@@ -113,18 +138,12 @@ class Pool:
     def _dismiss(self, pid: int) -> None:
         """End the waiting worker; a client it has just taken sees end of file and helps itself."""
         self.remove_socket()
-        os.kill(pid, signal.SIGTERM)
+        try:
+            os.kill(pid, signal.SIGTERM)
+        except ProcessLookupError:
+            return  # it has died by itself
 
     def remove_socket(self) -> None:
         """Remove the socket, unless another one is at its path by now."""
         if self._ours():
             os.unlink(self._path)
-
-
-def leave_on_sigterm() -> None:
-    """Let SIGTERM unwind the server, so that its socket goes with it."""
-    signal.signal(signal.SIGTERM, _leave)
-
-
-def _leave(_number: int, _frame: FrameType | None) -> None:
-    raise SystemExit(0)

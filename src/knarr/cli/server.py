@@ -20,12 +20,19 @@ LOCK = "command.lock"
 
 
 def main(argv: list[str]) -> int:
-    """Serve run root ``argv[1]`` until idle. Returns 0, also when a server is there already."""
+    """Serve run root ``argv[1]`` until idle.
+
+    Returns 0, also when a server is there already; 1 when others could put a
+    socket of theirs into the run root.
+    """
     run_root = argv[1]
     os.closerange(3, _highest_fd() + 1)  # whatever the first caller's shell had left open
     os.chdir("/")
     os.umask(0o077)
     os.makedirs(run_root, 0o700, exist_ok=True)
+    info = os.stat(run_root)
+    if info.st_uid != os.geteuid() or info.st_mode & 0o022:
+        return 1
     lock = os.open(os.path.join(run_root, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -36,9 +43,9 @@ def main(argv: list[str]) -> int:
 
     from knarr.cli import pool
 
-    pool.leave_on_sigterm()
     pool.preload()
-    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock)
+    leave = pool.Leave()
+    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock, leave)
     try:
         served.serve(_idle_seconds())
     finally:

@@ -62,7 +62,6 @@ def place() -> list[bytes]:
 
 def become_a_command(listener: socket.socket, notice: int, code: Code, server: int) -> None:
     """Wait for a caller, run its command, end the process; never returns."""
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     process.set_pdeathsig(signal.SIGTERM)  # without a server nobody follows this worker
     if os.getppid() != server:
         os._exit(0)

@@ -305,6 +305,21 @@ def test_a_run_root_that_cannot_be_written_needs_no_server(installed: Installati
     assert out.startswith(b"knarr version")
 
 
+def test_no_server_where_others_may_write(installed: Installation) -> None:
+    installed.run_root.mkdir(mode=0o777)
+    installed.run_root.chmod(0o777)
+    python = str(installed.folder / "bin" / "python3")
+    refused = subprocess.run(
+        [python, "-I", "-m", "knarr.cli.server", str(installed.run_root)],
+        env=installed.environment,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert list(installed.run_root.iterdir()) == []
+    assert installed.run("--version")[0] == 0
+
+
 def test_twenty_at_once(installed: Installation) -> None:
     installed.server()
     processes = [installed.start("--version") for _ in range(20)]
