@@ -180,6 +180,16 @@ class Attachment:
         """Let the container read the end of its stdin."""
         self._send(b"c")
 
+    def try_close_stdin(self) -> bool:
+        """Close stdin without waiting; False when the connection is full just now."""
+        try:
+            self._socket.send(b"c", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except BlockingIOError:
+            return False
+        except (BrokenPipeError, ConnectionResetError):
+            self._reset = True
+        return True
+
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the container's terminal, in characters."""
         self._send(b"r" + json.dumps([rows, columns]).encode())

@@ -68,8 +68,7 @@ def communicate(
     while attachment.status is None:
         while open_stdin and rest and attachment.try_write(bytes(rest[:CHUNK])):
             rest = rest[CHUNK:]
-        if open_stdin and not rest:
-            attachment.close_stdin()
+        if open_stdin and not rest and attachment.try_close_stdin():
             open_stdin = False
         left = None if deadline is None or timed_out else deadline - time.monotonic()
         if not attachment.ready(left):
