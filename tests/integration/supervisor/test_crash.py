@@ -108,7 +108,7 @@ def test_a_killed_supervisor_gets_a_successor(box: Box) -> None:
     client = one.attach()
     while not client.hello:
         client.packet()
-    assert one.run("touch", "/end") == (0, b"")
+    one.run("touch", "/end")  # which the container's end may kill
     done = client.exit()
     assert done.code == (42 if _tells_exits() else 255)
     wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
@@ -143,7 +143,7 @@ def test_output_during_the_change_of_supervisors_is_kept(box: Box) -> None:
     client = one.attach()
     while not client.hello:
         client.packet()
-    assert one.run("touch", "/end")[0] == 0
+    one.run("touch", "/end")  # which the container's end may kill
     client.exit()
     numbers = b"".join(data for _, _, data in logs.read_records(str(one.log))).split()
     count = int(numbers[-1])
