@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -85,6 +86,8 @@ def main() -> int:
     single.add_argument("--limit", type=float, default=900, help="seconds")
     single.add_argument("scripts", nargs="+", type=Path, help="one for each boot of the disk")
     arguments = parser.parse_args()
+    # unwinds, so that QEMU and the disk copy go too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     source = Path(__file__).resolve().parents[2]
     if arguments.command == "run":
         job = Job("script", tuple(arguments.scripts), arguments.limit)
