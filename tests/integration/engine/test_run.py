@@ -10,8 +10,7 @@ import pytest
 
 from knarr import ContainerConfig, Limits, errors
 from knarr.engine.model import BindMount, RunResult
-from knarr.engine.paths import Paths
-from knarr.engine.waiting import await_supervisor
+from tests.support import leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,8 +24,13 @@ def run(engine: Engine, *command: str, **options: object) -> RunResult:
 
 
 def disk(engine: Engine) -> list[str]:
-    """Everything on disk and in the database that belongs to a container."""
+    """What is left of containers, once supervisors had the time to finish."""
     engine.tidier.wait()
+    return leftovers.settle(lambda: _disk(engine))
+
+
+def _disk(engine: Engine) -> list[str]:
+    """Everything on disk and in the database that belongs to a container."""
     found = [row.id for row in engine.table.all()] + engine.driver.list_keys()
     for folder in (
         f"{engine.settings.data_root}/containers",
@@ -35,8 +39,6 @@ def disk(engine: Engine) -> list[str]:
         f"{engine.settings.run_root}/locks",
     ):
         if os.path.isdir(folder):
-            for name in os.listdir(folder):
-                await_supervisor(Paths(engine.settings, name))
             found += os.listdir(folder)
     return found
 
