@@ -87,9 +87,9 @@ class ExecTerminal:
                 break
         return True
 
-    def close_stdin(self) -> None:
+    def try_close_stdin(self) -> bool:
         """Type the end of file: a terminal cannot be closed from this side alone."""
-        self.try_write(b"\x04")
+        return self.try_write(b"\x04")
 
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the terminal in characters."""

@@ -48,8 +48,8 @@ class Connection(Protocol):
         """Send stdin without waiting; False when it is not taken now."""
         ...
 
-    def close_stdin(self) -> None:
-        """Let the container read the end of its stdin."""
+    def try_close_stdin(self) -> bool:
+        """Let the container read the end of its stdin; False when that cannot be sent now."""
         ...
 
     def resize(self, rows: int, columns: int) -> None:
@@ -158,6 +158,7 @@ class _Loop:
         self._read_fd = connection.fileno()
         self._write_fd = getattr(connection, "stdin_fileno", connection.fileno)()
         self._to_container = b""
+        self._close_due = False  # stdin has ended, and the container does not know yet
         self._window_full = False  # the container has to read before more is taken
         keys = streams.detach_keys
         if keys is None:
@@ -179,7 +180,7 @@ class _Loop:
             for sink in self._full_sinks():
                 if ready.get(sink.fd):
                     sink.flush()
-            if self._to_container and ready.get(self._write_fd, 0) & ~select.POLLIN:
+            if self._unsent() and ready.get(self._write_fd, 0) & ~select.POLLIN:
                 self._window_full = not self._send()
             if self._stdin is not None and ready.get(self._stdin):
                 self._read_stdin()
@@ -196,13 +197,16 @@ class _Loop:
             poll.register(sink.fd, select.POLLOUT)
         if not ended:
             wanted: dict[int, int] = {} if full else {self._read_fd: select.POLLIN}
-            if self._to_container and not self._window_full:
+            if self._unsent() and not self._window_full:
                 wanted[self._write_fd] = wanted.get(self._write_fd, 0) | select.POLLOUT
             for fd, events in wanted.items():
                 poll.register(fd, events)
             if self._stdin is not None and not self._to_container:
                 poll.register(self._stdin, select.POLLIN)
         return dict(poll.poll())
+
+    def _unsent(self) -> bool:
+        return bool(self._to_container) or self._close_due
 
     def _full_sinks(self) -> list[Sink]:
         return [sink for sink in self._sinks.values() if sink.pending]
@@ -230,6 +234,7 @@ class _Loop:
             self._to_container = self._keys.feed(data)
         else:
             self._stdin = None
+            self._close_due = True
             self._to_container = self._keys.rest()
         self._send()
         if self._keys.complete:
@@ -241,9 +246,9 @@ class _Loop:
             if not self._connection.try_write(self._to_container):
                 return False
             self._to_container = b""
-        if self._stdin is None:
-            self._connection.close_stdin()
-        return True
+        if self._close_due:
+            self._close_due = not self._connection.try_close_stdin()
+        return not self._close_due
 
 
 class KeyFilter:
