@@ -29,12 +29,13 @@ if TYPE_CHECKING:
         Tmpfs,
         Usage,
     )
-    from knarr.engine.sandbox import Sandbox
+    from knarr.engine.sandbox import CommandFailed, Sandbox
     from knarr.images.service import Image
 
 _HOMES = {
     "AsyncSandbox": "knarr.engine.aio",
     "BindMount": "knarr.engine.model",
+    "CommandFailed": "knarr.engine.sandbox",
     "Container": "knarr.engine.container",
     "ContainerConfig": "knarr.engine.model",
     "Engine": "knarr.engine.engine",
@@ -53,6 +54,7 @@ _HOMES = {
 __all__ = [
     "AsyncSandbox",
     "BindMount",
+    "CommandFailed",
     "Container",
     "ContainerConfig",
     "Engine",
