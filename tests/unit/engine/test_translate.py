@@ -38,7 +38,7 @@ def test_non_root_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_own_errors_pass_untouched() -> None:
-    with pytest.raises(errors.Conflict, match="^as it was$"), translated("container web"):
+    with pytest.raises(errors.Conflict, match=r"^as it was$"), translated("container web"):
         raise errors.Conflict("as it was")
 
 
