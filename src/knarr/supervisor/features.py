@@ -59,6 +59,9 @@ def _mount_setattr() -> None:
 def _overlay_append(directory: str) -> None:
     context = k.fsopen("overlay")
     try:
+        # Before Linux 6.5 overlay takes any word here and only complains when it is mounted.
+        if _works(lambda: k.fsconfig_flag(context, "no-such-option")):
+            raise OSError(38, "overlay: options are not looked at one by one")
         k.fsconfig_string(context, "lowerdir+", directory)
     finally:
         os.close(context)

@@ -144,6 +144,9 @@ class Launcher:
                 return False
             else:
                 _refuse(sock, _error("error", f"launcher: unknown request {operation!r}"))
+        except wire.OtherVersion:
+            # Closing with the request unread sends the caller to a launcher of its own version.
+            return False
         except (EOFError, OSError, ValueError) as error:
             _refuse(sock, _error("error", f"launcher: {error}"))
         finally:

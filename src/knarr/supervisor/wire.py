@@ -1,6 +1,6 @@
 """Requests to the launcher: one packet whose head can be looked at without parsing the rest.
 
-``OPERATION RUN_DIR NUL WHERE BODY``: the launcher peeks at the first two and
+``OPERATION VERSION NUL RUN_DIR NUL WHERE BODY``: the launcher peeks at the head and
 forks; only the process that does the work receives the packet. What the
 launcher and the supervisors parsed they would keep in memory for good.
 """
@@ -10,19 +10,28 @@ import array
 import json
 import os
 
+from knarr._version import __version__
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 RUN, EXEC, ADOPT, FEATURES, QUIT = b"r", b"e", b"a", b"f", b"q"
+VERSION = __version__.encode()
 LIMIT = 128 * 1024
 MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 _HERE, _MEMORY = b"h", b"m"
-_HEAD = 4200
+_HEAD = 4400
+_VERSION_LIMIT = 64
+_PARTS = 3  # operation and version, run directory, the rest
 
 
 class BadRequest(ValueError):
     """A packet that is not a request."""
+
+
+class OtherVersion(Exception):
+    """The caller's knarr is not the launcher's: it was upgraded meanwhile."""
 
 
 def send(
@@ -36,7 +45,7 @@ def send(
     if len(fds) > MAX_FDS:
         raise OSError(7, f"a container cannot be started with {len(fds)} descriptors")
     body = json.dumps(request, separators=(",", ":")).encode()
-    head = operation + os.fsencode(run_dir) + b"\0"
+    head = operation + VERSION + b"\0" + os.fsencode(run_dir) + b"\0"
     if len(body) <= LIMIT:
         _send(sock, head + _HERE + body, fds)
         return
@@ -58,15 +67,21 @@ def _send(sock: "_socket.socket", packet: bytes, fds: "list[int]") -> None:
 def peek(sock: "_socket.socket") -> "tuple[bytes, str]":
     """Return operation and run directory of the packet that waits.
 
-    Raises BadRequest, OSError, and EOFError when the caller has gone.
+    Raises BadRequest, OSError, EOFError when the caller has gone, and OtherVersion
+    when it is a knarr that is older or newer than this one.
     """
     head = sock.recv(_HEAD, _socket.MSG_PEEK)
     if not head:
         raise EOFError("the caller has gone")
-    end = head.find(b"\0")
-    if end < 1:
+    parts = head.split(b"\0", 2)
+    if len(parts) < _PARTS or not parts[0]:
         raise BadRequest("launcher: not a request")
-    return head[:1], os.fsdecode(head[1:end])
+    version = parts[0][1:]
+    if version != VERSION and parts[0][:1] != QUIT:
+        if version[:1].isdigit() and len(version) <= _VERSION_LIMIT:
+            raise OtherVersion(os.fsdecode(version))
+        raise BadRequest("launcher: not a request of any version")
+    return head[:1], os.fsdecode(parts[1])
 
 
 def receive(sock: "_socket.socket") -> "tuple[dict[str, Any], list[int]]":
@@ -83,7 +98,7 @@ def receive(sock: "_socket.socket") -> "tuple[dict[str, Any], list[int]]":
     if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
         raise BadRequest("launcher: the request was cut off")
     received = list(fds)
-    body = packet[packet.find(b"\0") + 1 :]
+    body = packet.split(b"\0", 2)[-1]
     if body[:1] == _MEMORY:
         if not received:
             raise BadRequest("launcher: the request's body is missing")

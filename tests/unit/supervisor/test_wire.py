@@ -14,6 +14,8 @@ from knarr.supervisor import wire
 
 Pair = tuple[socket.socket, socket.socket]
 
+V = wire.VERSION + b"\0"
+
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
@@ -76,7 +78,15 @@ def test_any_packet_is_a_request_or_refused(packet: bytes) -> None:
         assert fds == []
 
 
-@pytest.mark.parametrize("packet", [b"r/x\0h" + b"x" * 200_000, b"r/x\0m", b"r/x\0h[1]", b"r/x\0h"])
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"r" + V + b"/x\0h" + b"x" * 200_000,
+        b"r" + V + b"/x\0m",
+        b"r" + V + b"/x\0h[1]",
+        b"r" + V + b"/x\0h",
+    ],
+)
 def test_what_is_refused(pair: Pair, packet: bytes) -> None:
     pair[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
     pair[0].send(packet)
