@@ -70,15 +70,38 @@ def open_root(
 def _open(mount: "Mount", userns_fd: "int | None", owner: "tuple[int, int]", append: bool) -> int:
     if mount.type == "bind":
         fd = clone_tree(mount.source, userns_fd, recursive=False)
-        if "ro" in mount.options:
-            k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
-        return fd
+        return _read_only(fd) if "ro" in mount.options else fd
     base = clone_tree(mount.source, userns_fd)
     try:
         with _acting_as(owner):
             return _overlay(base, mount, append=append)
     finally:
         os.close(base)
+
+
+def _read_only(fd: int) -> int:
+    """Return the detached mount ``fd`` made read-only; ``fd`` itself where the kernel can.
+
+    Before Linux 5.12 only a mount that hangs somewhere can be changed, so this
+    process gets a mount namespace of its own there.
+    """
+    try:
+        k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
+        return fd
+    except OSError as error:
+        if error.errno != 38:  # ENOSYS
+            raise
+    unshare(CLONE_NEWNS)
+    k.mount(None, "/", None, k.MS_REC | k.MS_SLAVE)
+    place = os.open(_PLACE, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        k.attach(fd, place)
+        k.mount(None, _PLACE, None, k.MS_REMOUNT | k.MS_BIND | k.MS_RDONLY)
+        return k.open_tree(k.AT_FDCWD, _PLACE, k.OPEN_TREE_CLONE)
+    finally:
+        k.umount2(_PLACE, k.MNT_DETACH)
+        os.close(place)
+        os.close(fd)
 
 
 @contextmanager
