@@ -374,7 +374,9 @@ def main(run_root: str, idle: float, ready: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.chdir("/")
-    os.umask(0o077)
+    # Files are made with their own modes; what a container sees of its control groups is
+    # made by mkdir and has to be readable.
+    os.umask(0o022)
     # Every container costs the launcher a descriptor.
     resource.setrlimit(resource.RLIMIT_NOFILE, (_files[1], _files[1]))
     _load_cgroups()
