@@ -47,6 +47,7 @@ while [ ! -e /stop ]; do
     ( : >> $p/exe ) 2>/dev/null && got write
   done
 done
+exit 0
 """
 
 
