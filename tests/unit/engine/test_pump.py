@@ -90,8 +90,11 @@ def test_communicate_kills_when_time_is_up() -> None:
 def test_write_waits_for_room_and_keeps_what_comes(peer: Peer) -> None:
     data = os.urandom(3 * WINDOW)
     peer.attachment.write(data)
-    peer.attachment.close_stdin()
+    # this peer, unlike a supervisor, takes nothing while nobody takes what it echoes
+    closer = threading.Thread(target=peer.attachment.close_stdin)
+    closer.start()
     assert b"".join(piece for _, piece in peer.attachment.output(20)) == data
+    closer.join()
 
 
 def test_write_beside_a_reading_thread(peer: Peer) -> None:

@@ -4,4 +4,4 @@ rm -rf "$VM_SITE"
 make demo || exit 1
 make demo || exit 1
 # the marked part: emulation is ten times slower than a processor
-make test PYTEST_ARGS="-m vm -p no:cacheprovider"
+make test PYTEST_ARGS="--timeout 600 -m vm -p no:cacheprovider"

@@ -41,7 +41,7 @@ check 'the standard ones work' works \
     "$(knarr run --rm busybox sh -c 'head -c 1 /dev/zero >/dev/null && echo works')"
 
 # no result in this time is no failure: emulation may be slow today
-timeout 300 python3 -m pytest -q -p no:cacheprovider -n 2 \
+timeout 300 python3 -m pytest -q -p no:cacheprovider -n 2 --timeout 250 \
     tests/integration/cgroups/test_limits.py tests/integration/engine/test_run.py
 status=$?
 [ $status = 124 ] || check 'tests of limits and runs' 0 $status
