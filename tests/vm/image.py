@@ -28,7 +28,13 @@ PACKAGES = (
 )
 # Test tools for the suite's job, for the image's Python; pure wheels, so any pip can fetch them.
 PYTHON = "3.11"
-WHEELS = ("pytest>=8.3", "pytest-xdist>=3.6", "pytest-timeout>=2.3", "hypothesis>=6.100", "backports.zstd>=1.0")
+WHEELS = (
+    "pytest>=8.3",
+    "pytest-xdist>=3.6",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "backports.zstd>=1.0",
+)
 SITE = "opt/test-tools"
 DISK_SIZE = 12 * 1024**3
 
