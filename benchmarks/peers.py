@@ -46,6 +46,8 @@ class Peers:
             ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, HELPER],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
+        # podman keeps the place of its run root in its data root, so both are new
+        self._podman_root = BUILD / f"podman-{os.getpid()}"
         self._podman_run = run_folder() / f"knarr-bench-podman-{os.getpid()}"
 
     def __enter__(self) -> Self:
@@ -60,7 +62,8 @@ class Peers:
         assert self._helper.stdin is not None
         self._helper.stdin.close()
         self._helper.wait(10)
-        shutil.rmtree(self._podman_run, ignore_errors=True)
+        for folder in (self._podman_root, self._podman_run):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def run(self, words: list[str]) -> float:
         """Run a command in the namespace; return its seconds. Raises RuntimeError on failure."""
@@ -75,7 +78,7 @@ class Peers:
     def podman(self, *words: str) -> list[str]:
         """Return a podman command line with storage of its own below build/bench."""
         return [
-            "podman", "--root", str(BUILD / "podman"), "--runroot", str(self._podman_run),
+            "podman", "--root", str(self._podman_root), "--runroot", str(self._podman_run),
             "--cgroup-manager", "cgroupfs", "--runtime", "crun", "--log-level", "error", *words,
         ]  # fmt: skip
 
