@@ -55,6 +55,7 @@ def test_busybox_comes_from_its_package_where_there_is_none(
 
 @pytest.mark.network
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # two bootstraps of a minute each on a quiet machine
 def test_debian_is_a_debian_and_the_same_every_time(
     place: Place, elsewhere: Place, tmp_path: Path
 ) -> None:
