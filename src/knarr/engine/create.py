@@ -14,6 +14,7 @@ from knarr.engine import accounts, hostfiles, remove
 from knarr.engine.crashpoint import reached
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.paths import Paths
+from knarr.engine.security import apparmor
 from knarr.engine.security.users import resolve_user
 from knarr.engine.specbuild import build_spec
 from knarr.engine.speccontext import gather, wants_user_namespace
@@ -76,6 +77,8 @@ def load(engine: Engine, record: ContainerRecord) -> Prepared:
             spec = json.loads(data)
         except ValueError as error:
             raise errors.Internal(f"container {record.name}: {paths.spec} is damaged") from error
+        if (spec.get("process") or {}).get("apparmorProfile") == apparmor.NAME:
+            _ = engine.machine.apparmor  # a boot forgets profiles: asking for its name loads it
         return Prepared(record, paths, spec, engine.driver.mounts(record.id))
 
 
