@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from knarr.runtime.users import ResolvedUser
 
 CAP_LAST = 63
+_EINVAL = 22
 _ENOENT, _EACCES, _EPERM, _ENOEXEC, _ENOTDIR, _EISDIR, _ELOOP = 2, 13, 1, 8, 20, 21, 40
 # First argument that stands for knarr's own init (the engine's spec builder writes it).
 INIT_NAME = "/dev/init"
@@ -156,11 +157,10 @@ def run(
     """
     _settings(leg)
     init_fd = _keep(channel, init_fd)
-    bounding = {name for name in range(CAP_LAST + 1) if caps.bounding_has(name)}
-    masks = {name: _within(mask, bounding) for name, mask in leg.capabilities.items()}
-    for capability in bounding:
-        if not masks["bounding"] >> capability & 1:
-            caps.bounding_drop(capability)
+    # What this process lacks it cannot pass on; the runtime spec wants that to be no error.
+    permitted = caps.capget()[1]
+    masks = {name: mask & permitted for name, mask in leg.capabilities.items()}
+    _drop_all_but(masks["bounding"])
     process.new_session_keyring()
     process.set_keepcaps(True)
     os.setgroups(list(user.additional_gids))
@@ -228,9 +228,17 @@ def _settings(leg: FinalLeg) -> None:
     os.umask(leg.umask)
 
 
-def _within(mask: int, bounding: "set[int]") -> int:
-    """Return ``mask`` without what this process cannot pass on (runtime spec: do not fail)."""
-    return sum(1 << number for number in bounding if mask >> number & 1)
+def _drop_all_but(wanted: int) -> None:
+    """Reduce the bounding set to ``wanted``; a number that this kernel does not know is the end."""
+    for capability in range(CAP_LAST + 1):
+        if wanted >> capability & 1:
+            continue
+        try:
+            caps.bounding_drop(capability)
+        except OSError as error:
+            if error.errno != _EINVAL:
+                raise
+            return
 
 
 def _raise_effective() -> None:

@@ -61,7 +61,7 @@ def ensure_directory(root_fd: int, path: str, *, follow: bool = True) -> int:
 
 
 def ensure_file(root_fd: int, path: str) -> int:
-    """Return an O_PATH descriptor of a file inside the root, made empty where missing."""
+    """Return a descriptor of a file inside the root, made empty where missing."""
     try:
         return open_in_root(root_fd, path)
     except FileNotFoundError:
@@ -69,13 +69,12 @@ def ensure_file(root_fd: int, path: str) -> int:
     parent_fd = ensure_directory(root_fd, parent or "/")
     try:
         create = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        os.close(os.open(name, create, 0o644, dir_fd=parent_fd))
+        return os.open(name, create, 0o644, dir_fd=parent_fd)
     except FileExistsError:
         # A dangling link or a racing creation: the look-up below decides.
         return open_in_root(root_fd, path)
     finally:
         os.close(parent_fd)
-    return open_in_root(root_fd, path)
 
 
 def _make(root_fd: int, path: str, follow: bool) -> int:
