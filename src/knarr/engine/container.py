@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from knarr import errors
 from knarr.engine import copy, create, execs, logs, remove, start, stop, waiting
 from knarr.engine.attach import Attachment
+from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.inspect import inspect as inspect_container
-from knarr.engine.inspect import read_spec
 from knarr.engine.paths import Paths
 from knarr.engine.state import ContainerState, merged
 
@@ -84,8 +84,8 @@ class Container:
 
     @property
     def arguments(self) -> list[str]:
-        """The command line that runs in it."""
-        return list((read_spec(self.paths).get("process") or {}).get("args") or [])
+        """The command line that runs in it, without knarr's own init before it."""
+        return arguments(read_spec(self.paths))
 
     @property
     def state(self) -> ContainerState:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import hostfiles, when
+from knarr.engine.spec_process import INIT_NAME
 from knarr.engine.specbuild import stop_signal
 from knarr.spec import signals
 
@@ -20,17 +21,23 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 
+def arguments(spec: Object) -> list[str]:
+    """Return the command line of a spec, without knarr's own init before it."""
+    words = list((spec.get("process") or {}).get("args") or [])
+    return words[2:] if words[:2] == [INIT_NAME, "--"] else words
+
+
 def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: ContainerState) -> Object:
     """Return the object that ``docker inspect`` shows. Raises Internal for a damaged spec."""
     config = record.config
     spec = read_spec(paths)
     process = spec.get("process") or {}
-    arguments = list(process.get("args") or [])
+    command = arguments(spec)
     return {
         "Id": record.id,
         "Created": when.rfc3339(record.created),
-        "Path": arguments[0] if arguments else "",
-        "Args": arguments[1:],
+        "Path": command[0] if command else "",
+        "Args": command[1:],
         "State": _state(state),
         "Image": record.image_id,
         "ResolvConfPath": paths.files["/etc/resolv.conf"],
