@@ -119,7 +119,7 @@ class Machine:
     def _command(self) -> list[str]:
         drive = "if=virtio,format=raw,cache=unsafe"
         return [
-            "qemu-system-x86_64", "-accel", "tcg,thread=multi",
+            "qemu-system-x86_64", "-accel", f"tcg,thread={self.kernel.threads}",
             # with cmpxchg16b announced, kernel 6.12 fails under QEMU 7's emulation
             "-cpu", "max,cx16=off", "-smp", "2", "-m", str(self.memory),
             "-display", "none", "-monitor", "none", "-no-reboot",
