@@ -30,7 +30,7 @@ COMMAND = Command(
     run=run,
     flags=(
         Flag("mirror", TEXT, "Base address of the package mirror (default: the one apt uses here)",
-             example="--mirror http://deb.debian.org/debian"),
+             example="--mirror http://mirror.example/debian"),
         Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
     ),
     arguments=(1, MANY),
