@@ -10,6 +10,7 @@ from knarr.config import Settings
 
 if TYPE_CHECKING:
     from knarr.cli.caller import Caller
+    from knarr.cli.readiness import Ready
     from knarr.engine.engine import Engine
 
 
@@ -20,6 +21,10 @@ def preload() -> None:
             importlib.import_module(name)
         except ImportError:
             continue  # a broken installation is reported by the command that needs the module
+
+
+# What a worker of the command server has prepared while it waited.
+ready: Ready | None = None
 
 
 class Context:
@@ -38,7 +43,8 @@ class Context:
             from knarr.engine.engine import Engine
 
             _show_log(debug=self.debug)
-            self._engine = Engine(self.settings)
+            ahead = ready.engine(self.settings) if ready is not None else None
+            self._engine = ahead or Engine(self.settings)
             self.caller.afterwards(self._engine.close)
         return self._engine
 

@@ -11,6 +11,7 @@ import struct
 import sys
 import time
 
+from knarr.cli import context, readiness
 from knarr.cli.caller import Caller, Interrupted, ServedCaller
 from knarr.cli.loaded import Code, unchanged
 from knarr.kernel import process
@@ -66,6 +67,7 @@ def become_a_command(listener: socket.socket, notice: int, code: Code, server: i
     if os.getppid() != server:
         os._exit(0)
     here = place()
+    context.ready = readiness.prepare()
     link, _ = listener.accept()
     process.set_pdeathsig(0)
     listener.close()
