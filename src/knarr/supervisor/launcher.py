@@ -12,7 +12,6 @@ import os
 import resource
 import select
 import signal
-import struct
 import sys
 import time
 
@@ -106,7 +105,8 @@ class Launcher:
         """Stop listening; who connected meanwhile is still served."""
         assert self.listener is not None
         rundir.remove_file(self.run_root, SOCKET)
-        self._accept()
+        while self._accept():
+            continue
         for fd, sock in self.callers.items():
             self.epoll.unregister(fd)
             if select.select([fd], [], [], 0)[0]:
@@ -117,20 +117,25 @@ class Launcher:
         self.listener.close()
         return False
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Take one caller; False when none waits. One a turn: the next makes epoll tell again.
+
+        Looking until there is none would end in an exception, whose pages every supervisor
+        forked before would then keep for itself.
+        """
         assert self.listener is not None
-        while True:
-            try:
-                sock = rundir.accept(self.listener)
-            except OSError:
-                return
-            credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
-            if struct.unpack("=3i", credentials)[1] not in (0, os.geteuid()):
-                sock.close()
-                continue
-            sock.settimeout(TIMEOUT)
-            self.callers[sock.fileno()] = sock
-            self.epoll.register(sock.fileno(), select.EPOLLIN)
+        try:
+            sock = rundir.accept(self.listener)
+        except OSError:
+            return False
+        credentials = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
+        if int.from_bytes(credentials[4:8], sys.byteorder) not in (0, os.geteuid()):
+            sock.close()
+            return True
+        sock.settimeout(TIMEOUT)
+        self.callers[sock.fileno()] = sock
+        self.epoll.register(sock.fileno(), select.EPOLLIN)
+        return True
 
     def _serve(self, sock: "_socket.socket") -> bool:
         """Have one request carried out; False when the launcher was asked to end."""

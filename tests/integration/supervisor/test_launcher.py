@@ -114,6 +114,8 @@ def test_a_caller_of_another_version_gets_a_launcher_of_its_own(box: Box) -> Non
         sock.send(b"a" + b"0.0.1\0" + b"/nowhere\0h{}")
         with pytest.raises(ConnectionResetError):
             sock.recv(100)
+    # It still serves who connects while it ends, so wait for its end.
+    wait_until(lambda: not Path(f"/proc/{before}").exists())
     assert box.run("true").code == 0
     assert pid_of(box) != before
 
