@@ -5,24 +5,22 @@ as end of file, so that neither waits for a process that is gone.
 """
 
 import _socket
-import array
 import json
 import os
+
+from knarr.runtime import packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 LIMIT = 256 * 1024
-MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 
 
 def _parse(body: bytes, fds: "list[int]") -> "dict[str, Any]":
     """Return the object in a packet; a body in memory is taken from the head of the list."""
     if body[:1] == b"m" and fds:
-        with open(fds.pop(0), "rb") as file:
-            file.seek(0)
-            body = b"j" + file.read()
+        body = b"j" + packets.from_memory(fds.pop(0))
     message = json.loads(body[1:]) if body[:1] == b"j" else None
     if not isinstance(message, dict):
         raise ValueError("a message is not an object")
@@ -52,40 +50,20 @@ class Channel:
         """Send one message with descriptors; a body over the limit travels in a memfd."""
         body = json.dumps(message, separators=(",", ":")).encode()
         if len(body) <= LIMIT // 2:
-            self._send(b"j" + body, list(fds))
+            packets.send(self.sock, b"j" + body, list(fds))
             return
-        memory = os.memfd_create("message", os.MFD_CLOEXEC)
+        memory = packets.in_memory(body)
         try:
-            os.write(memory, body)
-            self._send(b"m", [memory, *fds])
+            packets.send(self.sock, b"m", [memory, *fds])
         finally:
             os.close(memory)
-
-    def _send(self, body: bytes, fds: "list[int]") -> None:
-        if len(fds) > MAX_FDS:
-            raise OSError(7, f"a message cannot carry {len(fds)} descriptors")
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-        self.sock.sendmsg([body], rights)
 
     def receive(self) -> "tuple[dict[str, Any], list[int]]":
         """Return one message and its descriptors (close-on-exec).
 
         Raises EOFError when the peer is gone, ValueError for what is no message.
         """
-        body, ancillary, flags, _ = self.sock.recvmsg(
-            LIMIT, _socket.CMSG_SPACE((MAX_FDS + 1) * 4), _socket.MSG_CMSG_CLOEXEC
-        )
-        fds = array.array("i")
-        for level, kind, data in ancillary:
-            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                fds.frombytes(data[: len(data) - len(data) % 4])
-        if not body:
-            raise EOFError("the peer has gone")
-        if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
-            for fd in fds:
-                os.close(fd)
-            raise OSError(90, "a message was cut off")
-        received = list(fds)
+        body, received = packets.receive(self.sock, LIMIT)
         try:
             return _parse(body, received), received
         except BaseException:

@@ -62,23 +62,24 @@ def main(
         step = "start"
         _become(plan, channel, context, stdio, program, init_fd)
     except RuntimeFailure as error:
-        _report(channel, error)
+        report(channel, error)
     except EOFError:
         os._exit(1)
     except KnarrError as error:
-        _report(channel, RuntimeFailure("error", step, str(error)))
+        report(channel, RuntimeFailure("error", step, str(error)))
     except OSError as error:
         text = error.strerror or str(error)
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
-        _report(channel, RuntimeFailure("error", step, f"{step}: {text}{where}", error.errno or 0))
+        report(channel, RuntimeFailure("error", step, f"{step}: {text}{where}", error.errno or 0))
     except (
         BaseException
     ) as error:  # a defect must end this process too, never return into the parent's code
-        _report(channel, RuntimeFailure("error", step, f"{step}: {type(error).__name__}: {error}"))
+        report(channel, RuntimeFailure("error", step, f"{step}: {type(error).__name__}: {error}"))
     os._exit(1)
 
 
-def _report(channel: Channel, failure: RuntimeFailure) -> None:
+def report(channel: Channel, failure: RuntimeFailure) -> None:
+    """Tell the parent why this process ends; without a parent it ends at once."""
     try:
         channel.send({"error": failure.to_dict()})
     except OSError:
@@ -101,10 +102,7 @@ def _enter_namespaces(plan: Plan, message: "dict[str, object]", fds: "list[int]"
         process.set_pdeathsig(signal.SIGKILL)
     if plan.unshare_flags:
         unshare(plan.unshare_flags)
-    for entry in plan.leg.env:
-        name, mark, value = entry.partition("=")
-        if mark:
-            context.env[name] = value
+    context.env = plan.leg.environment()
     return context
 
 

@@ -81,6 +81,11 @@ class FinalLeg:
         terminal: bool
         umask: int
 
+    def environment(self) -> "dict[str, str]":
+        """Return the variables of the spec by name; an entry without ``=`` is none."""
+        split = (entry.partition("=") for entry in self.env)
+        return {name: value for name, mark, value in split if mark}
+
     def describe(self) -> "list[str]":
         """Return what the process becomes, as lines for people."""
         lines = [f"capabilities {self.capabilities.get('bounding', 0):#x}"]

@@ -16,7 +16,7 @@ from knarr.kernel.namespaces import CLONE_NEWCGROUP, setns
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import finalleg
 from knarr.runtime.channel import Channel
-from knarr.runtime.child import forbid_imports
+from knarr.runtime.child import forbid_imports, report
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import FinalLeg
 from knarr.runtime.process import Created
@@ -28,7 +28,7 @@ class Join:
 
     pidfd: of the container's first process. flags: CLONE_NEW* of the namespaces
     to enter. procs: descriptors of the cgroup files it enters by writing ``0``,
-    opened before the mount namespace changed. uid_maps, gid_maps of the container.
+    opened before the mount namespace changed.
     """
 
     __slots__ = ("flags", "leg", "pidfd", "procs", "program", "stdio", "steps")
@@ -91,23 +91,15 @@ def _main(join: Join, channel: Channel) -> None:
     except EOFError:
         os._exit(1)
     except RuntimeFailure as error:
-        _report(channel, error)
+        report(channel, error)
     except KnarrError as error:
-        _report(channel, RuntimeFailure("error", "exec", str(error)))
+        report(channel, RuntimeFailure("error", "exec", str(error)))
     except OSError as error:
         text = f"exec: {error.strerror or error}"
-        _report(channel, RuntimeFailure("error", "exec", text, error.errno or 0))
+        report(channel, RuntimeFailure("error", "exec", text, error.errno or 0))
     except BaseException as error:  # a defect must end this process, never return into the caller
-        _report(channel, RuntimeFailure("error", "exec", f"exec: {type(error).__name__}: {error}"))
+        report(channel, RuntimeFailure("error", "exec", f"exec: {type(error).__name__}: {error}"))
     os._exit(1)
-
-
-def _report(channel: Channel, failure: RuntimeFailure) -> None:
-    try:
-        channel.send({"error": failure.to_dict()})
-    except OSError:
-        # The parent is gone; ending is all that is left to do.
-        os._exit(1)
 
 
 def _prepare(join: Join, channel: Channel) -> None:
@@ -119,10 +111,7 @@ def _prepare(join: Join, channel: Channel) -> None:
     process.set_pdeathsig(signal.SIGKILL)
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     context = Context(root, -1, {}, in_userns=True)
-    for entry in join.leg.env:
-        name, mark, value = entry.partition("=")
-        if mark:
-            context.env[name] = value
+    context.env = join.leg.environment()
     for step in join.steps:
         step.execute(context)
     assert context.user is not None

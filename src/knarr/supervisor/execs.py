@@ -74,7 +74,7 @@ class Exec:
             ours.close()
             os.waitpid(helper, 0)
         if "error" in message:
-            _reap_all()
+            reap_all()
             raise RuntimeFailure.from_dict(message["error"])
         self.pid = message["pid"]
         self.pidfd, self.master = fds[0], fds[1] if len(fds) > 1 else -1
@@ -190,8 +190,8 @@ def _enter(join: Join, channel: Channel) -> None:
     channel.send({"error": failure.to_dict()})
 
 
-def _reap_all() -> None:
-    """Wait for the command that failed to start: it is our child."""
+def reap_all() -> None:
+    """Wait for every child of this process, such as a command that failed to start."""
     try:
         while True:
             os.waitpid(-1, 0)

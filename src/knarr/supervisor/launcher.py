@@ -24,7 +24,7 @@ from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.plan import SpecError
 from knarr.supervisor import features, handover, rundir, undo, wire
 from knarr.supervisor.container import Supervisor
-from knarr.supervisor.execs import Exec, NotRunning
+from knarr.supervisor.execs import Exec, NotRunning, reap_all
 from knarr.supervisor.starter import Starter
 
 TYPE_CHECKING = False
@@ -290,12 +290,9 @@ def _make(sock: "_socket.socket", supervisor: Channel) -> None:
 
 def _bury(run_dir: str) -> None:
     """Wait for what is left of a container that did not come to run, and take it back."""
-    try:
-        while True:
-            os.waitpid(-1, 0)
-    except ChildProcessError:
-        undo.replay(run_dir)
-        rundir.remove_file(run_dir, "state.json")
+    reap_all()
+    undo.replay(run_dir)
+    rundir.remove_file(run_dir, "state.json")
 
 
 def _supervise(supervisor: Supervisor) -> None:

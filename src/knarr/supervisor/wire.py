@@ -6,11 +6,11 @@ launcher and the supervisors parsed they would keep in memory for good.
 """
 
 import _socket
-import array
 import json
 import os
 
 from knarr._version import __version__
+from knarr.runtime import packets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 RUN, EXEC, ADOPT, FEATURES, QUIT = b"r", b"e", b"a", b"f", b"q"
 VERSION = __version__.encode()
 LIMIT = 128 * 1024
-MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 _HERE, _MEMORY = b"h", b"m"
 _HEAD = 4400
 _VERSION_LIMIT = 64
@@ -42,26 +41,18 @@ def send(
     fds: "list[int]",
 ) -> None:
     """Send a request with descriptors; a body over the packet limit travels in memory. OSError."""
-    if len(fds) > MAX_FDS:
+    if len(fds) > packets.MAX_FDS:
         raise OSError(7, f"a container cannot be started with {len(fds)} descriptors")
     body = json.dumps(request, separators=(",", ":")).encode()
     head = operation + VERSION + b"\0" + os.fsencode(run_dir) + b"\0"
     if len(body) <= LIMIT:
-        _send(sock, head + _HERE + body, fds)
+        packets.send(sock, head + _HERE + body, fds)
         return
-    memory = os.memfd_create("request", os.MFD_CLOEXEC)
+    memory = packets.in_memory(body)
     try:
-        view = memoryview(body)
-        while view:
-            view = view[os.write(memory, view) :]
-        _send(sock, head + _MEMORY, [memory, *fds])
+        packets.send(sock, head + _MEMORY, [memory, *fds])
     finally:
         os.close(memory)
-
-
-def _send(sock: "_socket.socket", packet: bytes, fds: "list[int]") -> None:
-    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
-    sock.sendmsg([packet], rights)
 
 
 def peek(sock: "_socket.socket") -> "tuple[bytes, str]":
@@ -86,25 +77,15 @@ def peek(sock: "_socket.socket") -> "tuple[bytes, str]":
 
 def receive(sock: "_socket.socket") -> "tuple[dict[str, Any], list[int]]":
     """Return body and descriptors (close-on-exec) of the request; BadRequest, OSError, EOFError."""
-    packet, ancillary, flags, _ = sock.recvmsg(
-        LIMIT + _HEAD, _socket.CMSG_SPACE((MAX_FDS + 1) * 4), _socket.MSG_CMSG_CLOEXEC
-    )
-    fds = array.array("i")
-    for level, kind, data in ancillary:
-        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % 4])
-    if not packet:
-        raise EOFError("the caller has gone")
-    if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
-        raise BadRequest("launcher: the request was cut off")
-    received = list(fds)
+    try:
+        packet, received = packets.receive(sock, LIMIT + _HEAD)
+    except packets.Cut:
+        raise BadRequest("launcher: the request was cut off") from None
     body = packet.split(b"\0", 2)[-1]
     if body[:1] == _MEMORY:
         if not received:
             raise BadRequest("launcher: the request's body is missing")
-        with open(received.pop(0), "rb") as file:
-            file.seek(0)
-            text = file.read()
+        text = packets.from_memory(received.pop(0))
     else:
         text = body[1:]
     try:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from knarr.config import Settings
+from knarr.runtime import packets
 from knarr.supervisor import rundir, wire
 from knarr.supervisor.client import Launcher, LaunchFailed
 from tests.support.launch import Box, Spec, wait_until
@@ -352,5 +353,5 @@ def test_the_callers_open_file_limit_is_the_containers(box: Box) -> None:
 
 def test_a_request_with_too_many_descriptors_is_refused_here(box: Box) -> None:
     with pytest.raises(OSError) as caught:
-        box.launcher.start(box.request("true"), [0] * (wire.MAX_FDS + 1))
+        box.launcher.start(box.request("true"), [0] * (packets.MAX_FDS + 1))
     assert caught.value.errno == 7

@@ -7,8 +7,9 @@ import socket
 
 import pytest
 
-from knarr.runtime.channel import MAX_FDS, Channel
+from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.packets import MAX_FDS
 
 
 def test_messages_keep_their_boundaries_and_order() -> None:
