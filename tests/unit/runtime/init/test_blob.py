@@ -16,7 +16,7 @@ import pytest
 
 from knarr.runtime import init
 
-TOOL = Path(__file__).resolve().parents[4] / "tools/assemble_init.py"
+TOOL = Path(__file__).resolve().parents[4] / "tools/assemble.py"
 MACHINES = {"x86_64": 62, "aarch64": 183}
 
 
@@ -42,7 +42,7 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_sources_assemble_to_the_same_bytes(machine: str) -> None:
-    spec = importlib.util.spec_from_file_location("assemble_init", TOOL)
+    spec = importlib.util.spec_from_file_location("assemble", TOOL)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -50,7 +50,7 @@ def test_sources_assemble_to_the_same_bytes(machine: str) -> None:
     for name in ("as", "objcopy"):
         if shutil.which(module.tool(machine, name)) is None:
             pytest.skip(f"binutils for {machine} are not installed")
-    assert module.assemble(machine) == init.blob(machine)
+    assert module.assemble("runtime/init", machine) == init.blob(machine)
 
 
 @pytest.mark.parametrize(("machine", "number"), MACHINES.items())
