@@ -2,7 +2,8 @@
 
     KnarrError
      ├─ InvalidArgument      a value the caller gave is wrong            HTTP 400
-     │   └─ InvalidArchive   a tar, layer or layout that must not be used
+     │   ├─ InvalidArchive   a tar, layer or layout that must not be used
+     │   └─ UnknownUser      the container has no such user or group     exec: exit 126
      ├─ Unauthorized         credentials are missing                     HTTP 401
      ├─ Forbidden            the kernel or a policy says no              HTTP 403
      │   └─ NotExecutable    the command exists but cannot be run        exit 126
@@ -34,6 +35,10 @@ class InvalidArgument(KnarrError):
 
 class InvalidArchive(InvalidArgument):
     """An archive, layer or image layout is corrupt or hostile; nothing of it was kept."""
+
+
+class UnknownUser(InvalidArgument):
+    """The user or group that a command was to run as is not one of the container."""
 
 
 class Unauthorized(KnarrError):

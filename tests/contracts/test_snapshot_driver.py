@@ -170,6 +170,7 @@ def test_prepare_write_remove(driver: Driver) -> None:
     assert driver.mounts("one") == mounts
     assert driver.list_keys() == ["one"]
     driver.prepare("two", top)
+    assert driver.is_untouched("one")
     with mounted(mounts) as root, mounted(driver.mounts("two")) as other:
         assert tars.tree(root)[""][1:4] == ("0o751", 3, 4)
         (root / "etc/passwd").write_text("changed")
@@ -179,6 +180,7 @@ def test_prepare_write_remove(driver: Driver) -> None:
     with mounted(driver.mounts("one")) as root:
         assert (root / "etc/passwd").read_text() == "changed"
     shown = {(change.kind, change.path) for change in driver.diff("one")}
+    assert (driver.is_untouched("one"), driver.is_untouched("two")) == (False, True)
     assert shown == {
         ("C", "/etc"),
         ("C", "/etc/passwd"),
@@ -193,7 +195,10 @@ def test_prepare_write_remove(driver: Driver) -> None:
     driver.remove("one")
     assert driver.list_keys() == ["two"]
     driver.purge_trash()
-    for call in (driver.mounts, driver.usage, driver.diff, driver.export_diff):
+    calls = (
+        driver.mounts, driver.is_untouched, driver.usage, driver.diff, driver.export_diff,
+    )  # fmt: skip
+    for call in calls:
         with pytest.raises(NotFound):
             call("one")
 

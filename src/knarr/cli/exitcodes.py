@@ -33,6 +33,8 @@ def for_error(error: BaseException, verb: str) -> int:
         return COMMAND_NOT_FOUND
     if isinstance(error, errors.NotExecutable):
         return NOT_EXECUTABLE
+    if isinstance(error, errors.UnknownUser) and verb == "exec":
+        return NOT_EXECUTABLE
     return REFUSED if verb in _RUNNERS else FAILED
 
 

@@ -8,9 +8,9 @@ spec is built and dropped.
 
 from __future__ import annotations
 
-import json
 import os
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from knarr.config import Settings
@@ -77,21 +77,23 @@ def _rehearse(settings: Settings) -> Ready | None:
 
 def _build(engine: Engine, config: ContainerConfig, image: Image) -> None:
     """Build a container's row and spec and drop them."""
-    from knarr.engine import create, serial
-    from knarr.engine.paths import Paths
+    from knarr.engine import accounts, create, serial
     from knarr.engine.records import CREATING, ContainerRecord
 
     text = serial.encode(config)
     serial.decode(text)
-    config = create.effective(engine, config)
     # Found the way a command does: by name where it has one.
-    found = engine.images.get(image.tags[0] if image.tags else image.id)
+    config = replace(config, image=image.tags[0] if image.tags else image.id)
+    blueprint = engine.blueprints.get(create.effective(engine, config))
     now = time.time_ns()
     record = ContainerRecord(
-        _ID, "example", found.id, text, now, CREATING, 1, os.getpid(), 0, "", 0, None
+        _ID, "example", image.id, text, now, CREATING, 1, os.getpid(), 0, "", 0, None
     )
-    spec = create.make_spec(engine, record, config, found.record, Paths(engine.settings, _ID))
-    json.dumps(spec)
+    wanted = blueprint.user
+    user = engine.users.get(
+        (image.id, wanted), lambda: accounts.resolve_in_image(engine, record, wanted)
+    )
+    blueprint.spec(record, user)
 
 
 def _without_a_word(engine: Engine) -> bool:

@@ -13,11 +13,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from knarr.engine.security.users import ResolvedUser, resolve_user
-from knarr.errors import InvalidArgument
+from knarr.errors import InvalidArgument, UnknownUser
 from knarr.kernel import files
 from knarr.runtime import rootfs
 
 if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.records import ContainerRecord
     from knarr.spec.mount import Mount
 
 _LIMIT = 4 * 1024 * 1024
@@ -30,11 +32,30 @@ T = TypeVar("T")
 def resolve(user: str, root: int) -> ResolvedUser:
     """Return the ids that ``user`` means in the root directory behind descriptor ``root``.
 
-    Raises InvalidArgument as :func:`resolve_user`, and for files that are no
-    regular files or larger than 4 MiB.
+    Raises UnknownUser as :func:`resolve_user` InvalidArgument, and InvalidArgument for files
+    that are no regular files or larger than 4 MiB.
     """
     passwd, group = (_read_inside(root, name) for name in _FILES)
-    return resolve_user(user, passwd, group)
+    return _resolved(user, passwd, group)
+
+
+def _resolved(user: str, passwd: bytes, group: bytes) -> ResolvedUser:
+    try:
+        return resolve_user(user, passwd, group)
+    except InvalidArgument as error:
+        raise UnknownUser(str(error)) from error
+
+
+def resolve_in_image(engine: Engine, record: ContainerRecord, user: str) -> ResolvedUser:
+    """Return the ids that ``user`` means in the container's image. Raises as :func:`resolve`."""
+    image = engine.index.get(record.image_id)
+    if not image.chain_id:
+        return _resolved(user, b"", b"")
+    root = open_root(engine.driver.view(image.chain_id))
+    try:
+        return resolve(user, root)
+    finally:
+        os.close(root)
 
 
 def open_root(mounts: list[Mount]) -> int:

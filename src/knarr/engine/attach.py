@@ -8,10 +8,10 @@ To it: ``i`` stdin, ``c`` close stdin, ``r`` window size, ``k`` signal, ``q`` ex
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
 import select
-import socket
 import threading
 import time
 from collections import deque
@@ -21,11 +21,11 @@ from typing import Any, Self
 from knarr import errors
 from knarr.engine import serial
 from knarr.engine.model import ExitStatus
+from knarr.supervisor import rundir
 
 CHUNK = 32768  # of stdin per packet: far below the socket's buffer, so one always fits
 WINDOW = 512 * 1024  # of stdin that the container has not read yet; then we wait
 _PACKET = 1 << 20
-_SUN_PATH = 108
 
 
 class Attachment:
@@ -35,7 +35,7 @@ class Attachment:
     from any thread and from signal handlers.
     """
 
-    def __init__(self, connection: socket.socket, container_id: str) -> None:
+    def __init__(self, connection: _socket.socket, container_id: str) -> None:
         self.container_id = container_id
         self._socket = connection
         self._stashed: deque[bytes] = deque()
@@ -49,11 +49,9 @@ class Attachment:
     @classmethod
     def connect(cls, path: str, container_id: str) -> Attachment:
         """Return an attachment to a running supervisor. Raises Unavailable when none listens."""
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            _connect(connection, path)
+            connection = rundir.connect(*os.path.split(path))
         except OSError as error:
-            connection.close()
             raise errors.Unavailable(
                 f"container {container_id[:12]}: its supervisor does not answer: {error.strerror}"
             ) from error
@@ -164,7 +162,7 @@ class Attachment:
                 return False
             self._outstanding += len(data)
         try:
-            self._socket.send(b"i" + data, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._socket.send(b"i" + data, _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError:
             with self._window:
                 self._outstanding -= len(data)
@@ -183,7 +181,7 @@ class Attachment:
     def try_close_stdin(self) -> bool:
         """Close stdin without waiting; False when the connection is full just now."""
         try:
-            self._socket.send(b"c", socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            self._socket.send(b"c", _socket.MSG_DONTWAIT | _socket.MSG_NOSIGNAL)
         except BlockingIOError:
             return False
         except (BrokenPipeError, ConnectionResetError):
@@ -209,7 +207,7 @@ class Attachment:
         False when it died with something unread, which the kernel tells by a reset.
         """
         try:
-            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.shutdown(_socket.SHUT_WR)
         except OSError:
             return False
         while self.receive() is not None:
@@ -222,7 +220,7 @@ class Attachment:
 
     def _send(self, packet: bytes) -> None:
         try:
-            self._socket.send(packet, socket.MSG_NOSIGNAL)
+            self._socket.send(packet, _socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
             self._reset = True  # container or supervisor ended: the reading side tells which
 
@@ -235,15 +233,3 @@ def exit_status(value: dict[str, Any]) -> ExitStatus:
         error=str(value.get("error") or ""),
         usage=serial.usage(value.get("usage")),
     )
-
-
-def _connect(connection: socket.socket, path: str) -> None:
-    """Connect by way of the directory's descriptor: sun_path takes 108 bytes only (unix(7))."""
-    if len(os.fsencode(path)) < _SUN_PATH:
-        connection.connect(path)
-        return
-    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{directory}/{os.path.basename(path)}")
-    finally:
-        os.close(directory)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from knarr.errors import InvalidArgument
 from knarr.kernel import mounts
@@ -12,23 +12,37 @@ from knarr.kernel import mounts
 if TYPE_CHECKING:
     from knarr.engine.model import BindMount
 
-_RECURSIVE = ("rbind",)
+_RECURSIVE = "rbind"
 
 
-def open_binds(
-    spec_mounts: Sequence[Mapping[str, Any]], binds: Sequence[BindMount]
-) -> dict[int, int]:
-    """Return index in the spec -> descriptor of a detached clone, for every bind mount.
+class Bind(NamedTuple):
+    """One bind mount of a spec: its place there, the host's path, whether with all below it."""
 
-    The caller closes them. A missing host path is created for ``-v`` as Docker
-    does. Raises InvalidArgument for one that does not exist, OSError else.
+    place: int
+    source: str
+    recursive: bool
+
+
+def listed(spec_mounts: Sequence[Mapping[str, Any]]) -> list[Bind]:
+    """Return the bind mounts among the mounts of a spec."""
+    return [
+        Bind(index, entry["source"], _RECURSIVE in (entry.get("options") or ()))
+        for index, entry in enumerate(spec_mounts)
+        if entry.get("type") == "bind"
+    ]
+
+
+def open_binds(wanted: Sequence[Bind], binds: Sequence[BindMount]) -> dict[int, int]:
+    """Return place in the spec -> descriptor of a detached clone, for every bind mount.
+
+    The caller closes them. binds: of the configuration; a missing host path is created
+    for ``-v`` as Docker does. Raises InvalidArgument for one that does not exist, OSError else.
     """
     created = {bind.source for bind in binds if bind.create_source}
     opened: dict[int, int] = {}
     try:
-        for index, entry in enumerate(spec_mounts):
-            if entry.get("type") == "bind":
-                opened[index] = _open(entry, created)
+        for bind in wanted:
+            opened[bind.place] = _open(bind, created)
     except BaseException:
         for handle in opened.values():
             os.close(handle)
@@ -36,17 +50,15 @@ def open_binds(
     return opened
 
 
-def _open(entry: Mapping[str, Any], created: set[str]) -> int:
-    source = entry["source"]
-    flags = mounts.OPEN_TREE_CLONE
-    if any(option in _RECURSIVE for option in entry.get("options") or ()):
-        flags |= mounts.AT_RECURSIVE
+def _open(bind: Bind, created: set[str]) -> int:
+    flags = mounts.OPEN_TREE_CLONE | (mounts.AT_RECURSIVE if bind.recursive else 0)
     try:
-        return mounts.open_tree(mounts.AT_FDCWD, source, flags)
+        return mounts.open_tree(mounts.AT_FDCWD, bind.source, flags)
     except FileNotFoundError as error:
-        if source not in created:
+        if bind.source not in created:
             raise InvalidArgument(
-                f'invalid mount config for type "bind": bind source path does not exist: {source}'
+                'invalid mount config for type "bind": bind source path does not exist: '
+                + bind.source
             ) from error
-    os.makedirs(source, mode=0o755, exist_ok=True)
-    return mounts.open_tree(mounts.AT_FDCWD, source, flags)
+    os.makedirs(bind.source, mode=0o755, exist_ok=True)
+    return mounts.open_tree(mounts.AT_FDCWD, bind.source, flags)

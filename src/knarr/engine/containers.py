@@ -6,7 +6,7 @@ import builtins
 from typing import TYPE_CHECKING, NamedTuple
 
 from knarr import errors
-from knarr.engine import create, listing, start
+from knarr.engine import create, listing, remove, start
 from knarr.engine.container import Container
 from knarr.engine.model import ContainerConfig, RunResult
 from knarr.engine.pump import communicate
@@ -35,7 +35,8 @@ class Containers:
 
         Raises NotFound (image), Conflict (name in use), InvalidArgument, Unsupported.
         """
-        return Container(self._engine, create.create(self._engine, config).record)
+        with create.made(self._engine, config) as prepared:
+            return Container(self._engine, prepared.record)
 
     def launch(self, config: ContainerConfig, *, attach: bool = True) -> Launched:
         """Create and start a container; return it with its first attachment.
@@ -43,21 +44,17 @@ class Containers:
         When it cannot be started it stays as created, as with Docker, unless
         auto_remove is set. Raises as :meth:`create` and ``Container.start``.
         """
-        prepared = create.create(self._engine, config)
-        container = Container(self._engine, prepared.record)
-        try:
-            with container.paths.locked():
+        engine = self._engine
+        with create.made(engine, config) as prepared:
+            try:
                 attachment = start.start(
-                    self._engine,
-                    prepared,
-                    attach=attach,
-                    kill_on_hangup=config.kill_on_owner_exit,
+                    engine, prepared, attach=attach, kill_on_hangup=config.kill_on_owner_exit
                 )
-        except BaseException:
-            if config.auto_remove:
-                container.remove(force=True)
-            raise
-        return Launched(container, attachment)
+            except BaseException:
+                if config.auto_remove:
+                    remove.remove_held(engine, prepared.record, prepared.paths, force=True)
+                raise
+            return Launched(Container(engine, prepared.record), attachment)
 
     def run(
         self,

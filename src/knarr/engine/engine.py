@@ -14,6 +14,7 @@ from knarr.content.store import ContentStore
 from knarr.engine import info as information
 from knarr.engine import memory, tidy
 from knarr.engine import recover as recovery
+from knarr.engine.blueprint import Blueprints
 from knarr.engine.containers import Containers
 from knarr.engine.filters import FilterCache
 from knarr.engine.ids import RangePlan
@@ -57,6 +58,7 @@ class Engine:
         self.tidier = Tidier(self.empty_trash)
         self.users: Cache[tuple[str, str], ResolvedUser] = Cache()
         self._image_configs: Cache[str, dict[str, Any]] = Cache()
+        self.blueprints = Blueprints(self)
 
     def __enter__(self) -> Self:
         return self

@@ -37,7 +37,13 @@ _ERRNOS: dict[int, type[errors.KnarrError]] = {
 }
 
 
+# What the runtime says when it looked a user up in the container's own files.
+_ABOUT_USERS = ("unable to find user ", "unable to find group ", "invalid user ", "invalid id ")
+
+
 def explained(failure: LaunchFailed, name: str) -> errors.KnarrError:
     """Return the error for what the launcher answered about container ``name``."""
+    if failure.message.startswith(_ABOUT_USERS):
+        return errors.UnknownUser(failure.message)  # Docker's words, as when found out here
     kind = _KINDS.get(failure.kind) or _ERRNOS.get(failure.errno, errors.Internal)
     return kind(f"container {name}: {failure.message}")

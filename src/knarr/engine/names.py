@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 import re
 
 from knarr import errors
@@ -57,9 +57,11 @@ def check(name: str) -> str:
 
 def generate(attempt: int = 0) -> str:
     """Return a random ``adjective_surname``; from the third attempt on with a digit behind."""
-    pick = random.Random(random.SystemRandom().getrandbits(64))
-    name = f"{pick.choice(ADJECTIVES)}_{pick.choice(SURNAMES)}"
-    return name if attempt < 2 else f"{name}{pick.randrange(10 ** min(attempt, 6))}"
+    pick = int.from_bytes(os.urandom(8), "little")
+    pick, adjective = divmod(pick, len(ADJECTIVES))
+    pick, surname = divmod(pick, len(SURNAMES))
+    name = f"{ADJECTIVES[adjective]}_{SURNAMES[surname]}"
+    return name if attempt < 2 else f"{name}{pick % 10 ** min(attempt, 6)}"
 
 
 def conflict(name: str, owner: str) -> errors.Conflict:

@@ -24,6 +24,11 @@ _COLUMNS = (
     "id_slot, started"
 )
 _NAME_TRIES = 12
+_INSERT = (
+    f"INSERT INTO containers ({_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "  # noqa: S608 - fixed words
+    "WHERE ? IS NULL OR EXISTS (SELECT 1 FROM tags WHERE ref = ? AND image_id = ?)"
+)
+_NEXT = "UPDATE counters SET value = (value + 1) % ? WHERE name = 'id_slot' RETURNING value"
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,10 @@ class ContainerRecord:
         return serial.decode(self.config_json)
 
 
+class ImageMoved(errors.Conflict):
+    """A name points at another image, or at none, than when it was looked up."""
+
+
 class ContainerTable:
     """Reads and writes rows; every write is one transaction."""
 
@@ -57,17 +66,24 @@ class ContainerTable:
         self._ranges = ranges
 
     def insert(
-        self, config: ContainerConfig, image_id: str, *, with_range: bool
+        self,
+        config: ContainerConfig,
+        image_id: str,
+        *,
+        with_range: bool,
+        text: str | None = None,
+        tag: str | None = None,
     ) -> ContainerRecord:
         """Add a row in state ``creating`` owned by this process and return it.
 
-        A container without a name gets a random one. Not synced: what makes a
-        container exist for good is :meth:`confirm`. Raises Conflict for a name
-        in use, NotFound when the image has just been removed, ResourceExhausted
-        when all id ranges are held.
+        text: the configuration as ``serial.encode`` has it, if that is known already. tag:
+        a name that has to point at the image still. A container without a name gets a random
+        one. Not synced: what makes a container exist for good is :meth:`confirm`. Raises Conflict
+        for a name in use, NotFound when the image has just been removed, ImageMoved when the
+        tag has, ResourceExhausted when all id ranges are held.
         """
         wanted = None if config.name is None else names.check(config.name)
-        text = serial.encode(config)
+        text = serial.encode(config) if text is None else text
         for attempt in range(_NAME_TRIES):
             row = (
                 new_container_id(), wanted or names.generate(attempt), image_id, text,
@@ -76,10 +92,9 @@ class ContainerTable:
             )  # fmt: skip
             try:
                 with self._store.write(durable=False) as db:
-                    slot = self._next_slot(db) if with_range else None
-                    full = (*row, slot, None)
-                    marks = ",".join("?" * len(full))
-                    db.execute(f"INSERT INTO containers ({_COLUMNS}) VALUES ({marks})", full)  # noqa: S608
+                    full = (*row, self._next_slot(db) if with_range else None, None)
+                    if not db.execute(_INSERT, (*full, tag, tag, image_id)).rowcount:
+                        raise ImageMoved(f"image {tag} is another one by now")
                 return ContainerRecord(*full)
             except ConstraintViolation as error:
                 self._explain(error, wanted, image_id)
@@ -96,14 +111,11 @@ class ContainerTable:
 
     def _next_slot(self, db: Any) -> int:
         """Return the next free id range in turn, inside the caller's transaction."""
-        (last,) = db.execute("SELECT value FROM counters WHERE name = 'id_slot'").fetchone()
-        for step in range(1, SLOTS + 1):
-            slot = (int(last) + step) % SLOTS
+        for _ in range(SLOTS):
+            slot = int(db.execute(_NEXT, (SLOTS,)).fetchall()[0][0])
             if not self._ranges.allowed(slot):
                 continue
-            held = db.execute("SELECT 1 FROM containers WHERE id_slot = ?", (slot,)).fetchone()
-            if held is None:
-                db.execute("UPDATE counters SET value = ? WHERE name = 'id_slot'", (slot,))
+            if db.execute("SELECT 1 FROM containers WHERE id_slot = ?", (slot,)).fetchone() is None:
                 return slot
         raise errors.ResourceExhausted(
             f"all {SLOTS} user id ranges are held by containers: remove some, or use --userns=host"
@@ -117,22 +129,20 @@ class ContainerTable:
         """Mark a container as going away; False when there is no such row."""
         return self._update("state = ?", (REMOVING,), container_id, durable=False)
 
-    def mark_started(self, container_id: str, started: int) -> None:
-        """Note when the container was started, and that this boot did it."""
-        values = (started, host.boot_id())
+    def mark_started(self, container_id: str, started: int | None, boot_id: str) -> None:
+        """Note when the container was started last, and in which boot."""
+        values = (started, boot_id)
         self._update("started = ?, boot_id = ?", values, container_id, durable=False)
 
     def delete(self, container_id: str, *, durable: bool) -> None:
         """Remove the row; its name and id range are free from here on."""
-        with self._store.write(durable=durable) as db:
-            db.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+        self._store.change("DELETE FROM containers WHERE id = ?", (container_id,), durable=durable)
 
     def _update(
         self, assignment: str, values: tuple[Any, ...], container_id: str, *, durable: bool
     ) -> bool:
-        with self._store.write(durable=durable) as db:
-            statement = f"UPDATE containers SET {assignment} WHERE id = ?"  # noqa: S608 - fixed words only
-            return db.execute(statement, (*values, container_id)).rowcount > 0
+        statement = f"UPDATE containers SET {assignment} WHERE id = ?"  # noqa: S608 - fixed words only
+        return self._store.change(statement, (*values, container_id), durable=durable) > 0
 
     def get(self, container_id: str) -> ContainerRecord | None:
         """Return the row with this full id, or None."""

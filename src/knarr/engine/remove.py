@@ -25,15 +25,20 @@ def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool
         if engine.table.get(record.id) is None:
             paths.forget_lock()
             raise errors.NotFound(f"No such container: {record.id}")
-        if merged(record, paths).running:
-            if not force:
-                raise errors.Conflict(
-                    f'cannot remove container "/{record.name}": container is running: '
-                    "stop the container before removing or force remove"
-                )
-            engine.table.mark_removing(record.id)  # whoever kills it has to see it through
-            stop.kill_held(engine, record, paths)
-        erase(engine, record, paths)
+        remove_held(engine, record, paths, force=force)
+
+
+def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool) -> None:
+    """Remove a container that exists and whose lock the caller holds. Raises as :func:`remove`."""
+    if merged(record, paths).running:
+        if not force:
+            raise errors.Conflict(
+                f'cannot remove container "/{record.name}": container is running: '
+                "stop the container before removing or force remove"
+            )
+        engine.table.mark_removing(record.id)  # whoever kills it has to see it through
+        stop.kill_held(engine, record, paths)
+    erase(engine, record, paths)
 
 
 def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool = True) -> None:
@@ -93,10 +98,8 @@ def finish(engine: Engine, record: ContainerRecord, paths: Paths, attachment: At
     """
     if record.auto_remove:
         with translated(f"container {record.name}"), paths.locked():
-            if engine.table.get(record.id) is not None:
-                erase(engine, record, paths, settle=False)
-            else:
-                paths.forget_lock()
+            # Somebody else may have removed it: nothing of that is done twice.
+            erase(engine, record, paths, settle=False)
     attachment.acknowledge()
     attachment.close()
 

@@ -45,7 +45,29 @@ CREATE TABLE counters (
 INSERT INTO counters (name, value) VALUES ('id_slot', -1);
 """
 
-MIGRATIONS = (_FIRST,)
+# A container's row is written and deleted on every run, and each B-tree it is in costs a page:
+# the table is its own primary key, and an image that is removed may look through all rows.
+_SECOND = """
+CREATE TABLE containers_2 (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    image_id TEXT NOT NULL REFERENCES images (id) ON DELETE RESTRICT,
+    config TEXT NOT NULL,
+    created INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('creating', 'created', 'removing')),
+    auto_remove INTEGER NOT NULL,
+    owner_pid INTEGER NOT NULL,
+    owner_start INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    id_slot INTEGER UNIQUE,
+    started INTEGER
+) STRICT, WITHOUT ROWID;
+INSERT INTO containers_2 SELECT * FROM containers;
+DROP TABLE containers;
+ALTER TABLE containers_2 RENAME TO containers;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND)
 VERSION = len(MIGRATIONS)
 
 

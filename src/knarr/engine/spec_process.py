@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 
     from knarr.engine.model import ContainerConfig
     from knarr.engine.speccontext import BuildContext
+    from knarr.runtime.users import ResolvedUser
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Name under which pid 1 sees itself; the program is knarr's own init, handed over by the runtime.
 INIT_NAME = "/dev/init"
+# Member of a spec's user that has the runtime look a name up in the container's own files.
+USER_NAME = "x-knarr-name"
 MAX_HOST_NAME = 64
 
 
@@ -51,20 +54,52 @@ def arguments(config: ContainerConfig, image: Mapping[str, Any]) -> list[str]:
     return [INIT_NAME, "--", *argv] if config.init else argv
 
 
+def user(
+    config: ContainerConfig, image: Mapping[str, Any], known: ResolvedUser | None
+) -> dict[str, Any]:
+    """Return who the process is: by name, for the runtime to look up, unless that is ``known``."""
+    if known is not None:
+        return _ids(known)
+    wanted = config.user
+    if wanted is None:
+        wanted = image.get("User") or ""
+    if not isinstance(wanted, str) or "\0" in wanted:
+        raise InvalidArgument("image configuration: User is not a text")
+    return {"uid": 0, "gid": 0, "additionalGids": [], USER_NAME: wanted}
+
+
+def with_user(spec: Mapping[str, Any], known: ResolvedUser) -> dict[str, Any]:
+    """Return the spec with ids in place of the user's name, and HOME unless somebody set it."""
+    process = spec["process"]
+    env = process["env"]
+    if not any(entry.startswith("HOME=") for entry in env):
+        env = [*env, "HOME=" + known.home]
+    return {**spec, "process": {**process, "user": _ids(known), "env": env}}
+
+
+def _ids(known: ResolvedUser) -> dict[str, Any]:
+    return {
+        "uid": known.uid,
+        "gid": known.gid,
+        "additionalGids": list(known.additional_gids or (known.gid,)),
+    }
+
+
 def environment(
-    config: ContainerConfig, image: Mapping[str, Any], hostname: str, home: str
+    config: ContainerConfig, image: Mapping[str, Any], hostname: str, home: str | None
 ) -> list[str]:
     """Return the environment: defaults, overridden by the image's, overridden by the caller's.
 
     ``NAME`` without ``=`` takes the variable away. Order as Docker's: PATH, HOSTNAME, TERM
-    (with a terminal), the caller's, the rest of the image's; HOME last unless someone set it.
+    (with a terminal), the caller's, the rest of the image's; HOME last unless someone set it
+    or ``home`` is None, for the runtime to find.
     """
     defaults = [DEFAULT_PATH, "HOSTNAME=" + hostname, *(["TERM=xterm"] if config.tty else [])]
     own = _by_name(config.env)
     inherited = {k: v for k, v in _by_name(_strings(image, "Env")).items() if k not in own}
     merged = _by_name(defaults) | own | inherited
     result = [entry for entry in merged.values() if "=" in entry]
-    return result if "HOME" in merged else [*result, "HOME=" + home]
+    return result if home is None or "HOME" in merged else [*result, "HOME=" + home]
 
 
 def working_directory(config: ContainerConfig, image: Mapping[str, Any]) -> str:

@@ -122,13 +122,11 @@ def _process(
     hostname = spec_process.host_name(config, ctx)
     process: dict[str, Any] = {
         "terminal": config.tty,
-        "user": {
-            "uid": user.uid,
-            "gid": user.gid,
-            "additionalGids": list(user.additional_gids or (user.gid,)),
-        },
+        "user": spec_process.user(config, image, user),
         "args": spec_process.arguments(config, image),
-        "env": spec_process.environment(config, image, hostname, user.home),
+        "env": spec_process.environment(
+            config, image, hostname, None if user is None else user.home
+        ),
         "cwd": spec_process.working_directory(config, image),
         # Nothing inheritable and nothing ambient: a program that is not root's would
         # otherwise gain on exec what its files do not grant (CVE-2022-24769).

@@ -44,8 +44,8 @@ class BuildContext:
 
     id: 64 hex digits. cgroups_path: as the cgroup manager wants it. files: path in the
     container -> path on the host, for ``/etc/hosts``, ``/etc/hostname``, ``/etc/resolv.conf``.
-    user: from `security.users.resolve_user`. id_range: first host id and how many, None when
-    the container has no user namespace. namespaces: spec name -> path of one to join.
+    user: ids, None to have the runtime look the name up. id_range: first host id and how many,
+    None when the container has no user namespace. namespaces: spec name -> path of one to join.
     hostname: name when the configuration has none (host network); else the id's first 12.
     root: the spec's ``root.path``. console_size: rows, columns. bounding: mask of the
     capabilities this process could pass on. cpus, mems: available ones as the kernel lists
@@ -59,7 +59,7 @@ class BuildContext:
     id: str
     cgroups_path: str
     files: Mapping[str, str] = field(default_factory=dict)
-    user: ResolvedUser = field(default_factory=ResolvedUser)
+    user: ResolvedUser | None = None
     id_range: tuple[int, int] | None = None
     namespaces: Mapping[str, str] = field(default_factory=dict)
     hostname: str | None = None
@@ -99,7 +99,7 @@ def gather(
     id: str,
     cgroups_path: str,
     files: Mapping[str, str],
-    user: ResolvedUser,
+    user: ResolvedUser | None = None,
     id_range: tuple[int, int] | None = None,
     namespaces: Mapping[str, str] | None = None,
     console_size: tuple[int, int] | None = None,
@@ -123,7 +123,8 @@ def gather(
         console_size=console_size,
         machine=system.machine,
         kernel=kernel_version(system.release),
-        bounding=_bounding(),
+        # Only what is added to the default ones can be more than we have ourselves.
+        bounding=_bounding() if config.cap_add or config.privileged else capabilities.ALL_MASK,
         cpu_count=os.cpu_count() or 1,
         cpus=_first_line("/sys/devices/system/cpu/online") if config.limits.cpuset_cpus else None,
         mems=_first_line("/sys/devices/system/node/online") if config.limits.cpuset_mems else None,

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import _socket
 import os
 import shutil
-import socket
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import binds, stop, waiting
+from knarr.engine import accounts, binds, host, stop, waiting
 from knarr.engine.attach import Attachment
 from knarr.engine.crashpoint import reached
 from knarr.engine.launchfailure import explained
@@ -25,6 +26,11 @@ if TYPE_CHECKING:
     from knarr.engine.create import Prepared
     from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+    from knarr.runtime.users import ResolvedUser
+
+
+_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @dataclass(slots=True)
@@ -51,8 +57,8 @@ def start(
 
     The caller holds the container's lock. With kill_on_hangup the container is
     killed when the attachment is closed, however this process ends. Raises
-    CommandNotFound, NotExecutable, NotModified (already running) and what the
-    kernel or the launcher says; the container is as before then.
+    CommandNotFound, NotExecutable, UnknownUser, NotModified (already running) and what
+    the kernel or the launcher says; the container is as before then.
     """
     record, paths = prepared.record, prepared.paths
     with translated(f"container {record.name}"):
@@ -60,13 +66,17 @@ def start(
         _forget_exit(paths)
         reached("start.rundir")
         request = _Request(_body(engine, prepared, kill_on_hangup))
-        ours: socket.socket | None = None
+        ours: _socket.socket | None = None
         try:
+            spec = prepared.spec(_known_user(engine, prepared))
             _add_handles(request, engine, prepared)
             if attach:
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+                ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
                 request.body["attach"] = request.add(theirs.detach())
-            engine.launcher.start(request.body, request.handles)
+            # The note of a start matters after a power loss only: it need not hold up the launcher.
+            note = None if record.auto_remove else partial(_note_start, engine, record)
+            engine.launcher.start(request.body, request.handles, spec=spec, meanwhile=note)
         except BaseException as error:
             if ours is not None:
                 ours.close()
@@ -77,9 +87,26 @@ def start(
         finally:
             request.close()
         reached("start.launched")
-        if not record.auto_remove:
-            engine.table.mark_started(record.id, time.time_ns())
     return None if ours is None else Attachment(ours, record.id)
+
+
+def _note_start(engine: Engine, record: ContainerRecord) -> None:
+    engine.table.mark_started(record.id, time.time_ns(), host.boot_id())
+
+
+def _known_user(engine: Engine, prepared: Prepared) -> ResolvedUser | None:
+    """Return who the container runs as, where its files are still the image's; else None.
+
+    The runtime then looks into the container's own files. Raises UnknownUser.
+    """
+    record, wanted = prepared.record, prepared.user
+    if wanted is None or record.config.binds or record.config.tmpfs:
+        return None
+    if not engine.driver.is_untouched(record.id):
+        return None
+    return engine.users.get(
+        (record.image_id, wanted), lambda: accounts.resolve_in_image(engine, record, wanted)
+    )
 
 
 def clear_run_directory(prepared: Prepared) -> None:
@@ -110,6 +137,9 @@ def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
     undo.replay(paths.run)
     shutil.rmtree(paths.run, ignore_errors=True)
     _forget_exit(paths)
+    if not prepared.record.auto_remove:
+        record = prepared.record
+        engine.table.mark_started(record.id, record.started, record.boot_id)
 
 
 def _forget_exit(paths: Paths) -> None:
@@ -120,16 +150,13 @@ def _forget_exit(paths: Paths) -> None:
 
 
 def _body(engine: Engine, prepared: Prepared, kill_on_hangup: bool) -> dict[str, Any]:
-    record, paths, spec = prepared.record, prepared.paths, prepared.spec
-    config = record.config
-    linux = {key: value for key, value in spec["linux"].items() if key != "seccomp"}
+    record, paths, config = prepared.record, prepared.paths, prepared.record.config
     return {
         "op": "run",
         "id": record.id,
         "run_dir": paths.run,
-        "spec": {**spec, "linux": linux},
         "rootfs": [mount.to_dict() for mount in prepared.rootfs],
-        "cgroup": {"manager": engine.settings.cgroup_manager, "path": spec["linux"]["cgroupsPath"]},
+        "cgroup": {"manager": engine.settings.cgroup_manager, "path": prepared.cgroup},
         "log": paths.log,
         "overlay_append": bool(engine.machine.features.get("overlay_append")),
         "tty": config.tty,
@@ -150,11 +177,10 @@ def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
     config = prepared.record.config
     if config.init or config.sandbox:
         request.body["init"] = request.add(os.dup(engine.init_program))
-    spec = prepared.spec
-    if "seccomp" in spec["linux"]:
+    if prepared.filtered:
         filter_fd = os.open(prepared.paths.filter, os.O_RDONLY | os.O_CLOEXEC)
         request.body["seccomp"] = request.add(filter_fd)
-    opened = binds.open_binds(spec["mounts"], prepared.record.config.binds)
+    opened = binds.open_binds(prepared.binds, config.binds)
     request.body["mount_fds"] = {
         str(index): request.add(handle) for index, handle in opened.items()
     }
@@ -162,10 +188,9 @@ def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
 
 def reap_command(engine: Engine, container_id: str) -> list[str]:
     """Return what the supervisor runs when a container ended and nobody attached took note."""
-    package_root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     code = "import sys;sys.path.insert(0,sys.argv.pop(1));from knarr.engine.reap import main;main()"
     settings = engine.settings
     return [
-        sys.executable or "/usr/bin/python3", "-I", "-c", code, package_root,
+        sys.executable or "/usr/bin/python3", "-I", "-c", code, _PACKAGE_ROOT,
         settings.run_root, settings.data_root, container_id,
     ]  # fmt: skip

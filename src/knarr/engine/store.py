@@ -83,6 +83,21 @@ class Store:
             finally:
                 self._give(connection)
 
+    def change(self, statement: str, values: tuple[object, ...], *, durable: bool) -> int:
+        """Carry out one statement, a transaction by itself; return how many rows it changed.
+
+        Cheaper than :meth:`write`, and raises the same.
+        """
+        with translated("state"):
+            connection = self._take()
+            try:
+                connection.set_durable(durable)
+                return connection.raw.execute(statement, values).rowcount
+            except sqlite3.IntegrityError as error:
+                raise ConstraintViolation(str(error)) from error
+            finally:
+                self._give(connection)
+
     def close(self) -> None:
         """Close the idle connections; the store opens new ones when it is used again."""
         with self._changed:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from knarr import errors
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 _EXHAUSTED = {errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN}
 _KINDS: dict[int, type[errors.KnarrError]] = {
@@ -32,19 +34,31 @@ _KINDS: dict[int, type[errors.KnarrError]] = {
 _NEEDS_ROOT = "knarr needs root: run it with sudo"
 
 
-@contextmanager
-def translated(subject: str) -> Iterator[None]:
+class translated:  # noqa: N801 - reads as the verb it is; a class costs a third of a generator
     """Run the block; an OSError or sqlite3 error in it leaves as a KnarrError naming ``subject``.
 
     KnarrErrors pass untouched. Raises what :func:`from_oserror` and
     :func:`from_sqlite` return.
     """
-    try:
-        yield
-    except OSError as error:
-        raise from_oserror(error, subject) from error
-    except sqlite3.Error as error:
-        raise from_sqlite(error, subject) from error
+
+    __slots__ = ("_subject",)
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if isinstance(error, OSError):
+            raise from_oserror(error, self._subject) from error
+        if isinstance(error, sqlite3.Error):
+            raise from_sqlite(error, self._subject) from error
 
 
 def from_oserror(error: OSError, subject: str) -> errors.KnarrError:

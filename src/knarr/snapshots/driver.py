@@ -122,6 +122,10 @@ class Driver(Protocol):
         """
         ...
 
+    def is_untouched(self, key: str) -> bool:
+        """Return whether nothing was written above the image; raises NotFound."""
+        ...
+
     def diff(self, key: str) -> Iterator[Change]:
         """Yield what the container changed, sorted by path; raises NotFound."""
         ...

@@ -62,6 +62,9 @@ class LayerDirectory:
             os.makedirs(os.path.join(self.root, name), mode=0o700, exist_ok=True)
         # Setuid programs of images lie in there: nobody else on the host may reach them.
         os.chmod(self.root, 0o700)
+        # What was read of layers: they do not change, and another of the same number is another
+        # file. By number, with the file's identity beside.
+        self._known: dict[str, tuple[tuple[int, int, int], Layer]] = {}
         self._all = os.path.join(self.root, "locks", "all")
         with locks.shared(self._all):
             pass  # made now, so that no later call is the first to write here
@@ -72,15 +75,23 @@ class LayerDirectory:
         """Return the layer of that chain id, None when it is absent."""
         digests.parse(chain_id)
         try:
-            return self._read(os.readlink(os.path.join(self.root, "chains", chain_id)))
+            return self._read(os.readlink(f"{self.root}/chains/{chain_id}"))
         except FileNotFoundError:
             return None
 
     def _read(self, number: str) -> Layer:
         """Return the layer of that number; raises FileNotFoundError."""
-        with open(os.path.join(self.root, "l", number, "meta.json"), "rb") as file:
+        path = f"{self.root}/l/{number}/meta.json"
+        info = os.stat(path)
+        identity = (info.st_dev, info.st_ino, info.st_ctime_ns)
+        known = self._known.get(number)
+        if known is not None and known[0] == identity:
+            return known[1]
+        with open(path, "rb") as file:
             meta = json.loads(file.read())
-        return Layer(number, (number, *meta["lowers"]), meta)
+        layer = Layer(number, (number, *meta["lowers"]), meta)
+        self._known[number] = (identity, layer)
+        return layer
 
     def get(self, chain_id: str) -> Layer:
         """Return the layer of that chain id; raises NotFound."""
@@ -224,7 +235,7 @@ class LayerDirectory:
         """Return the path of ``c/KEY``; raises InvalidArgument for a bad key."""
         if not _KEY.match(key):
             raise InvalidArgument(f"snapshot key {key[:200]!r} must be letters, digits, '_.-'")
-        return os.path.join(self.root, "c", key)
+        return f"{self.root}/c/{key}"
 
     def keys(self) -> list[str]:
         """Return the keys of all writable directories, sorted."""

@@ -5,7 +5,6 @@ threads it has, is never forked. It runs from a read-only clone of the
 interpreter's file: a container that reaches it through /proc cannot write to it.
 """
 
-import _socket
 import os
 import signal
 import sys
@@ -16,6 +15,7 @@ from knarr.supervisor import rundir, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from knarr.config import Settings
@@ -101,12 +101,21 @@ class Launcher:
         self._settings = settings
         self._python = os.path.realpath(python or sys.executable)
 
-    def start(self, request: "dict[str, Any]", fds: "list[int]") -> "dict[str, Any]":
+    def start(
+        self,
+        request: "dict[str, Any]",
+        fds: "list[int]",
+        *,
+        spec: "str | None" = None,
+        meanwhile: "Callable[[], None] | None" = None,
+    ) -> "dict[str, Any]":
         """Start a container; returns ``pid``, ``started_at`` (ns) and ``warnings``.
 
-        Raises LaunchFailed.
+        spec: JSON text for the request's member ``spec``, where it is not there already.
+        meanwhile: called once the request is on its way, before the answer is awaited.
+        Raises LaunchFailed, and what ``meanwhile`` raises.
         """
-        channel, message, _ = self._ask(wire.RUN, request["run_dir"], request, fds)
+        channel, message, _ = self._ask(wire.RUN, request["run_dir"], request, fds, spec, meanwhile)
         channel.close()
         return message
 
@@ -144,7 +153,13 @@ class Launcher:
             channel.close()
 
     def _ask(
-        self, operation: bytes, run_dir: str, request: "dict[str, Any]", fds: "list[int]"
+        self,
+        operation: bytes,
+        run_dir: str,
+        request: "dict[str, Any]",
+        fds: "list[int]",
+        spec: "str | None" = None,
+        meanwhile: "Callable[[], None] | None" = None,
     ) -> "tuple[Channel, dict[str, Any], list[int]]":
         """Return the connection, the answer and its descriptors. Raises LaunchFailed.
 
@@ -152,8 +167,11 @@ class Launcher:
         that was about to end: asking the next one does nothing twice.
         """
         for _ in range(_TRIES):
-            channel = self._send(operation, run_dir, request, fds)
+            channel = self._send(operation, run_dir, request, fds, spec)
             try:
+                if meanwhile is not None:
+                    meanwhile()
+                    meanwhile = None
                 return channel, *self._answer(channel)
             except ConnectionResetError:
                 channel.close()
@@ -163,7 +181,12 @@ class Launcher:
         raise LaunchFailed("launcher", "the launcher cannot be reached")
 
     def _send(
-        self, operation: bytes, run_dir: str, request: "dict[str, Any]", fds: "list[int]"
+        self,
+        operation: bytes,
+        run_dir: str,
+        request: "dict[str, Any]",
+        fds: "list[int]",
+        spec: "str | None",
     ) -> Channel:
         """Return the channel on which the request was sent to a living launcher."""
         for _ in range(_TRIES):
@@ -172,9 +195,8 @@ class Launcher:
             except _GONE:
                 self._spawn()
                 continue
-            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1 << 20)
             try:
-                wire.send(sock, operation, run_dir, request, fds)
+                wire.send(sock, operation, run_dir, request, fds, spec)
             except (BrokenPipeError, ConnectionResetError):
                 sock.close()
                 continue

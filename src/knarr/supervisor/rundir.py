@@ -37,9 +37,15 @@ def is_locked(run_dir: str) -> bool:
     return False
 
 
-def _short(run_dir: str, name: str) -> "tuple[str, int]":
-    """Return a path of the socket that fits sun_path whatever the directory's length."""
-    fd = os.open(run_dir, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+_SUN_PATH = 108
+
+
+def _short(directory: str, name: str) -> "tuple[str, int]":
+    """Return a path of the socket that fits sun_path, and the descriptor it needs or -1."""
+    path = f"{directory}/{name}"
+    if len(os.fsencode(path)) < _SUN_PATH:
+        return path, -1
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     return f"/proc/self/fd/{fd}/{name}", fd
 
 
@@ -60,7 +66,8 @@ def listen_at(directory: str, name: str) -> "_socket.socket":
         sock.close()
         raise
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
     return sock
 
 
@@ -80,7 +87,8 @@ def connect(run_dir: str, name: str = "attach.sock") -> "_socket.socket":
         sock.close()
         raise
     finally:
-        os.close(fd)
+        if fd >= 0:
+            os.close(fd)
     return sock
 
 

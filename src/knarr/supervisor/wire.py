@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 RUN, EXEC, ADOPT, FEATURES, QUIT = b"r", b"e", b"a", b"f", b"q"
 VERSION = __version__.encode()
-LIMIT = 128 * 1024
+LIMIT = 48 * 1024  # fits the send buffer of every configuration; what is longer travels in memory
 _HERE, _MEMORY = b"h", b"m"
 _HEAD = 4400
 _VERSION_LIMIT = 64
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _PARTS = 3  # operation and version, run directory, the rest
 
 
@@ -39,11 +40,18 @@ def send(
     run_dir: str,
     request: "dict[str, Any]",
     fds: "list[int]",
+    spec: "str | None" = None,
 ) -> None:
-    """Send a request with descriptors; a body over the packet limit travels in memory. OSError."""
+    """Send a request with descriptors; a body over the packet limit travels in memory. OSError.
+
+    spec: JSON text that becomes the request's member ``spec`` as it is.
+    """
     if len(fds) > packets.MAX_FDS:
         raise OSError(7, f"a container cannot be started with {len(fds)} descriptors")
-    body = json.dumps(request, separators=(",", ":")).encode()
+    text = _encode(request)
+    if spec is not None:
+        text = f'{text[:-1]}{"," if request else ""}"spec":{spec}}}'
+    body = text.encode()
     head = operation + VERSION + b"\0" + os.fsencode(run_dir) + b"\0"
     if len(body) <= LIMIT:
         packets.send(sock, head + _HERE + body, fds)

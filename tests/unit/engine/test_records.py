@@ -105,7 +105,7 @@ def test_newest_first(table: ContainerTable) -> None:
 def test_states(table: ContainerTable) -> None:
     row = _insert(table)
     table.confirm(row.id)
-    table.mark_started(row.id, 5)
+    table.mark_started(row.id, 5, "boot")
     found = table.get(row.id)
     assert found is not None
     assert (found.state, found.started) == (records.CREATED, 5)

@@ -28,7 +28,7 @@ FILES = {
 }
 CONTEXT = BuildContext(
     id=ID, cgroups_path=f"/knarr/{ID}", files=FILES, machine="x86_64", kernel=(6, 12),
-    cpu_count=2, cpus="0-1", mems="0",
+    cpu_count=2, cpus="0-1", mems="0", user=ResolvedUser(),
 )  # fmt: skip
 USERNS = replace(CONTEXT, id_range=(1_000_000, 65536))
 CONFIG = ContainerConfig(image="busybox", command=("sh",))

@@ -115,6 +115,9 @@ class MemoryDriver:
     def view(self, chain_id: str) -> list[Mount]:
         raise AssertionError("images never mount")
 
+    def is_untouched(self, key: str) -> bool:
+        raise AssertionError("images have no writable layers")
+
     def diff(self, key: str) -> Iterator[Change]:
         raise AssertionError("images never diff")
 

@@ -9,7 +9,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from knarr.content import digest as digests
-from knarr.errors import InvalidArchive, InvalidArgument, Unsupported
+from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unsupported
 from knarr.kernel.files import fstatfs_type
 from knarr.kernel.mounts import fsopen
 from knarr.snapshots import diff, nodes, whiteouts
@@ -54,6 +54,8 @@ class Driver:
         self._layers = LayerDirectory(root)
         self._limits = limits or Limits()
         self._root = self._layers.root
+        # The roots of layers, which do not change: by number, for the very layer beside.
+        self._roots: dict[str, tuple[Layer, os.stat_result, dict[bytes, bytes]]] = {}
 
     def probe(self) -> None:
         """Return when overlayfs and the file system of the root can do it; else Unsupported."""
@@ -187,15 +189,26 @@ class Driver:
 
     def _copy_root_attributes(self, key: str, layer: Layer) -> None:
         """Give the writable root the owner, mode and attributes of the image's root."""
-        source = f"{self._root}/l/{layer.number}/fs"
+        known = self._roots.get(layer.number)
+        if known is None or known[0] is not layer:
+            path = f"{self._root}/l/{layer.number}/fs"
+            known = (layer, os.stat(path), nodes.read_xattrs(os.fsencode(path)))
+            self._roots[layer.number] = known
+        _, status, attributes = known
         target = self._layers.key_path(key) + "/fs"
-        status = os.stat(source)
         if status.st_uid or status.st_gid:
             os.chown(target, status.st_uid, status.st_gid)
         os.chmod(target, stat.S_IMODE(status.st_mode))
-        for name, value in nodes.read_xattrs(os.fsencode(source)).items():
+        for name, value in attributes.items():
             os.setxattr(target, name, value)
         os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+    def is_untouched(self, key: str) -> bool:
+        """Return whether nothing was written above the image; raises NotFound."""
+        try:
+            return not os.listdir(self._layers.key_path(key) + "/fs")
+        except FileNotFoundError:
+            raise NotFound(f"container {key} has no file system here") from None
 
     def mounts(self, key: str) -> list[Mount]:
         """Return the mounts of a prepared container; raises NotFound."""
