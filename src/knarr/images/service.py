@@ -224,17 +224,23 @@ class Images:
         return unpack.unpack(self._context, self._record(image), progress)
 
     def bootstrap(
-        self, name: str, *, mirror: str | None = None, progress: Progress = ignore_progress
+        self,
+        name: str,
+        *,
+        mirror: str | None = None,
+        snapshot: str | None = None,
+        progress: Progress = ignore_progress,
     ) -> Image:
         """Make a base image (``busybox``, ``debian:bookworm``, ...) from Debian's packages.
 
         mirror: base address of the package mirror; None takes the one of this machine's apt.
+        snapshot: the moment (``20260101T000000Z``) of a mirror that keeps snapshots.
         Raises InvalidArgument for an unknown name, Unsupported naming the package that
         is missing here, Unavailable when the mirror does not answer.
         """
         from knarr.images.bootstrap.build import bootstrap
 
-        return self._image(bootstrap(self._context, name, mirror, progress))
+        return self._image(bootstrap(self._context, name, mirror, snapshot, progress))
 
     def _image(self, record: ImageRecord) -> Image:
         tags = self._context.index.tags(record.id)

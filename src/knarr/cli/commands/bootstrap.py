@@ -15,7 +15,10 @@ def run(context: Context, args: Args) -> int:
     def make(name: str) -> None:
         with Progress(quiet=args.on("quiet")) as progress:
             image = context.engine.images.bootstrap(
-                name, mirror=args.text("mirror"), progress=progress
+                name,
+                mirror=args.text("mirror"),
+                snapshot=args.text("snapshot"),
+                progress=progress,
             )
         for tag in image.tags:
             print(f"{tag} {image.id}")
@@ -31,6 +34,8 @@ COMMAND = Command(
     flags=(
         Flag("mirror", TEXT, "Base address of the package mirror (default: the one apt uses here)",
              example="--mirror http://mirror.example/debian"),
+        Flag("snapshot", TEXT, "Moment to take the packages of, from a mirror that keeps snapshots",
+             example="--snapshot 20260101T000000Z"),
         Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
     ),
     arguments=(1, MANY),

@@ -9,7 +9,7 @@ from typing import Any
 from knarr.content.store import Blob
 from knarr.errors import InvalidArgument
 from knarr.images import create, garbage, records, times
-from knarr.images.bootstrap import busybox, debian
+from knarr.images.bootstrap import busybox, debian, packages
 from knarr.images.bootstrap.names import Recipe, recipe
 from knarr.images.bootstrap.rewrite import rewrite
 from knarr.images.context import Context, Progress, ProgressEvent, translated
@@ -21,47 +21,57 @@ from knarr.images.reference import Reference
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def bootstrap(context: Context, name: str, mirror: str | None, progress: Progress) -> ImageRecord:
+def bootstrap(
+    context: Context, name: str, mirror: str | None, snapshot: str | None, progress: Progress
+) -> ImageRecord:
     """Make the image called ``name`` on this machine, tag it and return its record.
 
     The same packages give the same image id. Raises InvalidArgument for a name that cannot be
     made, Unsupported for what this machine lacks, Unavailable when packages cannot be had.
     """
     chosen = recipe(name)
-    if mirror is not None and chosen.kind == "busybox":
+    if chosen.kind == "busybox" and (mirror is not None or snapshot is not None):
         raise InvalidArgument("busybox is taken from this machine's apt: give no mirror")
     intake = Intake(context.store)
     try:
         with context.lock.shared(), translated(f"bootstrap {name}"):
-            make = _busybox if chosen.kind == "busybox" else _debian
-            record = make(context, intake, chosen, mirror, progress)
+            if chosen.kind == "busybox":
+                record = _busybox(context, intake, progress)
+            else:
+                record = _debian(context, intake, chosen, mirror, snapshot, progress)
             records.publish(context, record, (str(Reference.parse(name)),))
             return record
     finally:
         garbage.collect(context, intake.touched)
 
 
-def _busybox(
-    context: Context, intake: Intake, chosen: Recipe, mirror: str | None, progress: Progress
-) -> ImageRecord:
-    del chosen, mirror
+def _busybox(context: Context, intake: Intake, progress: Progress) -> ImageRecord:
     progress(ProgressEvent("Bootstrapping", "finding a static busybox"))
     found = busybox.find()
     epoch = _given_epoch(found.mtime)
     layer = _store(intake, busybox.tree(found, epoch), progress)
-    return _image(context, intake, layer, ["sh"], epoch, found.version, progress)
+    config: dict[str, Any] = {"Env": [_PATH], "Cmd": ["sh"]}
+    return _image(context, intake, layer, config, epoch, found.version, progress)
 
 
 def _debian(
-    context: Context, intake: Intake, chosen: Recipe, mirror: str | None, progress: Progress
+    context: Context,
+    intake: Intake,
+    chosen: Recipe,
+    mirror: str | None,
+    snapshot: str | None,
+    progress: Progress,
 ) -> ImageRecord:
-    command, lines = debian.plan(chosen, mirror, host())
-    epoch = debian.epoch_of(lines)
-    extra = (*debian.EXTRA, debian.SLIM_EXTRA) if chosen.slim else debian.EXTRA
-    with debian.running(command, epoch, progress) as output:
-        layer = _store(intake, rewrite(output, epoch, slim=chosen.slim, extra=extra), progress)
+    plan = debian.plan(chosen, mirror, snapshot, host())
+    epoch = debian.epoch_of(plan.release)
+    noted = dict.fromkeys(packages.FILES, b"")
+    with debian.running(plan.command, epoch, progress) as output:
+        tree = rewrite(output, epoch, slim=chosen.slim, extra=plan.extra, noted=noted)
+        layer = _store(intake, tree, progress)
     what = f"{chosen.kind} {chosen.suite}{' slim' if chosen.slim else ''} minbase"
-    return _image(context, intake, layer, ["bash"], epoch, what, progress)
+    labels = packages.labels(noted, plan.suites)
+    config: dict[str, Any] = {"Env": [_PATH], "Cmd": ["bash"], "Labels": labels}
+    return _image(context, intake, layer, config, epoch, what, progress)
 
 
 def _store(intake: Intake, pieces: Iterable[bytes], progress: Progress) -> Blob:
@@ -78,12 +88,11 @@ def _image(
     context: Context,
     intake: Intake,
     layer: Blob,
-    command: list[str],
+    config: dict[str, Any],
     epoch: int,
     what: str,
     progress: Progress,
 ) -> ImageRecord:
-    config: dict[str, Any] = {"Env": [_PATH], "Cmd": command}
     return create.single_layer(
         context,
         intake,

@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 from knarr.errors import InvalidArchive, InvalidArgument
 from knarr.images.bootstrap import sources, tools
@@ -45,10 +45,21 @@ _ARCHITECTURES = {
     "mips64le": "mips64el",
     "loong64": "loong64",
 }
+# Before bookworm no package asks for a merged /usr.
+_UNMERGED = frozenset({"jammy", "bullseye"})
 # init-system-helpers is content with either of two packages. The one apt would take, usrmerge,
 # converts old systems and brings all of perl (40 MB) along; the tree is merged from the start.
-_USRMERGE = frozenset({"jammy", "bullseye"})
-_MERGED_HOOKS = "/usr/share/mmdebstrap/hooks/merged-usr"
+# The links are made here, since mmdebstrap's own hook makes those of whatever release of
+# debootstrap it finds on the machine, and others without.
+_MERGED_LINKS = {
+    "amd64": ("bin", "lib", "lib32", "lib64", "libx32", "sbin"),
+    "i386": ("bin", "lib", "lib64", "libx32", "sbin"),
+    "loong64": ("bin", "lib", "lib64", "sbin"),
+    "mips64el": ("bin", "lib", "lib32", "lib64", "libo32", "sbin"),
+    "ppc64el": ("bin", "lib", "lib64", "sbin"),
+    "s390x": ("bin", "lib", "lib32", "sbin"),
+}
+_MERGE = 'for d in {}; do mkdir -p "$1/usr/$d" && ln -s "usr/$d" "$1/$d" || exit 1; done'
 NO_USRMERGE = "etc/apt/preferences.d/no-usrmerge"
 _PIN = r"Package: usrmerge\nPin: release *\nPin-Priority: -1\n"
 # Docker's base images keep services from starting while packages are installed,
@@ -73,27 +84,50 @@ SLIM_EXTRA = File(
 )
 
 
-def plan(recipe: Recipe, mirror: str | None, platform: Platform) -> tuple[list[str], list[str]]:
-    """Return the mmdebstrap command and the apt sources it is given.
+class Plan(NamedTuple):
+    """How an image is made: the mmdebstrap command, the suites, and files of the image itself.
 
-    Raises Unsupported naming what this machine lacks.
+    ``release`` is the address and the suite whose date the image takes.
+    """
+
+    command: list[str]
+    suites: tuple[str, ...]
+    release: tuple[str, str]
+    extra: tuple[File, ...]
+
+
+def plan(recipe: Recipe, mirror: str | None, snapshot: str | None, platform: Platform) -> Plan:
+    """Return how to make an image, from ``mirror`` or from where this machine's packages come.
+
+    ``snapshot`` (``20260101T000000Z``) is a moment of a mirror that keeps all of them. Raises
+    Unsupported naming what this machine lacks, InvalidArgument for a malformed argument.
     """
     tool = tools.need("mmdebstrap", "mmdebstrap", _PURPOSE)
-    lines = sources.lines_for(recipe.kind, recipe.suite, mirror)
+    archives = sources.archives_for(recipe.kind, recipe.suite, mirror)
+    if snapshot is not None:
+        archives = sources.at(archives, snapshot)
     architecture = _ARCHITECTURES.get(platform.architecture, platform.architecture)
     command = [
         tool,
         "--variant=minbase",
         "--format=tar",
-        *_merged(recipe.suite),
+        *_merged(recipe.suite, architecture),
         f"--architectures={architecture}",
         '--aptopt=Acquire::Languages "none"',
         *_host_options(),
+        *(['--aptopt=Acquire::Check-Valid-Until "false"'] if sources.is_old(archives) else ()),
         recipe.suite,
         "-",
-        *lines,
+        *(archive.line() for archive in archives),
     ]
-    return command, lines
+    extra = (*EXTRA, SLIM_EXTRA) if recipe.slim else EXTRA
+    listed = "".join(f"{line}\n" for line in sources.lines_inside(recipe.kind, archives))
+    return Plan(
+        command,
+        tuple(archive.suite for archive in archives),
+        (archives[0].address, archives[0].suite),
+        (*extra, File("etc/apt/sources.list", listed.encode())),
+    )
 
 
 def _host_options() -> list[str]:
@@ -113,29 +147,32 @@ def _host_options() -> list[str]:
     return options
 
 
-def _merged(suite: str) -> list[str]:
-    if suite in _USRMERGE or not os.path.isdir(_MERGED_HOOKS):
+def _merged(suite: str, architecture: str) -> list[str]:
+    if suite in _UNMERGED:
         return []
+    links = _MERGED_LINKS.get(architecture, ("bin", "lib", "sbin"))
     folder = os.path.dirname(NO_USRMERGE)
     return [
-        f"--hook-dir={_MERGED_HOOKS}",
+        f"--setup-hook={_MERGE.format(' '.join(links))}",
         f'--setup-hook=mkdir -p "$1/{folder}"',
         f"--setup-hook=printf '{_PIN}' > \"$1/{NO_USRMERGE}\"",
     ]
 
 
-def epoch_of(lines: list[str]) -> int:
-    """Return the moment a set of sources stands for: the newest date of their Release files.
+def epoch_of(release: tuple[str, str]) -> int:
+    """Return the moment an image takes as its own: the date of its release, seconds since 1970.
 
-    Seconds since 1970. SOURCE_DATE_EPOCH in the environment goes first. Raises Unavailable when
-    no Release file can be had, InvalidArgument for a malformed SOURCE_DATE_EPOCH.
+    That of the suite itself, which changes with a point release; the Release files of updates and
+    security are signed anew several times a day, also when no package has changed.
+    SOURCE_DATE_EPOCH in the environment goes first. Raises Unavailable when there is no Release
+    file to be had, InvalidArgument for a malformed SOURCE_DATE_EPOCH.
     """
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is not None:
         if not given.isascii() or not given.isdigit():
             raise InvalidArgument(f"SOURCE_DATE_EPOCH {given!r} is not a number of seconds")
         return int(given)
-    return max(_release_date(*line.partition("] ")[2].split()[:2]) for line in lines)
+    return _release_date(*release)
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """A tar of a fresh root file system, rewritten so that the same packages give the same bytes.
 
-What differs from run to run (logs, caches, machine ids, the maker's own host name) is
-left out, times are clamped to one moment, and the headers are written anew.
+What differs from run to run or from machine to machine (logs, caches, machine ids, the maker's
+own host name, SELinux labels) is left out, times are clamped to one moment, and the headers are
+written anew.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _DROPPED = (
     "var/log/*.log",
     "var/log/apt/*",
     "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
     "etc/apt/preferences.d/no-usrmerge",  # only for the installation itself, see debian.py
     "etc/passwd-",
     "etc/group-",
@@ -66,6 +68,11 @@ _SLIM = (
 _SLIM_KEPT = ("usr/share/doc/*/copyright", "usr/share/locale/locale.alias")
 
 
+# What packages give their files; labels of SELinux and access lists are the machine's.
+_XATTRS = frozenset({b"security.capability"})
+_NOTED_LIMIT = 64 * 1024 * 1024
+
+
 class File(NamedTuple):
     """A small file that is added to, or replaces, what the packages brought."""
 
@@ -75,12 +82,19 @@ class File(NamedTuple):
 
 
 def rewrite(
-    source: BinaryIO, epoch: int, *, slim: bool = False, extra: Iterable[File] = ()
+    source: BinaryIO,
+    epoch: int,
+    *,
+    slim: bool = False,
+    extra: Iterable[File] = (),
+    noted: dict[str, bytes] | None = None,
 ) -> Iterator[bytes]:
     """Yield the normalised tar; ``epoch`` (seconds) is the latest time anything in it has.
 
-    Raises InvalidArchive when the source is no whole tar.
+    The contents of files named in ``noted`` are put there. Raises InvalidArchive when the source
+    is no whole tar.
     """
+    noted = {} if noted is None else noted
     replaced = {file.name: file for file in extra}
     reader = TarReader(source)
     gone: set[bytes] = set()
@@ -94,9 +108,12 @@ def rewrite(
             gone.add(entry.name)
             continue
         entry.mtime_ns = min(entry.mtime_ns, epoch * 10**9) // 10**9 * 10**9
+        entry.xattrs = {key: value for key, value in entry.xattrs.items() if key in _XATTRS}
         yield tarwriter.entry_header(entry)
         if entry.kind == FILE:
             for _, piece in reader.segments():
+                if name in noted and len(noted[name]) < _NOTED_LIMIT:
+                    noted[name] += bytes(piece)
                 yield bytes(piece)
             yield tarwriter.padding(tarwriter.stored_size(entry))
     reader.drain()

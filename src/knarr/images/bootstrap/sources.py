@@ -8,7 +8,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from knarr.errors import InvalidArgument, Unsupported
@@ -22,6 +22,19 @@ _KEYRING_PACKAGES = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-keyri
 _ADDRESS = re.compile(r"(https?|file|copy)://?[^\s\[\]]+")
 # Debian suites with neither updates nor a security archive of their own.
 _ROLLING = frozenset({"sid", "unstable", "experimental"})
+# Mirrors with every state they ever had, by the moment (snapshot.debian.org and its like).
+_SNAPSHOT = re.compile(r"(.*/archive/(?:debian|debian-security|debian-ports)/)(\d{8}T\d{6}Z)(/?)")
+_MOMENT = re.compile(r"\d{8}T\d{6}Z")
+# The public mirrors of a distribution are one archive under many names.
+_PUBLIC = (
+    (re.compile(r"https?://(?:deb|httpredir|security|snapshot|cdn-fastly|(?:ftp|http)\.[a-z]{2}|ftp)"
+                r"\.debian\.org/(?:archive/)?(debian(?:-security)?)(?:/\d{8}T\d{6}Z)?"),
+     r"http://deb.debian.org/\1"),
+    (re.compile(r"https?://(?:[a-z]{2}\.)?(?:archive|security)\.ubuntu\.com/ubuntu"),
+     "http://archive.ubuntu.com/ubuntu"),
+)  # fmt: skip
+_DEFAULTS = {"debian": "http://deb.debian.org/debian", "ubuntu": "http://archive.ubuntu.com/ubuntu"}
+_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@")
 
 
 class Source(NamedTuple):
@@ -51,10 +64,23 @@ def read_sources(root: str = "/etc/apt") -> list[Source]:
     return found
 
 
-def lines_for(
+class Archive(NamedTuple):
+    """One suite at one address, the keyring that signs it, and the components wanted of it."""
+
+    address: str
+    suite: str
+    components: str
+    keyring: str
+
+    def line(self) -> str:
+        """Return the one-line source of sources.list(5)."""
+        return f"deb [signed-by={self.keyring}] {self.address} {self.suite} {self.components}"
+
+
+def archives_for(
     distribution: str, suite: str, mirror: str | None, root: str = "/etc/apt"
-) -> list[str]:
-    """Return one-line sources for a suite of ``debian`` or ``ubuntu``.
+) -> list[Archive]:
+    """Return where to get a suite of ``debian`` or ``ubuntu``, the suite itself first.
 
     From ``mirror``, or from this machine's own sources with the suite exchanged. Raises Unsupported
     naming what is missing (a source, a keyring), InvalidArgument for a malformed mirror.
@@ -70,14 +96,67 @@ def lines_for(
             f" which {name}'s package {_KEYRING_PACKAGES[distribution]} has"
         )
     components = "main universe" if distribution == "ubuntu" else "main"
-    head = f"deb [signed-by={keyring}]"
-    lines = [f"{head} {main} {suite} {components}"]
+    archives = [Archive(main, suite, components, keyring)]
     if suite in _ROLLING or (mirror is not None and security is None):
-        return lines
-    lines.append(f"{head} {main} {suite}-updates {components}")
+        return archives
+    archives.append(Archive(main, f"{suite}-updates", components, keyring))
     if security is not None:
-        lines.append(f"{head} {security} {suite}-security {components}")
-    return lines
+        archives.append(Archive(security, f"{suite}-security", components, keyring))
+    return archives
+
+
+def at(archives: Iterable[Archive], moment: str) -> list[Archive]:
+    """Return the archives as they were at ``moment``.
+
+    Raises InvalidArgument for what is no moment, Unsupported when an address is no snapshot
+    mirror: one has to be configured or named, none is assumed.
+    """
+    if not _MOMENT.fullmatch(moment):
+        raise InvalidArgument(f"invalid snapshot {moment!r}: give a moment like 20260101T000000Z")
+    found = []
+    for archive in archives:
+        match = _SNAPSHOT.fullmatch(archive.address)
+        if match is None:
+            raise Unsupported(
+                f"{_bare(archive.address)} keeps no snapshots: give --mirror"
+                " http://snapshot.debian.org/archive/debian/20260101T000000Z, or have apt use one"
+            )
+        found.append(archive._replace(address=f"{match[1]}{moment}{match[3]}"))
+    return found
+
+
+def is_old(archives: Iterable[Archive]) -> bool:
+    """Return whether an archive is a snapshot, whose Release file may have run out long ago."""
+    return any(_SNAPSHOT.fullmatch(archive.address) for archive in archives)
+
+
+def lines_inside(distribution: str, archives: Iterable[Archive]) -> list[str]:
+    """Return the sources that an image made from the archives gets itself.
+
+    They do not depend on how this machine names its mirror where that is a public one, know
+    no password, no path of this machine, and the keyring where the image has it.
+    """
+    keyring = _KEYRINGS[distribution]
+    return [
+        archive._replace(address=_inside(distribution, archive), keyring=keyring).line()
+        for archive in archives
+    ]
+
+
+def _inside(distribution: str, archive: Archive) -> str:
+    address = _bare(archive.address)
+    if not address.startswith("http"):
+        security = "-security" if distribution == "debian" and "security" in archive.suite else ""
+        return _DEFAULTS[distribution] + security
+    for pattern, public in _PUBLIC:
+        match = pattern.fullmatch(address)
+        if match is not None:
+            return match.expand(public)
+    return address
+
+
+def _bare(address: str) -> str:
+    return _CREDENTIALS.sub("", address).rstrip("/")
 
 
 def _addresses(
@@ -106,7 +185,7 @@ def _addresses(
 def _is_of(source: Source, distribution: str) -> bool:
     parts = source.address.rstrip("/").split("/")
     names = {distribution, f"{distribution}-security", f"{distribution}-ports"}
-    return parts[-1] in names or any(distribution == part for part in parts[2:])
+    return not names.isdisjoint(parts[2:])
 
 
 def _one_line(text: str) -> Iterator[Source]:

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from knarr.errors import InvalidArchive, InvalidArgument, Unavailable, Unsupported
-from knarr.images.bootstrap import busybox, deb, debian, names, sources, tools
+from knarr.images.bootstrap import busybox, deb, debian, names, packages, sources, tools
 from knarr.images.bootstrap.names import Recipe
 from knarr.images.bootstrap.rewrite import File, rewrite
 from knarr.images.platform import Platform
-from tests.unit.images.helpers import Room, tar_of
+from tests.unit.images.helpers import Room, sha256, tar_of
 
 
 @pytest.mark.parametrize(
@@ -189,22 +189,130 @@ def apt(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def lines(distribution: str, suite: str, mirror: str | None, root: Path) -> list[str]:
+    return [each.line() for each in sources.archives_for(distribution, suite, mirror, str(root))]
+
+
 def test_sources_of_another_suite_come_from_the_same_mirror(
     apt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keyring = apt / "keyring.gpg"
-    assert sources.lines_for("debian", "trixie", None, str(apt)) == [
+    assert lines("debian", "trixie", None, apt) == [
         f"deb [signed-by={keyring}] http://mirror.example/debian trixie main",
         f"deb [signed-by={keyring}] http://mirror.example/debian trixie-updates main",
         f"deb [signed-by={keyring}] http://mirror.example/debian-security trixie-security main",
     ]
-    assert len(sources.lines_for("debian", "sid", None, str(apt))) == 1
-    given = sources.lines_for("debian", "bookworm", "https://other.example/debian", str(apt))
+    assert len(lines("debian", "sid", None, apt)) == 1
+    given = lines("debian", "bookworm", "https://other.example/debian", apt)
     assert given == [f"deb [signed-by={keyring}] https://other.example/debian bookworm main"]
 
     monkeypatch.setitem(sources._KEYRINGS, "ubuntu", str(keyring))
-    ubuntu = sources.lines_for("ubuntu", "noble", "http://a.example/ubuntu", str(apt))
+    ubuntu = lines("ubuntu", "noble", "http://a.example/ubuntu", apt)
     assert [line.split()[3] for line in ubuntu] == ["noble", "noble-updates", "noble-security"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "address", "inside"),
+    [
+        ("bookworm", "http://deb.debian.org/debian/", "http://deb.debian.org/debian"),
+        ("bookworm", "https://ftp.de.debian.org/debian", "http://deb.debian.org/debian"),
+        ("bookworm-security", "http://security.debian.org/debian-security",
+         "http://deb.debian.org/debian-security"),
+        ("bookworm", "http://snapshot.debian.org/archive/debian/20250520T000000Z/",
+         "http://deb.debian.org/debian"),
+        ("bookworm", "http://me:secret@mirror.example/debian", "http://mirror.example/debian"),
+        ("bookworm", "http://deb.debian.org.example/debian", "http://deb.debian.org.example/debian"),
+        ("bookworm", "file:///srv/debian", "http://deb.debian.org/debian"),
+        ("bookworm-security", "copy:/srv/security", "http://deb.debian.org/debian-security"),
+    ],
+)  # fmt: skip
+def test_what_an_image_knows_of_its_mirror(suite: str, address: str, inside: str) -> None:
+    archive = sources.Archive(address, suite, "main", "/etc/apt/keys/ours.gpg")
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    assert sources.lines_inside("debian", [archive]) == [
+        f"deb [signed-by={keyring}] {inside} {suite} main"
+    ]
+
+
+def test_snapshots_need_a_mirror_that_keeps_them(apt: Path) -> None:
+    keyring = apt / "keyring.gpg"
+    (apt / "sources.list.d" / "debian.sources").write_text(
+        "Types: deb\nURIs: http://snapshot.debian.org/archive/debian/20250520T000000Z\n"
+        f"Suites: bookworm\nSigned-By: {keyring}\n\n"
+        "Types: deb\nURIs: http://snapshot.debian.org/archive/debian-security/20250520T000000Z/\n"
+        f"Suites: bookworm-security\nSigned-By: {keyring}\n"
+    )
+    archives = sources.archives_for("debian", "bookworm", None, str(apt))
+    assert sources.is_old(archives)
+    assert [archive.address for archive in sources.at(archives, "20260101T000000Z")] == [
+        "http://snapshot.debian.org/archive/debian/20260101T000000Z",
+        "http://snapshot.debian.org/archive/debian/20260101T000000Z",
+        "http://snapshot.debian.org/archive/debian-security/20260101T000000Z/",
+    ]
+    with pytest.raises(InvalidArgument, match="invalid snapshot 'yesterday'"):
+        sources.at(archives, "yesterday")
+    plain = [sources.Archive("http://u:p@mirror.example/debian", "sid", "main", str(keyring))]
+    assert not sources.is_old(plain)
+    with pytest.raises(Unsupported, match=r"http://mirror\.example/debian keeps no snapshots"):
+        sources.at(plain, "20260101T000000Z")
+
+
+def test_nothing_of_this_machine_is_in_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    archives = [sources.Archive("http://mirror.example/debian", "bookworm", "main", "/key.gpg")]
+    monkeypatch.setattr(sources, "archives_for", lambda *_: archives)
+    monkeypatch.setattr(tools, "need", lambda tool, *_: tool)
+    monkeypatch.setattr(tools, "run", lambda *_: b"")
+    plan = debian.plan(Recipe("debian", "bookworm"), None, None, Platform("linux", "amd64"))
+    assert not any("hook-dir" in word for word in plan.command)
+    assert any("lib lib32 lib64 libx32 sbin" in word for word in plan.command)
+    assert plan.release == ("http://mirror.example/debian", "bookworm")
+    assert {file.name for file in plan.extra} >= {"etc/apt/sources.list"}
+    unmerged = debian.plan(Recipe("debian", "bullseye"), None, None, Platform("linux", "amd64"))
+    assert not any("setup-hook" in word for word in unmerged.command)
+
+
+def test_labels_tell_the_packages() -> None:
+    status = (
+        b"Package: b\nStatus: install ok installed\nArchitecture: amd64\nVersion: 2:1\n"
+        b"Description: x\n Version: not this\n\n"
+        b"Package: gone\nStatus: deinstall ok config-files\nVersion: 1\nArchitecture: all\n\n"
+        b"Package: a\nStatus: hold ok installed\nArchitecture: all\nVersion: 1\n\n"
+    )
+    files = {
+        "var/lib/dpkg/status": status,
+        "etc/debian_version": b"12.15\n",
+        "usr/lib/os-release": b'ID=debian\nVERSION_ID="12"\n',
+    }
+    assert sorted(packages.installed(status)) == [b"a 1 all\n", b"b 2:1 amd64\n"]
+    assert packages.labels(files, ["bookworm", "bookworm-updates"]) == {
+        "knarr.bootstrap.packages": sha256(b"a 1 all\nb 2:1 amd64\n"),
+        "knarr.bootstrap.package-count": "2",
+        "knarr.bootstrap.suites": "bookworm bookworm-updates",
+        "org.opencontainers.image.version": "12.15",
+    }
+    ubuntu = {"usr/lib/os-release": b'ID=ubuntu\nVERSION_ID="24.04"\n'}
+    assert packages.version(ubuntu) == "24.04"
+    assert packages.version({}) == ""
+
+
+def test_rewriting_keeps_of_attributes_what_packages_set() -> None:
+    source = io.BytesIO()
+    with tarfile.open(fileobj=source, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("./bin/ping")
+        info.pax_headers = {
+            "SCHILY.xattr.security.capability": "cap",
+            "SCHILY.xattr.security.selinux": "label",
+            "SCHILY.xattr.user.made-by": "me",
+        }
+        info.size = 4
+        tar.addfile(info, io.BytesIO(b"ping"))
+    source.seek(0)
+    noted = {"bin/ping": b"", "bin/other": b""}
+    data = b"".join(rewrite(source, 0, noted=noted))
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        kept = [key for key in tar.getmembers()[0].pax_headers if "xattr" in key]
+    assert kept == ["SCHILY.xattr.security.capability"]
+    assert noted == {"bin/ping": b"ping", "bin/other": b""}
 
 
 def test_one_line_sources_are_read_too(tmp_path: Path) -> None:
@@ -219,16 +327,16 @@ def test_one_line_sources_are_read_too(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_named(apt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unsupported, match="no apt source for Ubuntu"):
-        sources.lines_for("ubuntu", "noble", None, str(apt))
+        sources.archives_for("ubuntu", "noble", None, str(apt))
     monkeypatch.setitem(sources._KEYRINGS, "ubuntu", "/nowhere/ubuntu.gpg")
     with pytest.raises(Unsupported, match="Ubuntu's package ubuntu-keyring"):
-        sources.lines_for("ubuntu", "noble", "http://a.example/ubuntu", str(apt))
+        sources.archives_for("ubuntu", "noble", "http://a.example/ubuntu", str(apt))
     for mirror in ("--option", "ftp://x", "http://x/ [trusted=yes]", "http://x y"):
         with pytest.raises(InvalidArgument, match="invalid mirror"):
-            sources.lines_for("debian", "sid", mirror, str(apt))
+            sources.archives_for("debian", "sid", mirror, str(apt))
     monkeypatch.setattr(tools, "environment", lambda **_: {"PATH": "/nowhere"})
     with pytest.raises(Unsupported, match="apt-get install mmdebstrap"):
-        debian.plan(Recipe("debian", "sid"), None, Platform("linux", "amd64"))
+        debian.plan(Recipe("debian", "sid"), None, None, Platform("linux", "amd64"))
 
 
 def test_how_apt_reaches_mirrors_here_is_passed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,9 +358,13 @@ def test_a_failing_tool_is_quoted() -> None:
         tools.run(["sh", "-c", "echo I: fine >&2; echo E: it broke >&2; exit 1"], "/", "doing it")
 
 
+def plan_of(command: list[str]) -> debian.Plan:
+    return debian.Plan(command, ("sid",), ("http://x.example/debian", "sid"), ())
+
+
 def test_a_failing_mmdebstrap_leaves_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     command = ["sh", "-c", "head -c 100000 /dev/zero; echo 'E: no mirror' >&2; exit 25"]
-    monkeypatch.setattr(debian, "plan", lambda *_: (command, []))
+    monkeypatch.setattr(debian, "plan", lambda *_: plan_of(command))
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     events: list[str] = []
     with pytest.raises(Unavailable, match="mmdebstrap failed: E: no mirror"):
@@ -264,7 +376,7 @@ def test_a_failing_mmdebstrap_leaves_nothing(room: Room, monkeypatch: pytest.Mon
 def test_a_broken_tar_of_mmdebstrap_leaves_nothing(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(debian, "plan", lambda *_: (["sh", "-c", "echo no tar"], []))
+    monkeypatch.setattr(debian, "plan", lambda *_: plan_of(["sh", "-c", "echo no tar"]))
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     with pytest.raises(InvalidArchive):
         room.images.bootstrap("debian:sid")
@@ -275,7 +387,7 @@ def test_a_tool_that_dies_in_the_middle_is_quoted(
     room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ["sh", "-c", "echo half a header; echo 'E: killed' >&2; exit 25"]
-    monkeypatch.setattr(debian, "plan", lambda *_: (command, []))
+    monkeypatch.setattr(debian, "plan", lambda *_: plan_of(command))
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "0")
     with pytest.raises(Unavailable, match="mmdebstrap failed: E: killed"):
         room.images.bootstrap("debian:sid")
