@@ -1,4 +1,4 @@
-"""An installation of its own for each test of the command: python, package and thin script."""
+"""An installation of its own for each test of the command: python, package, script and client."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
 
 
 class Installation:
-    """A virtual environment with the thin script, and one run root to use it with."""
+    """A virtual environment with the thin command, and one run root to use it with."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self.folder = folder
@@ -87,7 +87,7 @@ class Installation:
 
 @pytest.fixture(scope="session")
 def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment whose knarr is this tree's, with the thin script installed."""
+    """A virtual environment whose knarr is this tree's, with the thin command installed."""
     folder = tmp_path_factory.mktemp("installed")
     make_installation(folder, REPOSITORY / "src")
     return folder
@@ -110,6 +110,10 @@ def make_installation(folder: Path, source: Path) -> None:
     site = next(folder.glob("lib/python*/site-packages"))
     (site / "tree.pth").write_text("\n".join(paths) + "\n")
     shutil.copy(REPOSITORY / "scripts" / "knarr", folder / "bin" / "knarr")
+    clients = folder / "libexec" / "knarr"
+    clients.mkdir(parents=True)
+    for client in (REPOSITORY / "client").glob("client-*"):
+        shutil.copy(client, clients)
 
 
 @pytest.fixture
