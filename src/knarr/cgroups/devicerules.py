@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 MKNOD, READ, WRITE = 1, 2, 4
 ALL = MKNOD | READ | WRITE
 _BITS = {"m": MKNOD, "r": READ, "w": WRITE}
+# What a container gets that asks for no device: mknod(2) of any, since making a node gives no
+# access to it; zero, null, urandom, random, tty, console; then the terminals of its own
+# devpts and ptmx. v1 and v2 have it ready: planning it anew costs a start 0.2 ms.
+USUAL: "list[dict[str, Any]]" = [
+    {"allow": False, "access": "rwm"},
+    {"allow": True, "type": "c", "access": "m"},
+    {"allow": True, "type": "b", "access": "m"},
+    {"allow": True, "type": "c", "major": 1, "access": "rwm", "minor": 5},
+    {"allow": True, "type": "c", "major": 1, "access": "rwm", "minor": 3},
+    {"allow": True, "type": "c", "major": 1, "access": "rwm", "minor": 9},
+    {"allow": True, "type": "c", "major": 1, "access": "rwm", "minor": 8},
+    {"allow": True, "type": "c", "major": 5, "access": "rwm", "minor": 0},
+    {"allow": True, "type": "c", "major": 5, "access": "rwm", "minor": 1},
+    {"allow": True, "type": "c", "major": 1, "access": "rwm", "minor": 7},
+    {"allow": True, "type": "c", "major": 136, "access": "rwm"},
+    {"allow": True, "type": "c", "major": 5, "access": "rwm", "minor": 2},
+]
 
 
 def parse(resources: "Mapping[str, Any]") -> "list[Rule]":

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
     # file name in the group's directory, value, field of linux.resources it comes from
     Write = tuple[str, str, str]
+    # controller and what is to be written for it
+    Work = list[tuple[str, list[Write]]]
+    # What ``linux.resources`` asks for, before anything is made: on v1, on v2, and the
+    # descriptor of a loaded device program (to be closed) where devices is no v1 hierarchy.
+    Plan = tuple[Work, Work, int | None]
 
 
 def write(path: str, value: str) -> None:
@@ -48,14 +53,19 @@ def read(path: str) -> str:
 def read_int(path: str) -> int | None:
     """Return a file's number; None when the file does not exist or says ``max``."""
     try:
-        text = read(path)
+        fd = os.open(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    try:
+        text = os.read(fd, 64)
     except OSError as error:
         if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):
             return None  # the group is being removed, or the file is there but not supported
+        error.filename = path
         raise
-    return None if text.startswith("max") else int(text)
+    finally:
+        os.close(fd)
+    return None if text.startswith(b"max") else int(text)
 
 
 def read_keyed(path: str) -> dict[str, int]:

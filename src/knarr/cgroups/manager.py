@@ -1,4 +1,4 @@
-"""Finding out which control groups this machine has, and removing groups by their undo value."""
+"""Finding out which control groups this machine has."""
 
 import os
 
@@ -6,11 +6,9 @@ from knarr.cgroups import files, mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from knarr.cgroups.protocol import Manager
 
-__all__ = ["detect", "undo"]
+__all__ = ["detect"]
 
 KINDS = ("auto", "cgroupfs", "systemd", "none")
 SYSTEMD_RUNS = "/run/systemd/system"
@@ -57,27 +55,3 @@ def _detect(kind: str) -> "Manager":
     from knarr.cgroups.v2 import manager as v2
 
     return v2.Manager(hierarchies[0].mount_point)
-
-
-def undo(value: "list[Any]") -> None:
-    """Remove the group that an undo value (``Group.undo()``) describes, in any process.
-
-    Kills what is left inside. What is gone already is no error. Raises ValueError for
-    something that is no undo value, OSError (TimeoutError) when the group stays.
-    """
-    if len(value) < 3 or value[0] != "cgroup" or value[1] not in (0, 1, 2):
-        raise ValueError(f"not the undo value of a cgroup: {value!r}")
-    _, version, unit, *directories = value
-    present = [one for one in directories if os.path.exists(f"{one}/cgroup.procs")]
-    if unit is not None:
-        from knarr.cgroups import systemd
-
-        systemd.undo(unit, present)
-    elif present and version == 2:
-        from knarr.cgroups.v2 import group as v2
-
-        v2.Group("/", present[0]).destroy()
-    elif present:
-        from knarr.cgroups.v1 import group as v1
-
-        v1.destroy(present)

@@ -2,7 +2,7 @@
 
 import errno
 
-from knarr.cgroups import values
+from knarr.cgroups import accounting, values
 from knarr.cgroups.errors import UnsupportedResource
 
 TYPE_CHECKING = False
@@ -10,14 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from knarr.cgroups.protocol import Stats
-
-KEYS = {
-    "cpu": "total_ns user_ns system_ns periods throttled_periods throttled_ns",
-    "memory": "current peak limit oom_kills",
-    "io": "read_bytes write_bytes read_ops write_ops",
-    "pids": "current peak limit",
-}
+    from knarr.cgroups.protocol import Stats, Usage
 
 
 class Group:
@@ -33,10 +26,6 @@ class Group:
         """Return the directory of each controller (``protocol.Group``)."""
         return {}
 
-    def undo(self) -> "list[Any]":
-        """Return the value with which ``manager.undo`` removes the group in any process."""
-        return ["cgroup", 0, None]
-
     def clone_fd(self) -> int | None:
         """Return a directory descriptor for CLONE_INTO_CGROUP, None when ``attach`` is needed."""
         return None
@@ -47,9 +36,9 @@ class Group:
     def enter(self) -> None:
         """Leave the process where it is."""
 
-    def entrances(self) -> list[str]:
+    def entrances(self) -> tuple[str, ...]:
         """Return no files."""
-        return []
+        return ()
 
     def child(self, name: str) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
@@ -82,10 +71,18 @@ class Group:
         del timeout
         return True
 
+    def usage(self) -> "Usage":
+        """Return None for every figure."""
+        return dict.fromkeys(accounting.KEYS)
+
     def stats(self, detail: bool = False) -> "Stats":
         """Return None for every figure."""
         del detail
-        return {name: dict.fromkeys(keys.split()) for name, keys in KEYS.items()}
+        waited: dict[str, int | None]
+        waited = dict.fromkeys(("periods", "throttled_periods", "throttled_ns"))
+        return accounting.stats(
+            self.usage(), waited, {"limit": None}, {"current": None, "limit": None}
+        )
 
     def oom_kills(self) -> int:
         """Return how many processes the OOM killer ended."""
@@ -116,6 +113,13 @@ class Manager:
     def open(self, path: str) -> Group:
         """Return an existing group; FileNotFoundError when there is none."""
         return Group(values.control_path(path))
+
+    def usage(self, path: str) -> "Usage":
+        """Return None for every figure."""
+        return Group(path).usage()
+
+    def remove(self, path: str) -> None:
+        """Remove nothing: nothing was made."""
 
     def unsupported(
         self, resources: "Mapping[str, Any]", parent: str = "/"

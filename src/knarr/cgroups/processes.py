@@ -9,7 +9,21 @@ from knarr.cgroups import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+    from typing import Protocol
+
+    class Freezer(Protocol):
+        """The module ``freezer`` of v1 or v2."""
+
+        def freeze(self, directory: str, timeout: float = 10.0, /) -> None:
+            """Freeze a group; TimeoutError."""
+
+        def thaw(self, directory: str, /) -> None:
+            """Let it run again."""
+
+        def frozen(self, directory: str, /) -> bool:
+            """Return whether it was frozen."""
+
 
 KILL_TIMEOUT = 10.0
 SIGKILL = 9
@@ -62,27 +76,60 @@ def signal_all(pids: list[int], signal: int) -> None:
             continue
 
 
-def kill_until_empty(
-    directory: str,
-    freeze: "Callable[[], None] | None",
-    thaw: "Callable[[], None] | None",
-    timeout: float = KILL_TIMEOUT,
-) -> None:
+def freeze_briefly(freezer: "Freezer", directory: str) -> None:
+    """Freeze a group; return when it stands still, after 50 ms, or when it is gone.
+
+    For callers that look at the list of processes again.
+    """
+    try:
+        freezer.freeze(directory, 0.05)
+    except (TimeoutError, FileNotFoundError):
+        return
+
+
+def thaw_quietly(freezer: "Freezer", directory: str) -> None:
+    """Let a group run again; that it is gone is no error."""
+    try:
+        freezer.thaw(directory)
+    except FileNotFoundError:
+        return
+
+
+def signal_group(freezer: "Freezer", directory: str, signal: int) -> None:
+    """Send a signal to all processes of a group, which stands still meanwhile."""
+    was_frozen = freezer.frozen(directory)
+    if not was_frozen:
+        freeze_briefly(freezer, directory)
+    try:
+        signal_all(procs(directory), signal)
+    finally:
+        if not was_frozen:
+            thaw_quietly(freezer, directory)
+
+
+def enter(entrances: "Iterable[str]") -> None:
+    """Move the calling process, which must have one thread, in by a group's entrances."""
+    for name in entrances:
+        files.write(name, "0")
+
+
+def kill_until_empty(directory: str, freezer: "Freezer", frozen: list[str]) -> None:
     """Kill everything in a group and return when it is empty.
 
-    Each round freezes (when given) so that a fork bomb cannot outrun the list, kills and
-    thaws, since a frozen process of v1 dies only then. Raises TimeoutError when
-    processes still live after timeout seconds (uninterruptible sleep).
+    Each round freezes the groups in ``frozen`` so that a fork bomb cannot outrun the list,
+    kills and thaws, since a frozen process of v1 dies only then. Raises TimeoutError when
+    processes still live after KILL_TIMEOUT (uninterruptible sleep).
     """
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + KILL_TIMEOUT
     pids = procs(directory)
     while pids:
-        if freeze is not None:
-            freeze()
-            pids = procs(directory)
+        for one in frozen:
+            freeze_briefly(freezer, one)
+        pids = procs(directory)
         signal_all(pids, SIGKILL)
-        if thaw is not None:
-            thaw()
+        for one in frozen:
+            for group in tree(one):
+                thaw_quietly(freezer, group)
         for _ in range(10):
             if not (pids := procs(directory)):
                 return

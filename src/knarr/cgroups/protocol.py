@@ -5,12 +5,25 @@ Only type checkers look at the classes; nothing of this exists at run time.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any, Protocol
 
     from knarr.cgroups.errors import UnsupportedResource
+    from knarr.cgroups.files import Write
 
     Stats = dict[str, dict[str, int | None]]
+    Usage = dict[str, int | None]
+
+    class Controller(Protocol):
+        """A module of ``v1`` or ``v2``."""
+
+        CONTROLLER: str
+
+        def plan(self, resources: Mapping[str, Any], /) -> list[Write]:
+            """Return the writes for its part of linux.resources; pure."""
+
+        def apply(self, directory: str, writes: Iterable[Write], update: bool = False, /) -> None:
+            """Carry the writes out in a group's directory."""
 
     class Group(Protocol):
         """One container's place in all hierarchies, or that of one exec."""
@@ -22,9 +35,6 @@ if TYPE_CHECKING:
         @property
         def paths(self) -> dict[str, str]:
             """Directory for each controller; ``unified`` for cgroup v2."""
-
-        def undo(self) -> list[Any]:
-            """Return the JSON-able value with which ``manager.undo`` removes it in any process."""
 
         def clone_fd(self) -> int | None:
             """Return a directory descriptor for CLONE_INTO_CGROUP, None if ``attach`` is needed.
@@ -42,8 +52,15 @@ if TYPE_CHECKING:
             forks and exits of the whole machine for a thread that moves itself.
             """
 
-        def entrances(self) -> list[str]:
-            """Return the files into which ``enter`` writes ``0``, for descriptors to hand over."""
+        def entrances(self) -> tuple[str, ...]:
+            """Return the files into which a process writes ``0`` to move itself in, in order.
+
+            Absolute paths of the host, found without a look at the machine. A process of
+            one thread opens each for writing and writes the one byte, before it gives up
+            the host's root directory and user and before it makes itself a cgroup
+            namespace. There is nothing to try again: an error is an error of the start.
+            Not needed for a process that starts inside by ``clone_fd``.
+            """
 
         def child(self, name: str) -> "Group":
             """Return a new group below, which tracks what one exec starts.
@@ -74,6 +91,13 @@ if TYPE_CHECKING:
 
         def wait_empty(self, timeout: float) -> bool:
             """Wait at most timeout seconds until no process is left; return whether so."""
+
+        def usage(self) -> Usage:
+            """Return what was used in all, for the end of a container: few files, one pass.
+
+            The keys are ``accounting.KEYS``: cpu_* in ns, memory_* and io_*_bytes in
+            bytes, the others are counts. None for what is not accounted.
+            """
 
         def stats(self, detail: bool = False) -> Stats:
             """Return use: ``cpu`` (ns), ``memory`` (bytes), ``io`` (bytes, operations), ``pids``.
@@ -113,6 +137,15 @@ if TYPE_CHECKING:
 
         def open(self, path: str) -> Group:
             """Return an existing group; FileNotFoundError when there is none."""
+
+        def usage(self, path: str) -> Usage:
+            """Return ``Group.usage`` of a path; None for everything when there is no group."""
+
+        def remove(self, path: str) -> None:
+            """Remove the group of a path, in any process, as ``Group.destroy`` does.
+
+            What is gone already, or was never made in full, is no error.
+            """
 
         def unsupported(
             self, resources: Mapping[str, Any], parent: str = "/"

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from knarr.cgroups.files import Plan
+
     Property = tuple[str, tuple[str, Any]]
 
 PRIVATE = "/run/systemd/private"
@@ -120,24 +122,30 @@ def _wait(connection: Connection, job: str, unit: str) -> None:
 class Group(group.Group):
     """A group in a scope of systemd (``protocol.Group``)."""
 
-    __slots__ = ("_keeper", "scope", "unit")
+    __slots__ = ("keeper", "scope", "unit")
 
-    def __init__(self, path: str, unit: str, scope: str, keeper: int | None = None) -> None:
+    def __init__(self, path: str, unit: str, scope: str) -> None:
         super().__init__(path, f"{scope}/container")
         self.unit = unit
         self.scope = scope
-        self._keeper = keeper
-
-    def undo(self) -> "list[Any]":
-        """Return the value with which ``manager.undo`` removes the group in any process."""
-        return ["cgroup", 2, self.unit, self.scope]
+        self.keeper: int | None = None
 
     def destroy(self) -> None:
-        """Kill what is left, stop the scope; twice is no error."""
-        undo(self.unit, [self.scope])
-        if self._keeper is not None:
-            reap(self._keeper)
-            self._keeper = None
+        """Kill what is left, stop and forget the scope; twice is no error."""
+        there = os.path.isdir(self.scope)
+        if there:
+            group.Group("/", self.scope).kill()
+        try:
+            with connect() as connection:
+                _quietly(connection, "StopUnit", "ss", self.unit, "replace")
+                _quietly(connection, "ResetFailedUnit", "s", self.unit)
+        except (FileNotFoundError, ConnectionRefusedError):
+            if not there:
+                return  # systemd is not there any more, and neither is the group
+        processes.remove([self.scope], group.Group("/", self.scope).kill)
+        if self.keeper is not None:
+            reap(self.keeper)
+            self.keeper = None
 
 
 def start_keeper() -> int:
@@ -213,21 +221,6 @@ def _quietly(connection: Connection, method: str, signature: str, *body: "Any") 
             raise
 
 
-def undo(unit: str, directories: list[str]) -> None:
-    """Kill what is left in a scope, stop and forget it, remove its directory. Idempotent."""
-    for directory in directories:
-        group.Group("/", directory).kill()
-    try:
-        with connect() as connection:
-            _quietly(connection, "StopUnit", "ss", unit, "replace")
-            _quietly(connection, "ResetFailedUnit", "s", unit)
-    except (FileNotFoundError, ConnectionRefusedError):
-        if not directories:
-            return  # systemd is not there any more, and neither is the group
-    for directory in directories:
-        processes.remove([directory], group.Group("/", directory).kill)
-
-
 class Manager(v2.Manager):
     """Makes groups through systemd (``protocol.Manager``).
 
@@ -238,38 +231,32 @@ class Manager(v2.Manager):
 
     name = "systemd"
 
-    def _scope(self, path: str) -> tuple[str, str, str]:
+    def at(self, path: str) -> Group:
+        """Return the group of a path, which need not be there."""
         where, unit = parse(path)
-        return where, unit, f"{self.mount_point}{expand(where)}/{unit}"
+        return Group(path, unit, f"{self.mount_point}{expand(where)}/{unit}")
 
-    def make(self, path: str) -> tuple[group.Group, bool]:
+    def make(self, path: str, work: "Plan") -> tuple[group.Group, list[str]]:
         """Start a scope with a keeper in it and make the container's group. OSError if in use."""
-        where, unit, scope = self._scope(path)
-        if processes.procs(scope):
-            raise OSError(errno.EBUSY, "cgroup exists and has processes", scope)
-        keeper = start_keeper()
+        del work
+        found = self.at(path)
+        if processes.procs(found.scope):
+            raise OSError(errno.EBUSY, "cgroup exists and has processes", found.scope)
+        found.keeper = start_keeper()
         try:
-            start(where, unit, keeper)
+            start(parse(path)[0], found.unit, found.keeper)
             # A group that hands controllers down may hold no process itself.
-            os.mkdir(f"{scope}/keeper")
-            group.Group(path, f"{scope}/keeper").attach(keeper)
-            os.mkdir(f"{scope}/container")
+            os.mkdir(f"{found.scope}/keeper")
+            group.Group(path, f"{found.scope}/keeper").attach(found.keeper)
+            os.mkdir(found.directory)
         except BaseException:
-            processes.signal_all([keeper], processes.SIGKILL)
-            reap(keeper)
+            processes.signal_all([found.keeper], processes.SIGKILL)
+            reap(found.keeper)
             raise
-        return Group(path, unit, scope, keeper), True
-
-    def open(self, path: str) -> Group:
-        """Return an existing group; FileNotFoundError when there is none."""
-        _, unit, scope = self._scope(path)
-        found = Group(path, unit, scope)
-        if not os.path.isdir(found.directory):
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), found.directory)
-        return found
+        return found, [found.scope]
 
     def unsupported(
         self, resources: "Mapping[str, Any]", parent: str = "/"
     ) -> list[UnsupportedResource]:
-        """Return what of resources this machine cannot do."""
-        return v2.probe(v2.Manager(self.mount_point), resources, parent)
+        """Return what of resources this machine cannot do, tried out without a scope."""
+        return v2.Manager(self.mount_point).unsupported(resources, parent)

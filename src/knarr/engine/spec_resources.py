@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from knarr.cgroups import devicerules
 from knarr.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -12,13 +13,6 @@ if TYPE_CHECKING:
 
 MIN_MEMORY = 6 * 1024 * 1024  # less does not hold a process and what starts it
 CFS_PERIOD = 100_000  # microseconds
-
-# Character devices of every container: zero, null, urandom, random, tty, console, then
-# terminals of its own devpts and ptmx, which the spec's default devices need.
-_ALLOWED_DEVICES = (
-    ("c", 1, 5), ("c", 1, 3), ("c", 1, 9), ("c", 1, 8), ("c", 5, 0), ("c", 5, 1),
-    ("c", 1, 7), ("c", 136, None), ("c", 5, 2),
-)  # fmt: skip
 
 
 def resources(config: ContainerConfig, ctx: BuildContext) -> dict[str, Any]:
@@ -43,18 +37,7 @@ def resources(config: ContainerConfig, ctx: BuildContext) -> dict[str, Any]:
 def _devices(config: ContainerConfig) -> list[dict[str, Any]]:
     if config.privileged:
         return [{"allow": True, "access": "rwm"}]
-    rules: list[dict[str, Any]] = [
-        {"allow": False, "access": "rwm"},
-        # mknod(2) stays allowed, as with every runtime: making a node gives no access to it.
-        {"allow": True, "type": "c", "access": "m"},
-        {"allow": True, "type": "b", "access": "m"},
-    ]
-    for kind, major, minor in _ALLOWED_DEVICES:
-        rule: dict[str, Any] = {"allow": True, "type": kind, "major": major, "access": "rwm"}
-        if minor is not None:
-            rule["minor"] = minor
-        rules.append(rule)
-    return rules
+    return [dict(rule) for rule in devicerules.USUAL]
 
 
 def _memory(limits: Limits) -> dict[str, int]:

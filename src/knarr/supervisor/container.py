@@ -18,8 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from knarr.cgroups.protocol import Group
-
 _LOST = "the exit status was lost with the supervisor that was killed"
 
 
@@ -159,21 +157,5 @@ def account(where: "dict[str, str] | None") -> "tuple[dict[str, int | None], boo
     """Return what a group used (names of ``model.Usage``) and whether the OOM killer struck."""
     if where is None or where["manager"] == "none":
         return {}, False
-    try:
-        group: Group = cgroups.detect(where["manager"]).open(where["path"])
-    except FileNotFoundError:
-        return {}, False
-    stats = group.stats()
-    usage = {
-        "cpu_total": stats["cpu"].get("total_ns"),
-        "cpu_user": stats["cpu"].get("user_ns"),
-        "cpu_system": stats["cpu"].get("system_ns"),
-        "memory_peak": stats["memory"].get("peak"),
-        "memory_current": stats["memory"].get("current"),
-        "io_read_bytes": stats["io"].get("read_bytes"),
-        "io_write_bytes": stats["io"].get("write_bytes"),
-        "io_read_ops": stats["io"].get("read_ops"),
-        "io_write_ops": stats["io"].get("write_ops"),
-        "pids_peak": stats["pids"].get("peak"),
-    }
-    return usage, bool(stats["memory"].get("oom_kills"))
+    usage = cgroups.detect(where["manager"]).usage(where["path"])
+    return usage, bool(usage.pop("memory_oom_kills"))

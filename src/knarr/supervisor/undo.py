@@ -29,11 +29,7 @@ def crash_point(name: str) -> None:
 
 
 def _undo_cgroup(value: "Any") -> None:
-    try:
-        group = manager.detect(value["manager"]).open(value["path"])
-    except FileNotFoundError:
-        return
-    group.destroy()
+    manager.detect(value["manager"]).remove(value["path"])
 
 
 def _undo_file(value: "Any") -> None:

@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 
@@ -12,26 +11,16 @@ def test_unknown_kind() -> None:
         manager.detect("docker")
 
 
-@pytest.mark.parametrize("value", [[], ["x", 1, None], ["cgroup", 3, None], ["cgroup", 1]])
-def test_undo_refuses_other_values(value: list[Any]) -> None:
-    with pytest.raises(ValueError, match="not the undo value"):
-        manager.undo(value)
-
-
-def test_undo_of_what_is_gone_is_no_error() -> None:
-    manager.undo(["cgroup", 1, None, "/sys/fs/cgroup/cpu/knarr-never", "/nonexistent"])
-    manager.undo(["cgroup", 2, None, "/sys/fs/cgroup/knarr-never"])
-    manager.undo(["cgroup", 0, None])
-
-
 def test_without_control_groups_limits_are_refused_and_devices_are_not() -> None:
     machine = manager.detect("none")
     assert isinstance(machine, none.Manager)
     group = machine.create("/knarr/x", {"devices": [{"allow": False}], "pids": {"limit": -1}})
     group.attach(1)
     group.destroy()
+    assert group.entrances() == ()
     assert group.stats()["cpu"]["total_ns"] is None
-    manager.undo(group.undo())
+    assert set(machine.usage("/knarr/x").values()) == {None}
+    machine.remove("/knarr/x")
     with pytest.raises(UnsupportedResource, match="switched off"):
         machine.create("/knarr/x", {"memory": {"limit": 1}})
     assert [one.field for one in machine.unsupported({"memory": {"limit": 1}})] == ["memory"]

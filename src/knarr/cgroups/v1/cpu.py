@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "cpu"
@@ -63,26 +64,18 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
         files.carry_out(directory, later)
 
 
-def stats(cpu: str | None, cpuacct: str | None) -> dict[str, int | None]:
-    """Return CPU time in nanoseconds and throttling from the two directories.
+FIGURES: "tuple[Figure, ...]" = (
+    ("cpu_total", "cpuacct.usage", None, 1),
+    ("cpu_user", "cpuacct.usage_user", None, 1),
+    ("cpu_system", "cpuacct.usage_sys", None, 1),
+)
 
-    The split in user and system is sampled at ticks (4 ms), the total exact: the split
-    is scaled to the total, as the kernel does for ps(1).
-    """
-    found: dict[str, int | None] = dict.fromkeys(
-        ("total_ns", "user_ns", "system_ns", "periods", "throttled_periods", "throttled_ns")
-    )
-    if cpuacct is not None:
-        total = files.read_int(f"{cpuacct}/cpuacct.usage")
-        user = files.read_int(f"{cpuacct}/cpuacct.usage_user")
-        system = files.read_int(f"{cpuacct}/cpuacct.usage_sys")
-        found["total_ns"] = total
-        if total is not None and user is not None and system is not None:
-            in_user = total * user // (user + system) if user + system else total
-            found["user_ns"], found["system_ns"] = in_user, total - in_user
-    if cpu is not None:
-        throttling = files.read_keyed(f"{cpu}/cpu.stat")
-        found["periods"] = throttling.get("nr_periods")
-        found["throttled_periods"] = throttling.get("nr_throttled")
-        found["throttled_ns"] = throttling.get("throttled_time")
-    return found
+
+def more(directory: str) -> dict[str, int | None]:
+    """Return how often and how long a group waited for its quota, from a directory of cpu."""
+    found = files.read_keyed(f"{directory}/cpu.stat")
+    return {
+        "periods": found.get("nr_periods"),
+        "throttled_periods": found.get("nr_throttled"),
+        "throttled_ns": found.get("throttled_time"),
+    }

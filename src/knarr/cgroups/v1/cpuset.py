@@ -4,6 +4,8 @@ The files and their form are those of v2; but a group of v1 starts with neither
 processors nor nodes and takes no process until it has some.
 """
 
+import os
+
 from knarr.cgroups import files
 from knarr.cgroups.v2 import cpuset
 
@@ -11,6 +13,20 @@ CONTROLLER = "cpuset"
 plan = cpuset.plan
 apply = files.carry_out
 FILES = ("cpuset.cpus", "cpuset.mems")
+
+
+def fill(mount_point: str, directory: str) -> None:
+    """Give a new group processors and nodes unless its parent's ``clone_children`` did.
+
+    Without any it takes no process (ENOSPC), and a process that enters by itself cannot mend it.
+    """
+    for name in FILES:
+        fd = os.open(f"{directory}/{name}", os.O_RDONLY)
+        text = os.read(fd, 2)
+        os.close(fd)
+        if text in (b"", b"\n"):
+            inherit(mount_point, directory)
+            return
 
 
 def inherit(mount_point: str, directory: str) -> None:

@@ -22,6 +22,12 @@ def plan(resources: "Mapping[str, Any]") -> "list[Write]":
 
     ValueError for bad rules, UnsupportedResource for a list that v1 cannot express.
     """
+    if resources.get("devices") == devicerules.USUAL:
+        return _usual
+    return _plan(resources)
+
+
+def _plan(resources: "Mapping[str, Any]") -> "list[Write]":
     rules = devicerules.parse(resources)
     if not rules:
         return []
@@ -34,6 +40,9 @@ def plan(resources: "Mapping[str, Any]") -> "list[Write]":
 
 def _line(key: "Key", bits: int) -> str:
     return f"{devicerules.show(key)} {devicerules.letters(bits)}"
+
+
+_usual = _plan({"devices": devicerules.USUAL})
 
 
 def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "blkio"
@@ -22,6 +23,13 @@ THROTTLES = {
     "throttleReadIOPSDevice": "blkio.throttle.read_iops_device",
     "throttleWriteIOPSDevice": "blkio.throttle.write_iops_device",
 }
+SIZE, COUNT = "blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_serviced_recursive"
+FIGURES: "tuple[Figure, ...]" = (
+    ("io_read_bytes", SIZE, b" Read ", 1),
+    ("io_write_bytes", SIZE, b" Write ", 1),
+    ("io_read_ops", COUNT, b" Read ", 1),
+    ("io_write_ops", COUNT, b" Write ", 1),
+)
 # Kernels before 5.0 have the weights of CFQ, later ones those of BFQ when it is there.
 ALTERNATIVES = {
     "blkio.bfq.weight": "blkio.weight",
@@ -89,7 +97,7 @@ def start_accounting(group: str, disks: str = "/sys/block") -> None:
     """
     file = f"{group}/{THROTTLES['throttleReadBpsDevice']}"
     try:
-        known = files.read(f"{group}/blkio.throttle.io_service_bytes_recursive")
+        known = files.read(f"{group}/{SIZE}")
         known += files.read(file)
         names = os.listdir(disks)
     except OSError:
@@ -104,28 +112,3 @@ def start_accounting(group: str, disks: str = "/sys/block") -> None:
                 files.write(file, f"{number} 0")
         except OSError:
             continue  # unplugged meanwhile, or a device that takes no throttle
-
-
-def stats(directory: str) -> dict[str, int | None]:
-    """Return bytes and operations summed over all block devices; None when not accounted."""
-    size = _sums(f"{directory}/blkio.throttle.io_service_bytes_recursive")
-    count = _sums(f"{directory}/blkio.throttle.io_serviced_recursive")
-    return {
-        "read_bytes": size[0],
-        "write_bytes": size[1],
-        "read_ops": count[0],
-        "write_ops": count[1],
-    }
-
-
-def _sums(path: str) -> "tuple[int, int] | tuple[None, None]":
-    try:
-        text = files.read(path)
-    except OSError:
-        return None, None
-    sums = {"Read": 0, "Write": 0}
-    for line in text.splitlines():
-        words = line.split()
-        if len(words) == 3 and words[1] in sums:
-            sums[words[1]] += int(words[2])
-    return sums["Read"], sums["Write"]

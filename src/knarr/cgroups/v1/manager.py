@@ -1,26 +1,24 @@
-"""Makes groups in the hierarchies of cgroup v1, on hybrid machines also in that of v2."""
+"""Makes groups on machines with v1 hierarchies: one directory in each."""
 
 import errno
 import os
 
-from knarr.cgroups import files, processes, values
+from knarr.cgroups import accounting, base, files, values
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.cgroups.v1 import cpuset, devices, freezer, group, io
+from knarr.cgroups.v1 import cpuset, group, io, memory
 from knarr.cgroups.v1.group import Group
-from knarr.cgroups.v2 import controllers as v2_controllers
-from knarr.cgroups.v2 import devices as v2_devices
-from knarr.cgroups.v2 import group as v2
-from knarr.cgroups.v2 import manager as v2manager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from knarr.cgroups.files import Plan
     from knarr.cgroups.mounts import Hierarchy
+    from knarr.cgroups.protocol import Usage
 
 
-class Manager:
+class Manager(base.Manager):
     """The cgroupfs manager of cgroup v1 and hybrid machines (``protocol.Manager``).
 
     controllers: mount point of each v1 controller. unified: mount point of v2 or None;
@@ -29,7 +27,15 @@ class Manager:
     since moving a process into it costs as much as all v1 hierarchies together.
     """
 
-    __slots__ = ("controllers", "join_unified", "name", "on_v2", "unified")
+    __slots__ = (
+        "accounts",
+        "controllers",
+        "join_unified",
+        "mount_points",
+        "name",
+        "on_v2",
+        "unified",
+    )
 
     version = 1
 
@@ -41,70 +47,61 @@ class Manager:
                 self.unified = one.mount_point
             for name in one.controllers:
                 self.controllers[name] = one.mount_point
+        # Joined controllers (cpu,cpuacct) have one mount point.
+        self.mount_points = tuple(dict.fromkeys(self.controllers.values()))
+        self.accounts = group.accounts(self.controllers, self.unified)
         self.on_v2: tuple[str, ...] = ()
         if self.unified is not None:
             self.on_v2 = tuple(files.read(f"{self.unified}/cgroup.controllers").split())
         self.join_unified = join_unified and self.unified is not None
         self.name = "cgroupfs-v1" if self.unified is None else "cgroupfs-hybrid"
 
-    def plan(self, resources: "Mapping[str, Any]") -> group.Plan:
+    def plan(self, resources: "Mapping[str, Any]") -> "Plan":
         """Return the plan for this machine; the caller closes it. Raises as ``create``."""
         return group.plan(resources, self.controllers, self.on_v2)
 
-    def create(
-        self,
-        path: str,
-        resources: "Mapping[str, Any]",
-        *,
-        owner: "int | tuple[int, int] | None" = None,
-    ) -> Group:
-        """Return a new group with its limits set (``protocol.Manager`` has the errors)."""
+    def make(self, path: str, work: "Plan") -> tuple[Group, list[str]]:
+        """Make a group without limits; return it and its new directories. OSError if in use."""
         path = values.control_path(path)
-        work = self.plan(resources)
+        found = Group(path, self, self.mount_points, None)
         made: list[str] = []
-        found = Group(path, {}, self)
         try:
-            for name, mount_point in self.controllers.items():
+            for mount_point in self.mount_points:
                 directory = mount_point + path
-                if directory not in found.paths.values() and self._make(name, directory):
-                    made.append(directory)
-                found.paths[name] = directory
-            if work.v2 or work.program is not None or self.join_unified:
+                try:
+                    os.mkdir(directory)
+                except (FileNotFoundError, FileExistsError):
+                    if not self._make(mount_point, directory):
+                        continue
+                made.append(directory)
+            if mount_point := self.controllers.get("cpuset", ""):
+                cpuset.fill(mount_point, mount_point + path)
+            if work[1] or work[2] is not None or self.join_unified:
                 made += self.add_unified(found)
-            self.carry_out(found, work, update=False)
-            if owner is not None and "unified" in found.paths:
-                v2manager.delegate(found.paths["unified"], owner)
         except BaseException:
-            group.destroy(made)
+            self.discard(found, made)
             raise
-        finally:
-            work.close()
-        return found
+        return found, made
 
-    def _make(self, name: str, directory: str) -> bool:
-        """Make one directory; return False when it was there (OSError when in use)."""
-        try:
-            os.mkdir(directory)
-        except FileNotFoundError:
-            v2manager.make(directory)
-            if name == "cpuset":
-                cpuset.inherit(self.controllers[name], directory)
-                cpuset.clone_children(os.path.dirname(directory))
-            elif name == "blkio":
-                # Once in a boot, when the parent of all containers is made.
-                io.start_accounting(os.path.dirname(directory))
-            return True
-        except FileExistsError:
-            self._refuse_used(directory)
+    def _make(self, mount_point: str, directory: str) -> bool:
+        """Make one directory and its parents; return False when it was there (OSError if used)."""
+        parent = os.path.dirname(directory)
+        first = not os.path.isdir(parent)
+        if not base.make_directory(directory):
             return False
+        if first and mount_point == self.controllers.get("cpuset"):
+            cpuset.clone_children(parent)
+        if first and mount_point == self.controllers.get("blkio"):
+            # Once in a boot, when the parent of all containers is made.
+            io.start_accounting(parent)
         return True
 
-    @staticmethod
-    def _refuse_used(directory: str) -> None:
-        if processes.procs(directory):
-            raise OSError(errno.EBUSY, "cgroup exists and has processes", directory)
-        if os.path.exists(f"{directory}/freezer.state") and freezer.frozen(directory):
-            raise OSError(errno.EBUSY, "cgroup exists and is frozen", directory)
+    carry_out = staticmethod(group.carry_out)
+
+    def discard(self, found: Group, made: list[str]) -> None:
+        """Remove what is new of a group that is not to be."""
+        del found
+        group.destroy(made)
 
     def add_unified(self, found: Group) -> list[str]:
         """Give a group its directory on v2; return it in a list when it is new.
@@ -114,36 +111,52 @@ class Manager:
         if self.unified is None:
             raise UnsupportedResource("devices", "neither v1 devices nor cgroup v2 is mounted")
         directory = self.unified + found.path
-        made = v2manager.make(directory)
-        found.paths["unified"] = directory
+        made = base.make_directory(directory)
+        found.unified = directory
         return [directory] if made else []
 
-    def carry_out(self, found: Group, work: group.Plan, update: bool) -> None:
-        """Set what a plan says in a group's directories; raises as ``files.carry_out``."""
-        for name, writes in work.v1:
-            group.CONTROLLERS[name].apply(found.paths[name], writes, update)
-        if work.devices:
-            devices.apply(found.paths["devices"], work.devices, update)
-        if work.v2 and self.unified is not None:
-            directory = found.paths["unified"]
-            v2_controllers.enable(directory, v2.needed(work.v2))
-            v2.carry_out(directory, work.v2, update)
-        if work.program is not None:
-            v2_devices.attach(found.paths["unified"], work.program)
+    def _at(self, path: str) -> Group:
+        """Return the group of a path with all places that it may have."""
+        path = values.control_path(path)
+        unified = None if self.unified is None else self.unified + path
+        return Group(path, self, self.mount_points, unified)
 
     def open(self, path: str) -> Group:
         """Return an existing group; FileNotFoundError when there is none."""
-        path = values.control_path(path)
-        places = {name: mount + path for name, mount in self.controllers.items()}
-        if self.unified is not None:
-            places["unified"] = self.unified + path
-        paths = {name: place for name, place in places.items() if os.path.isdir(place)}
-        if not paths:
-            raise FileNotFoundError(errno.ENOENT, "no such cgroup in any hierarchy", path)
-        return Group(path, paths, self)
+        found = self._at(path)
+        path = found.path
+        found.mount_points = [one for one in self.mount_points if os.access(one + path, os.F_OK)]
+        if found.unified is not None and not os.access(found.unified, os.F_OK):
+            found.unified = None
+        if not found.mount_points and found.unified is None:
+            raise FileNotFoundError(errno.ENOENT, "no such cgroup in any hierarchy", found.path)
+        return found
 
-    def unsupported(
-        self, resources: "Mapping[str, Any]", parent: str = "/"
-    ) -> list[UnsupportedResource]:
-        """Return what of resources this machine cannot do."""
-        return v2manager.probe(self, resources, parent)
+    def usage(self, path: str) -> "Usage":
+        """Return what the group of a path used; None for everything when it is gone.
+
+        Of CPU time the split in user and system is sampled at ticks (4 ms), the total exact:
+        the split is scaled to the total, as the kernel does for ps(1).
+        """
+        found = accounting.usage(self.accounts, path)
+        total, user, system = found["cpu_total"], found["cpu_user"], found["cpu_system"]
+        if total is not None and user is not None and system is not None:
+            user = total * user // (user + system) if user + system else total
+            found["cpu_user"], found["cpu_system"] = user, total - user
+        at = self.controllers.get("memory")
+        if at is not None and found["memory_oom_kills"] is not None:
+            # v1 counts a victim in its own group only; the container may have made some.
+            if os.stat(at + path).st_nlink > 2:
+                found["memory_oom_kills"] = memory.oom_kills(at + path)
+        return found
+
+    def remove(self, path: str) -> None:
+        """Kill what is left in the group of a path and remove it; that it is gone is no error."""
+        try:
+            for mount_point in self.mount_points:
+                os.rmdir(mount_point + path)
+            if self.unified is not None and os.access(self.unified + path, os.F_OK):
+                os.rmdir(self.unified + path)
+        except OSError:
+            # In use, or gone in part: what was left off.
+            self._at(path).destroy()

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "memory"
@@ -105,15 +106,17 @@ def _too_small(directory: str, limit: "Write") -> OSError:
     return OSError(errno.EBUSY, text, f"{directory}/{LIMIT}")
 
 
-def stats(directory: str, detail: bool = False) -> dict[str, int | None]:
-    """Return memory use in bytes; ``detail`` adds swap and the parts of memory.stat."""
+FIGURES: "tuple[Figure, ...]" = (
+    ("memory_current", "memory.usage_in_bytes", None, 1),
+    ("memory_peak", "memory.max_usage_in_bytes", None, 1),
+    ("memory_oom_kills", "memory.oom_control", b"oom_kill ", 1),
+)
+
+
+def more(directory: str, detail: bool = False) -> dict[str, int | None]:
+    """Return the limit in bytes; ``detail`` adds swap and parts of memory.stat."""
     limit = files.read_int(f"{directory}/{LIMIT}")
-    found: dict[str, int | None] = {
-        "current": files.read_int(f"{directory}/memory.usage_in_bytes"),
-        "peak": files.read_int(f"{directory}/memory.max_usage_in_bytes"),
-        "limit": None if limit is None or limit >= NO_LIMIT else limit,
-        "oom_kills": oom_kills(directory),
-    }
+    found = {"limit": None if limit is None or limit >= NO_LIMIT else limit}
     if detail:
         parts = files.read_keyed(f"{directory}/memory.stat")
         found["swap"] = parts.get("total_swap")

@@ -5,4 +5,5 @@ from knarr.cgroups.v2 import pids
 CONTROLLER = "pids"
 plan = pids.plan
 apply = pids.apply
-stats = pids.stats
+FIGURES = pids.FIGURES
+more = pids.more

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "cpu"
@@ -67,18 +68,20 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
         files.carry_out(directory, reversed(todo))
 
 
-def stats(directory: str) -> dict[str, int | None]:
-    """Return CPU time in nanoseconds and throttling; cpu.stat exists without the controller."""
+# cpu.stat is there without the controller as well.
+FIGURES: "tuple[Figure, ...]" = (
+    ("cpu_total", "cpu.stat", b"usage_usec ", 1000),
+    ("cpu_user", "cpu.stat", b"user_usec ", 1000),
+    ("cpu_system", "cpu.stat", b"system_usec ", 1000),
+)
+
+
+def more(directory: str) -> dict[str, int | None]:
+    """Return how often and how long a group waited for its quota."""
     found = files.read_keyed(f"{directory}/cpu.stat")
-
-    def nanoseconds(key: str) -> int | None:
-        return found[key] * 1000 if key in found else None
-
+    waited = found.get("throttled_usec")
     return {
-        "total_ns": nanoseconds("usage_usec"),
-        "user_ns": nanoseconds("user_usec"),
-        "system_ns": nanoseconds("system_usec"),
         "periods": found.get("nr_periods"),
         "throttled_periods": found.get("nr_throttled"),
-        "throttled_ns": nanoseconds("throttled_usec"),
+        "throttled_ns": None if waited is None else waited * 1000,
     }

@@ -87,10 +87,16 @@ def load(resources: "Mapping[str, Any]") -> int | None:
     The caller closes it. Raises ValueError for bad rules, OSError when the kernel
     refuses the program or has no BPF.
     """
-    rules = devicerules.parse(resources)
-    if not rules:
-        return None
-    return bpf.load(bpf.PROG_TYPE_CGROUP_DEVICE, program(rules), NAME)
+    code = _usual
+    if resources.get("devices") != devicerules.USUAL:
+        rules = devicerules.parse(resources)
+        if not rules:
+            return None
+        code = program(rules)
+    return bpf.load(bpf.PROG_TYPE_CGROUP_DEVICE, code, NAME)
+
+
+_usual = program(devicerules.parse({"devices": devicerules.USUAL}))
 
 
 def attach(directory: str, program_fd: int) -> None:

@@ -3,7 +3,7 @@
 import errno
 import os
 
-from knarr.cgroups import files, processes, values
+from knarr.cgroups import accounting, files, processes, values
 from knarr.cgroups.v2 import (
     controllers,
     cpu,
@@ -21,36 +21,45 @@ from knarr.cgroups.v2 import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    from knarr.cgroups.files import Write
-    from knarr.cgroups.protocol import Stats
+    from knarr.cgroups.files import Plan, Work
+    from knarr.cgroups.protocol import Controller, Stats, Usage
 
-    Work = list[tuple[str, list[Write]]]
-
-CONTROLLERS = {
-    "cpu": cpu,
-    "cpuset": cpuset,
-    "io": io,
-    "memory": memory,
-    "pids": pids,
-    "hugetlb": hugetlb,
-    "rdma": rdma,
-    "network": network,
+SECTIONS: "dict[str, tuple[Controller, ...]]" = {
+    "cpu": (cpu, cpuset),
+    "blockIO": (io,),
+    "memory": (memory,),
+    "pids": (pids,),
+    "hugepageLimits": (hugetlb,),
+    "rdma": (rdma,),
+    "network": (network,),
 }
-# Accounting needs these even when nothing is limited (CPU time itself needs none).
-ACCOUNTED = ("cpu", "io", "memory", "pids")
+CONTROLLERS = {one.CONTROLLER: one for modules in SECTIONS.values() for one in modules}
+CONTROLLERS["unified"] = unified
+# A path is the group's directory.
+ACCOUNTS = accounting.accounts("", (*cpu.FIGURES, *memory.FIGURES, *io.FIGURES, *pids.FIGURES))
 
 
 def plan(resources: "Mapping[str, Any]") -> "Work":
     """Return (controller, writes) for all of linux.resources but devices; ValueError if bad.
 
-    ``unified`` comes last and so has the last word. Pure.
+    ``unified`` comes last and so has the last word.
     """
-    work = [(name, module.plan(resources)) for name, module in CONTROLLERS.items()]
-    work.append(("unified", unified.plan(resources)))
-    return [(name, writes) for name, writes in work if writes]
+    work = []
+    for section in resources:
+        for one in SECTIONS.get(section, ()):
+            if writes := one.plan(resources):
+                work.append((one.CONTROLLER, writes))
+    if writes := unified.plan(resources):
+        work.append(("unified", writes))
+    return work
+
+
+def whole_plan(resources: "Mapping[str, Any]") -> "Plan":
+    """Return the plan with the device program. Raises as ``plan`` and ``devices.load``."""
+    return [], plan(resources), devices.load(resources)
 
 
 def needed(work: "Work") -> dict[str, str]:
@@ -63,11 +72,18 @@ def needed(work: "Work") -> dict[str, str]:
     return found
 
 
-def carry_out(directory: str, work: "Work", update: bool) -> None:
-    """Carry out a plan in a group's directory; raises as ``files.carry_out``."""
-    for name, writes in work:
-        apply = unified.apply if name == "unified" else CONTROLLERS[name].apply
-        apply(directory, writes, update)
+def carry_out(directory: str, work: "Plan", update: bool, wanted: "Iterable[str]" = ()) -> None:
+    """Carry out the v2 part of a plan in a group's directory.
+
+    wanted: controllers to hand down even if nothing is set in them. Raises as
+    ``controllers.enable`` and ``files.carry_out``.
+    """
+    _, writes, program = work
+    controllers.enable(directory, needed(writes), wanted)
+    for name, part in writes:
+        CONTROLLERS[name].apply(directory, part, update)
+    if program is not None:
+        devices.attach(directory, program)
 
 
 class Group:
@@ -84,10 +100,6 @@ class Group:
         """Return the directory of each controller (``protocol.Group``)."""
         return {"unified": self.directory}
 
-    def undo(self) -> "list[Any]":
-        """Return the value with which ``manager.undo`` removes the group in any process."""
-        return ["cgroup", 2, None, self.directory]
-
     def clone_fd(self) -> int | None:
         """Return a directory descriptor for CLONE_INTO_CGROUP, None when ``attach`` is needed."""
         return os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
@@ -98,11 +110,11 @@ class Group:
 
     def enter(self) -> None:
         """Move the calling process in; it must have one thread."""
-        self.attach(0)
+        processes.enter(self.entrances())
 
-    def entrances(self) -> list[str]:
-        """Return the files into which ``enter`` writes ``0``."""
-        return [f"{self.directory}/cgroup.procs"]
+    def entrances(self) -> tuple[str, ...]:
+        """Return the one file into which a process writes ``0`` to move itself in."""
+        return (f"{self.directory}/cgroup.procs",)
 
     def child(self, name: str) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
@@ -114,15 +126,12 @@ class Group:
     def update(self, resources: "Mapping[str, Any]") -> None:
         """Change limits; what resources do not name stays. Errors as ``Manager.create``."""
         resources = memory.complete(self.directory, cpu.complete(self.directory, resources))
-        work, program = plan(resources), devices.load(resources)
+        work = whole_plan(resources)
         try:
-            controllers.enable(self.directory, needed(work))
             carry_out(self.directory, work, update=True)
-            if program is not None:
-                devices.attach(self.directory, program)
         finally:
-            if program is not None:
-                os.close(program)
+            if work[2] is not None:
+                os.close(work[2])
 
     def freeze(self) -> None:
         """Stop all processes and return when they stand still; TimeoutError if one does not."""
@@ -141,39 +150,17 @@ class Group:
         if not os.path.isdir(self.directory):
             return
         if signal != processes.SIGKILL:
-            self._signal(signal)
+            processes.signal_group(freezer, self.directory, signal)
             return
         try:
             # Since 5.14 the kernel kills all at once, forks under way included.
             files.write(f"{self.directory}/cgroup.kill", "1")
         except FileNotFoundError:
-            processes.kill_until_empty(self.directory, self._freeze_briefly, self._thaw_quietly)
+            processes.kill_until_empty(self.directory, freezer, [self.directory])
             return
         if not self.wait_empty(processes.KILL_TIMEOUT):
             text = f"processes {self.procs()[:5]} do not die after SIGKILL"
             raise TimeoutError(errno.ETIMEDOUT, text, self.directory)
-
-    def _signal(self, signal: int) -> None:
-        was_frozen = self.frozen()
-        if not was_frozen:
-            self._freeze_briefly()
-        try:
-            processes.signal_all(self.procs(), signal)
-        finally:
-            if not was_frozen:
-                self._thaw_quietly()
-
-    def _freeze_briefly(self) -> None:
-        try:
-            freezer.freeze(self.directory, timeout=0.05)
-        except (TimeoutError, FileNotFoundError):
-            return  # not all stand still: the caller looks at the list again
-
-    def _thaw_quietly(self) -> None:
-        try:
-            self.thaw()
-        except FileNotFoundError:
-            return
 
     def procs(self) -> list[int]:
         """Return the ids of all processes inside and below."""
@@ -183,15 +170,14 @@ class Group:
         """Wait at most timeout seconds until no process is left; return whether so."""
         return processes.wait_event(self.directory, "populated", 0, timeout)
 
+    def usage(self) -> "Usage":
+        """Return what was used in all (``protocol.Group`` has the keys)."""
+        return accounting.usage(ACCOUNTS, self.directory)
+
     def stats(self, detail: bool = False) -> "Stats":
         """Return what was used (``protocol.Group`` has the keys)."""
-        directory = self.directory
-        return {
-            "cpu": cpu.stats(directory),
-            "memory": memory.stats(directory, detail),
-            "io": io.stats(directory),
-            "pids": pids.stats(directory),
-        }
+        at = self.directory
+        return accounting.stats(self.usage(), cpu.more(at), memory.more(at, detail), pids.more(at))
 
     def oom_kills(self) -> int:
         """Return how many processes the OOM killer ended."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "io"
@@ -79,21 +80,9 @@ def _try(directory: str, name: str, value: str, field: str) -> bool:
     return True
 
 
-def stats(directory: str) -> dict[str, int | None]:
-    """Return bytes and operations summed over all block devices; None when not accounted."""
-    keys = {
-        "rbytes": "read_bytes",
-        "wbytes": "write_bytes",
-        "rios": "read_ops",
-        "wios": "write_ops",
-    }
-    try:
-        text = files.read(f"{directory}/io.stat")
-    except OSError:
-        return dict.fromkeys(keys.values())
-    found = dict.fromkeys(keys.values(), 0)
-    for word in text.split():
-        key, equals, value = word.partition("=")
-        if equals and key in keys:
-            found[keys[key]] += int(value)
-    return {**found}
+FIGURES: "tuple[Figure, ...]" = (
+    ("io_read_bytes", "io.stat", b"rbytes=", 1),
+    ("io_write_bytes", "io.stat", b"wbytes=", 1),
+    ("io_read_ops", "io.stat", b"rios=", 1),
+    ("io_write_ops", "io.stat", b"wios=", 1),
+)

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "memory"
@@ -86,18 +87,20 @@ def complete(directory: str, resources: "Mapping[str, Any]") -> "Mapping[str, An
     return resources
 
 
-def stats(directory: str, detail: bool = False) -> dict[str, int | None]:
-    """Return memory use in bytes; ``detail`` adds swap and the parts of memory.stat.
+# peak is there since kernel 5.19.
+FIGURES: "tuple[Figure, ...]" = (
+    ("memory_current", "memory.current", None, 1),
+    ("memory_peak", "memory.peak", None, 1),
+    ("memory_oom_kills", "memory.events", b"oom_kill ", 1),
+)
 
-    peak is None before kernel 5.19; limit is None when there is none. memory.stat makes
-    the kernel sum up all processors, so it is read only on request.
+
+def more(directory: str, detail: bool = False) -> dict[str, int | None]:
+    """Return the limit in bytes, None without one; ``detail`` adds swap and parts of memory.stat.
+
+    memory.stat makes the kernel sum up all processors, so it is read only on request.
     """
-    found: dict[str, int | None] = {
-        "current": files.read_int(f"{directory}/memory.current"),
-        "peak": files.read_int(f"{directory}/memory.peak"),
-        "limit": files.read_int(f"{directory}/memory.max"),
-        "oom_kills": oom_kills(directory),
-    }
+    found = {"limit": files.read_int(f"{directory}/memory.max")}
     if detail:
         parts = files.read_keyed(f"{directory}/memory.stat")
         found["swap"] = files.read_int(f"{directory}/memory.swap.current")

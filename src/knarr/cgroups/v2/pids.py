@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from knarr.cgroups.accounting import Figure
     from knarr.cgroups.files import Write
 
 CONTROLLER = "pids"
@@ -21,10 +22,13 @@ def plan(resources: "Mapping[str, Any]") -> "list[Write]":
     return [("pids.max", convert.maximum(limit), "pids.limit")]
 
 
-def stats(directory: str) -> dict[str, int | None]:
-    """Return the number of tasks now, at most (kernel 6.1 and later) and allowed."""
+# peak is there since kernel 6.1.
+FIGURES: "tuple[Figure, ...]" = (("pids_peak", "pids.peak", None, 1),)
+
+
+def more(directory: str) -> dict[str, int | None]:
+    """Return the number of tasks now and allowed."""
     return {
         "current": files.read_int(f"{directory}/pids.current"),
-        "peak": files.read_int(f"{directory}/pids.peak"),
         "limit": files.read_int(f"{directory}/pids.max"),
     }

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from knarr.cgroups import UnsupportedResource
+from knarr.cgroups import UnsupportedResource, devicerules
 from knarr.cgroups.v1 import devices, group, io, memory
 
 MOUNTED = set(group.CONTROLLERS) | {"devices", "freezer", "cpuacct"}
 
 
 def writes(resources: dict[str, Any]) -> list[tuple[str, str]]:
-    plan = group.plan(resources, MOUNTED, ())
-    assert plan.v2 == []
-    return [(name, value) for _, part in plan.v1 for name, value, _ in part]
+    on_v1, on_v2, program = group.plan(resources, MOUNTED, ())
+    assert (on_v2, program) == ([], None)
+    return [(name, value) for _, part in on_v1 for name, value, _ in part]
 
 
 @pytest.mark.parametrize(
@@ -77,18 +77,18 @@ def test_a_controller_that_is_nowhere_is_named() -> None:
 
 def test_on_hybrid_a_controller_of_v2_is_set_in_its_way() -> None:
     resources = {"hugepageLimits": [{"pageSize": "2MB", "limit": 0}], "pids": {"limit": 4}}
-    plan = group.plan(resources, {"pids", "devices"}, ("hugetlb", "io"))
-    assert [name for name, _ in plan.v1] == ["pids"]
-    assert plan.v2[0][1][0][:2] == ("hugetlb.2MB.max", "0")
-    plan = group.plan({"blockIO": {"weight": 10}}, {"devices"}, ("io",))
-    assert plan.v2[0][0] == "io"
+    on_v1, on_v2, _ = group.plan(resources, {"pids", "devices"}, ("hugetlb", "io"))
+    assert [name for name, _ in on_v1] == ["pids"]
+    assert on_v2[0][1][0][:2] == ("hugetlb.2MB.max", "0")
+    _, on_v2, _ = group.plan({"blockIO": {"weight": 10}}, {"devices"}, ("io",))
+    assert on_v2[0][0] == "io"
 
 
 def test_unified_needs_the_controller_on_v2() -> None:
     with pytest.raises(UnsupportedResource, match="memory is not on cgroup v2"):
         group.plan({"unified": {"memory.high": "1"}}, MOUNTED, ("hugetlb",))
-    plan = group.plan({"unified": {"hugetlb.2MB.max": "0"}}, MOUNTED, ("hugetlb",))
-    assert plan.v2[0][0] == "unified"
+    _, on_v2, _ = group.plan({"unified": {"hugetlb.2MB.max": "0"}}, MOUNTED, ("hugetlb",))
+    assert on_v2[0][0] == "unified"
 
 
 def test_devices_start_with_the_default() -> None:
@@ -141,12 +141,8 @@ def test_accounting_is_switched_on_for_disks_that_are_not_counted_yet(tmp_path: 
     io.start_accounting(str(tmp_path / "none"), str(disks))
 
 
-def test_io_is_summed_over_devices(tmp_path: Path) -> None:
-    text = "8:0 Read 5\n8:0 Write 7\n8:0 Sync 12\n8:16 Read 1\nTotal 13\n"
-    (tmp_path / "blkio.throttle.io_service_bytes_recursive").write_text(text)
-    assert io.stats(str(tmp_path)) == {
-        "read_bytes": 6,
-        "write_bytes": 7,
-        "read_ops": None,
-        "write_ops": None,
-    }
+def test_the_usual_devices_are_planned_as_any_list_would_be() -> None:
+    usual = {"devices": devicerules.USUAL}
+    more = {"devices": [*devicerules.USUAL, {"allow": True, "type": "c", "major": 9, "minor": 9}]}
+    assert devices.plan(usual) == devices.plan(more)[:-1]
+    assert len(devices.plan(usual)) == len(devicerules.USUAL)
