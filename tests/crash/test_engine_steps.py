@@ -18,8 +18,6 @@ from tests.support import leftovers
 if TYPE_CHECKING:
     from knarr import Engine, Settings
 
-pytestmark = pytest.mark.vm
-
 SUPERVISOR = ("undo:cgroup", "undo:file", "created", "started", "running", "exited", "recorded")
 
 COMMON = """

@@ -100,6 +100,7 @@ def main() -> int:
         attempt(JOBS[name], kernel, source)
         for kernel in arguments.kernels.split()
         for name in names
+        if JOBS[name].fits(kernel)
     ]
     # a failed test says more than a machine that could not be had
     ranked = sorted(results, key=lambda status: (status in (NO_MACHINE, 0), status == 0))

@@ -12,10 +12,6 @@ from .mirror import MachineError
 
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
-# A kernel that patches its own code while another processor runs it (static branches, switched when
-# the first control group of a kind appears) ends in a panic here under QEMU 7's parallel emulation.
-ONE_THREAD = frozenset({"6.12"})
-
 # Debian's name of the suite that carries each version.
 SUITE = {"5.10": "bullseye", "6.1": "bookworm", "6.12": "bookworm-backports"}
 
@@ -27,11 +23,6 @@ class Kernel:
     name: str
     image: Path
     modules: Path
-
-    @property
-    def threads(self) -> str:
-        """How QEMU emulates its processors: each in a thread of its own, or in turns."""
-        return "single" if self.name in ONE_THREAD else "multi"
 
 
 def _apt_environment(home: Path, mirror: str, suite: str) -> dict[str, str]:

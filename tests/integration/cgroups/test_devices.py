@@ -13,7 +13,7 @@ from knarr.kernel import bpf
 
 from .conftest import Process
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 Start = Callable[[str], Process]
 DENY = {"allow": False, "access": "rwm"}
 NULL = {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"}

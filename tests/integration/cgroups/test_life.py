@@ -15,7 +15,7 @@ from knarr.kernel import clone
 
 from .conftest import Process, eventually, places, remove_parent
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 Make = Callable[..., Any]
 Start = Callable[[str], Process]
 

@@ -12,7 +12,7 @@ from knarr.cgroups import files
 
 from .conftest import Process, eventually
 
-pytestmark = [pytest.mark.root, pytest.mark.vm]
+pytestmark = pytest.mark.root
 Make = Callable[..., Any]
 Start = Callable[[str], Process]
 MIB = 1 << 20

@@ -52,18 +52,23 @@ def side_by_side(count: int, script: str, settings: Settings) -> list[str]:
 
 def test_fifty_creators_at_once(engine: Engine, settings: Settings) -> None:
     """Five processes of ten threads: no locked database, no name and no range twice."""
+    ranges = engine.machine.private_users()  # where the kernel has none, nobody gets one
     engine.containers.create(ContainerConfig("busybox")).remove()  # unpacked beforehand
-    assert side_by_side(5, CREATORS, settings) == ["10 10\n"] * 5
+    assert side_by_side(5, CREATORS, settings) == [f"10 {10 if ranges else 1}\n"] * 5
     rows = engine.table.all()
-    assert len(rows) == 50
-    assert len({row.name for row in rows}) == len({row.id_slot for row in rows}) == 50
+    assert len(rows) == len({row.name for row in rows}) == 50
+    slots = {row.id_slot for row in rows}
+    assert len(slots) == 50 if ranges else slots == {None}
     removed, _ = engine.containers.prune()
     assert len(removed) == 50
 
 
 def test_sandboxes_from_several_processes(engine: Engine, settings: Settings) -> None:
     """The first of them also race for the unpacking and for starting the launcher."""
-    assert side_by_side(4, RUNNERS, settings) == ["done\n"] * 4
+    said = "".join(side_by_side(4, RUNNERS, settings)).splitlines()
+    assert said.count("done") == 4
+    warnings = [line for line in said if line != "done"]  # one for all, where there is reason
+    assert len(warnings) == (0 if engine.machine.private_users() else 1), said
     assert engine.table.all() == []
 
 

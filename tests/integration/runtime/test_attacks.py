@@ -51,6 +51,7 @@ exit 0
 """
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize(
     ("userns", "edit"),
     [(True, None), (False, None), (True, with_caps)],
@@ -85,6 +86,7 @@ def _nulls() -> list[int]:
     return [os.open("/dev/null", os.O_RDWR)] * 3
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("userns", [True, False])
 @pytest.mark.parametrize(
     "command",
@@ -103,6 +105,7 @@ def test_the_runtime_does_not_execute_itself(box: Box, userns: bool, command: st
             one.run(command, "-c", "print('EVIL')")
 
 
+@pytest.mark.vm
 def test_a_script_whose_interpreter_is_proc_self_exe_cannot_overwrite_it(box: Box) -> None:
     """The kernel follows a script's first line; what it then runs is on a read-only mount."""
     before = Path(INTERPRETER).stat()
@@ -118,6 +121,7 @@ def test_a_script_whose_interpreter_is_proc_self_exe_cannot_overwrite_it(box: Bo
     assert (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
 
 
+@pytest.mark.vm
 def test_the_launcher_runs_from_a_file_that_nobody_can_write(box: Box) -> None:
     box.run("true")
     for entry in os.listdir("/proc"):
@@ -488,6 +492,7 @@ def test_no_module_of_the_image_is_loaded(box: Box, userns: bool) -> None:
 # Resources, signals, groups.
 
 
+@pytest.mark.vm
 def test_a_fork_bomb_is_killed(box: Box) -> None:
     one = box.start(
         "sh",

@@ -5,6 +5,14 @@ printf '/src/src\n%s\n' "$VM_SITE" >/usr/lib/python3/dist-packages/knarr-sources
 install -m 755 /src/scripts/knarr /usr/local/bin/knarr
 install -D -m 755 -t /usr/local/libexec/knarr /src/client/client-*
 
+says_which() {
+    echo "kernel $(uname -r), $(stat -f -c %T /sys/fs/cgroup), pid 1 is $(cat /proc/1/comm)"
+}
+
+tests() { # tests WORDS FOR PYTEST; -v: a job that is cut off has told what it did until then
+    python3 -m pytest -v --tb=short -p no:cacheprovider -n 2 --timeout 600 --durations 15 "$@"
+}
+
 failures=0
 check() { # check DESCRIPTION EXPECTED ACTUAL
     if [ "$2" = "$3" ]; then

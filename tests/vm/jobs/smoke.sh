@@ -1,6 +1,6 @@
 # A few minutes on one kernel, for CI: the command itself, then the quickest marked tests.
 . tests/vm/jobs/common.sh
-echo "kernel $(uname -r), $(stat -f -c %T /sys/fs/cgroup), pid 1 is $(cat /proc/1/comm)"
+says_which
 
 knarr bootstrap busybox || exit 1
 check 'output' 'hi' "$(knarr run --rm busybox echo hi)"
