@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import traceback
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,6 +235,8 @@ def test_many_at_once_under_a_new_parent(machine: Any, path: str) -> None:
                     group.destroy()
                     os.waitpid(child, 0)
                 status = 0
+            except BaseException:
+                traceback.print_exc()  # else nobody would know why
             finally:
                 os._exit(status)
         pids.append(pid)
