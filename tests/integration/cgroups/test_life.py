@@ -3,9 +3,9 @@
 import errno
 import os
 import signal
-import traceback
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any
 
