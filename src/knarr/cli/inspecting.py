@@ -9,18 +9,12 @@ from typing import Any
 
 from knarr.cli import listing
 from knarr.cli.context import Context
-from knarr.cli.flags import SWITCH, TEXT, Flag
+from knarr.cli.flags import SWITCH, Flag
 from knarr.errors import InvalidArgument, NotFound
 
 Look = Callable[[Context, str, bool], dict[str, Any]]
 
-FORMAT = Flag(
-    "format",
-    TEXT,
-    "Format output using a custom template: 'json' or 'TEMPLATE' (a Go template)",
-    short="f",
-    example="-f '{{.State.Status}}'",
-)
+FORMAT = listing.format_of_one("-f '{{.State.Status}}'")
 SIZE = Flag("size", SWITCH, "Show the sizes of containers", short="s", example="-s")
 
 

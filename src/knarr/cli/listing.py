@@ -68,6 +68,24 @@ def show_one(value: Any, format: str | None) -> str:
         raise InvalidArgument(f"--format: {error}") from None
 
 
+def format_of_one(example: str) -> Flag:
+    """Return ``--format`` for a command that prints one object."""
+    return Flag(
+        "format",
+        TEXT,
+        "Format output using a custom template: 'json' or 'TEMPLATE' (a Go template)",
+        short="f",
+        example=example,
+    )
+
+
+def facts(found: Row, lines: Sequence[tuple[str, str]], width: int = 0) -> str:
+    """Return a line ``words: value`` for each (field, words); fields not found are left out."""
+    return "".join(
+        f"{words + ':':<{width}} {found[field]}\n" for field, words in lines if field in found
+    )
+
+
 def unescape(format: str) -> str:
     r"""Return ``format`` with ``\t`` and ``\n`` as a tab and a newline."""
     return format.replace("\\t", "\t").replace("\\n", "\n")

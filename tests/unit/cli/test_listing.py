@@ -51,3 +51,10 @@ def test_a_bad_template_is_named() -> None:
         listing.show(ROWS, LAYOUT, "{{.ID")
     with pytest.raises(InvalidArgument, match="no entry for key"):
         listing.show(ROWS, LAYOUT, "{{.Nope}}")
+
+
+def test_facts_are_lines_and_what_is_unknown_is_left_out() -> None:
+    lines = (("Images", "Images"), ("None", "None"), ("Running", " Running"))
+    found = {"Images": 3, "Running": 1}
+    assert listing.facts(found, lines) == "Images: 3\n Running: 1\n"
+    assert listing.facts(found, lines, width=10) == "Images:    3\n Running:  1\n"

@@ -8,7 +8,7 @@ from typing import Any
 from knarr.cli import listing
 from knarr.cli.command import Command
 from knarr.cli.context import Context
-from knarr.cli.flags import TEXT, Args, Flag
+from knarr.cli.flags import Args
 
 # (field, words) in the order of Docker's output; fields that are missing are left out.
 _LINES = (
@@ -42,18 +42,13 @@ def run(context: Context, args: Args) -> int:
     if template:
         print(listing.show_one(found, template), end="")
         return 0
-    for field, words in _LINES:
-        if field in found:
-            print(f"{words}: {_shown(field, found[field])}")
+    memory = f"{found['MemTotal'] / 2**30:.4g}GiB"
+    print(listing.facts({**found, "MemTotal": memory}, _LINES), end="")
     _print_list("Security Options", found.get("SecurityOptions"))
     sys.stdout.flush()
     for warning in found.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)
     return 0
-
-
-def _shown(field: str, value: Any) -> str:
-    return f"{value / 2**30:.4g}GiB" if field == "MemTotal" else str(value)
 
 
 def _print_list(title: str, values: Any) -> None:
@@ -68,14 +63,6 @@ COMMAND = Command(
     summary="Show the state of the engine and what this machine can do",
     usage=("[OPTIONS]",),
     run=run,
-    flags=(
-        Flag(
-            "format",
-            TEXT,
-            "Format output using a custom template: 'json' or 'TEMPLATE' (a Go template)",
-            short="f",
-            example="--format '{{.CgroupVersion}}'",
-        ),
-    ),
+    flags=(listing.format_of_one("--format '{{.CgroupVersion}}'"),),
     spellings=("system info",),
 )

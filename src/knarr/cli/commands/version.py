@@ -10,7 +10,7 @@ from knarr._version import __version__
 from knarr.cli import listing
 from knarr.cli.command import Command
 from knarr.cli.context import Context
-from knarr.cli.flags import TEXT, Args, Flag
+from knarr.cli.flags import Args
 
 
 def facts() -> dict[str, str]:
@@ -26,12 +26,13 @@ def facts() -> dict[str, str]:
     }
 
 
-_LABELS = {
-    "Version": "Version:",
-    "PythonVersion": "Python version:",
-    "PythonPath": "Python:",
-    "KernelVersion": "Kernel version:",
-}
+_LINES = (
+    ("Version", " Version"),
+    ("PythonVersion", " Python version"),
+    ("PythonPath", " Python"),
+    ("KernelVersion", " Kernel version"),
+    ("OsArch", " OS/Arch"),
+)
 
 
 def run(_context: Context, args: Args) -> int:
@@ -42,9 +43,8 @@ def run(_context: Context, args: Args) -> int:
         print(listing.show_one({"Client": found, "Server": found, **found}, template), end="")
         return 0
     print("Engine: knarr")
-    for name, label in _LABELS.items():
-        print(f" {label:<17} {found[name]}")
-    print(f" {'OS/Arch:':<17} {found['Os']}/{found['Arch']}")
+    target = f"{found['Os']}/{found['Arch']}"
+    print(listing.facts({**found, "OsArch": target}, _LINES, width=18), end="")
     return 0
 
 
@@ -53,13 +53,5 @@ COMMAND = Command(
     summary="Show the versions of knarr, Python and the kernel",
     usage=("[OPTIONS]",),
     run=run,
-    flags=(
-        Flag(
-            "format",
-            TEXT,
-            "Format output using a custom template: 'json' or 'TEMPLATE' (a Go template)",
-            short="f",
-            example="--format '{{.Version}}'",
-        ),
-    ),
+    flags=(listing.format_of_one("--format '{{.Version}}'"),),
 )
