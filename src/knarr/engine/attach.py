@@ -148,7 +148,9 @@ class Attachment:
                         self._window.wait_for(self._has_room, 1.0)
                     continue
                 try:
-                    self._stashed.append(self._receive())
+                    # Room may have been made just now; then nothing needs to come any more.
+                    if not self._has_room() or self._comes_before_room():
+                        self._stashed.append(self._receive())
                 finally:
                     self._reading.release()
 
@@ -170,6 +172,12 @@ class Attachment:
         except (BrokenPipeError, ConnectionResetError):
             return True  # ended; its exit status is still to be read
         return True
+
+    def _comes_before_room(self) -> bool:
+        """Wait until a packet comes or one can be sent, at most a second; True when one came."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN | select.POLLOUT)
+        return any(events & ~select.POLLOUT for _, events in poller.poll(1000))
 
     def _has_room(self) -> bool:
         return self._outstanding < WINDOW

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import binds, serial, spec_process
+from knarr.engine import binds, spec_process
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.paths import Paths
 from knarr.engine.specbuild import build_spec
@@ -105,12 +104,11 @@ class Blueprints:
         self._engine = engine
         self._known: dict[str, Blueprint] = {}
 
-    def get(self, config: ContainerConfig) -> Blueprint:
-        """Return the blueprint for an effective configuration; its name does not matter.
+    def get(self, config: ContainerConfig, key: str) -> Blueprint:
+        """Return the blueprint for an effective configuration; key: its JSON without a name.
 
         Raises NotFound (image), InvalidArgument, Unsupported.
         """
-        key = _key(config)
         known = self._known.get(key)
         if known is not None:
             return known
@@ -122,13 +120,9 @@ class Blueprints:
             self._known[key] = made
         return made
 
-    def forget(self, config: ContainerConfig) -> None:
-        """Drop the blueprint for ``config``: its image is not what it was."""
-        self._known.pop(_key(config), None)
-
-
-def _key(config: ContainerConfig) -> str:
-    return serial.encode(config if config.name is None else replace(config, name=None))
+    def forget(self, key: str) -> None:
+        """Drop a blueprint: its image is not what it was."""
+        self._known.pop(key, None)
 
 
 def _is_steady(config: ContainerConfig) -> bool:

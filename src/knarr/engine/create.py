@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, remove
+from knarr.engine import binds, hostfiles, remove, serial
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
 from knarr.engine.paths import Paths
@@ -128,15 +128,16 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
 
 def _insert(engine: Engine, config: ContainerConfig) -> tuple[Blueprint, ContainerRecord]:
     """Return the container's blueprint and its new row."""
-    ranged = wants_user_namespace(config)
+    text, ranged = serial.encode(config), wants_user_namespace(config)
+    key = text if config.name is None else serial.encode(replace(config, name=None))
     while True:
-        blueprint = engine.blueprints.get(config)
+        blueprint = engine.blueprints.get(config, key)
         try:
             record = engine.table.insert(
-                config, blueprint.image.id, with_range=ranged, tag=blueprint.tag
+                config, blueprint.image.id, with_range=ranged, text=text, tag=blueprint.tag
             )
         except (ImageMoved, errors.NotFound):
-            engine.blueprints.forget(config)  # the image has changed since; look again
+            engine.blueprints.forget(key)  # the image has changed since; look again
             continue
         return blueprint, record
 

@@ -6,7 +6,8 @@
     ROOT/l/N~/             the same, half made; its maker holds a flock on it
     ROOT/chains/CHAIN_ID   symlink whose text is N: the index, rebuilt from meta.json
     ROOT/c/KEY/{fs,work}   writable directory of a container
-    ROOT/c/KEY/layer       symlink to the layer it stands on, ../../l/N
+                           and N, the layer it stands on, as the attribute user.knarr.layer
+                           of KEY; a symlink ``layer`` to ../../l/N where there are none
     ROOT/trash/            renamed here first, deleted later
     ROOT/locks/all         shared: uses layers; exclusive: takes layers away
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _HALF = "~"
+_LAYER = "user.knarr.layer"
 
 
 class Layer(NamedTuple):
@@ -191,12 +193,14 @@ class LayerDirectory:
 
     def _user_of(self, number: str) -> str:
         """Return who stands on a layer: a container's or another layer's name, or ""."""
-        for kind, link, what in (("c", "layer", "container"), ("l", "parent", "layer")):
-            for name in os.listdir(os.path.join(self.root, kind)):
-                with contextlib.suppress(FileNotFoundError):
-                    below = os.readlink(os.path.join(self.root, kind, name, link))
-                    if os.path.basename(below) == number:
-                        return f"{what} {name}"
+        for key in self.keys():
+            if _standing(self.key_path(key)) == number:
+                return f"container {key}"
+        for name in os.listdir(os.path.join(self.root, "l")):
+            with contextlib.suppress(FileNotFoundError):
+                below = os.readlink(os.path.join(self.root, "l", name, "parent"))
+                if os.path.basename(below) == number:
+                    return f"layer {name}"
         return ""
 
     # Writable directories
@@ -211,7 +215,7 @@ class LayerDirectory:
             except FileExistsError:
                 raise Conflict(f"container {key} already has a file system") from None
             if layer is not None:
-                os.symlink(f"../../l/{layer.number}", path + "/layer")
+                _stand(path, layer.number)
             os.mkdir(path + "/work", 0o700)
             # Last: a directory without ``fs`` counts as one that is not there.
             os.mkdir(path + "/fs", 0o755)
@@ -222,9 +226,8 @@ class LayerDirectory:
         path = self.key_path(key)
         if not os.path.isdir(path + "/fs"):
             raise NotFound(f"container {key} has no file system here")
-        try:
-            number = os.path.basename(os.readlink(path + "/layer"))
-        except FileNotFoundError:
+        number = _standing(path)
+        if number is None:
             return None
         try:
             return self._read(number)
@@ -312,6 +315,26 @@ class LayerDirectory:
         name = secrets.token_hex(8)
         os.rename(path, os.path.join(self.root, "trash", name))
         return name.encode()
+
+
+def _stand(path: str, number: str) -> None:
+    """Note which layer a writable directory stands on. An attribute costs no inode."""
+    try:
+        os.setxattr(path, _LAYER, number.encode())
+    except OSError:
+        os.symlink(f"../../l/{number}", path + "/layer")
+
+
+def _standing(path: str) -> str | None:
+    """Return the number of the layer below a writable directory, None without one."""
+    try:
+        return os.getxattr(path, _LAYER).decode()
+    except OSError:
+        pass  # it has none, or this file system has no attributes
+    try:
+        return os.path.basename(os.readlink(path + "/layer"))
+    except FileNotFoundError:
+        return None
 
 
 def _base36(value: int) -> str:

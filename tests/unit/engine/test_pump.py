@@ -140,3 +140,22 @@ def test_the_end_of_a_connection_without_an_exit(peer: Peer) -> None:
 def test_receiving_has_an_end(peer: Peer) -> None:
     with pytest.raises(Timeout):
         peer.attachment.receive(0.01)
+
+
+def test_room_that_another_thread_saw_made(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer finds no room, and before it reads, another has read everything there was."""
+    attachment, tried = peer.attachment, peer.attachment.try_write
+
+    def late(data: bytes) -> bool:
+        sent = tried(data)
+        if not sent:
+            while attachment._outstanding:
+                attachment._stashed.append(attachment._receive())
+            attachment._stashed.append(attachment._receive())  # the echo behind the last ``w``
+        return sent
+
+    monkeypatch.setattr(attachment, "try_write", late)
+    data = os.urandom(3 * WINDOW)
+    attachment.write(data)
+    attachment.close_stdin()
+    assert b"".join(piece for _, piece in attachment.output(20)) == data

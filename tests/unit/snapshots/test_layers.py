@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -76,16 +77,28 @@ def test_two_in_the_making_have_different_numbers(layers: LayerDirectory) -> Non
         assert {first.number, second.number} == {"1", "2"}
 
 
-def test_writable_directories(layers: LayerDirectory) -> None:
+def refuse(*_: object) -> None:
+    """Be setxattr(2) on a file system without attributes."""
+    raise OSError(errno.EOPNOTSUPP, "not supported")
+
+
+@pytest.mark.parametrize("attributes", [True, False])
+def test_writable_directories(
+    layers: LayerDirectory, monkeypatch: pytest.MonkeyPatch, attributes: bool
+) -> None:
     make(layers, ONE)
+    if not attributes:
+        monkeypatch.setattr(os, "setxattr", refuse)
     layer = layers.prepare("web", ONE)
     assert layer is not None
     assert layer.number == "1"
-    assert sorted(os.listdir(layers.key_path("web"))) == ["fs", "layer", "work"]
+    assert {"fs", "work"} <= set(os.listdir(layers.key_path("web")))
     assert layers.standing_on("web") == layer
     assert layers.prepare("empty", None) is None
     assert layers.standing_on("empty") is None
     assert layers.keys() == ["empty", "web"]
+    with pytest.raises(Conflict, match="container web"):
+        layers.remove_layer(ONE)
     with pytest.raises(Conflict):
         layers.prepare("web", ONE)
     with pytest.raises(NotFound):
