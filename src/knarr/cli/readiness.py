@@ -84,7 +84,8 @@ def _build(engine: Engine, config: ContainerConfig, image: Image) -> None:
     serial.decode(text)
     # Found the way a command does: by name where it has one.
     config = replace(config, image=image.tags[0] if image.tags else image.id)
-    blueprint = engine.blueprints.get(create.effective(engine, config))
+    config = create.effective(engine, config)
+    blueprint = engine.blueprints.get(config, serial.encode(config))
     now = time.time_ns()
     record = ContainerRecord(
         _ID, "example", image.id, text, now, CREATING, 1, os.getpid(), 0, "", 0, None
