@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 KILL_TIMEOUT = 10.0
 SIGKILL = 9
+# A group that is not there any more, or was removed while one of its files was open.
+GONE = (errno.ENOENT, errno.ENODEV)
 # One look at a v1 group costs 10 us; a dying process takes 0.1 to several ms.
 PAUSE = 0.001
 
@@ -58,7 +60,7 @@ def procs(directory: str) -> list[int]:
         except OSError as error:
             if error.errno == errno.EOPNOTSUPP:
                 continue  # a threaded group: its processes are listed in the domain above
-            if error.errno not in (errno.ENOENT, errno.ENODEV):
+            if error.errno not in GONE:
                 raise
             continue
         found += map(int, text.split())
@@ -83,16 +85,20 @@ def freeze_briefly(freezer: "Freezer", directory: str) -> None:
     """
     try:
         freezer.freeze(directory, 0.05)
-    except (TimeoutError, FileNotFoundError):
+    except TimeoutError:
         return
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
 
 
 def thaw_quietly(freezer: "Freezer", directory: str) -> None:
     """Let a group run again; that it is gone is no error."""
     try:
         freezer.thaw(directory)
-    except FileNotFoundError:
-        return
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
 
 
 def signal_group(freezer: "Freezer", directory: str, signal: int) -> None:

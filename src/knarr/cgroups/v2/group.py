@@ -155,7 +155,9 @@ class Group:
         try:
             # Since 5.14 the kernel kills all at once, forks under way included.
             files.write(f"{self.directory}/cgroup.kill", "1")
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in processes.GONE:
+                raise
             processes.kill_until_empty(self.directory, freezer, [self.directory])
             return
         if not self.wait_empty(processes.KILL_TIMEOUT):
