@@ -67,7 +67,16 @@ DROP TABLE containers;
 ALTER TABLE containers_2 RENAME TO containers;
 """
 
-MIGRATIONS = (_FIRST, _SECOND)
+# An image for several platforms: its OCI index, and which names stand for it as a whole.
+_THIRD = """
+CREATE TABLE indexes (
+    digest TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT;
+ALTER TABLE tags ADD COLUMN index_digest TEXT REFERENCES indexes (digest) ON DELETE SET NULL;
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD)
 VERSION = len(MIGRATIONS)
 
 

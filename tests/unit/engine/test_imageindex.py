@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from knarr import errors
+from knarr.engine import schema
 from knarr.engine.ids import RangePlan
 from knarr.engine.imageindex import StoredImageIndex
 from knarr.engine.model import ContainerConfig
 from knarr.engine.records import ContainerTable
 from knarr.engine.store import Store
 from knarr.images.descriptor import Descriptor
-from knarr.images.index import ImageRecord
+from knarr.images.index import ImageRecord, IndexRecord, Member
 from knarr.images.platform import Platform
 
 
@@ -104,3 +106,58 @@ def test_removing_takes_the_names_along(index: StoredImageIndex) -> None:
     index.tag("x", record("a").id)
     index.remove(record("a").id)
     assert index.all_tags() == {}
+
+
+def an_index(*letters: str, extras: tuple[str, ...] = ()) -> IndexRecord:
+    members = []
+    for letter in letters:
+        digest = record(letter).id
+        platform = Platform("linux", "amd64", letter)
+        manifest = Descriptor("application/vnd.oci.image.manifest.v1+json", digest, 5,
+                              platform=platform)  # fmt: skip
+        members.append(Member(ord(letter), digest, manifest, (digest, digest)))
+    kind = "application/vnd.oci.image.index.v1+json"
+    return IndexRecord("sha256:" + "f" * 64, kind, 9, tuple(members), extras)
+
+
+def test_an_index_gathers_what_comes_of_it(index: StoredImageIndex) -> None:
+    whole = an_index("a", "b", extras=("x", "y"))
+    index.add_index(an_index("b", extras=("x",)))
+    index.add_index(an_index("a", extras=("y",)))
+    assert index.get_index(whole.digest) == whole
+    assert index.indexes() == [whole]
+    index.drop_member(whole.digest, record("a").id)
+    index.drop_member("sha256:absent", record("a").id)
+    assert index.indexes() == [an_index("b", extras=("x", "y"))]
+    assert index.get_index("sha256:absent") is None
+
+
+def test_names_stand_for_an_index_or_not(index: StoredImageIndex) -> None:
+    index.add(record("a"))
+    with pytest.raises(errors.NotFound):
+        index.tag("x", record("a").id, an_index("a").digest)
+    index.add_index(an_index("a"))
+    for name in "xyz":
+        index.tag(name, record("a").id, an_index("a").digest)
+    index.tag("y", record("a").id)
+    index.untag("z")
+    assert index.index_names() == {"x": an_index("a").digest}
+    index.remove_index(an_index("a").digest)
+    assert index.index_names() == {}
+    assert index.resolve("x") == record("a").id
+
+
+def test_an_older_file_gains_indexes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", schema.MIGRATIONS[:2])
+        patch.setattr(schema, "VERSION", 2)
+        old = Store(str(tmp_path))
+        with old.write() as db:
+            text = json.dumps(record("a").to_dict() | {"index_digest": "sha256:" + "f" * 64})
+            db.execute("INSERT INTO images VALUES (?, ?)", (record("a").id, text))
+            db.execute("INSERT INTO tags VALUES ('x', ?)", (record("a").id,))
+        old.close()
+    index = StoredImageIndex(Store(str(tmp_path)))
+    assert index.list() == [record("a")]
+    assert index.all_tags() == {"x": record("a").id}
+    assert index.index_names() == {}
