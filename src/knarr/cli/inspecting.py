@@ -45,16 +45,28 @@ LOOKS: dict[str, tuple[Look, ...]] = {
 
 
 def show(
-    context: Context, names: Sequence[str], kind: str, template: str | None, *, size: bool = False
+    context: Context,
+    names: Sequence[str],
+    kind: str,
+    template: str | None,
+    *,
+    size: bool = False,
+    platform: str | None = None,
 ) -> int:
-    """Print the objects: one JSON array, or a line each by a template; 1 when one is missing."""
+    """Print the objects: one JSON array, or a line each by a template; 1 when one is missing.
+
+    platform: which of images that have several.
+    """
     if kind not in LOOKS:
         raise InvalidArgument(f'"{kind}" is not a valid value for --type: container or image')
     found: list[dict[str, Any]] = []
     missing: list[str] = []
     for name in names:
         try:
-            found.append(_find(context, name, kind, size=size))
+            if platform is None:
+                found.append(_find(context, name, kind, size=size))
+            else:
+                found.append(context.engine.images.inspect(name, platform))
         except NotFound as error:
             missing.append(str(error))
     if template:

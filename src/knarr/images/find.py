@@ -26,7 +26,7 @@ def find(index: ImageIndex, text: str) -> ImageRecord:
     get the image, Conflict for an ambiguous start, InvalidArgument for what is no name.
     """
     if _FULL_ID.fullmatch(text):
-        return _by_prefix(index, text) or _missing(text)
+        return _by_prefix(index, text) or _by_index(index, text) or _missing(text)
     try:
         reference = Reference.parse(text)
     except InvalidArgument:
@@ -43,8 +43,12 @@ def _by_reference(index: ImageIndex, reference: Reference) -> ImageRecord | None
     if reference.digest is None:
         image_id = index.resolve(str(reference))
         return None if image_id is None else index.get(image_id)
+    for name, digest in index.index_names().items():
+        if digest == reference.digest and Reference.parse(name).name == reference.name:
+            image_id = index.resolve(name)
+            return None if image_id is None else index.get(image_id)
     for record in index.list():
-        if reference.digest not in (record.manifest_digest, record.index_digest, record.id):
+        if reference.digest not in (record.manifest_digest, record.id):
             continue
         names = {Reference.parse(name).name for name in record.repo_digests}
         names |= {Reference.parse(tag).name for tag in index.tags(record.id)}
@@ -58,6 +62,13 @@ def _by_prefix(index: ImageIndex, text: str) -> ImageRecord | None:
     if len(records) > 1:
         raise Conflict(f"image id {text} is ambiguous: {len(records)} images start so")
     return records[0] if records else None
+
+
+def _by_index(index: ImageIndex, text: str) -> ImageRecord | None:
+    """Return the image for this machine of the index whose full digest this is."""
+    found = index.get_index(text if text.startswith("sha256:") else f"sha256:{text}")
+    image_id = found.main_id() if found else None
+    return None if image_id is None else index.get(image_id)
 
 
 def _missing(text: str) -> ImageRecord:

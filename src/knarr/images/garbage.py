@@ -40,6 +40,7 @@ def sweep(context: Context) -> int:
 
 def _delete_blobs(context: Context, candidates: Iterable[str]) -> int:
     needed = {digest for record in context.index.list() for digest in record.blobs}
+    needed.update(digest for found in context.index.indexes() for digest in found.blobs)
     freed = 0
     for digest in set(candidates) - needed:
         try:

@@ -8,19 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from knarr.images.descriptor import Descriptor
 from knarr.images.reference import Reference
 
 if TYPE_CHECKING:
     from knarr.images.config import ImageConfig
+    from knarr.images.context import Context
     from knarr.images.index import ImageRecord
+    from knarr.images.target import Target
 
 _NEVER = "0001-01-01T00:00:00Z"
 
 
 def inspect(
-    record: ImageRecord, config: ImageConfig, tags: Iterable[str], manifest_size: int, driver: str
+    record: ImageRecord, config: ImageConfig, tags: Iterable[str], driver: str
 ) -> dict[str, Any]:
-    """Return Docker's ImageInspect object; ``tags`` are canonical names, sizes are bytes."""
+    """Return Docker's ImageInspect object; ``tags`` are canonical names, sizes are bytes.
+
+    ``one`` or ``whole`` add what its names stand for.
+    """
     document = config.document
     history = config.history
     return {
@@ -42,11 +48,40 @@ def inspect(
         "GraphDriver": {"Data": None, "Name": driver},
         "RootFS": {"Type": "layers", "Layers": list(record.diff_ids)},
         "Metadata": {"LastTagTime": _NEVER},
-        "Descriptor": {
-            "mediaType": record.manifest_media_type,
-            "digest": record.manifest_digest,
-            "size": manifest_size,
-        },
+    }
+
+
+def one(record: ImageRecord, manifest_size: int) -> dict[str, Any]:
+    """Return the fields of an image of one platform; ``manifest_size`` is in bytes."""
+    descriptor = Descriptor(record.manifest_media_type, record.manifest_digest, manifest_size)
+    return {"Descriptor": descriptor.to_dict()}
+
+
+def whole(target: Target, context: Context) -> dict[str, Any]:
+    """Return the fields of an image for several platforms: its index, and what is here of it."""
+    index = target.whole
+    assert index is not None
+    return {
+        "Descriptor": Descriptor(index.media_type, index.digest, index.size).to_dict(),
+        "Manifests": [
+            {
+                "ID": member.manifest.digest,
+                "Descriptor": member.manifest.to_dict(),
+                "Available": True,
+                "Kind": "image",
+                "Size": {
+                    "Content": sum(context.store.stat(blob) for blob in set(member.blobs))
+                    + member.manifest.size,
+                    "Total": record.size,
+                },
+                "ImageData": {
+                    "Platform": member.platform.to_dict(),
+                    "Containers": context.index.in_use(record.id),
+                    "Size": {"Unpacked": record.size},
+                },
+            }
+            for member, record in target.members
+        ],
     }
 
 

@@ -12,7 +12,7 @@ from knarr.images import layers, mediatypes, times
 from knarr.images.config import ImageConfig
 from knarr.images.context import Context, Progress, ProgressEvent
 from knarr.images.descriptor import Descriptor
-from knarr.images.index import ImageRecord
+from knarr.images.index import ImageRecord, IndexRecord
 from knarr.images.intake import Intake
 from knarr.images.manifest import Manifest
 
@@ -27,7 +27,6 @@ def build(
     stored: Blob,
     manifest: Manifest,
     progress: Progress,
-    index_digest: str | None = None,
 ) -> ImageRecord:
     """Return the record of an image whose blobs are all in the store.
 
@@ -64,7 +63,6 @@ def build(
         size=sum(layer_sizes),
         created=config.created if times.parse(config.created) else "",
         platform=config.platform,
-        index_digest=index_digest,
     )
 
 
@@ -96,21 +94,48 @@ def synthesise(
     return build(context, stored, manifest, progress)
 
 
-def publish(context: Context, record: ImageRecord, names: Iterable[str]) -> None:
-    """Put the record into the index, unless it is there whole, and let ``names`` point at it.
+def publish(
+    context: Context,
+    record: ImageRecord,
+    names: Iterable[str],
+    found: IndexRecord | None = None,
+    others: Iterable[ImageRecord] = (),
+) -> ImageRecord:
+    """Put an image into the index, with the OCI index it came with and its other platforms.
 
-    An image that came before in another form keeps that form: its blobs serve as well.
-    Called with the lock held, so that the blobs cannot go; the record can, by somebody's rmi.
+    ``names`` then point at the one for this machine, which is returned. An image that came
+    before in another form keeps that form: its blobs serve as well. Called with the lock held, so
+    that the blobs cannot go; the record can, by somebody's rmi.
     """
-    known = context.index.find(record.id)
-    if not known or not is_complete(context, known[0]):
+    everything = {each.id: each for each in (record, *others)}
+    for each in everything.values():
+        known = context.index.find(each.id)
+        if not known or not is_complete(context, known[0]):
+            context.index.add(each)
+    if found is None:
+        for name in names:
+            _tag(context, name, record, None)
+        return record
+    context.index.add_index(found)
+    joined = context.index.get_index(found.digest) or found
+    main = everything.get(joined.main_id() or record.id) or context.index.get(
+        joined.main_id() or ""
+    )
+    same = [name for name, each in context.index.index_names().items() if each == found.digest]
+    for name in dict.fromkeys((*names, *same)):
+        _tag(context, name, main, found)
+    return main
+
+
+def _tag(context: Context, name: str, record: ImageRecord, found: IndexRecord | None) -> None:
+    digest = found.digest if found else None
+    try:
+        context.index.tag(name, record.id, digest)
+    except NotFound:
         context.index.add(record)
-    for name in names:
-        try:
-            context.index.tag(name, record.id)
-        except NotFound:
-            context.index.add(record)
-            context.index.tag(name, record.id)
+        if found is not None:
+            context.index.add_index(found)
+        context.index.tag(name, record.id, digest)
 
 
 def is_complete(context: Context, record: ImageRecord) -> bool:

@@ -10,17 +10,19 @@ stopped container when forced, after which the container has none.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from knarr.content import digest as digests
-from knarr.errors import Conflict
+from knarr.errors import Conflict, NotFound
 from knarr.images import garbage
 from knarr.images.context import Context
-from knarr.images.filters import PRUNE_KEYS, Filters, boolean, compile_filters
-from knarr.images.find import find, is_id
-from knarr.images.index import ImageRecord
+from knarr.images.filters import PRUNE_KEYS, Filters, Test, boolean, compile_filters
+from knarr.images.find import is_id
+from knarr.images.index import ImageRecord, IndexRecord, Member
+from knarr.images.platform import Platform
 from knarr.images.reference import Reference
+from knarr.images.target import find_target, for_platform, hidden_ids, led_by
 
 Action = tuple[str, str]
 """``("Untagged", name)`` or ``("Deleted", digest)``, as Docker prints them."""
@@ -41,17 +43,19 @@ def remove(
 ) -> list[Action]:
     """Remove a name, or an image by id, and return what was done in order.
 
-    ``no_prune`` keeps blobs and unpacked layers until the next prune. Raises NotFound,
-    and Conflict when other names or containers hold the image.
+    An image for several platforms goes with all of them. ``no_prune`` keeps blobs and unpacked
+    layers until the next prune. Raises NotFound, and Conflict when other names or containers
+    hold the image.
     """
-    record = find(context.index, name)
+    target = find_target(context.index, name)
+    record = target.record
     tags = context.index.tags(record.id)
+    users = [user for each in target.records for user in context.index.in_use(each.id)]
     by_id = is_id(name, record) and context.index.resolve(_canonical(name)) is None
     if by_id or "@" in name:
-        _check_by_id(context, record, tags, force=force, is_running=is_running)
+        _check_by_id(record, tags, users, force=force, is_running=is_running)
         return _delete(context, record, keep_bytes=no_prune)
     reference = Reference.parse(name)
-    users = context.index.in_use(record.id)
     if len(tags) <= 1 and users and not force:
         raise Conflict(
             f"conflict: unable to remove repository reference {reference.familiar()!r} (must force)"
@@ -59,8 +63,35 @@ def remove(
         )
     if len(tags) > 1:
         context.index.untag(str(reference))
-        return [("Untagged", reference.familiar())]
+        taken = _Taken(context)
+        if target.whole and target.whole.digest not in context.index.index_names().values():
+            taken.index(target.whole)
+        taken.collect(keep_bytes=no_prune)
+        return [("Untagged", reference.familiar()), *taken.actions]
     return _delete(context, record, keep_bytes=no_prune)
+
+
+def remove_platform(
+    context: Context, name: str, wanted: Platform, *, no_prune: bool
+) -> list[Action]:
+    """Remove one platform of an image and return what was done.
+
+    The last one takes the image and its name along. Raises NotFound, Conflict when a container
+    was made from it.
+    """
+    target = find_target(context.index, name)
+    member, record = for_platform(target, wanted, name)
+    if users := context.index.in_use(record.id):
+        raise Conflict(
+            f"conflict: unable to delete {wanted} of {name} (cannot be forced)"
+            f" - container {users[0][:12]} is using it"
+        )
+    if target.whole is None or member is None or len(target.members) == 1:
+        return remove(context, name, force=False, no_prune=no_prune, is_running=bool)
+    taken = _Taken(context)
+    taken.member(target.whole, member)
+    taken.collect(keep_bytes=no_prune)
+    return taken.actions
 
 
 def prune(context: Context, *, all_unused: bool, filters: Filters) -> PruneResult:
@@ -73,25 +104,41 @@ def prune(context: Context, *, all_unused: bool, filters: Filters) -> PruneResul
         all_unused = not boolean("dangling", filters["dangling"])
     test = compile_filters(context, rest, PRUNE_KEYS)
     actions: list[Action] = []
-    for record in context.index.list():
-        if context.index.in_use(record.id) or not test(record):
-            continue
-        if all_unused or not context.index.tags(record.id):
-            with contextlib.suppress(Conflict):  # a container was made from it just now
-                actions += _delete(context, record, keep_bytes=True)
+    while some := _prune_once(context, test, all_unused=all_unused):
+        actions += some
     return PruneResult(tuple(actions), garbage.sweep(context))
 
 
+def _prune_once(context: Context, test: Test, *, all_unused: bool) -> list[Action]:
+    actions: list[Action] = []
+    hidden = hidden_ids(context.index)
+    for record in context.index.list():
+        if record.id in hidden or not test(record):
+            continue
+        ids = {record.id}
+        for found in led_by(context.index, record.id):
+            ids.update(member.image_id for member in found.members)
+        if any(context.index.in_use(each) for each in ids):
+            continue
+        if all_unused or not context.index.tags(record.id):
+            with contextlib.suppress(Conflict, NotFound):  # used or removed just now
+                actions += _delete(context, record, keep_bytes=True)
+    # What a name stood for before it moved on, where the image itself has other names.
+    named = set(context.index.index_names().values())
+    for found in context.index.indexes():
+        first = found.main_id()
+        if found.digest not in named and (first is None or context.index.tags(first)):
+            taken = _Taken(context)
+            taken.index(found)
+            actions += taken.actions or [("Deleted", found.digest)]
+    return actions
+
+
 def _check_by_id(
-    context: Context,
-    record: ImageRecord,
-    tags: list[str],
-    *,
-    force: bool,
-    is_running: IsRunning,
+    record: ImageRecord, tags: list[str], users: list[str], *, force: bool, is_running: IsRunning
 ) -> None:
     short = _short(record.id)
-    for user in context.index.in_use(record.id):
+    for user in users:
         if is_running(user):
             raise Conflict(
                 f"conflict: unable to delete {short} (cannot be forced)"
@@ -112,22 +159,92 @@ def _check_by_id(
 def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[Action]:
     names = context.index.tags(record.id)
     actions = [("Untagged", Reference.parse(name).familiar()) for name in names]
-    if context.index.in_use(record.id):
+    led = led_by(context.index, record.id)
+    ids = {record.id, *(member.image_id for found in led for member in found.members)}
+    if any(context.index.in_use(each) for each in ids):
         # Forced. Its containers can still be started, so the image stays, without a name.
         for name in names:
             context.index.untag(name)
         return actions
-    context.index.remove(record.id)
-    actions.append(("Deleted", record.id))
-    chain = digests.chain_ids(record.diff_ids)
-    shared: set[str] = set()
-    for other in context.index.list():
-        shared.update(digests.chain_ids(other.diff_ids))
-    actions += [("Deleted", chain_id) for chain_id in reversed(chain) if chain_id not in shared]
-    if not keep_bytes:
-        garbage.collect(context, record.blobs)
-        garbage.collect_layers(context, chain)
-    return actions
+    taken = _Taken(context)
+    taken.image(record)
+    for found in led:
+        taken.index(found)
+    taken.collect(keep_bytes=keep_bytes)
+    return actions + taken.actions
+
+
+class _Taken:
+    """What a removal takes away: records at once, their bytes in the end."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._blobs: set[str] = set()
+        self._gone: list[ImageRecord] = []
+
+    def image(self, record: ImageRecord) -> None:
+        """Remove an image, also as a platform of others. Raises NotFound, Conflict if used."""
+        self._context.index.remove(record.id)
+        self._gone.append(record)
+        self._blobs.update(record.blobs)
+        for found in self._context.index.indexes():
+            for member in found.members:
+                if member.image_id == record.id:
+                    self._context.index.drop_member(found.digest, record.id)
+                    self._blobs.update((member.manifest.digest, *member.blobs))
+
+    def index(self, found: IndexRecord) -> None:
+        """Remove an index, and those of its images that nothing else holds."""
+        self._context.index.remove_index(found.digest)
+        self._blobs.update(found.blobs)
+        self._orphans(member.image_id for member in found.members)
+
+    def member(self, found: IndexRecord, member: Member) -> None:
+        """Remove one platform of an index; its names go to the one that then suits best."""
+        index = self._context.index
+        index.drop_member(found.digest, member.image_id)
+        left = index.get_index(found.digest)
+        main = left.main_id() if left else None
+        for name, digest in index.index_names().items():
+            if digest == found.digest and main is not None and index.resolve(name) != main:
+                index.tag(name, main, digest)
+        self._blobs.update((member.manifest.digest, *member.blobs))
+        self._orphans([member.image_id])
+
+    def collect(self, *, keep_bytes: bool) -> None:
+        """Delete the bytes that nothing refers to any more, unless they wait for a prune."""
+        if keep_bytes or not self._blobs:
+            return
+        garbage.collect(self._context, self._blobs)
+        garbage.collect_layers(self._context, self._chains())
+
+    @property
+    def actions(self) -> list[Action]:
+        """What was deleted: ids, and the layers that no other image has."""
+        shared: set[str] = set()
+        for other in self._context.index.list():
+            shared.update(digests.chain_ids(other.diff_ids))
+        actions: list[Action] = []
+        told: set[str] = set()
+        for record in self._gone:
+            chain = digests.chain_ids(record.diff_ids)[::-1]
+            actions.append(("Deleted", record.id))
+            actions += [("Deleted", each) for each in chain if each not in shared | told]
+            told.update(chain)
+        return actions
+
+    def _chains(self) -> set[str]:
+        return {each for record in self._gone for each in digests.chain_ids(record.diff_ids)}
+
+    def _orphans(self, image_ids: Iterable[str]) -> None:
+        index = self._context.index
+        for image_id in image_ids:
+            held = {member.image_id for found in index.indexes() for member in found.members}
+            if image_id in held or index.tags(image_id) or index.in_use(image_id):
+                continue
+            with contextlib.suppress(NotFound, Conflict):  # gone, or in use, since a moment ago
+                record = index.get(image_id)
+                self.image(record)
 
 
 def _canonical(name: str) -> str:

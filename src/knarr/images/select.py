@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from knarr.errors import InvalidArchive, NotFound
@@ -22,33 +22,55 @@ class Candidate(NamedTuple):
     platform: Platform | None
 
 
-def candidates(index: Index, read: Callable[[Descriptor], bytes]) -> list[Candidate]:
-    """Return the image manifests of an index and of the indexes inside it.
+class Survey(NamedTuple):
+    """What an index leads to: images, the indexes inside it, and what is neither."""
 
-    Attestations, ``unknown/unknown`` and entries of media types that knarr does not know are
-    left out, as the spec wants. ``read`` returns the bytes of an inner index. Raises
-    InvalidArchive when the nesting or the number of entries is beyond reason.
+    candidates: list[Candidate]
+    inner: list[Descriptor]
+    others: list[Descriptor]
+
+
+def survey(index: Index, read: Callable[[Descriptor], bytes | None]) -> Survey:
+    """Return what an index and the indexes inside it list, in order, each once.
+
+    Attestations, ``unknown/unknown`` and entries of media types that knarr does not know are no
+    candidates, as the spec wants. ``read`` returns the bytes of an inner index, or None when it
+    is not here. Raises InvalidArchive when nesting or number of entries is beyond reason.
     """
-    found: list[Candidate] = []
-    for candidate in _walk(index, read, _DEPTH):
-        found.append(candidate)
-        if len(found) > _ENTRIES:
-            raise InvalidArchive(f"the index lists more than {_ENTRIES} manifests")
+    found = Survey([], [], [])
+    seen: set[str] = set()
+    _walk(index, read, _DEPTH, found, seen)
     return found
 
 
-def _walk(index: Index, read: Callable[[Descriptor], bytes], depth: int) -> Iterator[Candidate]:
+def _walk(
+    index: Index,
+    read: Callable[[Descriptor], bytes | None],
+    depth: int,
+    found: Survey,
+    seen: set[str],
+) -> None:
     for entry in index.manifests:
-        if manifest.is_attestation(entry):
+        if entry.digest in seen:
             continue
-        if mediatypes.is_manifest(entry.media_type):
-            yield Candidate(entry, entry.platform)
+        seen.add(entry.digest)
+        if len(seen) > _ENTRIES:
+            raise InvalidArchive(f"the index lists more than {_ENTRIES} manifests")
+        if manifest.is_attestation(entry):
+            found.others.append(entry)
+        elif mediatypes.is_manifest(entry.media_type):
+            found.candidates.append(Candidate(entry, entry.platform))
         elif mediatypes.is_index(entry.media_type):
             if depth == 0:
                 raise InvalidArchive(f"index {entry.digest} is nested too deep")
-            inner = manifest.parse(read(entry), entry.media_type, f"index {entry.digest}")
+            if (data := read(entry)) is None:
+                continue
+            inner = manifest.parse(data, entry.media_type, f"index {entry.digest}")
             if isinstance(inner, Index):
-                yield from _walk(inner, read, depth - 1)
+                found.inner.append(entry)
+                _walk(inner, read, depth - 1, found, seen)
+        else:
+            found.others.append(entry)
 
 
 def choose(

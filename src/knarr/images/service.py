@@ -9,7 +9,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr.content import digest as digests
@@ -26,6 +26,7 @@ from knarr.images.locking import UseLock
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.remove import Action, IsRunning, PruneResult
+from knarr.images.target import find_target, for_platform, hidden_ids
 from knarr.snapshots.driver import Driver
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ class Image:
         return self.record.platform
 
 
+@dataclass(frozen=True, slots=True)
+class PlatformImage:
+    """One platform of an image: what it is for by its index, and its record."""
+
+    platform: Platform
+    record: ImageRecord
+
+
 class Images:
     """The images of one engine, over a content store, a snapshot driver and an index.
 
@@ -85,20 +94,42 @@ class Images:
         self._context = Context(store, driver, index, lock)
         self._is_running = is_running or bool
 
-    def get(self, name: str) -> Image:
+    def get(self, name: str, platform: str | None = None) -> Image:
         """Return the image that a name, ``name@digest``, id or start of an id means.
 
+        platform: which of an image for several (``linux/arm64``); None means this machine.
         Raises NotFound, whose message tells how to get the image; Conflict if ambiguous.
         """
-        return self._image(find(self._context.index, name))
+        if platform is None:
+            return self._image(find(self._context.index, name))
+        target = find_target(self._context.index, name)
+        _, record = for_platform(target, Platform.parse(platform), name)
+        return Image(record, self._image(target.record).tags)
+
+    def platforms(self, image: Image | str) -> builtins.list[PlatformImage]:
+        """Return the platforms that are here of an image, those of its index in its order.
+
+        An image of one platform gives that. Raises NotFound.
+        """
+        name = image if isinstance(image, str) else (image.tags[0] if image.tags else image.id)
+        target = find_target(self._context.index, name)
+        return [PlatformImage(member.platform, record) for member, record in target.members] or [
+            PlatformImage(target.record.platform, target.record)
+        ]
+
+    def platform_ids(self, name: str) -> frozenset[str]:
+        """Return the ids of all platforms of an image, of which a container has one."""
+        return frozenset(each.id for each in find_target(self._context.index, name).records)
 
     def list(self, filters: Filters | None = None) -> builtins.list[Image]:
-        """Return the images, newest first.
+        """Return the images, newest first; one for several platforms is listed once.
 
         Filters: dangling, label, before, since, until, reference; InvalidArgument for others.
         """
         test = filtering.compile_filters(self._context, filters or {}, filtering.LIST_KEYS)
-        found = [record for record in self._context.index.list() if test(record)]
+        hidden = hidden_ids(self._context.index)
+        records = (each for each in self._context.index.list() if each.id not in hidden)
+        found = [record for record in records if test(record)]
         found.sort(key=lambda record: (filtering.created_at(record), record.id), reverse=True)
         return [self._image(record) for record in found]
 
@@ -111,7 +142,8 @@ class Images:
     ) -> loading.LoadResult:
         """Load all images of an archive: path, layout directory or binary stream.
 
-        All or nothing. Raises InvalidArchive, Unsupported, NotFound (no image for the platform).
+        An image for several platforms comes with all of them, or with ``platform`` alone. All or
+        nothing. Raises InvalidArchive, Unsupported, NotFound (no image for the platform).
         """
         from knarr.images.archive import load as loading
 
@@ -124,17 +156,19 @@ class Images:
         *,
         format: str = "docker-archive",
         compress: str | None = None,
+        platform: str | None = None,
         progress: Progress = ignore_progress,
     ) -> None:
         """Write images to a path, a binary stream or (``oci-dir``) a new directory.
 
         format: ``docker-archive``, ``oci`` or ``oci-dir``; compress: ``gzip``, ``zstd`` or None.
-        A name without a tag means all tags of that repository, an id saves no name. Raises
-        NotFound, InvalidArgument, Conflict for a directory that is not empty.
+        A name without a tag means all tags of that repository, an id saves no name. An image for
+        several platforms is saved with all that are here, or with ``platform`` alone.
+        Raises NotFound, InvalidArgument, Conflict for a directory that is not empty.
         """
         from knarr.images.archive import save as saving
 
-        selected = self._select(names)
+        selected = self._select(names, _platform(platform))
         saving.save(self._context, selected, destination, format, compress, progress)
 
     def import_(
@@ -165,16 +199,26 @@ class Images:
 
         Raises NotFound for the image, InvalidArgument for a target with a digest.
         """
-        record = find(self._context.index, source)
-        self._context.index.tag(_tagged(target), record.id)
+        found = find_target(self._context.index, source)
+        whole = found.whole.digest if found.whole else None
+        self._context.index.tag(_tagged(target), found.record.id, whole)
 
     def remove(
-        self, name: str, *, force: bool = False, no_prune: bool = False
+        self,
+        name: str,
+        *,
+        force: bool = False,
+        no_prune: bool = False,
+        platform: str | None = None,
     ) -> builtins.list[Action]:
         """Remove a name, or an image by id; return ("Untagged" | "Deleted", what) in order.
 
-        no_prune keeps blobs and layers until the next prune. Raises NotFound, Conflict.
+        platform: remove only that of an image for several. no_prune keeps blobs and layers until
+        the next prune. Raises NotFound, Conflict.
         """
+        if platform is not None:
+            wanted = Platform.parse(platform)
+            return remove.remove_platform(self._context, name, wanted, no_prune=no_prune)
         return remove.remove(
             self._context, name, force=force, no_prune=no_prune, is_running=self._is_running
         )
@@ -193,22 +237,25 @@ class Images:
         """
         return garbage.sweep(self._context)
 
-    def history(self, name: str) -> builtins.list[HistoryLine]:
+    def history(self, name: str, platform: str | None = None) -> builtins.list[HistoryLine]:
         """Return the history of an image, newest step first. Raises NotFound."""
-        image = self.get(name)
+        image = self.get(name, platform)
         config = records.read_config(self._context, image.record.config_digest)
         return history.lines(image.record, config, image.tags)
 
-    def inspect(self, name: str) -> dict[str, Any]:
-        """Return the image in the JSON of Docker's API. Raises NotFound."""
-        record = find(self._context.index, name)
-        return inspect.inspect(
-            record,
-            records.read_config(self._context, record.config_digest),
-            self._context.index.tags(record.id),
-            self._context.store.stat(record.manifest_digest),
-            self._context.driver.name,
-        )
+    def inspect(self, name: str, platform: str | None = None) -> dict[str, Any]:
+        """Return the image, or one platform of it, in the JSON of Docker's API. Raises NotFound."""
+        target = find_target(self._context.index, name)
+        record = target.record
+        if platform is not None:
+            _, record = for_platform(target, Platform.parse(platform), name)
+        config = records.read_config(self._context, record.config_digest)
+        tags = self._context.index.tags(target.record.id)
+        shown = inspect.inspect(record, config, tags, self._context.driver.name)
+        if target.whole is not None and platform is None:
+            return shown | inspect.whole(target, self._context)
+        size = self._context.store.stat(record.manifest_digest)
+        return shown | inspect.one(record, size)
 
     def config(self, image: Image | str) -> dict[str, Any]:
         """Return the OCI image config of an image or name. Raises NotFound."""
@@ -249,17 +296,20 @@ class Images:
     def _record(self, image: Image | str) -> ImageRecord:
         return image.record if isinstance(image, Image) else find(self._context.index, image)
 
-    def _select(self, names: Iterable[str]) -> builtins.list[saving.Selected]:
-        from knarr.images.archive.save import Selected, selection
+    def _select(
+        self, names: Iterable[str], platform: Platform | None
+    ) -> builtins.list[saving.Selected]:
+        from knarr.images.archive.save import selection
 
-        selected: dict[str, dict[str, None]] = {}
+        selected: dict[str, saving.Selected] = {}
         for name in names:
-            for image_id, tags in selection(self._context.index, name):
-                selected.setdefault(image_id, {}).update(dict.fromkeys(tags))
+            for each in selection(self._context.index, name, platform):
+                known = selected.get(each.entry.digest, each)
+                merged = tuple(dict.fromkeys((*known.names, *each.names)))
+                selected[each.entry.digest] = replace(known, names=merged)
         if not selected:
             raise InvalidArgument("save needs at least one image")
-        index = self._context.index
-        return [Selected(index.get(each), tuple(tags)) for each, tags in selected.items()]
+        return list(selected.values())
 
 
 def _platform(text: str | None) -> Platform | None:

@@ -14,7 +14,7 @@ from typing import Any
 from knarr.content import digest as digests
 from knarr.content.store import ContentStore
 from knarr.errors import Conflict, InvalidArchive, NotFound
-from knarr.images.index import ImageRecord
+from knarr.images.index import ImageRecord, IndexRecord
 from knarr.images.service import Images
 from knarr.snapshots.driver import Change, DiskUsage, LayerSource
 from knarr.spec.mount import Mount
@@ -27,6 +27,8 @@ class MemoryIndex:
         self.records: dict[str, ImageRecord] = {}
         self.names: dict[str, str] = {}
         self.containers: dict[str, list[str]] = {}
+        self.sets: dict[str, IndexRecord] = {}
+        self.of_sets: dict[str, str] = {}
 
     def add(self, record: ImageRecord) -> None:
         # Through JSON, as a database would keep it.
@@ -45,17 +47,24 @@ class MemoryIndex:
         self.get(image_id)
         del self.records[image_id]
         self.names = {name: each for name, each in self.names.items() if each != image_id}
+        self.of_sets = {name: each for name, each in self.of_sets.items() if name in self.names}
 
     def list(self) -> builtins.list[ImageRecord]:
         return list(self.records.values())
 
-    def tag(self, ref: str, image_id: str) -> None:
+    def tag(self, ref: str, image_id: str, index_digest: str | None = None) -> None:
         self.get(image_id)
         self.names[ref] = image_id
+        self.of_sets.pop(ref, None)
+        if index_digest is not None:
+            if index_digest not in self.sets:
+                raise NotFound(index_digest)
+            self.of_sets[ref] = index_digest
 
     def untag(self, ref: str) -> str:
         if ref not in self.names:
             raise NotFound(f"no tag {ref}")
+        self.of_sets.pop(ref, None)
         return self.names.pop(ref)
 
     def resolve(self, ref: str) -> str | None:
@@ -69,6 +78,28 @@ class MemoryIndex:
 
     def in_use(self, image_id: str) -> builtins.list[str]:
         return self.containers.get(image_id, [])
+
+    def add_index(self, record: IndexRecord) -> None:
+        known = self.sets.get(record.digest)
+        value = (known.joined(record) if known else record).to_dict()
+        self.sets[record.digest] = IndexRecord.from_dict(json.loads(json.dumps(value)))
+
+    def drop_member(self, digest: str, image_id: str) -> None:
+        if digest in self.sets:
+            self.sets[digest] = self.sets[digest].without(image_id)
+
+    def remove_index(self, digest: str) -> None:
+        self.sets.pop(digest, None)
+        self.of_sets = {name: each for name, each in self.of_sets.items() if each != digest}
+
+    def get_index(self, digest: str) -> IndexRecord | None:
+        return self.sets.get(digest)
+
+    def indexes(self) -> builtins.list[IndexRecord]:
+        return list(self.sets.values())
+
+    def index_names(self) -> dict[str, str]:
+        return dict(self.of_sets)
 
 
 class MemoryDriver:
@@ -169,6 +200,14 @@ class Room:
     def blobs(self) -> set[str]:
         return {blob.digest for blob in self.store.walk()}
 
+    def needed(self) -> set[str]:
+        """The blobs that images and indexes refer to."""
+        everything = (*self.index.list(), *self.index.indexes())
+        return {digest for each in everything for digest in each.blobs}
+
+
+CONFIG = "application/vnd.oci.image.config.v1+json"
+
 
 def sha256(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
@@ -259,7 +298,7 @@ class Layout:
         manifest = {
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": self.blob(config, "application/vnd.oci.image.config.v1+json"),
+            "config": self.blob(config, CONFIG),
             "layers": [self.blob(e, kind + "+gzip" if compress else kind) for e in packed],
         }
         return self.entry(manifest, name, top=top, **fields)
@@ -274,12 +313,33 @@ class Layout:
             self.entries.append(entry)
         return entry
 
+    def attestation(self, about: dict[str, Any]) -> dict[str, Any]:
+        """Return an entry such as build tools make, about the image of another entry."""
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": self.blob(b'{"architecture":"unknown"}', CONFIG),
+            "layers": [self.blob(b'{"predicate":{}}', "application/vnd.in-toto+json")],
+        }
+        entry = self.entry(manifest, top=False)
+        return entry | {
+            "platform": {"os": "unknown", "architecture": "unknown"},
+            "annotations": {
+                "vnd.docker.reference.type": "attestation-manifest",
+                "vnd.docker.reference.digest": about["digest"],
+            },
+        }
+
     def index(
         self, manifests: list[dict[str, Any]], name: str | None = None, *, top: bool = True
     ) -> dict[str, Any]:
         kind = "application/vnd.oci.image.index.v1+json"
         document = {"schemaVersion": 2, "mediaType": kind, "manifests": manifests}
         return self.entry(document, name, top=top)
+
+    def digests(self) -> set[str]:
+        """The digests of all blobs."""
+        return {f"sha256:{name[13:]}" for name in self.files if name.startswith("blobs/")}
 
     def done(self) -> dict[str, bytes | str | None]:
         document = {

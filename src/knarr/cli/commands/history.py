@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from knarr.cli import human, listing
 from knarr.cli.command import Command
 from knarr.cli.context import Context
-from knarr.cli.flags import SWITCH, Args, Flag
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag
 
 if TYPE_CHECKING:
     from knarr.images.history import HistoryLine
@@ -27,7 +27,7 @@ _LAYOUT = listing.Layout(
 
 def run(context: Context, args: Args) -> int:
     """Print one line for each step, the newest first."""
-    steps = context.engine.images.history(args.rest[0])
+    steps = context.engine.images.history(args.rest[0], args.text("platform"))
     plain, cut = args.on("human"), not args.on("no-trunc")
     rows = [_row(step, readable=plain, cut=cut) for step in steps]
     print(listing.show(rows, _LAYOUT, args.text("format"), quiet=args.on("quiet")), end="")
@@ -59,9 +59,10 @@ COMMAND = Command(
         Flag("human", SWITCH, "Print sizes and times for people", short="H", default=True,
              example="--human=false"),
         Flag("no-trunc", SWITCH, "Show ids and commands in full", example="--no-trunc"),
+        Flag("platform", TEXT, "Show this platform of an image that has several",
+             example="--platform linux/arm64"),
         Flag("quiet", SWITCH, "Only show image ids", short="q", example="-q"),
     ),
     arguments=(1, 1),
-    missing={"platform": "an image in knarr is of one platform"},
     spellings=("image history",),
 )  # fmt: skip

@@ -5,12 +5,14 @@ from __future__ import annotations
 from knarr.cli import inspecting
 from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
-from knarr.cli.flags import Args
+from knarr.cli.flags import TEXT, Args, Flag
 
 
 def run(context: Context, args: Args) -> int:
     """Print the images."""
-    return inspecting.show(context, args.rest, "image", args.text("format"))
+    return inspecting.show(
+        context, args.rest, "image", args.text("format"), platform=args.text("platform")
+    )
 
 
 COMMAND = Command(
@@ -18,7 +20,10 @@ COMMAND = Command(
     summary="Show everything about one or more images as JSON",
     usage=("[OPTIONS] IMAGE [IMAGE...]",),
     run=run,
-    flags=(inspecting.FORMAT,),
+    flags=(
+        inspecting.FORMAT,
+        Flag("platform", TEXT, "Show this platform of an image that has several",
+             example="--platform linux/arm64"),
+    ),
     arguments=(1, MANY),
-    missing={"platform": "an image in knarr is of one platform"},
-)
+)  # fmt: skip

@@ -36,6 +36,8 @@ def run(context: Context, args: Args) -> int:
     if args.rest:
         filters.setdefault("reference", []).append(args.rest[0])
     cut = not args.on("no-trunc")
+    if args.on("tree"):
+        return _tree(context, filters, cut=cut)
     rows = [
         row
         for image in context.engine.images.list(filters)
@@ -47,6 +49,30 @@ def run(context: Context, args: Args) -> int:
     layout = listing.Layout(_HEADINGS, columns)
     print(listing.show(rows, layout, args.text("format"), quiet=args.on("quiet")), end="")
     return 0
+
+
+def _tree(context: Context, filters: dict[str, list[str]], *, cut: bool) -> int:
+    """Print each image with the platforms that are here of it below."""
+    lines = [["IMAGE", "ID", "SIZE", "IN USE"]]
+    images = context.engine.images
+    for image in images.list(filters):
+        below = images.platforms(image)
+        used = any(context.engine.index.in_use(each.record.id) for each in below)
+        total = sum({each.record.id: each.record.size for each in below}.values())
+        shown = ", ".join(image.tags) or _NONE
+        lines.append([shown, image.short_id if cut else image.id, human.size(total), _used(used)])
+        for position, each in enumerate(below, 1):
+            branch = "└─" if position == len(below) else "├─"
+            image_id = each.record.id.removeprefix("sha256:")[:12] if cut else each.record.id
+            in_use = bool(context.engine.index.in_use(each.record.id))
+            lines.append([f"{branch} {each.platform}", image_id, human.size(each.record.size),
+                          _used(in_use)])  # fmt: skip
+    print(listing.align(lines), end="")
+    return 0
+
+
+def _used(used: bool) -> str:
+    return "yes" if used else ""
 
 
 def _rows(image: Image, *, cut: bool, wanted: str | None) -> list[dict[str, Any]]:
@@ -99,12 +125,12 @@ COMMAND = Command(
         listing.FORMAT,
         Flag("no-trunc", SWITCH, "Show ids in full", example="--no-trunc"),
         Flag("quiet", SWITCH, "Only show image ids", short="q", example="-q"),
+        Flag("tree", SWITCH, "Show the platforms of each image", example="--tree"),
     ),
     arguments=(0, 1),
     missing={
         "all": "knarr keeps no intermediate images; plain 'knarr images' shows all there are",
         "a": "knarr keeps no intermediate images; plain 'knarr images' shows all there are",
-        "tree": "not available yet",
     },
     spellings=("image ls", "image list"),
 )  # fmt: skip

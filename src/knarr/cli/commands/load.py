@@ -49,7 +49,7 @@ COMMAND = Command(
     flags=(
         Flag("input", TEXT, "Read from this file or directory instead of STDIN", short="i",
              example="-i busybox.tar"),
-        Flag("platform", TEXT, "Platform to load of an image that has several",
+        Flag("platform", TEXT, "Load only this platform of an image that has several",
              example="--platform linux/arm64"),
         Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
     ),

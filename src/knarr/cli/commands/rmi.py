@@ -7,18 +7,22 @@ import sys
 from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
 from knarr.cli.each import for_each
-from knarr.cli.flags import SWITCH, Args, Flag
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag
 from knarr.errors import NotFound
 
 
 def run(context: Context, args: Args) -> int:
     """Print what was untagged and deleted."""
-    force = args.on("force")
+    force, platform = args.on("force"), args.text("platform")
 
     def remove(name: str) -> None:
         try:
-            actions = context.engine.images.remove(name, force=force, no_prune=args.on("no-prune"))
-        except NotFound:
+            actions = context.engine.images.remove(
+                name, force=force, no_prune=args.on("no-prune"), platform=platform
+            )
+        except NotFound as error:
+            if platform is not None and "platform" in str(error):
+                raise
             if not force:
                 raise NotFound(f"No such image: {name}") from None
             print(f"Error: No such image: {name}", file=sys.stderr)
@@ -39,8 +43,9 @@ COMMAND = Command(
              short="f", example="-f"),
         Flag("no-prune", SWITCH, "Keep layers and blobs until the next 'image prune'",
              example="--no-prune"),
+        Flag("platform", TEXT, "Remove only this platform of an image that has several",
+             example="--platform linux/arm64"),
     ),
     arguments=(1, MANY),
-    missing={"platform": "an image in knarr is of one platform"},
     spellings=("image rm", "image remove"),
 )  # fmt: skip

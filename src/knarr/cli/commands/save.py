@@ -13,14 +13,14 @@ def run(context: Context, args: Args) -> int:
     """Write the archive to a file, a new directory (oci-dir), or stdout."""
     images = context.engine.images
     path, form = args.text("output"), args.text("format") or "docker-archive"
-    compress = args.text("compress")
+    compress, platform = args.text("compress"), args.text("platform")
     if form == "oci-dir":
         if not path:
             raise InvalidArgument("--format oci-dir writes a directory: name it with -o")
-        images.save(args.rest, path, format=form, compress=compress)
+        images.save(args.rest, path, format=form, compress=compress, platform=platform)
         return 0
     with binary.output(path, "save") as stream:
-        images.save(args.rest, stream, format=form, compress=compress)
+        images.save(args.rest, stream, format=form, compress=compress, platform=platform)
     return 0
 
 
@@ -35,8 +35,9 @@ COMMAND = Command(
              "oci-dir", default="docker-archive", example="--format oci-dir -o busybox"),
         Flag("output", TEXT, "Write to this file instead of STDOUT", short="o",
              example="-o busybox.tar"),
+        Flag("platform", TEXT, "Save only this platform of an image that has several",
+             example="--platform linux/arm64"),
     ),
     arguments=(1, MANY),
-    missing={"platform": "an image in knarr is of one platform"},
     spellings=("image save",),
 )  # fmt: skip

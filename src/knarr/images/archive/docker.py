@@ -17,6 +17,7 @@ from knarr.images import config as configs
 from knarr.images import documents, records
 from knarr.images.archive.members import normalise
 from knarr.images.archive.staging import Staged, Staging
+from knarr.images.index import ImageRecord
 from knarr.images.platform import Platform, rank
 from knarr.images.reference import Reference
 
@@ -25,40 +26,42 @@ _NAMED = re.compile(r"(?:.*/)?(?:sha256:)?([0-9a-f]{64})(?:\.json)?")
 _MAX_IMAGES = 1000
 
 
-def stage(staging: Staging, platform: Platform | None, already: dict[str, Staged]) -> list[Staged]:
+def stage(staging: Staging, platform: Platform | None, already: list[Staged]) -> list[Staged]:
     """Return the images of ``manifest.json``.
 
-    ``already`` has, by id, those that the archive's OCI layout gave: they only
-    gain names here. Raises InvalidArchive; images for another platform than asked are skipped.
+    ``already`` are those of the archive's OCI layout: they come back only with further names, since
+    an image for several platforms has one of them here, for old readers. Raises
+    InvalidArchive; images for another platform than asked are skipped.
     """
     staged = []
+    taken = {name for each in already for name in each.names}
     for entry in _entries(staging):
-        what = MANIFEST
-        names = _names(documents.strings(entry, "RepoTags", what))
-        config = _config(staging, documents.text(entry, "Config", what))
-        if config.digest in already:
-            known = already[config.digest]
-            extra = tuple(name for name in names if name not in known.names)
-            already[config.digest] = Staged(known.record, known.names + extra)
+        names = _names(documents.strings(entry, "RepoTags", MANIFEST))
+        config = _config(staging, documents.text(entry, "Config", MANIFEST))
+        known = [each for each in already if config.digest in each.ids]
+        if known:
+            best = next((each for each in known if set(each.names) & set(names)), known[0])
+            staged.append(best._replace(names=tuple(each for each in names if each not in taken)))
             continue
         parsed = configs.parse(staging.context.store.read(config.digest), f"config {config.digest}")
         if platform is not None and rank(platform, parsed.platform) is None:
-            staging.skipped.append(f"image {config.digest} is for {parsed.platform}")
+            if not names or not set(names) <= taken:
+                staging.skipped.append(f"image {config.digest} is for {parsed.platform}")
             continue
-        paths = documents.strings(entry, "Layers", what)
-        if len(paths) != len(parsed.diff_ids):
-            raise InvalidArchive(
-                f"image {config.digest} has {len(paths)} layers but {len(parsed.diff_ids)} diff ids"
-            )
-        layers = [
-            _layer(staging, path, diff_id)
-            for path, diff_id in zip(paths, parsed.diff_ids, strict=True)
-        ]
-        record = records.synthesise(
-            staging.context, staging.intake, config, layers, staging.progress
-        )
-        staged.append(Staged(record, names))
+        staged.append(Staged(_image(staging, entry, config, parsed.diff_ids), names))
     return staged
+
+
+def _image(
+    staging: Staging, entry: dict[str, Any], config: Blob, diff_ids: tuple[str, ...]
+) -> ImageRecord:
+    paths = documents.strings(entry, "Layers", MANIFEST)
+    if len(paths) != len(diff_ids):
+        raise InvalidArchive(
+            f"image {config.digest} has {len(paths)} layers but {len(diff_ids)} diff ids"
+        )
+    layers = [_layer(staging, path, diff_id) for path, diff_id in zip(paths, diff_ids, strict=True)]
+    return records.synthesise(staging.context, staging.intake, config, layers, staging.progress)
 
 
 def _entries(staging: Staging) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from knarr.errors import InvalidArchive, InvalidArgument
 from knarr.images import documents, manifest, mediatypes, select
+from knarr.images.archive.platforms import platform_of, stage_index
 from knarr.images.archive.staging import Staged, Staging
-from knarr.images.config import parse as parse_config
 from knarr.images.descriptor import Descriptor
 from knarr.images.manifest import Index
 from knarr.images.platform import Platform
@@ -24,10 +24,10 @@ _MAX_ENTRIES = 1000
 
 
 def stage(staging: Staging, platform: Platform | None) -> list[Staged]:
-    """Return the images of an OCI layout, for each name the one that suits ``platform``.
+    """Return the images of an OCI layout, with all platforms that are there or the one asked for.
 
-    None means this machine. Raises InvalidArchive, and NotFound when a name has no image for
-    the platform. What is no image (attestations, artifacts, unknown types) is skipped.
+    Raises InvalidArchive, and NotFound when a name has no image for the platform. What
+    is no image (artifacts, unknown types) is skipped.
     """
     _check_version(staging)
     index = manifest.parse(staging.members.read(INDEX), mediatypes.OCI_INDEX, INDEX)
@@ -40,15 +40,10 @@ def stage(staging: Staging, platform: Platform | None) -> list[Staged]:
         groups.setdefault(name_of(entry) or f"entry {position}", []).append(entry)
     staged = []
     for entries in groups.values():
-        offered = [offer for entry in entries for offer in _offers(staging, entry)]
-        if not offered:
-            continue
         name = name_of(entries[0])
-        pairs = [(descriptor, each) for descriptor, each, _ in offered]
-        chosen = select.choose(pairs, platform, name or f"index entry {entries[0].digest}")
-        index_digest = next(digest for descriptor, _, digest in offered if descriptor is chosen)
-        record = staging.image(chosen, index_digest)
-        staged.append(Staged(record, (name,) if name else ()))
+        what = name or f"index entry {entries[0].digest}"
+        if each := _stage(staging, _images(staging, entries), platform, what):
+            staged.append(each._replace(names=(name,) if name else ()))
     return staged
 
 
@@ -77,36 +72,56 @@ def _check_version(staging: Staging) -> None:
         raise InvalidArchive(f"{LAYOUT} has version {version[:20]!r}; 1.0.0 is known")
 
 
-def _offers(staging: Staging, entry: Descriptor) -> list[tuple[Descriptor, Platform, str | None]]:
-    """Return the image manifests an entry leads to, their platforms and the index they are in."""
-    if manifest.is_attestation(entry):
-        return []
-    if mediatypes.is_index(entry.media_type):
-        what = f"index {entry.digest}"
-        inner = manifest.parse(staging.document(entry, "index"), entry.media_type, what)
-        if not isinstance(inner, Index):
-            raise InvalidArchive(f"{what} is not an index")
-        found = select.candidates(inner, lambda each: staging.document(each, "index"))
-        index_digest: str | None = entry.digest
-    elif mediatypes.is_manifest(entry.media_type):
-        found, index_digest = [select.Candidate(entry, entry.platform)], None
-    else:
-        staging.skipped.append(f"{entry.digest} is of type {entry.media_type or 'unknown'}")
-        return []
-    offers = []
-    for descriptor, platform in found:
-        known = platform or _platform(staging, descriptor)
-        if known is not None:
-            offers.append((descriptor, known, index_digest))
-    return offers
+def _images(staging: Staging, entries: list[Descriptor]) -> list[Descriptor]:
+    """Return those of the entries that are images, or indexes of images."""
+    found = []
+    for entry in entries:
+        if manifest.is_attestation(entry):
+            continue
+        if mediatypes.is_index(entry.media_type):
+            found.append(entry)
+        elif not mediatypes.is_manifest(entry.media_type):
+            staging.skipped.append(f"{entry.digest} is of type {entry.media_type or 'unknown'}")
+        elif (image := staging.manifest(entry)).is_image:
+            found.append(entry)
+        else:
+            kind = image.artifact_type or image.config.media_type
+            staging.skipped.append(f"{entry.digest} is an artifact of type {kind}")
+    return found
 
 
-def _platform(staging: Staging, descriptor: Descriptor) -> Platform | None:
-    """Return the platform that an image's config names, None for an artifact."""
-    found = staging.manifest(descriptor)
-    if not found.is_image:
-        kind = found.artifact_type or found.config.media_type
-        staging.skipped.append(f"{descriptor.digest} is an artifact of type {kind}")
+def _stage(
+    staging: Staging, entries: list[Descriptor], wanted: Platform | None, what: str
+) -> Staged | None:
+    if not entries:
         return None
-    config = staging.document(found.config, "image config")
-    return parse_config(config, f"image config {found.config.digest}").platform
+    entry = entries[0]
+    if len(entries) > 1:
+        return _joined(staging, entries, wanted, what)
+    if mediatypes.is_index(entry.media_type):
+        where = f"index {entry.digest}"
+        inner = manifest.parse(staging.document(entry, "index"), entry.media_type, where)
+        if not isinstance(inner, Index):
+            raise InvalidArchive(f"{where} is not an index")
+        return stage_index(staging, entry, inner, wanted, what)
+    platform = entry.platform or platform_of(staging, staging.manifest(entry))
+    if wanted is not None:
+        select.choose([(entry, platform)], wanted, what)
+    return Staged(staging.image(entry), ())
+
+
+def _joined(
+    staging: Staging, entries: list[Descriptor], wanted: Platform | None, what: str
+) -> Staged | None:
+    """Return the image of several entries with one name: an index is made for them."""
+    listed = []
+    for entry in entries:
+        platform = entry.platform
+        if platform is None and mediatypes.is_manifest(entry.media_type):
+            platform = platform_of(staging, staging.manifest(entry))
+        listed.append(Descriptor(entry.media_type, entry.digest, entry.size, platform=platform))
+    index = Index(mediatypes.OCI_INDEX, tuple(listed))
+    stored = staging.intake.document(index.to_bytes())
+    made = Descriptor(mediatypes.OCI_INDEX, stored.digest, stored.size)
+    staged = stage_index(staging, made, index, wanted, what)
+    return Staged(staged.record, ()) if staged and wanted is not None else staged

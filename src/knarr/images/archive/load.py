@@ -28,10 +28,14 @@ _PIPE_LIMIT = 256 * 1024**3
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One loaded image: its id and the familiar names that now point at it."""
+    """One loaded image: its id, the familiar names that now point at it, its platforms.
+
+    The id is that of the image for this machine, if it has one.
+    """
 
     id: str
     names: tuple[str, ...]
+    platforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +56,9 @@ def load(
 ) -> LoadResult:
     """Load every image of an archive (path, directory or binary stream).
 
-    ``platform`` chooses from images for several; None means this machine. Raises
-    InvalidArchive for what is corrupt or hostile, Unsupported for formats of long ago,
-    NotFound when there is no image for the platform.
+    An image for several platforms comes with all that are in the archive, or with the one that
+    ``platform`` asks for. Raises InvalidArchive for what is corrupt or hostile, Unsupported for
+    formats of long ago, NotFound when there is no image for the platform.
     """
     intake = Intake(context.store)
     try:
@@ -84,7 +88,7 @@ def _stage(staging: Staging, platform: Platform | None) -> list[Staged]:
     for each in layout.stage(staging, platform) if has_layout else ():
         _merge(staged, each)
     if has_docker:
-        for each in docker.stage(staging, platform, staged):
+        for each in docker.stage(staging, platform, list(staged.values())):
             _merge(staged, each)
     if not staged:
         reason = f": {staging.skipped[0]}" if staging.skipped else ""
@@ -93,27 +97,26 @@ def _stage(staging: Staging, platform: Platform | None) -> list[Staged]:
 
 
 def _merge(staged: dict[str, Staged], each: Staged) -> None:
-    known = staged.get(each.record.id)
-    names = known.names if known else ()
-    extra = tuple(name for name in each.names if name not in names)
-    staged[each.record.id] = Staged(known.record if known else each.record, names + extra)
+    known = staged.get(each.key, each)
+    staged[each.key] = known._replace(names=tuple(dict.fromkeys((*known.names, *each.names))))
 
 
 def _publish(context: Context, staged: list[Staged], skipped: list[str]) -> LoadResult:
     images, replaced = [], []
-    for record, names in staged:
-        for name in names:
-            before = context.index.resolve(name)
-            if before is not None and before != record.id:
-                replaced.append((Reference.parse(name).familiar(), before))
-        records.publish(context, record, names)
-        images.append(Loaded(record.id, tuple(Reference.parse(n).familiar() for n in names)))
     warnings = [f"skipped: {text}" for text in skipped]
-    warnings += [
-        f"image {record.id} is for {record.platform}, this machine is {host()}"
-        for record, _ in staged
-        if rank(host(), record.platform) is None
-    ]
+    for record, names, whole, others in staged:
+        before = {name: context.index.resolve(name) for name in names}
+        main = records.publish(context, record, names, whole, others)
+        ours = {main.id, record.id, *(each.id for each in others)}
+        for name, old in before.items():
+            if old is not None and old not in ours:
+                replaced.append((Reference.parse(name).familiar(), old))
+        platforms = [member.platform for member in whole.members] if whole else [record.platform]
+        familiar = tuple(Reference.parse(name).familiar() for name in names)
+        images.append(Loaded(main.id, familiar, tuple(map(str, platforms))))
+        if all(rank(host(), platform) is None for platform in platforms):
+            have = ", ".join(map(str, platforms))
+            warnings.append(f"image {main.id} is for {have}, this machine is {host()}")
     return LoadResult(tuple(images), tuple(replaced), tuple(warnings))
 
 

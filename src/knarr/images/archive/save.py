@@ -11,7 +11,7 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from knarr.errors import Conflict, InvalidArgument
@@ -21,10 +21,11 @@ from knarr.images.archive.members import blob_name
 from knarr.images.archive.packing import COMPRESSIONS, packed
 from knarr.images.context import Context, Progress, ProgressEvent, translated
 from knarr.images.descriptor import Descriptor
-from knarr.images.find import find
-from knarr.images.index import ImageIndex, ImageRecord
+from knarr.images.index import ImageIndex, ImageRecord, Member
 from knarr.images.manifest import Index
+from knarr.images.platform import Platform
 from knarr.images.reference import Reference
+from knarr.images.target import Target, find_target, for_platform
 from knarr.snapshots import tarwriter
 from knarr.snapshots.tarentry import DIRECTORY, FILE, Entry
 
@@ -35,14 +36,21 @@ _CHUNK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """An image to save and the canonical names to save it under, none for an id."""
+    """An image to save and the canonical names to save it under, none for an id.
 
-    record: ImageRecord
-    names: tuple[str, ...]
+    entry: what the archive's index refers to, a manifest or an OCI index. blobs: all that comes
+    along. config and layers: of the platform that docker-archive, which has one, shows.
+    """
+
+    entry: Descriptor
+    blobs: frozenset[str]
+    config: str
+    layers: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
 
-def selection(index: ImageIndex, text: str) -> list[tuple[str, tuple[str, ...]]]:
-    """Return (image id, canonical names to save it under) for what a person typed.
+def selection(index: ImageIndex, text: str, platform: Platform | None) -> list[Selected]:
+    """Return the images to save for what a person typed, with all platforms or with one.
 
     A name without tag means every tag of its repository, as in Docker. Raises NotFound.
     """
@@ -51,15 +59,38 @@ def selection(index: ImageIndex, text: str) -> list[tuple[str, tuple[str, ...]]]
     except InvalidArgument:
         reference = None
     if reference is not None and reference.tag is None and reference.digest is None:
-        tags = index.all_tags()
-        found = {
-            tag: tags[tag] for tag in sorted(tags) if Reference.parse(tag).name == reference.name
-        }
-        if found:
-            return [(image_id, (tag,)) for tag, image_id in found.items()]
-    record = find(index, text)
-    by_name = reference is not None and index.resolve(str(reference)) == record.id
-    return [(record.id, (str(reference),) if by_name else ())]
+        names = [n for n in sorted(index.all_tags()) if Reference.parse(n).name == reference.name]
+        if names:
+            return [_selected(find_target(index, name), platform, name) for name in names]
+    target = find_target(index, text)
+    by_name = reference is not None and index.resolve(str(reference)) == target.record.id
+    return [_selected(target, platform, str(reference) if by_name else "")]
+
+
+def _selected(target: Target, platform: Platform | None, name: str) -> Selected:
+    names = (name,) if name else ()
+    if platform is not None:
+        member, record = for_platform(target, platform, name or target.record.id)
+        return _one_platform(member, record, names)
+    whole = target.whole
+    if whole is None:
+        return _one_platform(None, target.record, names)
+    main = next(m for m, record in target.members if record.id == target.record.id)
+    entry = Descriptor(whole.media_type, whole.digest, whole.size)
+    config, *layers = main.blobs
+    return Selected(entry, frozenset(whole.blobs), config, tuple(layers), names)
+
+
+def _one_platform(member: Member | None, record: ImageRecord, names: tuple[str, ...]) -> Selected:
+    if member is not None:
+        config, *layers = member.blobs
+        blobs = {member.manifest.digest, *member.blobs}
+        return Selected(member.manifest, frozenset(blobs), config, tuple(layers), names)
+    entry = Descriptor(
+        record.manifest_media_type, record.manifest_digest, -1, platform=record.platform
+    )
+    layer_blobs = tuple(layer.digest for layer in record.layers)
+    return Selected(entry, frozenset(record.blobs), record.config_digest, layer_blobs, names)
 
 
 def save(
@@ -80,8 +111,9 @@ def save(
     if compress is not None and compress not in COMPRESSIONS:
         raise InvalidArgument(f"unknown compression {compress!r}: use {', '.join(COMPRESSIONS)}")
     with context.lock.shared(), translated("save"):
-        files = _documents(context, images, docker=archive_format == "docker-archive")
-        blobs = {digest: context.store.stat(digest) for digest in _digests(images)}
+        digests = {digest for image in images for digest in image.blobs}
+        blobs = {digest: context.store.stat(digest) for digest in digests}
+        files = _documents(images, blobs, docker=archive_format == "docker-archive")
         if archive_format == "oci-dir":
             if compress is not None or not isinstance(destination, str | os.PathLike):
                 raise InvalidArgument(
@@ -94,55 +126,42 @@ def save(
                 out.write(piece)
 
 
-def _digests(images: Iterable[Selected]) -> set[str]:
-    # The index an image came from names other platforms, whose blobs are not here:
-    # what is saved is the image, so every reference in the archive can be followed.
-    return {
-        digest
-        for image in images
-        for digest in image.record.blobs
-        if digest != image.record.index_digest
-    }
-
-
-def _documents(context: Context, images: list[Selected], *, docker: bool) -> dict[str, bytes]:
+def _documents(images: list[Selected], blobs: dict[str, int], *, docker: bool) -> dict[str, bytes]:
     files = {
         LAYOUT: documents.dump({"imageLayoutVersion": "1.0.0"}),
-        INDEX: _index(context, images).to_bytes(),
+        INDEX: _index(images, blobs).to_bytes(),
     }
     if docker:
-        files["manifest.json"] = documents.dump([_docker_entry(image) for image in images])
+        files["manifest.json"] = documents.dump(_docker_entries(images))
     return files
 
 
-def _index(context: Context, images: list[Selected]) -> Index:
+def _index(images: list[Selected], blobs: dict[str, int]) -> Index:
     entries = []
     for image in images:
-        record = image.record
-        size = context.store.stat(record.manifest_digest)
+        entry = replace(image.entry, size=blobs[image.entry.digest])
         for name in image.names or ("",):
             annotations = {}
             if name:
                 annotations = {FULL_NAME: name, REF_NAME: Reference.parse(name).tag or ""}
-            entries.append(
-                Descriptor(
-                    record.manifest_media_type,
-                    record.manifest_digest,
-                    size,
-                    annotations=annotations,
-                    platform=record.platform,
-                )
-            )
+            entries.append(replace(entry, annotations=annotations))
     return Index(mediatypes.OCI_INDEX, tuple(entries))
 
 
-def _docker_entry(image: Selected) -> dict[str, object]:
-    names = [Reference.parse(name).familiar() for name in image.names]
-    return {
-        "Config": blob_name(image.record.config_digest),
-        "RepoTags": names or None,
-        "Layers": [blob_name(layer.digest) for layer in image.record.layers],
-    }
+def _docker_entries(images: list[Selected]) -> list[dict[str, object]]:
+    """Return an entry for each image; of several platforms, old readers get this machine's."""
+    names: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for image in images:
+        familiar = [Reference.parse(name).familiar() for name in image.names]
+        names.setdefault((image.config, image.layers), []).extend(familiar)
+    return [
+        {
+            "Config": blob_name(config),
+            "RepoTags": tags or None,
+            "Layers": [blob_name(layer) for layer in layers],
+        }
+        for (config, layers), tags in names.items()
+    ]
 
 
 def _tar(

@@ -10,16 +10,31 @@ from knarr.images import documents, layers, mediatypes, records
 from knarr.images.archive.members import Members, blob_name
 from knarr.images.context import Context, Progress
 from knarr.images.descriptor import Descriptor
-from knarr.images.index import ImageRecord
+from knarr.images.index import ImageRecord, IndexRecord
 from knarr.images.intake import Intake
 from knarr.images.manifest import Manifest, parse
 
 
 class Staged(NamedTuple):
-    """A verified image and the canonical names its archive gives it."""
+    """A verified image and the canonical names its archive gives it.
+
+    whole and others: the OCI index it came in, and the images of other platforms.
+    """
 
     record: ImageRecord
     names: tuple[str, ...]
+    whole: IndexRecord | None = None
+    others: tuple[ImageRecord, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What tells it from other images of the archive: the digest of its index, or its id."""
+        return self.whole.digest if self.whole else self.record.id
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of all its platforms."""
+        return frozenset(each.id for each in (self.record, *self.others))
 
 
 class Staging:
@@ -33,6 +48,21 @@ class Staging:
         self.intake = intake
         self.progress = progress
         self.skipped: list[str] = []
+
+    def available(self, descriptor: Descriptor) -> bool:
+        """Return whether the blob is in the store, in the archive or in its descriptor."""
+        return (
+            descriptor.data is not None
+            or self.intake.has(descriptor.digest, descriptor.size)
+            or self.members.has(blob_name(descriptor.digest))
+        )
+
+    def lacks(self, manifest: Manifest) -> str:
+        """Return what of an image is not to be had here, or nothing when all is."""
+        if not self.available(manifest.config):
+            return f"image config {manifest.config.digest}"
+        missing = [layer for layer in manifest.layers if not self.available(layer)]
+        return f"layer {missing[0].digest}" if missing else ""
 
     def document(self, descriptor: Descriptor, what: str) -> bytes:
         """Return a manifest, index or config of the archive. Raises InvalidArchive."""
@@ -61,14 +91,14 @@ class Staging:
         else:
             raise InvalidArchive(f"the archive lacks {what} {descriptor.digest}")
 
-    def image(self, descriptor: Descriptor, index_digest: str | None) -> ImageRecord:
+    def image(self, descriptor: Descriptor) -> ImageRecord:
         """Return the record of the image that ``descriptor`` (a manifest) names."""
         manifest = self.manifest(descriptor)
         self.document(manifest.config, "image config")
         for layer in manifest.layers:
             self.blob(layer, "layer")
         stored = Blob(descriptor.digest, descriptor.size)
-        return records.build(self.context, stored, manifest, self.progress, index_digest)
+        return records.build(self.context, stored, manifest, self.progress)
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Return the manifest that ``descriptor`` names. Raises InvalidArchive."""

@@ -10,17 +10,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from knarr.errors import KnarrError
-from tests.unit.images.helpers import Layout, Room, docker_archive, layer, tar_of
+from tests.unit.images.helpers import Layout, Room, config_of, docker_archive, layer, tar_of
 
 LAYERS = [layer("a"), layer("b")]
 
 
 def both() -> dict[str, Any]:
     layout = Layout()
-    layout.index(
-        [layout.image(LAYERS, top=False, platform={"os": "linux", "architecture": "amd64"})],
-        "x.io/a:1",
-    )
+    images = [
+        layout.image(
+            LAYERS[:count],
+            config=config_of(LAYERS[:count], architecture=architecture),
+            top=False,
+            platform={"os": "linux", "architecture": architecture},
+        )
+        for count, architecture in ((2, "amd64"), (1, "arm64"))
+    ]
+    layout.index([*images, layout.attestation(images[0])], "x.io/a:1")
     return layout.done() | docker_archive(LAYERS, ["b"])
 
 
@@ -52,8 +58,7 @@ def check(data: bytes) -> None:
             assert room.blobs() == before
             assert set(room.index.names) == {"docker.io/library/kept:latest"}
         else:
-            needed = {each for record in room.index.list() for each in record.blobs}
-            assert room.blobs() == needed
+            assert room.blobs() == room.needed()
         assert os.listdir(room.store.root + "/ingest") == []
 
 

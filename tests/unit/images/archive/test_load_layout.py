@@ -110,7 +110,7 @@ def test_names(room: Room, annotations: dict[str, str], names: tuple[str, ...]) 
     assert load(room, layout).images[0].names == names
 
 
-def test_of_several_platforms_the_hosts_is_loaded(room: Room) -> None:
+def test_all_platforms_are_loaded_and_the_hosts_has_the_name(room: Room) -> None:
     layout = Layout()
     entries = [platform_image(layout, each) for each in ("arm64", "amd64", "s390x")]
     attestation = layout.image(
@@ -120,9 +120,11 @@ def test_of_several_platforms_the_hosts_is_loaded(room: Room) -> None:
     result = load(room, layout)
     record = room.images.get("app").record
     assert str(record.platform) == "linux/amd64"
-    assert record.index_digest == index["digest"]
+    assert room.images.get(f"app@{index['digest']}").id == record.id
     assert len(result.images) == 1
-    assert room.blobs() == set(record.blobs)
+    assert result.images[0].platforms == ("linux/arm64", "linux/amd64", "linux/s390x")
+    assert result.warnings == ()
+    assert room.blobs() == room.needed() == {*layout.digests()}
 
 
 def test_a_platform_can_be_asked_for(room: Room) -> None:
