@@ -19,7 +19,6 @@ from knarr.engine.paths import Paths
 from knarr.engine.specbuild import build_spec
 from knarr.engine.speccontext import gather, wants_user_namespace
 from knarr.engine.translate import translated
-from knarr.images.platform import Platform, rank
 from knarr.images.reference import Reference
 
 if TYPE_CHECKING:
@@ -160,8 +159,7 @@ def find_image(engine: Engine, config: ContainerConfig) -> tuple[ImageRecord, st
             f'invalid pull option: \'{config.pull}\': must be one of "always", "missing" or "never"'
         )
     with translated(f"image {config.image}"):
-        image = engine.images.get(config.image).record
-        _check_platform(config, image)
+        image = engine.images.get(config.image, config.platform).record
         tag = _tag(engine, config.image, image)
     return image, tag, tag is not None or config.image == image.id
 
@@ -174,14 +172,3 @@ def _tag(engine: Engine, text: str, image: ImageRecord) -> str | None:
         return None
     points = reference.digest is None and engine.index.resolve(str(reference)) == image.id
     return str(reference) if points else None
-
-
-def _check_platform(config: ContainerConfig, image: ImageRecord) -> None:
-    if config.platform is None:
-        return
-    wanted = Platform.parse(config.platform)
-    if rank(wanted, image.platform) is None:
-        raise errors.NotFound(
-            f"image {config.image} was found but does not provide the specified platform"
-            f" ({config.platform}): it is for {image.platform}"
-        )

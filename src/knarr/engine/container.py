@@ -106,8 +106,8 @@ class Container:
         return os.path.exists(self.paths.spec)
 
     def is_from(self, image: str) -> bool:
-        """Return whether the image of that name or id is its image. Raises NotFound."""
-        return self._engine.images.get(image).id == self.image_id
+        """Return whether its image is that of the name or id, on any platform. Raises NotFound."""
+        return self.image_id in self._engine.images.platform_ids(image)
 
     def describe(self) -> str:
         """Return the status in Docker's words (``Up 5 seconds``)."""
