@@ -14,10 +14,13 @@ PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "src/knarr"
 # Folder of the package -> what its machine code is.
 ROOMS = {
     "runtime/init": "knarr's init",
-    "runtime/program": "What carries out a program of system calls",
+    "runtime/program": "What carries out programs of system calls",
 }
 MACHINES = ("x86_64", "aarch64")
-_MODULE = '''"""{what}, for {machine}: assembled from {machine}.S by tools/assemble.py."""
+_MODULE = '''"""{what}, for {machine}.
+
+Made from {machine}.S by tools/assemble.py.
+"""
 
 BLOB = bytes.fromhex(
 {lines}

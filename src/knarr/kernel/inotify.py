@@ -6,10 +6,13 @@ import struct
 from knarr.kernel.libc import call
 
 IN_MODIFY = 0x2
+IN_ATTRIB = 0x4
+IN_MOVED_FROM = 0x40
 IN_MOVED_TO = 0x80
 IN_CREATE = 0x100
 IN_DELETE = 0x200
 IN_DELETE_SELF = 0x400
+IN_MOVE_SELF = 0x800
 IN_ONLYDIR = 0x01000000
 
 _EVENT = struct.Struct("=iIII")

@@ -15,13 +15,27 @@ _syscall.restype = ctypes.c_long
 
 # Calls added since Linux 5.0 have one number on every architecture; the older
 # ones are listed for the two families that Python runs on (asm/unistd.h).
-_OLD = {
-    "x86_64": {"pivot_root": 155, "seccomp": 317, "bpf": 321, "keyctl": 250, "sched_setattr": 314,
-               "ioprio_set": 251, "set_mempolicy": 238, "capget": 125, "capset": 126,
-               "rt_sigaction": 13},
-    "generic": {"pivot_root": 41, "seccomp": 277, "bpf": 280, "keyctl": 219, "sched_setattr": 274,
-                "ioprio_set": 30, "set_mempolicy": 237, "capget": 90, "capset": 91,
-                "rt_sigaction": 134},
+_X86_64 = {
+    "bpf": 321, "capget": 125, "capset": 126, "chdir": 80, "close": 3, "dup3": 292,
+    "execve": 59, "execveat": 322, "exit_group": 231, "faccessat": 269, "fchdir": 81,
+    "fchown": 93, "fchownat": 260, "fcntl": 72, "fstatfs": 138, "getcwd": 79, "ioctl": 16,
+    "ioprio_set": 251, "keyctl": 250, "mkdirat": 258, "mknodat": 259, "mount": 165,
+    "openat": 257, "personality": 135, "pivot_root": 155, "ppoll": 271, "prctl": 157, "prlimit64": 302,
+    "read": 0, "rt_sigaction": 13, "rt_sigprocmask": 14, "sched_setattr": 314, "seccomp": 317,
+    "set_mempolicy": 238, "setdomainname": 171, "setgroups": 116, "sethostname": 170,
+    "setns": 308, "setresgid": 119, "setresuid": 117, "setsid": 112, "socket": 41, "statx": 332,
+    "symlinkat": 266, "umask": 95, "umount2": 166, "unshare": 272, "write": 1,
+}  # fmt: skip
+_GENERIC = {
+    "bpf": 280, "capget": 90, "capset": 91, "chdir": 49, "close": 57, "dup3": 24,
+    "execve": 221, "execveat": 281, "exit_group": 94, "faccessat": 48, "fchdir": 50,
+    "fchown": 55, "fchownat": 54, "fcntl": 25, "fstatfs": 44, "getcwd": 17, "ioctl": 29,
+    "ioprio_set": 30, "keyctl": 219, "mkdirat": 34, "mknodat": 33, "mount": 40,
+    "openat": 56, "personality": 92, "pivot_root": 41, "ppoll": 73, "prctl": 167, "prlimit64": 261,
+    "read": 63, "rt_sigaction": 134, "rt_sigprocmask": 135, "sched_setattr": 274, "seccomp": 277,
+    "set_mempolicy": 237, "setdomainname": 162, "setgroups": 159, "sethostname": 161,
+    "setns": 268, "setresgid": 149, "setresuid": 147, "setsid": 157, "socket": 198, "statx": 291,
+    "symlinkat": 36, "umask": 166, "umount2": 39, "unshare": 97, "write": 64,
 }  # fmt: skip
 _NEW = {
     "pidfd_send_signal": 424,
@@ -37,7 +51,7 @@ _NEW = {
     "mount_setattr": 442,
 }
 MACHINE = os.uname().machine
-NUMBERS = {**_NEW, **_OLD["x86_64" if MACHINE == "x86_64" else "generic"]}
+NUMBERS = {**_NEW, **(_X86_64 if MACHINE == "x86_64" else _GENERIC)}
 
 
 def fail(name: str, path: "str | bytes | None" = None) -> OSError:

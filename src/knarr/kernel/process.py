@@ -7,13 +7,13 @@ import struct
 
 from knarr.kernel.libc import LIBC, call, syscall
 
-_PR_SET_PDEATHSIG = 1
-_PR_SET_DUMPABLE = 4
-_PR_SET_KEEPCAPS = 8
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
 _PR_SET_SECUREBITS = 28
 _PR_SET_CHILD_SUBREAPER = 36
-_PR_SET_NO_NEW_PRIVS = 38
+PR_SET_NO_NEW_PRIVS = 38
 
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 
@@ -28,7 +28,7 @@ def _prctl(option: int, value: int) -> None:
 
 def set_pdeathsig(signal: int) -> None:
     """Ask for ``signal`` when the parent thread ends; 0 asks for none (prctl(2))."""
-    _prctl(_PR_SET_PDEATHSIG, signal)
+    _prctl(PR_SET_PDEATHSIG, signal)
 
 
 def set_dumpable(value: bool) -> None:
@@ -36,12 +36,7 @@ def set_dumpable(value: bool) -> None:
 
     The kernel resets it at execve and at changes of user ids.
     """
-    _prctl(_PR_SET_DUMPABLE, int(value))
-
-
-def set_keepcaps(value: bool) -> None:
-    """Keep permitted capabilities over a change away from user id 0 (prctl(2))."""
-    _prctl(_PR_SET_KEEPCAPS, int(value))
+    _prctl(PR_SET_DUMPABLE, int(value))
 
 
 def set_securebits(bits: int) -> None:
@@ -58,18 +53,6 @@ def setfsuid(uid: int, gid: int) -> None:
     LIBC.setfsuid(uid)
     if LIBC.setfsuid(-1) != uid or LIBC.setfsgid(-1) != gid:
         raise OSError(1, f"setfsuid: ids {uid}:{gid} were not taken")
-
-
-def new_session_keyring() -> None:
-    """Leave the session keyring that was inherited, with all its keys, for an empty one.
-
-    A kernel without keyrings has nothing to leave (keyctl(2), KEYCTL_JOIN_SESSION_KEYRING).
-    """
-    try:
-        syscall("keyctl", ctypes.c_long(1), None, ctypes.c_long(0), ctypes.c_long(0), 0)
-    except OSError as error:
-        if error.errno != 38:  # ENOSYS
-            raise
 
 
 def default_signals() -> None:
@@ -96,7 +79,7 @@ def set_child_subreaper(value: bool) -> None:
 
 def set_no_new_privs() -> None:
     """Bar this process and its children from gaining privileges by execve (prctl(2))."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
@@ -134,17 +117,7 @@ def pidfd_exit_status(pidfd: int) -> "int | None":
     return status
 
 
-def personality(persona: int) -> None:
-    """Set the execution domain (personality(2))."""
-    call("personality", ctypes.c_ulong(persona))
-
-
-def ioprio_set(priority: int) -> None:
-    """Set the I/O priority word of this process (ioprio_set(2))."""
-    syscall("ioprio_set", 1, 0, priority)
-
-
-def sched_setattr(
+def sched_attributes(
     policy: int,
     flags: int = 0,
     nice: int = 0,
@@ -152,9 +125,6 @@ def sched_setattr(
     runtime: int = 0,
     deadline: int = 0,
     period: int = 0,
-) -> None:
-    """Set the scheduling policy of this process; times in nanoseconds (sched_setattr(2))."""
-    attributes = struct.pack(
-        "=IIQiIQQQ", 48, policy, flags, nice, priority, runtime, deadline, period
-    )
-    syscall("sched_setattr", 0, attributes, ctypes.c_uint(0))
+) -> bytes:
+    """Return a ``struct sched_attr``; times in nanoseconds (sched_setattr(2))."""
+    return struct.pack("=IIQiIQQQ", 48, policy, flags, nice, priority, runtime, deadline, period)

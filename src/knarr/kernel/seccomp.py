@@ -3,8 +3,6 @@
 import ctypes
 import struct
 
-from knarr.kernel.libc import syscall
-
 SECCOMP_SET_MODE_FILTER = 1
 FLAG_TSYNC = 1
 FLAG_LOG = 2
@@ -16,7 +14,7 @@ FILTER_SIZE = 8  # struct sock_filter: u16 code, u8 jt, u8 jf, u32 k
 
 
 class FilterProgram:
-    """A ``struct sock_fprog`` prepared ahead, so that loading it is one system call."""
+    """A filter in memory, so that loading it is one system call."""
 
     __slots__ = ("_buffer", "_fprog")
 
@@ -28,7 +26,7 @@ class FilterProgram:
             "@HP", len(program) // FILTER_SIZE, ctypes.addressof(self._buffer)
         )
 
-    def load(self, flags: int = 0) -> int:
-        """Install the filter on this process; returns the listener where flags ask for one."""
-        return syscall("seccomp", ctypes.c_uint(SECCOMP_SET_MODE_FILTER), ctypes.c_uint(flags),
-                       self._fprog)  # fmt: skip
+    @property
+    def argument(self) -> bytes:
+        """The ``struct sock_fprog``, valid as long as this object exists."""
+        return self._fprog

@@ -1,138 +1,131 @@
-"""The first process of a container, from clone to execve. Runs in the new namespaces.
+"""The first process of a container, from clone to execve, as a program.
 
-It is the only place that carries out a plan's steps. Whatever fails is told to
-the parent as one message; the process then ends. Nothing is imported from here
-on, since the root, and with it every module path, may be the image's.
+This is the only place where a plan's steps become operations. The process that
+carries them out runs no Python: whatever fails ends it, and the number of the
+operation says to its parent what it was.
 """
 
 import os
 import signal
-import sys
+import struct
 
-from knarr.errors import KnarrError
-from knarr.kernel import process
-from knarr.kernel.namespaces import unshare
-from knarr.kernel.seccomp import FilterProgram
+from knarr.kernel import process as k
+from knarr.kernel.mounts import AT_FDCWD
 from knarr.runtime import finalleg
-from knarr.runtime.channel import Channel
-from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.plan import Plan
-from knarr.runtime.steps.base import Context
-from knarr.runtime.users import ResolvedUser
+from knarr.runtime.finalleg import Ending, FinalLeg
+from knarr.runtime.program import memory
+from knarr.runtime.program.builder import Block, Builder, Label, Program
+from knarr.runtime.program.memory import BYTE, CHANNEL, POLL, TARGET, TEMPORARY
+from knarr.runtime.program.paths import DIRECTORY
+from knarr.runtime.steps.base import Setting, Step
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-
-def forbid_imports() -> None:
-    """Make every later import fail: a module found now would be the image's code."""
-    sys.path[:] = []
-    sys.meta_path[:] = []
-    sys.path_hooks[:] = []
-    sys.path_importer_cache.clear()
+CLONE_FILES = 0x00000400
+READY = b"r"
+GO = b"g"
+_RESULT = TEMPORARY[0]
+_POLLIN = 1
+_EVENTS = 4  # struct pollfd: events, and revents in the upper half
 
 
-def main(
-    plan: Plan,
-    channel: Channel,
-    stdio: "tuple[int, int, int] | None",
-    program: "FilterProgram | None",
-    init_fd: "int | None",
-    enter: "Callable[[], None] | None" = None,
-) -> None:
-    """Carry ``plan`` out and become the container's program; never returns.
+def first(
+    unshare_flags: int,
+    steps: "tuple[Step, ...]",
+    setting: Setting,
+    leg: FinalLeg,
+    ending: Ending,
+    entrances: "tuple[str, ...]",
+    target: str,
+) -> Program:
+    """Return the program of a container's first process. Raises OSError and RuntimeFailure.
 
-    enter: moves this process into its cgroup; only on v2 does it start there.
+    entrances: files of control groups into which it writes itself; target: the
+    directory of the host on which the root file system is attached.
     """
-    step = "prepare"
-    try:
-        signal.set_wakeup_fd(-1)
-        process.set_dumpable(False)
-        process.set_pdeathsig(signal.SIGKILL)
-        if enter is not None:
-            enter()
-        message, fds = channel.receive()
-        forbid_imports()
-        os.umask(0)
-        context = _enter_namespaces(plan, message, fds)
-        for item in plan.steps:
-            step = item.describe()
-            item.execute(context)
-        step = "start"
-        _become(plan, channel, context, stdio, program, init_fd)
-    except RuntimeFailure as error:
-        report(channel, error)
-    except EOFError:
-        os._exit(1)
-    except KnarrError as error:
-        report(channel, RuntimeFailure("error", step, str(error)))
-    except OSError as error:
-        text = error.strerror or str(error)
-        where = f": {error.filename}" if isinstance(error.filename, str) else ""
-        report(channel, RuntimeFailure("error", step, f"{step}: {text}{where}", error.errno or 0))
-    except (
-        BaseException
-    ) as error:  # a defect must end this process too, never return into the parent's code
-        report(channel, RuntimeFailure("error", step, f"{step}: {type(error).__name__}: {error}"))
-    os._exit(1)
-
-
-def report(channel: Channel, failure: RuntimeFailure) -> None:
-    """Tell the parent why this process ends; without a parent it ends at once."""
-    try:
-        channel.send({"error": failure.to_dict()})
-    except OSError:
-        # The parent is gone; ending is all that is left to do.
-        os._exit(1)
-
-
-def _enter_namespaces(plan: Plan, message: "dict[str, object]", fds: "list[int]") -> Context:
-    """Take over what the parent prepared and become root of the user namespace."""
-    indexes = message["mounts"]
-    assert isinstance(indexes, list)
-    mount_fds = dict(zip(indexes, fds[1:], strict=True))
+    program = Program()
+    b = Builder()
+    be_born(b)
+    for path in entrances:
+        b.call("openat", AT_FDCWD, path, os.O_WRONLY | os.O_CLOEXEC, out=_RESULT, path=path)
+        # 0 is the writer itself, whatever its pid is in which namespace.
+        b.call("write", _RESULT, b"0", 1, path=path)
+        b.call("close", _RESULT)
+    wait(b, 1)
+    b.call("umask", 0)
     # Opened as the host's root still: the directory may be closed to everybody else.
-    target = os.open(str(message["target"]), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    context = Context(fds[0], target, mount_fds, in_userns=plan.in_userns)
-    if plan.in_userns:
-        os.setresgid(0, 0, 0)
-        os.setresuid(0, 0, 0)
-        process.set_dumpable(False)
-        process.set_pdeathsig(signal.SIGKILL)
-    if plan.unshare_flags:
-        unshare(plan.unshare_flags)
-    context.env = plan.leg.environment()
-    return context
+    b.call("openat", AT_FDCWD, target, DIRECTORY | os.O_CLOEXEC, out=TARGET, path=target)
+    if setting.in_userns:
+        become_root(b)
+    if unshare_flags:
+        b.call("unshare", unshare_flags)
+    program.add("prepare", b.finish())
+    add_steps(program, steps, setting)
+    program.add("ready", gate())
+    for block in finalleg.emit(leg, ending):
+        program.add("start", block)
+    return program
 
 
-def _become(
-    plan: Plan,
-    channel: Channel,
-    context: Context,
-    stdio: "tuple[int, int, int] | None",
-    program: "FilterProgram | None",
-    init_fd: "int | None",
-) -> None:
-    """Report readiness, wait at the gate, run the final leg."""
-    user = context.user or ResolvedUser()
-    ready = {"ready": True, "uid": user.uid, "gid": user.gid, "warnings": context.warnings}
-    if context.master >= 0:
-        os.fchown(context.slave, user.uid, -1)
-        channel.send(ready, [context.master])
-        stdio = (context.slave, context.slave, context.slave)
-    else:
-        channel.send(ready)
-    message, _ = channel.receive()
-    if not message.get("start"):
-        os._exit(0)
-    if stdio is None:
-        raise RuntimeFailure("error", "stdio", "no standard descriptors were given")
-    finalleg.set_lsm_label(plan.leg, context.proc_fd)
-    stdio = (_null() if stdio[0] < 0 else stdio[0], stdio[1], stdio[2])
-    finalleg.prepare_stdio(stdio, plan.leg)
-    finalleg.run(plan.leg, user, context.env, program, channel, init_fd)
+def be_born(b: Builder) -> None:
+    """Nobody may look into this process, and it dies with its parent."""
+    b.call("prctl", k.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    b.call("prctl", k.PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
-def _null() -> int:
-    return os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+def become_root(b: Builder) -> None:
+    """Become root of the user namespace; the change of ids resets what ``be_born`` asked for."""
+    b.call("setresgid", 0, 0, 0)
+    b.call("setresuid", 0, 0, 0)
+    be_born(b)
+
+
+def add_steps(program: Program, steps: "tuple[Step, ...]", setting: Setting) -> None:
+    """Add a block for each step."""
+    for step in steps:
+        program.add(step.describe(), _block(step, setting))
+
+
+def _block(step: Step, setting: Setting) -> Block:
+    b = Builder()
+    step.emit(b, setting)
+    return b.finish()
+
+
+def gate() -> Block:
+    """Say that everything is ready, and wait to be let go on; a parent that is gone is the end.
+
+    From here on this process has a table of descriptors of its own.
+    """
+    b = Builder()
+    b.call("unshare", CLONE_FILES)
+    b.call("write", CHANNEL, READY, 1)
+    wait(b, 0)
+    return b.finish()
+
+
+def wait(b: Builder, status: int) -> None:
+    """Wait for a byte from the parent; end with ``status`` when that is gone.
+
+    The other end of the channel may be open in this very process, so that the
+    parent's end has to be looked for itself.
+    """
+    go, gone = Label(), Label()
+    b.call("ppoll", POLL, 2, None, None, 0, orelse=gone)
+    b.test(POLL + _EVENTS, _POLLIN << 16, _POLLIN << 16, orelse=gone)
+    b.call("read", CHANNEL, BYTE, 1, orelse=gone)
+    b.jump(go)
+    b.place(gone)
+    b.call("exit_group", status)
+    b.place(go)
+
+
+def prepare_memory(channel: int, scratch: int) -> None:
+    """Set what a process finds: its end of the channel, a number to move things to, its parent."""
+    parent = os.pidfd_open(os.getpid())
+    memory.write(POLL, struct.pack("=ihhihh", channel, _POLLIN, 0, parent, _POLLIN, 0))
+    memory.CHANNEL.set(channel)
+    memory.SCRATCH.set(scratch)
+    memory.write(memory.SCRATCH_PATH, f"/proc/self/fd/{scratch}\0".encode())
+    for cell in (memory.PROC, memory.MASTER, memory.SLAVE):
+        cell.set(-1)
+    for cell in (memory.PASSWD_SIZE, memory.GROUP_SIZE, memory.CWD_RESULT):
+        cell.set(0)

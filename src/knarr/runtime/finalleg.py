@@ -2,38 +2,56 @@
 
 Everything that can be computed is computed before; after the seccomp filter is
 in place only capset, prctl and execve remain, so that a strict profile does not
-stop the interpreter half way.
+stop the process half way.
 """
 
-import fcntl
+import errno
 import os
-import resource
-import signal
+import struct
+import termios
 
-from knarr.kernel import caps, process, tty
+from knarr.kernel import caps
+from knarr.kernel import process as k
 from knarr.kernel.files import (
     PROC_SUPER_MAGIC,
     RESOLVE_BENEATH,
     RESOLVE_NO_MAGICLINKS,
     RESOLVE_NO_XDEV,
-    close_range,
-    fstatfs_type,
-    openat2,
 )
-from knarr.kernel.mounts import AT_FDCWD
-from knarr.kernel.seccomp import FilterProgram
+from knarr.kernel.mounts import AT_EMPTY_PATH, AT_FDCWD
+from knarr.kernel.seccomp import SECCOMP_SET_MODE_FILTER, FilterProgram
+from knarr.runtime import command
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.program import memory
+from knarr.runtime.program.builder import Block, Builder, Label, text
+from knarr.runtime.program.memory import (
+    ARGUMENTS,
+    CHANNEL,
+    ENVIRONMENT,
+    GID,
+    GROUP_COUNT,
+    PATH,
+    PROC,
+    SLAVE,
+    STATFS,
+    TEMPORARY,
+    UID,
+    Cell,
+    address_of,
+)
+from knarr.runtime.program.paths import check_inode, how, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from knarr.runtime.channel import Channel
-    from knarr.runtime.users import ResolvedUser
-
-CAP_LAST = 63
-_EINVAL = 22
-_ENOENT, _EACCES, _EPERM, _ENOEXEC, _ENOTDIR, _EISDIR, _ELOOP = 2, 13, 1, 8, 20, 21, 40
+_FILE = TEMPORARY[0]
+_KEPT_CHANNEL, _KEPT_INIT = 3, 4
+_EVERYTHING = 0xFFFFFFFF
+_F_SETFD = 2
+_SIG_SETMASK = 2
+_SIGNALS = 64
+_UNCATCHABLE = (9, 19)  # SIGKILL, SIGSTOP
 # First argument that stands for knarr's own init (the engine's spec builder writes it).
 INIT_NAME = "/dev/init"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -94,254 +112,284 @@ class FinalLeg:
         return lines
 
 
-def set_lsm_label(leg: FinalLeg, proc_fd: int) -> None:
+class Ending:
+    """What the last leg needs beside its plan.
+
+    stdio: three descriptors (-1: /dev/null of the container), None with a terminal.
+    init_fd: knarr's init, executed where the arguments begin with ``INIT_NAME``.
+    permitted: the capabilities that the process has to give. has_proc: PROC is a procfs.
+    """
+
+    __slots__ = ("filter", "has_proc", "init_fd", "permitted", "stdio")
+
+    def __init__(
+        self,
+        stdio: "tuple[int, int, int] | None",
+        program: "FilterProgram | None",
+        init_fd: "int | None",
+        permitted: int,
+        *,
+        has_proc: bool,
+    ) -> None:
+        self.stdio = stdio
+        self.filter = program
+        self.init_fd = init_fd
+        self.permitted = permitted
+        self.has_proc = has_proc
+
+
+def emit(leg: FinalLeg, ending: Ending) -> "list[Block]":
+    """Return the operations after the gate. Raises RuntimeFailure for what cannot work."""
+    if ending.stdio is None and not leg.terminal:
+        raise RuntimeFailure("error", "stdio", "no standard descriptors were given")
+    # What this process lacks it cannot pass on; the runtime spec wants that to be no error.
+    masks = {name: mask & ending.permitted for name, mask in leg.capabilities.items()}
+    b = Builder()
+    if leg.lsm_label is not None:
+        _set_label(b, *leg.lsm_label, has_proc=ending.has_proc)
+    _put_stdio(b, ending.stdio)
+    _settings(b, leg)
+    init_fd = _keep(b, ending.init_fd)
+    blocks = [b.finish(), _drop_all_but(masks["bounding"])]
+    b = Builder()
+    _become_user(b)
+    _enter(b, leg.cwd)
+    _target(b, leg, init_fd)
+    blocks += [b.finish(), default_signals()]
+    b = Builder()
+    _confine(b, leg, ending, masks)
+    explain = command.ExecFailure(leg.args[0])
+    if leg.args[0] == INIT_NAME and init_fd is not None:
+        b.call("execveat", init_fd, "", ARGUMENTS, ENVIRONMENT, AT_EMPTY_PATH, explain=explain)
+    else:
+        b.call("execve", PATH, ARGUMENTS, ENVIRONMENT, explain=explain)
+    return [*blocks, b.finish()]
+
+
+class _NoLabel:
+    """Explains why a security module did not take a label."""
+
+    __slots__ = ("module", "name")
+
+    def __init__(self, module: str, name: str) -> None:
+        self.module = module
+        self.name = name
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        del name
+        text = f'{self.module}: "{self.name}" cannot be applied: {os.strerror(number)}'
+        return RuntimeFailure("error", "label", text, number)
+
+
+def _set_label(b: Builder, module: str, label: str, *, has_proc: bool) -> None:
     """Tell the security module which profile or label the next execve gives (apparmor(7)).
 
-    proc_fd: a procfs that is known to be one; without one that of the root is
-    taken, once it has proved to be a procfs and its top directory.
+    Without a procfs that is known to be one, that of the root is taken, once it
+    has proved to be a procfs and its top directory.
     """
-    if leg.lsm_label is None:
-        return
-    module, text = leg.lsm_label
-    name = text.removeprefix("exec ")
-    try:
-        if proc_fd < 0:
-            flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-            proc_fd = os.open("/proc", flags)
-            if fstatfs_type(proc_fd) != PROC_SUPER_MAGIC or os.fstat(proc_fd).st_ino != 1:
-                raise OSError(_EPERM, "/proc is not a procfs")
-        fd = _open_attribute(proc_fd, module)
-        try:
-            os.write(fd, text.encode())
-        finally:
-            os.close(fd)
-    except OSError as error:
-        raise RuntimeFailure(
-            "error",
-            "label",
-            f'{module}: "{name}" cannot be applied: {error.strerror}',
-            error.errno or 0,
-        ) from error
-
-
-def _open_attribute(proc_fd: int, module: str) -> int:
-    """Return the exec attribute of this process: the module's own (5.8), else the common one."""
+    explain = _NoLabel(module, label.removeprefix("exec "))
+    if not has_proc:
+        flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        b.call("openat", AT_FDCWD, "/proc", flags, out=PROC, explain=explain)
+        b.call("fstatfs", PROC, STATFS, explain=explain)
+        b.test(STATFS, 0xFFFFFFFF, PROC_SUPER_MAGIC, errno=errno.EPERM, explain=explain)
+        status(b, PROC)
+        check_inode(b, 1, explain)
     resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-    for path in (f"thread-self/attr/{module}/exec", "thread-self/attr/exec"):
-        try:
-            return openat2(proc_fd, path, os.O_WRONLY, 0, resolve)
-        except FileNotFoundError:
-            continue
-    raise OSError(_ENOENT, "this kernel does not run it")
+    opening, older, there = how(os.O_WRONLY, resolve), Label(), Label()
+    # The module's own (5.8), else the common one.
+    b.call("openat2", PROC, f"thread-self/attr/{module}/exec", opening, len(opening), out=_FILE,
+           orelse=older, errors=(errno.ENOENT,), explain=explain)  # fmt: skip
+    b.jump(there)
+    b.place(older)
+    b.call("openat2", PROC, "thread-self/attr/exec", opening, len(opening), out=_FILE,
+           explain=explain)  # fmt: skip
+    b.place(there)
+    data = label.encode()
+    b.call("write", _FILE, data, len(data), explain=explain)
+    b.call("close", _FILE)
 
 
-def prepare_stdio(stdio: "tuple[int, int, int]", leg: FinalLeg) -> None:
+def _put_stdio(b: Builder, stdio: "tuple[int, int, int] | None") -> None:
     """Begin a session and put the three descriptors on 0, 1 and 2."""
-    os.setsid()
-    if leg.terminal:
-        tty.set_controlling(stdio[0])
+    b.call("setsid")
+    if stdio is None:
+        b.call("fchown", SLAVE, UID, -1)
+        b.call("ioctl", SLAVE, termios.TIOCSCTTY, 0)
+        for number in range(3):
+            b.call("dup3", SLAVE, number, 0)
+        return
     for number, fd in enumerate(stdio):
         if fd == number:
-            os.set_inheritable(fd, True)
+            b.call("fcntl", fd, _F_SETFD, 0)
+        elif fd >= 0:
+            b.call("dup3", fd, number, 0)
         else:
-            os.dup2(fd, number, inheritable=True)
+            b.call("openat", AT_FDCWD, "/dev/null", os.O_RDONLY | os.O_CLOEXEC, out=_FILE,
+                   path="/dev/null")  # fmt: skip
+            b.call("dup3", _FILE, number, 0)
 
 
-def run(
-    leg: FinalLeg,
-    user: "ResolvedUser",
-    env: "dict[str, str]",
-    program: "FilterProgram | None",
-    channel: "Channel",
-    init_fd: "int | None" = None,
-) -> None:
-    """Become the container's process; only returns by raising RuntimeFailure or OSError.
-
-    channel: where failures are reported; execve closes it.
-    init_fd: knarr's init, executed where the arguments begin with ``INIT_NAME``.
-    """
-    _settings(leg)
-    init_fd = _keep(channel, init_fd)
-    # What this process lacks it cannot pass on; the runtime spec wants that to be no error.
-    permitted = caps.capget()[1]
-    masks = {name: mask & permitted for name, mask in leg.capabilities.items()}
-    _drop_all_but(masks["bounding"])
-    process.new_session_keyring()
-    process.set_keepcaps(True)
-    os.setgroups(list(user.additional_gids))
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
-    process.set_keepcaps(False)
-    process.set_dumpable(False)
-    _enter(leg.cwd)
-    argv = [os.fsencode(word) for word in leg.args]
-    environment = {os.fsencode(key): os.fsencode(value) for key, value in env.items()}
-    path, argv = _target(argv, env.get("PATH", DEFAULT_PATH), init_fd)
-    _reset_signals()
-    if leg.no_new_privileges:
-        process.set_no_new_privs()
-    elif program is not None:
-        # Without no_new_privs loading needs CAP_SYS_ADMIN, which goes with capset.
-        _raise_effective()
-        program.load(leg.seccomp_flags)
-    _capabilities(masks)
-    if leg.no_new_privileges and program is not None:
-        program.load(leg.seccomp_flags)
-    try:
-        os.execve(path, argv, environment)
-    except OSError as error:
-        raise _exec_failure(leg.args[0], error) from error
-
-
-def _keep(channel: "Channel", init_fd: "int | None") -> "int | None":
-    """Close all descriptors but 0 to 2, the channel (on 3) and knarr's init (on 4)."""
-    copies = [fcntl.fcntl(channel.fileno(), fcntl.F_DUPFD_CLOEXEC, 16)]
-    if init_fd is not None:
-        copies.append(fcntl.fcntl(init_fd, fcntl.F_DUPFD_CLOEXEC, 16))
-    channel.move_to(3, copies[0])
-    if init_fd is None:
-        close_range(4)
-        return None
-    init_fd = os.dup2(copies[1], 4, inheritable=False)
-    close_range(5)
-    return init_fd
-
-
-def _target(
-    argv: "list[bytes]", path: str, init_fd: "int | None"
-) -> "tuple[str | int, list[bytes]]":
-    """Return what to execute and its arguments, the command's full path behind an init."""
-    if argv[0] != INIT_NAME.encode() or init_fd is None:
-        return find_command(os.fsdecode(argv[0]), path), argv
-    if len(argv) == 1:
-        return init_fd, argv
-    return init_fd, [*argv[:2], os.fsencode(find_command(os.fsdecode(argv[2]), path)), *argv[3:]]
-
-
-def _settings(leg: FinalLeg) -> None:
+def _settings(b: Builder, leg: FinalLeg) -> None:
     for number, soft, hard in leg.rlimits:
-        try:
-            resource.setrlimit(number, (soft, hard))
-        except ValueError as error:
-            raise OSError(_EPERM, f"setrlimit: {error}") from error
+        b.call("prlimit64", 0, number, struct.pack("=qq", soft, hard), None)
     if leg.scheduler is not None:
-        process.sched_setattr(**leg.scheduler)
+        b.call("sched_setattr", 0, k.sched_attributes(**leg.scheduler), 0)
     if leg.io_priority is not None:
-        process.ioprio_set(leg.io_priority)
+        b.call("ioprio_set", 1, 0, leg.io_priority)
     if leg.personality is not None:
-        process.personality(leg.personality)
-    os.umask(leg.umask)
+        b.call("personality", leg.personality)
+    b.call("umask", leg.umask)
 
 
-def _drop_all_but(wanted: int) -> None:
-    """Reduce the bounding set to ``wanted``; a number that this kernel does not know is the end."""
-    for capability in range(CAP_LAST + 1):
-        if wanted >> capability & 1:
-            continue
-        try:
-            caps.bounding_drop(capability)
-        except OSError as error:
-            if error.errno != _EINVAL:
-                raise
-            return
+def _keep(b: Builder, init_fd: "int | None") -> "int | None":
+    """Close all descriptors but 0 to 2, the channel (on 3) and knarr's init (on 4).
 
-
-def _raise_effective() -> None:
-    """Changing to another user cleared the effective set; the permitted one was kept."""
-    _, permitted, inheritable = caps.capget()
-    caps.capset(permitted, permitted, inheritable)
-
-
-def _capabilities(masks: "dict[str, int]") -> None:
-    caps.capset(masks["effective"], masks["permitted"], masks["inheritable"])
-    caps.ambient_clear()
-    ambient = masks["ambient"] & masks["permitted"] & masks["inheritable"]
-    for capability in range(CAP_LAST + 1):
-        if ambient >> capability & 1:
-            caps.ambient_raise(capability)
-    process.set_dumpable(False)
-
-
-def _enter(cwd: str) -> None:
-    """Change into the working directory and prove that it lies inside the root (CVE-2024-21626)."""
-    try:
-        os.chdir(cwd)
-        inside = os.getcwd().startswith("/")
-    except OSError as error:
-        raise RuntimeFailure(
-            "error", "chdir", f'working directory "{cwd}": {error.strerror}', error.errno or 0
-        ) from error
-    if not inside:
-        raise RuntimeFailure("error", "chdir", f'working directory "{cwd}" is outside the root')
-
-
-def _reset_signals() -> None:
-    """Undo what interpreter, launcher and whoever started it ignore: execve would keep it."""
-    process.default_signals()
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    process.set_pdeathsig(0)
-
-
-def find_command(name: str, path: str) -> str:
-    """Return the path to execute for ``name`` as execvp(3) looks it up.
-
-    Raises RuntimeFailure with Docker's texts: ``not-found`` or ``not-executable``.
+    Both were opened on higher numbers. Where failures are told, execve closes it.
     """
-    if not name:
-        raise RuntimeFailure("not-found", "exec", "no command specified", _ENOENT)
-    if "/" in name:
-        _check(name)
-        return name
-    denied = False
-    for directory in path.split(":"):
-        candidate = f"{directory or '.'}/{name}"
-        if os.access(candidate, os.X_OK) and not os.path.isdir(candidate):
-            _refuse_magic(candidate)
-            return candidate
-        denied = denied or os.path.isfile(candidate)
-    if denied:
-        raise RuntimeFailure(
-            "not-executable", "exec", f'exec: "{name}": permission denied', _EACCES
-        )
-    raise RuntimeFailure(
-        "not-found", "exec", f'exec: "{name}": executable file not found in $PATH', _ENOENT
-    )
+    b.call("dup3", CHANNEL, _KEPT_CHANNEL, os.O_CLOEXEC)
+    if init_fd is not None:
+        b.call("dup3", init_fd, _KEPT_INIT, os.O_CLOEXEC)
+    b.call("close_range", _KEPT_CHANNEL + 1 if init_fd is None else _KEPT_INIT + 1, _EVERYTHING, 0)
+    return None if init_fd is None else _KEPT_INIT
 
 
-def _check(name: str) -> None:
-    try:
-        os.stat(name)
-    except OSError as error:
-        missing = error.errno in (_ENOENT, _ENOTDIR, _ELOOP)
-        raise RuntimeFailure(
-            "not-found" if missing else "not-executable",
-            "exec",
-            f'exec: "{name}": stat {name}: {(error.strerror or "").lower()}',
-            error.errno or 0,
-        ) from error
-    if os.path.isdir(name):
-        raise RuntimeFailure("not-executable", "exec", f'exec: "{name}": is a directory', _EISDIR)
-    if not os.access(name, os.X_OK):
-        raise RuntimeFailure(
-            "not-executable", "exec", f'exec: "{name}": permission denied', _EACCES
-        )
-    _refuse_magic(name)
+def _drop_all_but(wanted: int) -> Block:
+    """Reduce the bounding set to ``wanted``; a number that this kernel does not know is the end."""
+    b = Builder()
+    end = Label()
+    for capability in range(caps.LAST + 1):
+        if not wanted >> capability & 1:
+            b.call("prctl", caps.PR_CAPBSET_DROP, capability, 0, 0, 0, orelse=end,
+                   errors=(errno.EINVAL,))  # fmt: skip
+    b.place(end)
+    return b.finish()
 
 
-def _refuse_magic(name: str) -> None:
-    """Refuse what only exists through /proc: /proc/self/exe is this interpreter (CVE-2019-5736)."""
-    try:
-        os.close(openat2(AT_FDCWD, name, os.O_PATH, 0, RESOLVE_NO_MAGICLINKS))
-    except OSError as error:
-        raise RuntimeFailure(
-            "not-executable", "exec", f'exec: "{name}": leads through /proc', error.errno or 0
-        ) from error
+def _become_user(b: Builder) -> None:
+    """Leave the caller's keys behind (keyctl(2)) and take the ids, with all capabilities kept."""
+    none = Label()
+    b.call("keyctl", _KEYCTL_JOIN, None, 0, 0, 0, orelse=none, errors=(errno.ENOSYS,))
+    b.place(none)
+    _prctl(b, k.PR_SET_KEEPCAPS, 1)
+    b.call("setgroups", GROUP_COUNT, memory.GROUPS)
+    b.call("setresgid", GID, GID, GID)
+    b.call("setresuid", UID, UID, UID)
+    _prctl(b, k.PR_SET_KEEPCAPS, 0)
+    _prctl(b, k.PR_SET_DUMPABLE, 0)
 
 
-def _exec_failure(name: str, error: OSError) -> RuntimeFailure:
-    """Return the failure of execve itself, e.g. a missing interpreter of a script."""
-    text = (error.strerror or "").lower()
-    kind = "not-found" if error.errno == _ENOENT else "not-executable"
-    if error.errno not in (_ENOENT, _EACCES, _EPERM, _ENOEXEC, _ENOTDIR, _EISDIR, _ELOOP):
-        kind = "error"
-    return RuntimeFailure(kind, "exec", f'exec: "{name}": {text}', error.errno or 0)
+_KEYCTL_JOIN = 1  # KEYCTL_JOIN_SESSION_KEYRING
+
+
+def _prctl(b: Builder, option: int, value: int) -> None:
+    b.call("prctl", option, value, 0, 0, 0)
+
+
+class _NoDirectory:
+    """Explains why the working directory could not be entered."""
+
+    __slots__ = ("cwd", "outside")
+
+    def __init__(self, cwd: str, *, outside: bool) -> None:
+        self.cwd = cwd
+        self.outside = outside
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        del name
+        where = f'working directory "{self.cwd}"'
+        if self.outside:
+            return RuntimeFailure("error", "chdir", f"{where} is outside the root")
+        return RuntimeFailure("error", "chdir", f"{where}: {os.strerror(number)}", number)
+
+
+def _enter(b: Builder, cwd: str) -> None:
+    """Change into the working directory and prove that it lies inside the root (CVE-2024-21626)."""
+    explain = _NoDirectory(cwd, outside=False)
+    b.call("chdir", cwd, explain=explain)
+    b.call("getcwd", memory.WORKING_DIRECTORY, memory.PATH_LIMIT, explain=explain)
+    b.test(memory.WORKING_DIRECTORY, 0xFF, ord("/"), explain=_NoDirectory(cwd, outside=True))
+
+
+def _target(b: Builder, leg: FinalLeg, init_fd: "int | None") -> None:
+    """Find what to execute, and set the arguments: behind an init with the command's full path."""
+    words = list(leg.args)
+    path = leg.environment().get("PATH", DEFAULT_PATH)
+    if leg.args[0] != INIT_NAME or init_fd is None:
+        command.find(b, leg.args[0], path)
+        b.set(ARGUMENTS, _pointers(b, words))
+        return
+    arguments = _pointers(b, words)
+    if len(words) > 1:
+        command.find(b, leg.args[2], path)
+        # Nobody else reads these bytes, so that they may be written to.
+        b.set(Cell(address_of(arguments) + 2 * 8), PATH)
+    b.set(ARGUMENTS, arguments)
+
+
+def _pointers(b: Builder, words: "list[str]") -> bytes:
+    """Return an array of pointers to words, with the NULL that ends it."""
+    return struct.pack(f"={len(words) + 1}Q", *(b.address(word) for word in words), 0)
+
+
+def default_signals() -> Block:
+    """Give every signal its default action, also 32 and 33, which the C library hides.
+
+    Ignored signals survive execve, and posix_spawn(3) of glibc ignores those two
+    (sigaction(2)). The signal mask is emptied last, and nobody's death is a signal any more.
+    """
+    b = Builder()
+    nothing = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, empty mask
+    for number in range(1, _SIGNALS + 1):
+        if number not in _UNCATCHABLE:
+            b.call("rt_sigaction", number, nothing, None, 8)
+    b.call("rt_sigprocmask", _SIG_SETMASK, bytes(8), None, 8)
+    _prctl(b, k.PR_SET_PDEATHSIG, 0)
+    return b.finish()
+
+
+def _confine(b: Builder, leg: FinalLeg, ending: Ending, masks: "dict[str, int]") -> None:
+    """Load the filter and set the capabilities, in the order in which each may still be done."""
+    header = caps.HEADER
+    if leg.no_new_privileges:
+        _prctl(b, k.PR_SET_NO_NEW_PRIVS, 1)
+    elif ending.filter is not None:
+        # Without no_new_privs loading needs CAP_SYS_ADMIN, which goes with capset. The change
+        # to another user cleared the effective set; the permitted one was kept.
+        everything = caps.pack(ending.permitted, ending.permitted, masks["inheritable"])
+        b.call("capset", header, everything)
+        _load(b, leg, ending.filter)
+    b.call("capset", header, caps.pack(masks["effective"], masks["permitted"],
+                                       masks["inheritable"]))  # fmt: skip
+    _prctl_ambient(b, caps.PR_CAP_AMBIENT_CLEAR_ALL, 0)
+    ambient = masks["ambient"] & masks["permitted"] & masks["inheritable"]
+    for capability in range(caps.LAST + 1):
+        if ambient >> capability & 1:
+            _prctl_ambient(b, caps.PR_CAP_AMBIENT_RAISE, capability)
+    _prctl(b, k.PR_SET_DUMPABLE, 0)
+    if leg.no_new_privileges and ending.filter is not None:
+        _load(b, leg, ending.filter)
+
+
+def _prctl_ambient(b: Builder, what: int, capability: int) -> None:
+    b.call("prctl", caps.PR_CAP_AMBIENT, what, capability, 0, 0)
+
+
+def _load(b: Builder, leg: FinalLeg, program: FilterProgram) -> None:
+    b.keep(program)
+    b.call("seccomp", SECCOMP_SET_MODE_FILTER, leg.seccomp_flags, program.argument)
+
+
+def set_environment(leg: FinalLeg) -> "list[bytes]":
+    """Set the environment of the command; what is returned has to be kept until it runs.
+
+    Where the spec names no home, the last entry is that in ``memory``, settled at the gate.
+    """
+    values = leg.environment()
+    entries = [text(f"{name}={value}") for name, value in values.items()]
+    pointers = [address_of(entry) for entry in entries]
+    if "HOME" not in values:
+        pointers.append(memory.HOME)
+    array = struct.pack(f"={len(pointers) + 1}Q", *pointers, 0)
+    ENVIRONMENT.set(address_of(array))
+    return [*entries, array]

@@ -1,26 +1,33 @@
-"""A further process in a running container: enter its namespaces, fork, become the command.
+"""A further process in a running container: enter its namespaces, clone, become the command.
 
-The caller is a short-lived process of its own, since it stays in the container's
-mount, user and network namespaces; the command becomes its parent's child. It
-made itself non-dumpable before it entered, so that nothing inside can look
-into it or reach the interpreter through /proc (CVE-2016-9962, CVE-2019-5736).
+A helper enters the container's namespaces and clones the command's process, which
+becomes its parent's child; it waits, as after vfork(2), until the command runs,
+and ends. Neither runs Python. Both are non-dumpable before they enter, so that
+nothing inside can look into them (CVE-2016-9962, CVE-2019-5736).
 """
 
 import os
 import signal
+import struct
+import sys
 
-from knarr.errors import KnarrError
-from knarr.kernel import process
-from knarr.kernel.clone import CLONE_PARENT, clone3
-from knarr.kernel.namespaces import CLONE_NEWCGROUP, setns
+from knarr.kernel import caps
+from knarr.kernel.clone import CLONE_PARENT, CLONE_PIDFD
+from knarr.kernel.mounts import AT_FDCWD
+from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
+from knarr.kernel.process import pidfd_send_signal
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime import finalleg
-from knarr.runtime.channel import Channel
-from knarr.runtime.child import forbid_imports, report
-from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.finalleg import FinalLeg
-from knarr.runtime.process import Created
-from knarr.runtime.steps.base import Context, Step
+from knarr.runtime import child, finalleg
+from knarr.runtime.finalleg import Ending, FinalLeg
+from knarr.runtime.process import Waiting, channel, high, resolve
+from knarr.runtime.program import carrier, memory
+from knarr.runtime.program.builder import Builder, Label, Program
+from knarr.runtime.program.memory import PIDFD, ROOT, TEMPORARY
+from knarr.runtime.program.paths import DIRECTORY
+from knarr.runtime.steps.base import Setting, Step
+
+_CLONE_VFORK = 0x00004000
+_COMMAND = TEMPORARY[13]
 
 
 class Join:
@@ -52,79 +59,95 @@ class Join:
         self.program = program
 
 
-def create(join: Join) -> Created:
-    """Return the new process at its gate. Raises RuntimeFailure and OSError."""
-    process.set_dumpable(False)
-    forbid_imports()
-    setns(join.pidfd, join.flags & ~CLONE_NEWCGROUP)
-    ours, theirs = Channel.pair()
-    pid, pidfd = clone3(CLONE_PARENT)
-    if pid == 0:
-        ours.close()
-        _main(join, theirs)
-    theirs.close()
-    created = Created(pid, pidfd, ours, sibling=True)
+class Joined:
+    """The command's process: a child of this one. master: of its terminal, or -1."""
+
+    __slots__ = ("master", "pid", "pidfd")
+
+    def __init__(self, pid: int, pidfd: int, master: int) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.master = master
+
+
+def start(join: Join) -> Joined:
+    """Return once the command runs. Raises RuntimeFailure and OSError: then nothing is left of it."""
+    carrier.prepare()
+    ours, theirs = channel()
+    scratch = high(theirs)
+    child.prepare_memory(theirs, scratch)
+    os.close(scratch)
+    memory.write(PIDFD, struct.pack("=i", -1))
+    kept = finalleg.set_environment(join.leg)
+    setting = Setting(
+        in_userns=True, binds={}, has_proc=False, has_home="HOME" in join.leg.environment()
+    )
+    program = _program(join, setting)
+    process = Waiting(program, 0, None, (ours, theirs))
     try:
-        ours.send({"go": True})
-        try:
-            message, fds = ours.receive()
-        except EOFError:
-            raise RuntimeFailure("error", "exec", "the process ended before it was ready") from None
-        if "error" in message:
-            raise RuntimeFailure.from_dict(message["error"])
-        created.master = fds[0] if fds else -1
+        process.go()
+        process.await_ready()
+        resolve(join.steps, setting)
+        process.go()
+        process.await_exec()
     except BaseException:
-        created.abort()
+        process.close()
+        _end(process)
         raise
-    return created
+    process.close()
+    os.waitpid(process.pid, 0)
+    os.close(process.pidfd)
+    del kept
+    return Joined(_COMMAND.get(), _pidfd(), memory.MASTER.get())
 
 
-def _main(join: Join, channel: Channel) -> None:
-    """Be the process inside; never returns."""
-    try:
-        process.set_pdeathsig(signal.SIGKILL)
-        for fd in join.procs:
-            # 0 is the writer itself, whatever its pid is in which namespace.
-            os.write(fd, b"0")
-        channel.receive()
-        _prepare(join, channel)
-    except EOFError:
-        os._exit(1)
-    except RuntimeFailure as error:
-        report(channel, error)
-    except KnarrError as error:
-        report(channel, RuntimeFailure("error", "exec", str(error)))
-    except OSError as error:
-        text = f"exec: {error.strerror or error}"
-        report(channel, RuntimeFailure("error", "exec", text, error.errno or 0))
-    except BaseException as error:  # a defect must end this process, never return into the caller
-        report(channel, RuntimeFailure("error", "exec", f"exec: {type(error).__name__}: {error}"))
-    os._exit(1)
+def _end(process: Waiting) -> None:
+    """Kill the helper and the command, as far as they came, and wait for both."""
+    process.kill()
+    os.close(process.pidfd)
+    pidfd = _pidfd()
+    if pidfd >= 0:
+        pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
 
 
-def _prepare(join: Join, channel: Channel) -> None:
+def _pidfd() -> int:
+    """Return the descriptor of the command's process, -1 when there is none."""
+    return int.from_bytes(memory.read(PIDFD, 4), sys.byteorder, signed=True)
+
+
+def _program(join: Join, setting: Setting) -> Program:
+    """Return the program of the helper and, behind its clone, of the command."""
+    program = Program()
+    b = Builder()
+    child.be_born(b)
+    b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
+    flags = CLONE_PARENT | CLONE_PIDFD | child.CLONE_FILES | _CLONE_VFORK | carrier.SHARED
+    arguments = struct.pack("=11Q", flags, PIDFD, *(0,) * 9)
+    inside, outside = Label(), Label()
+    # Both store what they get; the helper not before the command's process has ended or runs.
+    b.call("clone3", arguments, len(arguments), out=_COMMAND)
+    b.test(_COMMAND, 0xFFFFFFFF, 0, orelse=outside)
+    b.jump(inside)
+    b.place(outside)
+    b.end()
+    b.place(inside)
+    child.be_born(b)
+    for fd in join.procs:
+        # 0 is the writer itself, whatever its pid is in which namespace.
+        b.call("write", fd, b"0", 1)
+    child.wait(b, 1)
     if join.flags & CLONE_NEWCGROUP:
-        setns(join.pidfd, CLONE_NEWCGROUP)
-    os.setresgid(0, 0, 0)
-    os.setresuid(0, 0, 0)
-    process.set_dumpable(False)
-    process.set_pdeathsig(signal.SIGKILL)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    context = Context(root, -1, {}, in_userns=True)
-    context.env = join.leg.environment()
-    for step in join.steps:
-        step.execute(context)
-    assert context.user is not None
-    stdio = join.stdio
-    if context.master >= 0:
-        os.fchown(context.slave, context.user.uid, -1)
-        channel.send({"ready": True}, [context.master])
-        stdio = (context.slave,) * 3
-    else:
-        channel.send({"ready": True})
-    message, _ = channel.receive()
-    if not message.get("start") or stdio is None:
-        os._exit(0)
-    finalleg.set_lsm_label(join.leg, -1)
-    finalleg.prepare_stdio(stdio, join.leg)
-    finalleg.run(join.leg, context.user, context.env, join.program, channel)
+        b.call("setns", join.pidfd, CLONE_NEWCGROUP)
+    child.become_root(b)
+    b.call("umask", 0)
+    b.call("openat", AT_FDCWD, "/", DIRECTORY | os.O_CLOEXEC, out=ROOT, path="/")
+    program.add("exec", b.finish())
+    child.add_steps(program, join.steps, setting)
+    program.add("exec", child.gate())
+    permitted = caps.EVERY if join.flags & CLONE_NEWUSER else caps.capget()[1]
+    ending = Ending(join.stdio, join.program, None, permitted, has_proc=False)
+    for block in finalleg.emit(join.leg, ending):
+        program.add("exec", block)
+    return program

@@ -5,25 +5,34 @@
 container's supervisor, a single-threaded process of its own.
 """
 
+import _socket
+import fcntl
 import os
 import select
 import signal
+import stat
 
+from knarr.errors import KnarrError
+from knarr.kernel import caps
 from knarr.kernel import process as kprocess
-from knarr.kernel.clone import CLONE_PARENT, clone3
+from knarr.kernel.clone import CLONE_PARENT
 from knarr.kernel.namespaces import setns
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime import child
-from knarr.runtime.channel import Channel
+from knarr.runtime import child, finalleg
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.plan import Plan
+from knarr.runtime.program import carrier, memory
+from knarr.runtime.program.builder import Program
 from knarr.runtime.rootfs import clone_tree, idmap, open_root
-from knarr.runtime.steps.mounts import BindMount
+from knarr.runtime.steps.base import Setting
+from knarr.runtime.steps.identity import User
+from knarr.runtime.steps.mounts import BindMount, NewMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from knarr.runtime.steps.base import Step
     from knarr.spec.mount import Mount
 
     class Group(Protocol):
@@ -32,8 +41,8 @@ if TYPE_CHECKING:
         def clone_fd(self) -> int | None:
             """Return a directory for CLONE_INTO_CGROUP, None on v1."""
 
-        def enter(self) -> None:
-            """Move the calling process in."""
+        def entrances(self) -> tuple[str, ...]:
+            """Return the files into which a process writes 0 to enter."""
 
 
 _UNSUPPORTED = frozenset((22, 95))  # EINVAL, EOPNOTSUPP: this file system cannot be idmapped
@@ -89,47 +98,62 @@ class Recipe:
         self.sibling = sibling
 
 
-class Created:
-    """A container's first process, waiting at the gate.
+class Waiting:
+    """A process that carries out its program and shares memory with this one, seen from here.
 
-    pid, pidfd: of the process. root_fd: its root file system's mount; as long as
-    it is open, ending the container does not write the overlay back.
-    master: of the pseudo-terminal, or -1. uid, gid: host ids of its user.
+    pid, pidfd: of the process. Raises RuntimeFailure where the program failed.
     """
 
-    __slots__ = (
-        "channel",
-        "gid",
-        "master",
-        "pid",
-        "pidfd",
-        "root_fd",
-        "sibling",
-        "uid",
-        "warnings",
-    )
+    __slots__ = ("_program", "_sock", "_theirs", "pid", "pidfd", "sibling")
 
-    def __init__(self, pid: int, pidfd: int, channel: Channel, *, sibling: bool = False) -> None:
-        self.sibling = sibling
-        self.pid = pid
-        self.pidfd = pidfd
-        self.channel = channel
-        self.root_fd = self.master = -1
-        self.uid = self.gid = 0
-        self.warnings: list[str] = []
+    def __init__(
+        self,
+        program: Program,
+        flags: int,
+        cgroup_fd: "int | None",
+        ends: "tuple[_socket.socket, int]",
+    ) -> None:
+        self._program = program
+        self._sock, self._theirs = ends
+        self.pid, self.pidfd = carrier.spawn(program, flags, cgroup_fd)
+        self.sibling = bool(flags & CLONE_PARENT)
 
-    def start(self) -> None:
-        """Open the gate; returns once the program runs. Raises RuntimeFailure: then abort."""
-        self.channel.send({"start": True})
+    def go(self) -> None:
+        """Let the process go on to its next stop."""
         try:
-            message, _ = self.channel.receive()
-        except EOFError:
-            self.channel.close()
+            self._sock.send(child.GO)
+        except BrokenPipeError:
+            # It has ended; what comes next says why.
             return
-        raise RuntimeFailure.from_dict(message["error"])
 
-    def abort(self) -> None:
-        """Kill the process and release all that was made for it."""
+    def await_ready(self) -> None:
+        """Return when it waits at its gate. It has a table of descriptors of its own from then on.
+
+        Until then this process holds the other end too and would not see it close.
+        """
+        poll = select.poll()
+        poll.register(self._sock.fileno(), select.POLLIN)
+        poll.register(self.pidfd, select.POLLIN)
+        found = dict(poll.poll())
+        if self._sock.fileno() not in found:
+            self._fail()
+            raise RuntimeFailure("error", "create", "the process ended before it was ready")
+        self._sock.recv(1)
+        os.close(self._theirs)
+        self._theirs = -1
+
+    def await_exec(self) -> None:
+        """Return when it has become what it was to be."""
+        if not self._sock.recv(1):
+            self._fail()
+
+    def _fail(self) -> None:
+        failure = self._program.failure()
+        if failure is not None:
+            raise failure
+
+    def kill(self) -> None:
+        """Kill the process; returns when it has ended."""
         try:
             kprocess.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
@@ -141,38 +165,161 @@ class Created:
             poll.poll()
         else:
             os.waitpid(self.pid, 0)
-        self.channel.close()
-        for fd in (self.pidfd, self.root_fd, self.master):
+
+    def close(self) -> None:
+        """Let go of the channel."""
+        self._sock.close()
+        if self._theirs >= 0:
+            os.close(self._theirs)
+            self._theirs = -1
+
+
+def channel() -> "tuple[_socket.socket, int]":
+    """Return our end and the number of theirs, high enough to be out of the final leg's way."""
+    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
+    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+    number = theirs.detach()
+    theirs_high = high(number)
+    os.close(number)
+    return ours, theirs_high
+
+
+def high(fd: int) -> int:
+    """Return a close-on-exec copy of a descriptor with a number from 16 on."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
+
+
+class Created:
+    """A container's first process, waiting at the gate.
+
+    root_fd: its root file system's mount; as long as it is open, ending the
+    container does not write the overlay back. master: of the pseudo-terminal, or
+    -1. uid, gid: host ids of its user.
+    """
+
+    __slots__ = ("_kept", "_process", "gid", "master", "root_fd", "uid", "warnings")
+
+    def __init__(self, process: Waiting, kept: "list[bytes]") -> None:
+        self._process = process
+        self._kept = kept
+        self.root_fd = self.master = -1
+        self.uid = self.gid = 0
+        self.warnings: list[str] = []
+
+    @property
+    def pid(self) -> int:
+        """The pid, as this process sees it."""
+        return self._process.pid
+
+    @property
+    def pidfd(self) -> int:
+        """A descriptor of the process."""
+        return self._process.pidfd
+
+    def start(self) -> None:
+        """Open the gate; returns once the program runs. Raises RuntimeFailure: then abort."""
+        self._process.go()
+        self._process.await_exec()
+        self._process.close()
+
+    def abort(self) -> None:
+        """Kill the process and release all that was made for it."""
+        self._process.kill()
+        self._process.close()
+        for fd in (self._process.pidfd, self.root_fd, self.master):
             if fd >= 0:
                 os.close(fd)
-        self.pidfd = self.root_fd = self.master = -1
+        self.root_fd = self.master = -1
 
 
 def create(recipe: Recipe) -> Created:
-    """Return the container's first process at the gate. Raises RuntimeFailure and OSError."""
+    """Return the container's first process at the gate. Raises RuntimeFailure and OSError.
+
+    It shares this process's memory and, until it is ready, its descriptors.
+    """
     plan = recipe.plan
+    carrier.prepare()
+    binds = _clone_binds(recipe)
     _join(plan)
-    ours, theirs = Channel.pair()
+    ours, theirs = channel()
     cgroup_fd = recipe.group.clone_fd() if recipe.group is not None else None
+    setting = _setting(plan, binds)
+    scratch = high(theirs)
+    child.prepare_memory(theirs, scratch)
+    kept = finalleg.set_environment(plan.leg)
+    program = _program(recipe, setting, entered=cgroup_fd is not None)
+    flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
     try:
-        parent = CLONE_PARENT if recipe.sibling else 0
-        pid, pidfd = clone3(plan.clone_flags | parent, cgroup_fd)
+        process = Waiting(program, flags, cgroup_fd, (ours, theirs))
     finally:
         if cgroup_fd is not None:
             os.close(cgroup_fd)
-    if pid == 0:
-        ours.close()
-        enter = recipe.group.enter if recipe.group is not None and cgroup_fd is None else None
-        child.main(plan, theirs, recipe.stdio, recipe.program, recipe.init_fd, enter)
-    theirs.close()
-    created = Created(pid, pidfd, ours, sibling=recipe.sibling)
+    created = Created(process, kept)
     try:
-        _hand_over(recipe, created)
-        _await_ready(created, plan)
+        _hand_over(recipe, created, binds)
+        process.go()
+        process.await_ready()
+        os.close(scratch)
+        created.master = memory.MASTER.get()
+        _settle_user(plan, setting, created)
     except BaseException:
         created.abort()
         raise
     return created
+
+
+def _program(recipe: Recipe, setting: Setting, *, entered: bool) -> Program:
+    """Return the program; the group is entered at birth on v2, by its own hand otherwise."""
+    plan = recipe.plan
+    group = recipe.group
+    init_fd = None if recipe.init_fd is None else high(recipe.init_fd)
+    permitted = caps.EVERY if plan.in_userns else caps.capget()[1]
+    ending = finalleg.Ending(
+        recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc
+    )
+    entrances = () if entered or group is None else tuple(group.entrances())
+    return child.first(
+        plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances, recipe.target
+    )
+
+
+def _setting(plan: Plan, binds: "list[tuple[BindMount, int]]") -> Setting:
+    numbers = {
+        step.index: (number, stat.S_ISDIR(os.fstat(fd).st_mode))
+        for number, (step, fd) in enumerate(binds)
+    }
+    return Setting(
+        in_userns=plan.in_userns,
+        binds=numbers,
+        has_proc=any(isinstance(step, NewMount) and step.fstype == "proc" for step in plan.steps),
+        has_home="HOME" in plan.leg.environment(),
+    )
+
+
+def resolve(steps: "tuple[Step, ...]", setting: Setting) -> "tuple[int, int]":
+    """Settle who the process at the gate becomes; returns its ids in the container.
+
+    Raises RuntimeFailure where that cannot be.
+    """
+    for step in steps:
+        if isinstance(step, User):
+            try:
+                user = step.resolve(setting)
+                memory.set_user(user.uid, user.gid, user.additional_gids, user.home)
+            except (KnarrError, OverflowError) as error:
+                raise RuntimeFailure("error", step.describe(), str(error)) from error
+            return user.uid, user.gid
+    raise RuntimeFailure("error", "user", "no step says who the process is")
+
+
+def _settle_user(plan: Plan, setting: Setting, created: Created) -> None:
+    uid, gid = resolve(plan.steps, setting)
+    created.uid = host_id(uid, plan.uid_maps)
+    created.gid = host_id(gid, plan.gid_maps)
+    failed = memory.CWD_RESULT.get()
+    if failed < 0:
+        text = os.strerror(-failed)
+        created.warnings.append(f"working directory {plan.leg.cwd}: {text}")
 
 
 def _join(plan: Plan) -> None:
@@ -193,8 +340,20 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _hand_over(recipe: Recipe, created: Created) -> None:
-    """Write the id maps, prepare the mounts through them and send them to the child."""
+def _clone_binds(recipe: Recipe) -> "list[tuple[BindMount, int]]":
+    """Return the bind mounts, each with a detached clone; in the order of the plan."""
+    binds = []
+    for step in recipe.plan.steps:
+        if isinstance(step, BindMount) and step.index >= 0:
+            fd = recipe.mount_fds.pop(step.index, None)
+            if fd is None:
+                fd = clone_tree(step.source, None, recursive=step.options.recursive)
+            binds.append((step, fd))
+    return binds
+
+
+def _hand_over(recipe: Recipe, created: Created, binds: "list[tuple[BindMount, int]]") -> None:
+    """Write the id maps and prepare the mounts through them, where the process finds them."""
     plan = recipe.plan
     userns = None
     if plan.in_userns:
@@ -207,35 +366,14 @@ def _hand_over(recipe: Recipe, created: Created) -> None:
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
         created.root_fd = open_root(recipe.rootfs, userns, owner, append=recipe.append)
-        indexes, fds = _mounts(recipe, created, userns)
+        for number, (step, fd) in enumerate(binds):
+            if userns is not None:
+                _idmap_bind(fd, userns, step, created)
+            memory.mount_cell(number).set(fd)
     finally:
         if userns is not None:
             os.close(userns)
-    try:
-        message = {"mounts": indexes, "target": recipe.target}
-        created.channel.send(message, [created.root_fd, *fds])
-    finally:
-        for fd in fds:
-            os.close(fd)
-
-
-def _mounts(
-    recipe: Recipe, created: Created, userns: "int | None"
-) -> "tuple[list[int], list[int]]":
-    """Return indexes and descriptors of the bind mounts, idmapped in a user namespace."""
-    indexes: list[int] = []
-    fds: list[int] = []
-    for step in recipe.plan.steps:
-        if not isinstance(step, BindMount) or step.index < 0:
-            continue
-        fd = recipe.mount_fds.pop(step.index, None)
-        if fd is None:
-            fd = clone_tree(step.source, None, recursive=step.options.recursive)
-        indexes.append(step.index)
-        fds.append(fd)
-        if userns is not None:
-            _idmap_bind(fd, userns, step, created)
-    return indexes, fds
+    memory.ROOT.set(created.root_fd)
 
 
 def _idmap_bind(fd: int, userns: int, step: BindMount, created: Created) -> None:
@@ -252,21 +390,6 @@ def _idmap_bind(fd: int, userns: int, step: BindMount, created: Created) -> None
         f"{step.source}: its file system has no id-mapped mounts, "
         f"so files on {step.destination} belong to nobody inside the container"
     )
-
-
-def _await_ready(created: Created, plan: Plan) -> None:
-    try:
-        message, fds = created.channel.receive()
-    except EOFError:
-        raise RuntimeFailure(
-            "error", "create", "the container's first process ended before it was ready"
-        ) from None
-    if "error" in message:
-        raise RuntimeFailure.from_dict(message["error"])
-    created.master = fds[0] if fds else -1
-    created.warnings += message["warnings"]
-    created.uid = host_id(message["uid"], plan.uid_maps)
-    created.gid = host_id(message["gid"], plan.gid_maps)
 
 
 def host_id(inside: int, maps: "tuple[tuple[int, int, int], ...]") -> int:

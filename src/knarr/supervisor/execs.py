@@ -8,8 +8,7 @@ from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
 from knarr.kernel import tty
 from knarr.runtime.channel import Channel
-from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.join import Join, create
+from knarr.runtime.join import Join, start
 from knarr.runtime.plan import exec_steps, final_leg
 from knarr.supervisor import state as states
 from knarr.supervisor.starter import read_program
@@ -50,34 +49,13 @@ class Exec:
         program = read_program(request, fds)
         join = Join(target, state["namespaces"], procs, leg, steps, stdio, program)
         try:
-            self._start(join)
+            command = start(join)
         except BaseException:
             self._remove_group()
             raise
+        self.pid, self.pidfd, self.master = command.pid, command.pidfd, command.master
         for fd in (target, *procs, *fds):
             os.close(fd)
-
-    def _start(self, join: Join) -> None:
-        """Have a process of its own enter the container; this one keeps the host's view."""
-        ours, theirs = Channel.pair()
-        helper = os.fork()
-        if helper == 0:
-            ours.close()
-            _enter(join, theirs)
-            os._exit(0)
-        theirs.close()
-        try:
-            message, fds = ours.receive()
-        except EOFError:
-            raise RuntimeFailure("error", "exec", "the process that starts it was killed") from None
-        finally:
-            ours.close()
-            os.waitpid(helper, 0)
-        if "error" in message:
-            reap_all()
-            raise RuntimeFailure.from_dict(message["error"])
-        self.pid = message["pid"]
-        self.pidfd, self.master = fds[0], fds[1] if len(fds) > 1 else -1
 
     def _groups(self, state: "dict[str, Any]", name: str) -> "list[int]":
         """Return open control files of all groups that the command enters by writing ``0``."""
@@ -167,27 +145,6 @@ def _running(run_dir: str) -> "tuple[dict[str, Any], int]":
     if not states.alive(state):
         raise NotRunning
     return state, pidfd
-
-
-def _enter(join: Join, channel: Channel) -> None:
-    """Be the process that enters the container, starts the command and ends."""
-    created = None
-    try:
-        created = create(join)
-        created.start()
-        fds = [created.pidfd, created.master] if created.master >= 0 else [created.pidfd]
-        channel.send({"pid": created.pid}, fds)
-    except RuntimeFailure as error:
-        failure = error
-    except OSError as error:
-        failure = RuntimeFailure(
-            "error", "exec", f"exec: {error.strerror or error}", error.errno or 0
-        )
-    else:
-        return
-    if created is not None and created.pidfd >= 0:
-        created.abort()
-    channel.send({"error": failure.to_dict()})
 
 
 def reap_all() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from knarr.engine.security.seccomp_default import default_profile
 from knarr.kernel import process
+from knarr.kernel.libc import syscall
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime.seccomp import compile, load_flags  # noqa: A004
 from knarr.spec import capabilities
@@ -47,7 +48,7 @@ def under(profile: dict[str, Any], action: Callable[[], object]) -> tuple[list[i
     if pid == 0:
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         process.set_no_new_privs()
-        program.load(load_flags(profile))
+        syscall("seccomp", 1, load_flags(profile), program.argument)
         result = action()
         found = result if isinstance(result, list) else [result]
         shared[: 8 + 8 * len(found)] = struct.pack(f"q{len(found)}q", len(found), *found)

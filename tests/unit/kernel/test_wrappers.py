@@ -152,26 +152,6 @@ print(next(l for l in open('/proc/self/status') if l.startswith('SigIgn')).split
     assert int(out, 16) == 0
 
 
-def test_keys_of_the_inherited_session_are_left_behind() -> None:
-    out = in_child("""
-import ctypes, errno
-from knarr.kernel import libc, process
-def keyctl(*words):
-    try: return libc.syscall('keyctl', *words)
-    except OSError as error: return -error.errno
-add = 248 if libc.MACHINE == 'x86_64' else 217
-long = ctypes.c_long
-def search(): return keyctl(long(10), long(-3), b'user', b'knarr-test', long(0))
-if keyctl(ctypes.c_long(1), None) < 0:
-    print('none')
-else:
-    libc.LIBC.syscall(long(add), b'user', b'knarr-test', b'x', ctypes.c_size_t(1), long(-3))
-    before = search(); process.new_session_keyring(); after = search()
-    print(before > 0, after == -126)
-""")
-    assert out.split() in (["True", "True"], ["none"])
-
-
 def test_switches_of_a_process() -> None:
     out = in_child("""
 from knarr.kernel import process
@@ -190,9 +170,6 @@ def test_capabilities_are_read_as_the_kernel_shows_them() -> None:
         if line.startswith("Cap")
     }
     assert caps.capget() == (shown["CapEff"], shown["CapPrm"], shown["CapInh"])
-    for number in range(64):
-        assert caps.bounding_has(number) == bool(shown["CapBnd"] >> number & 1)
-    assert not caps.bounding_has(63)
 
 
 def test_a_filter_has_to_be_whole_instructions() -> None:
@@ -214,13 +191,7 @@ def test_terminals() -> None:
     master, slave = os.openpty()
     tty.set_size(master, 33, 99)
     assert tty.get_size(slave) == (33, 99)
-    number = tty.number(master)
-    assert os.ttyname(slave) == f"/dev/pts/{number}"
-    tty.unlock(master)
-    again = tty.open_slave(master)
-    assert not os.get_inheritable(again)
-    assert os.fstat(again).st_rdev == os.fstat(slave).st_rdev
-    for fd in (master, slave, again):
+    for fd in (master, slave):
         os.close(fd)
 
 
@@ -236,9 +207,15 @@ def test_watching_a_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(libc.NUMBERS))
 def test_every_number_is_that_of_a_call(name: str) -> None:
-    """On this architecture: the kernel knows the call (a bad argument is not ENOSYS)."""
+    """On this architecture: the kernel knows the call (a bad argument is not ENOSYS).
+
+    In a child, which some of them change and one of them ends.
+    """
     if name in ("clone3", "pivot_root"):
         return
-    result = libc.LIBC.syscall(ctypes.c_long(libc.NUMBERS[name]), -1, -1, -1, -1, -1, -1)
-    assert result == -1 or name == "close_range"
-    assert ctypes.get_errno() != errno.ENOSYS
+    pid = os.fork()
+    if pid == 0:
+        result = libc.LIBC.syscall(ctypes.c_long(libc.NUMBERS[name]), -1, -1, -1, -1, -1, -1)
+        os._exit(1 if result == -1 and ctypes.get_errno() == errno.ENOSYS else 0)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status == (255 if name == "exit_group" else 0)

@@ -1,4 +1,7 @@
-"""knarr's init, for aarch64: assembled from aarch64.S by tools/assemble.py."""
+"""knarr's init, for aarch64.
+
+Made from aarch64.S by tools/assemble.py.
+"""
 
 BLOB = bytes.fromhex(
     "7f454c460201010000000000000000000200b70001000000b000400000000000400000000000000000000000"

@@ -1,4 +1,7 @@
-"""knarr's init, for x86_64: assembled from x86_64.S by tools/assemble.py."""
+"""knarr's init, for x86_64.
+
+Made from x86_64.S by tools/assemble.py.
+"""
 
 BLOB = bytes.fromhex(
     "7f454c4602010100000000000000000002003e0001000000b000400000000000400000000000000000000000"

@@ -8,6 +8,8 @@
     .set SYS_clone3, 435
     .set SIG_SETMASK, 2
     .set HIGHEST_ERROR, 4095
+    .set EAGAIN, 11
+    .set TRIES, 64
     /* struct operation */
     .set NUMBER, 0
     .set INDIRECT, 2
@@ -48,6 +50,7 @@ next:
     cbnz w9, other
     ldrh w8, [x19, NUMBER]
     svc 0
+done:
     ldr x9, [x19, OUT]
     cbz x9, 1f
     str x0, [x9]
@@ -109,6 +112,18 @@ test:
     ldrsh x9, [x19, JUMP]
     cbz x9, fatal
     b jump
+
+repeat:
+    ldrh w8, [x19, NUMBER]
+    mov x10, x0
+    mov w11, TRIES
+1:  mov x0, x10
+    svc 0
+    cmn x0, EAGAIN
+    b.ne done
+    subs w11, w11, 1
+    b.ne 1b
+    b done
 
 spawn:
     stp x29, x30, [sp, -64]!

@@ -6,7 +6,7 @@ runs the few hundred bytes of machine code in ``x86_64.S`` or ``aarch64.S``, or
 
     u16 number     of the system call
     u8  indirect   bit n: argument n is the address of a cell that holds the value
-    u8  kind       CALL, SET, TEST, JUMP, FAIL or END
+    u8  kind       CALL, SET, TEST, JUMP, FAIL, REPEAT or END
     i16 jump       how many operations to go, counted from this one, when it fails;
                    0: then the program ends, and fault cells say where and why
     u8  errors[2]  the error numbers with which it jumps, others are fatal; 0: all
@@ -15,12 +15,14 @@ runs the few hundred bytes of machine code in ``x86_64.S`` or ``aarch64.S``, or
 
 CALL makes a system call. SET stores its first argument. TEST compares the 32 bits
 at its first argument, masked with the second, with the third, and fails with the
-fourth as error number when they differ. JUMP goes, FAIL fails, END ends.
+fourth as error number when they differ. JUMP goes, FAIL fails, END ends. REPEAT is
+a CALL that is made again, at most 64 times, as long as the kernel says EAGAIN.
 """
 
 import struct
 
 OPERATION = struct.Struct("=HBBhBBQ6Q")
 SIZE = OPERATION.size
-CALL, SET, TEST, JUMP, FAIL, END = range(6)
+CALL, SET, TEST, JUMP, FAIL, REPEAT, END = range(7)
 HIGHEST_ERROR = 4095
+TRIES = 64

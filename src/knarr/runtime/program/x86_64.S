@@ -23,6 +23,8 @@
     .set SYS_clone3, 435
     .set SIG_SETMASK, 2
     .set HIGHEST_ERROR, 4095
+    .set EAGAIN, 11
+    .set TRIES, 64
     /* struct operation */
     .set NUMBER, 0                      /* u16: of the system call */
     .set INDIRECT, 2                    /* u8: bit n: argument n is the address of its value */
@@ -66,6 +68,7 @@ next:
     jnz other
     movzx eax, word ptr [rbx + NUMBER]
     syscall
+done:
     mov rcx, [rbx + OUT]
     test rcx, rcx
     jz 1f
@@ -112,6 +115,8 @@ other:
     jz jump
     dec ecx
     jz fail
+    dec ecx
+    jz repeat
     xor eax, eax                        /* END */
 leave:
     pop r13
@@ -135,6 +140,16 @@ test:                                   /* (the u32 at argument 0 & argument 1) 
 fail:                                   /* with the error number in the first argument */
     mov eax, edi
     jmp fatal
+
+repeat:                                 /* a call that EAGAIN asks to make again */
+    mov ebp, TRIES
+1:  movzx eax, word ptr [rbx + NUMBER]
+    syscall
+    cmp rax, -EAGAIN
+    jne done
+    dec ebp
+    jnz 1b
+    jmp done
 
 spawn:
     push rbx

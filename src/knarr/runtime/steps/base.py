@@ -1,55 +1,43 @@
-"""What every step is, and what the steps share while they run."""
+"""What every step is, and what it has to know beside itself to become operations."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from knarr.runtime.users import ResolvedUser
+    from knarr.runtime.program.builder import Builder
 
 
-class Context:
-    """What the steps of one container share in its first process.
+class Setting:
+    """What the steps of one process depend on.
 
-    root_fd: the attached root file system. target_fd: the host directory it was
-    attached on. mount_fds: detached mounts prepared by the parent, by index in
-    ``mounts[]``. proc_fd: the procfs that a step made, once it exists; nothing
-    reads /proc by path. master: the pseudo-terminal's, until it is handed over.
+    in_userns: it has a user namespace of its own. binds: for an index in
+    ``mounts[]`` the number of the prepared mount (``memory.mount_cell``) and
+    whether it is a directory. has_proc: a step mounts a procfs; nothing reads /proc
+    by path. has_home: the environment names a home directory.
     """
 
-    __slots__ = (
-        "env",
-        "in_userns",
-        "master",
-        "mount_fds",
-        "proc_fd",
-        "root_fd",
-        "slave",
-        "target_fd",
-        "user",
-        "warnings",
-    )
+    __slots__ = ("binds", "has_home", "has_proc", "in_userns")
 
     def __init__(
-        self, root_fd: int, target_fd: int, mount_fds: "dict[int, int]", *, in_userns: bool
+        self,
+        *,
+        in_userns: bool,
+        binds: "dict[int, tuple[int, bool]]",
+        has_proc: bool,
+        has_home: bool,
     ) -> None:
-        self.root_fd = root_fd
-        self.target_fd = target_fd
-        self.mount_fds = mount_fds
         self.in_userns = in_userns
-        self.proc_fd = -1
-        self.master = -1
-        self.slave = -1
-        self.env: dict[str, str] = {}
-        self.user: ResolvedUser | None = None
-        self.warnings: list[str] = []
+        self.binds = binds
+        self.has_proc = has_proc
+        self.has_home = has_home
 
 
 class Step:
-    """One thing to do; ``execute`` raises OSError, ``describe`` is one line for people."""
+    """One thing to do in the new namespaces: a value until ``emit`` makes operations of it."""
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
-        """Carry the step out in the calling process."""
-        del context
+    def emit(self, b: "Builder", setting: Setting) -> None:
+        """Add the operations that carry the step out; raises OSError where that cannot be."""
+        del b, setting
         raise TypeError(f"{type(self).__name__} cannot be carried out")
 
     def describe(self) -> str:

@@ -1,13 +1,28 @@
 """Steps that fill /dev and make the console."""
 
+import errno
 import os
 import stat
+import struct
+import termios
 
 from knarr.kernel import mounts as k
 from knarr.kernel import tty
-from knarr.kernel.files import DEVPTS_SUPER_MAGIC, fstatfs_type
-from knarr.runtime.lookup import ensure_directory, ensure_file, open_in_root
-from knarr.runtime.steps.base import Context, Step
+from knarr.kernel.files import DEVPTS_SUPER_MAGIC
+from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.memory import MASTER, SLAVE, STATFS, TEMPORARY
+from knarr.runtime.program.paths import (
+    check_device,
+    check_type,
+    ensure_directory,
+    ensure_file,
+    open_in_root,
+    status,
+)
+from knarr.runtime.steps.base import Setting, Step
+from knarr.runtime.steps.mounts import attach, clone
+
+_DIRECTORY, _NODE, _TARGET = TEMPORARY[0], TEMPORARY[1], TEMPORARY[2]
 
 # config-linux.md, "Default Devices": path, major, minor
 DEFAULT_DEVICES = (
@@ -25,6 +40,7 @@ _LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("core", "/proc/kcore"),
 )
+_STANDARD = frozenset(path for path, _, _ in DEFAULT_DEVICES)
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
@@ -51,67 +67,78 @@ class Device(Step):
         self.uid = uid
         self.gid = gid
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See config-linux.md, "Devices": a file that is there already has to match."""
-        if context.in_userns and self.kind != "p":
-            self._bind(context)
+        if setting.in_userns and self.kind != "p":
+            self._bind(b)
             return
         parent, name = os.path.split(self.path)
-        directory = ensure_directory(context.root_fd, parent)
-        try:
-            try:
-                os.mknod(name, _TYPES[self.kind] | self.mode, self._number(), dir_fd=directory)
-            except FileExistsError:
-                if not self._matches(os.stat(name, dir_fd=directory, follow_symlinks=False)):
-                    raise
-            os.chown(name, self.uid, self.gid, dir_fd=directory, follow_symlinks=False)
-        finally:
-            os.close(directory)
+        ensure_directory(b, parent, _DIRECTORY)
+        made, there = Label(), Label()
+        number = 0 if self.kind == "p" else _encode(self.major, self.minor)
+        b.call("mknodat", _DIRECTORY, name, _TYPES[self.kind] | self.mode, number, path=self.path,
+               orelse=there, errors=(errno.EEXIST,))  # fmt: skip
+        b.jump(made)
+        b.place(there)
+        status(b, _DIRECTORY, name)
+        self._check(b, errno.EEXIST)
+        b.place(made)
+        b.call("fchownat", _DIRECTORY, name, self.uid, self.gid, k.AT_SYMLINK_NOFOLLOW,
+               path=self.path)  # fmt: skip
+        b.call("close", _DIRECTORY)
 
-    def _bind(self, context: Context) -> None:
-        fd = self._host_node()
-        try:
-            target = ensure_file(context.root_fd, self.path)
-            try:
-                k.attach(fd, target)
-            finally:
-                os.close(target)
-        finally:
-            os.close(fd)
+    def _check(self, b: Builder, number: int) -> None:
+        check_type(b, _TYPES[self.kind], errno=number, path=self.path)
+        if self.kind != "p":
+            check_device(b, self.major, self.minor, self.path)
 
-    def _host_node(self) -> int:
-        """Return a detached clone of the host's node, which may have another name (sysfs(5))."""
-        paths = [self.path]
+    def _bind(self, b: Builder) -> None:
+        source = self._host_node()
+        b.call("open_tree", k.AT_FDCWD, source, k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC, out=_NODE,
+               path=source)  # fmt: skip
+        status(b, _NODE)
+        self._check(b, errno.ENXIO)
+        ensure_file(b, self.path, _TARGET)
+        attach(b, _NODE, _TARGET, self.path)
+        b.call("close", _TARGET)
+        b.call("close", _NODE)
+
+    def _host_node(self) -> str:
+        """Return the path of the host's node, which may have another name (sysfs(5)).
+
+        Whether it is the right one is looked at again when it is taken.
+        """
+        if self.path in _STANDARD or self._is_at(self.path):
+            return self.path
+        folder = "block" if self.kind == "b" else "char"
         try:
-            folder = "block" if self.kind == "b" else "char"
             with open(f"/sys/dev/{folder}/{self.major}:{self.minor}/uevent") as file:
                 for line in file:
-                    if line.startswith("DEVNAME="):
-                        paths.append("/dev/" + line[8:].rstrip("\n"))
+                    if line.startswith("DEVNAME=") and self._is_at("/dev/" + line[8:].rstrip("\n")):
+                        return "/dev/" + line[8:].rstrip("\n")
         except OSError:
-            # No sysfs, or no such device: only its own name is left to try.
+            # No sysfs, or no such device: only its own name was left to try.
             pass
-        for path in paths:
-            try:
-                fd = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
-            except FileNotFoundError:
-                continue
-            if self._matches(os.fstat(fd)):
-                return fd
-            os.close(fd)
-        raise OSError(6, f"the host has no node {self.path} of device {self.major}:{self.minor}")
-
-    def _number(self) -> int:
-        return 0 if self.kind == "p" else os.makedev(self.major, self.minor)
-
-    def _matches(self, status: os.stat_result) -> bool:
-        return stat.S_IFMT(status.st_mode) == _TYPES[self.kind] and (
-            self.kind == "p" or status.st_rdev == self._number()
+        raise OSError(
+            errno.ENXIO, f"the host has no node {self.path} of device {self.major}:{self.minor}"
         )
+
+    def _is_at(self, path: str) -> bool:
+        try:
+            found = os.stat(path)
+        except OSError:
+            return False
+        number = os.makedev(self.major, self.minor)
+        return stat.S_IFMT(found.st_mode) == _TYPES[self.kind] and found.st_rdev == number
 
     def describe(self) -> str:
         """Return the step as one line of text."""
         return f"device {self.path} ({self.kind} {self.major}:{self.minor})"
+
+
+def _encode(major: int, minor: int) -> int:
+    """Return device numbers as mknod(2) takes them (new_encode_dev in linux/kdev_t.h)."""
+    return minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
 
 
 class DeviceLinks(Step):
@@ -119,36 +146,28 @@ class DeviceLinks(Step):
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See runtime-linux.md, "Dev symbolic links", and config-linux.md on /dev/ptmx."""
-        directory = ensure_directory(context.root_fd, "/dev")
-        try:
-            for name, target in _LINKS:
-                _link(directory, name, target)
-            if _exists(directory, "pts/ptmx"):
-                _link(directory, "ptmx", "pts/ptmx")
-        finally:
-            os.close(directory)
+        del setting
+        ensure_directory(b, "/dev", _DIRECTORY)
+        for name, target in _LINKS:
+            _link(b, name, target)
+        end = Label()
+        status(b, _DIRECTORY, "pts/ptmx", orelse=end, errors=(errno.ENOENT,))
+        _link(b, "ptmx", "pts/ptmx")
+        b.place(end)
+        b.call("close", _DIRECTORY)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
         return "links /dev/fd stdin stdout stderr ptmx"
 
 
-def _link(directory: int, name: str, target: str) -> None:
-    try:
-        os.symlink(target, name, dir_fd=directory)
-    except FileExistsError:
-        # The image or a mount brought its own; the spec asks to leave it.
-        return
-
-
-def _exists(directory: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=directory, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
+def _link(b: Builder, name: str, target: str) -> None:
+    """Link, unless the image or a mount brought its own: the spec asks to leave that."""
+    there = Label()
+    b.call("symlinkat", target, _DIRECTORY, name, path=name, orelse=there, errors=(errno.EEXIST,))
+    b.place(there)
 
 
 class Console(Step):
@@ -160,27 +179,27 @@ class Console(Step):
         self.rows = rows
         self.columns = columns
 
-    def open(self, context: Context) -> None:
+    def open(self, b: Builder) -> None:
         """Open master and slave; the slave comes from its master, by no path of the image."""
         flags = os.O_RDWR | os.O_NOCTTY
-        context.master = open_in_root(context.root_fd, "/dev/pts/ptmx", flags, follow=False)
-        if fstatfs_type(context.master) != DEVPTS_SUPER_MAGIC:
-            raise OSError(25, "/dev/pts is not a devpts")
-        tty.unlock(context.master)
-        context.slave = tty.open_slave(context.master)
+        open_in_root(b, "/dev/pts/ptmx", MASTER, flags, follow=False)
+        b.call("fstatfs", MASTER, STATFS)
+        b.test(STATFS, 0xFFFFFFFF, DEVPTS_SUPER_MAGIC, errno=errno.ENOTTY, path="/dev/pts")
+        b.call("ioctl", MASTER, tty.TIOCSPTLCK, struct.pack("=i", 0))
+        b.call("ioctl", MASTER, tty.TIOCGPTPEER, flags | os.O_CLOEXEC, out=SLAVE)
         if self.rows and self.columns:
-            tty.set_size(context.slave, self.rows, self.columns)
+            size = struct.pack("=4H", self.rows, self.columns, 0, 0)
+            b.call("ioctl", SLAVE, termios.TIOCSWINSZ, size)
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """Bound by descriptor as well (CVE-2025-52565)."""
-        self.open(context)
-        target = ensure_file(context.root_fd, "/dev/console")
-        try:
-            clone = k.open_tree(context.slave, "", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH)
-            k.attach(clone, target)
-            os.close(clone)
-        finally:
-            os.close(target)
+        del setting
+        self.open(b)
+        ensure_file(b, "/dev/console", _TARGET)
+        clone(b, SLAVE, _NODE)
+        attach(b, _NODE, _TARGET, "/dev/console")
+        b.call("close", _NODE)
+        b.call("close", _TARGET)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -192,6 +211,7 @@ class JoinConsole(Console):
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """The slave comes from its master, as for the first process."""
-        self.open(context)
+        del setting
+        self.open(b)

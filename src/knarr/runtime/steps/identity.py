@@ -1,12 +1,25 @@
 """Steps on names and users: host name, loopback, who the process will be."""
 
-from knarr.kernel.namespaces import setdomainname, sethostname
-from knarr.kernel.net import loopback_up
-from knarr.runtime.lookup import read_in_root
-from knarr.runtime.steps.base import Context, Step
+import os
+import struct
+
+from knarr.kernel.net import IFF_UP, SIOCSIFFLAGS
+from knarr.runtime.program.builder import Builder
+from knarr.runtime.program.memory import (
+    GROUP,
+    GROUP_SIZE,
+    PASSWD,
+    PASSWD_SIZE,
+    TEMPORARY,
+    Cell,
+    read,
+)
+from knarr.runtime.program.paths import read_file
+from knarr.runtime.steps.base import Setting, Step
 from knarr.runtime.users import ResolvedUser, resolve_user
 
-_FILE_LIMIT = 4 * 1024 * 1024
+_SOCKET = TEMPORARY[0]
+_AF_INET, _SOCK_DGRAM = 2, 2
 
 
 class HostName(Step):
@@ -18,13 +31,13 @@ class HostName(Step):
         self.host = host
         self.domain = domain
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See uts_namespaces(7)."""
-        del context
-        if self.host:
-            sethostname(self.host)
-        if self.domain:
-            setdomainname(self.domain)
+        del setting
+        for call, name in (("sethostname", self.host), ("setdomainname", self.domain)):
+            if name:
+                data = name.encode()
+                b.call(call, data, len(data))
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -36,10 +49,12 @@ class Loopback(Step):
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
-        """See netdevice(7)."""
-        del context
-        loopback_up()
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """See netdevice(7); the kernel then gives it 127.0.0.1 and ::1."""
+        del setting
+        b.call("socket", _AF_INET, _SOCK_DGRAM | os.O_CLOEXEC, 0, out=_SOCKET)
+        b.call("ioctl", _SOCKET, SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", IFF_UP))
+        b.call("close", _SOCKET)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -47,7 +62,11 @@ class Loopback(Step):
 
 
 class User(Step):
-    """Settle who the process is: ids as given, or a name looked up in the container's files."""
+    """Settle who the process is: ids as given, or a name looked up in the container's files.
+
+    The files are read in the container, below the descriptor of its root; what they
+    say is worked out by the parent. No NSS module of the image runs.
+    """
 
     __slots__ = ("gid", "gids", "name", "uid")
 
@@ -57,14 +76,20 @@ class User(Step):
         self.gids = gids
         self.name = name
 
-    def execute(self, context: Context) -> None:
-        """The files are read below the root descriptor; no NSS module of the image runs."""
-        if self.name is None:
-            home = _home(context, self.uid) if "HOME" not in context.env else "/"
-            context.user = ResolvedUser(self.uid, self.gid, self.gids, home)
-        else:
-            context.user = lookup(context, self.name, self.gids)
-        context.env.setdefault("HOME", context.user.home)
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """Only what is needed is read: ids that are given need no look-up, but a home does."""
+        if self.name is not None or not setting.has_home:
+            read_file(b, "/etc/passwd", PASSWD, PASSWD_SIZE)
+        if self.name is not None:
+            read_file(b, "/etc/group", GROUP, GROUP_SIZE)
+
+    def resolve(self, setting: Setting) -> ResolvedUser:
+        """Return who it is, once the step was carried out; raises InvalidArgument."""
+        if self.name is not None:
+            gids = tuple(str(gid) for gid in self.gids)
+            return resolve_user(self.name, _passwd(), _text(GROUP, GROUP_SIZE), gids)
+        home = "/" if setting.has_home else resolve_user(str(self.uid), _passwd(), b"").home
+        return ResolvedUser(self.uid, self.gid, self.gids, home)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -72,13 +97,9 @@ class User(Step):
         return f"user {who}"
 
 
-def lookup(context: Context, name: str, gids: "tuple[int, ...]" = ()) -> ResolvedUser:
-    """Return who ``USER[:GROUP]`` is in this container; raises InvalidArgument."""
-    passwd = read_in_root(context.root_fd, "/etc/passwd", _FILE_LIMIT)
-    group = read_in_root(context.root_fd, "/etc/group", _FILE_LIMIT)
-    return resolve_user(name, passwd, group, tuple(str(gid) for gid in gids))
+def _passwd() -> bytes:
+    return _text(PASSWD, PASSWD_SIZE)
 
 
-def _home(context: Context, uid: int) -> str:
-    passwd = read_in_root(context.root_fd, "/etc/passwd", _FILE_LIMIT)
-    return resolve_user(str(uid), passwd, b"").home
+def _text(address: int, size: Cell) -> bytes:
+    return read(address, max(size.get(), 0))

@@ -1,17 +1,38 @@
 """Steps that build the container's mount tree, each through descriptors."""
 
+import errno
 import os
-import stat
+import struct
 
 from knarr.kernel import mounts as k
-from knarr.kernel.files import PROC_SUPER_MAGIC, fstatfs_type
-from knarr.runtime.lookup import ensure_directory, ensure_file, open_in_root
+from knarr.kernel.files import PROC_SUPER_MAGIC
 from knarr.runtime.mountopts import MountOptions, attributes, superblock_flags
-from knarr.runtime.steps.base import Context, Step
+from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.memory import (
+    PROC,
+    ROOT,
+    SCRATCH,
+    SCRATCH_PATH,
+    STATFS,
+    TARGET,
+    TEMPORARY,
+    Cell,
+    mount_cell,
+)
+from knarr.runtime.program.paths import (
+    DIRECTORY,
+    ensure_directory,
+    ensure_file,
+    open_in_root,
+)
+from knarr.runtime.steps.base import Setting, Step
 
-_ENOSYS = 38
+_CONTEXT, _MOUNT, _TARGET = TEMPORARY[0], TEMPORARY[1], TEMPORARY[2]
 # Kernel file systems in which a symbolic link of the image must not decide the place.
 _FIXED = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
+_REFUSED = (errno.EPERM, errno.EACCES)
+_BY_DESCRIPTOR = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
+_CLONE = k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC
 
 
 class PrivateTree(Step):
@@ -22,10 +43,11 @@ class PrivateTree(Step):
     def __init__(self, slave: bool) -> None:
         self.slave = slave
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See mount_namespaces(7), "Shared subtrees"."""
-        del context
-        k.mount(None, "/", None, k.MS_REC | (k.MS_SLAVE if self.slave else k.MS_PRIVATE))
+        del setting
+        flags = k.MS_REC | (k.MS_SLAVE if self.slave else k.MS_PRIVATE)
+        b.call("mount", None, "/", None, flags, None, path="/")
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -37,59 +59,69 @@ class AttachRoot(Step):
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See move_mount(2)."""
-        k.attach(context.root_fd, context.target_fd)
-        os.close(context.target_fd)
+        del setting
+        attach(b, ROOT, TARGET)
+        b.call("close", TARGET)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
         return "attach root file system"
 
 
-def set_attributes(fd: int, options: MountOptions, *, attached: bool = False) -> None:
-    """Apply flags and propagation of ``options`` to a mount, recursive ones to its subtree.
+def attach(b: Builder, mount: Cell, target: Cell, path: "str | None" = None) -> None:
+    """Attach a detached mount on what ``target`` refers to, by no path (move_mount(2))."""
+    b.call("move_mount", mount, "", target, "", _BY_DESCRIPTOR, path=path)
 
-    On kernels without mount_setattr(2) the mount must be attached already.
-    """
+
+def clone(b: Builder, mount: Cell, out: Cell, *, recursive: bool = False) -> None:
+    """Make a detached clone of the mount, or of the part of one, behind a descriptor."""
+    flags = _CLONE | k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0)
+    b.call("open_tree", mount, "", flags, out=out)
+
+
+def set_attributes(b: Builder, mount: Cell, options: MountOptions) -> None:
+    """Apply the flags of ``options`` to an attached mount, recursive ones to its subtree."""
     attr_set, attr_clr = attributes(options.set_flags, options.clear_flags)
     if attr_set or attr_clr:
-        _setattr(fd, k.AT_EMPTY_PATH, attr_set, attr_clr, options.set_flags, attached)
+        old_flags = options.set_flags & ~superblock_flags(options.set_flags)
+        _setattr(b, mount, 0, (attr_set, attr_clr, 0), k.MS_REMOUNT | k.MS_BIND | old_flags)
     rec_set, rec_clr = attributes(options.recursive_set, options.recursive_clear)
     if rec_set or rec_clr:
-        k.mount_setattr(fd, "", k.AT_EMPTY_PATH | k.AT_RECURSIVE, rec_set, rec_clr)
+        _setattr(b, mount, k.AT_RECURSIVE, (rec_set, rec_clr, 0), None)
+
+
+def set_propagation(b: Builder, mount: Cell, propagation: "list[tuple[int, bool]]") -> None:
+    """Set the propagation of an attached mount, private where nothing is asked."""
+    for flag, recursive in propagation or [(k.MS_PRIVATE, True)]:
+        old_flags = flag | (k.MS_REC if recursive else 0)
+        _setattr(b, mount, k.AT_RECURSIVE if recursive else 0, (0, 0, flag), old_flags)
 
 
 def _setattr(
-    fd: int, flags: int, attr_set: int, attr_clr: int, old_flags: int, attached: bool
+    b: Builder,
+    mount: Cell,
+    flags: int,
+    values: "tuple[int, int, int]",
+    old_flags: "int | None",
 ) -> None:
-    try:
-        k.mount_setattr(fd, "", flags, attr_set, attr_clr)
-    except OSError as error:
-        if error.errno != _ENOSYS or not attached:
-            raise
-        k.mount(
-            None,
-            f"/proc/self/fd/{fd}",
-            None,
-            k.MS_REMOUNT | k.MS_BIND | (old_flags & ~superblock_flags(old_flags)),
-        )
+    """Change a mount; before Linux 5.12 through mount(2) and a path that leads to the descriptor.
 
-
-def set_propagation(fd: int, propagation: "list[tuple[int, bool]]") -> None:
-    """Set the propagation of an attached mount, private where nothing is asked."""
-    for flag, recursive in propagation or [(k.MS_PRIVATE, True)]:
-        try:
-            k.mount_setattr(
-                fd,
-                "",
-                k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0),
-                propagation=flag,
-            )
-        except OSError as error:
-            if error.errno != _ENOSYS:
-                raise
-            k.mount(None, f"/proc/self/fd/{fd}", None, flag | (k.MS_REC if recursive else 0))
+    values: attributes to set and to clear, propagation. old_flags: None: only the new way.
+    """
+    data = struct.pack("=QQQQ", *values, 0)
+    arguments = (mount, "", flags | k.AT_EMPTY_PATH, data, len(data))
+    if old_flags is None:
+        b.call("mount_setattr", *arguments)
+        return
+    old, end = Label(), Label()
+    b.call("mount_setattr", *arguments, orelse=old, errors=(errno.ENOSYS,))
+    b.jump(end)
+    b.place(old)
+    b.call("dup3", mount, SCRATCH, os.O_CLOEXEC)
+    b.call("mount", None, SCRATCH_PATH, None, old_flags, None)
+    b.place(end)
 
 
 class NewMount(Step):
@@ -103,24 +135,25 @@ class NewMount(Step):
         self.source = source
         self.options = options
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See fsopen(2), fsconfig(2), fsmount(2)."""
-        target = ensure_directory(
-            context.root_fd, self.destination, follow=self.fstype not in _FIXED
-        )
-        try:
-            fd = new_mount(self.fstype, self.source, self.options)
-            k.attach(fd, target)
-        finally:
-            os.close(target)
+        del setting
+        self.mount(b)
+
+    def mount(self, b: Builder, refused: "Label | None" = None) -> None:
+        """Add the operations; ``refused``: where to go on when the kernel does not permit it."""
+        ensure_directory(b, self.destination, _TARGET, follow=self.fstype not in _FIXED)
+        new_mount(b, self.fstype, self.source, self.options, _MOUNT, refused)
+        attach(b, _MOUNT, _TARGET, self.destination)
+        b.call("close", _TARGET)
         if self.options.propagation:
-            set_propagation(fd, self.options.propagation)
-        if self.fstype == "proc" and context.proc_fd < 0:
-            if fstatfs_type(fd) != PROC_SUPER_MAGIC:
-                raise OSError(22, f"{self.destination}: is not a procfs")
-            context.proc_fd = fd
+            set_propagation(b, _MOUNT, self.options.propagation)
+        if self.fstype == "proc":
+            b.call("fstatfs", _MOUNT, STATFS)
+            b.test(STATFS, 0xFFFFFFFF, PROC_SUPER_MAGIC, path=self.destination)
+            b.set(PROC, _MOUNT)
         else:
-            os.close(fd)
+            b.call("close", _MOUNT)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -128,26 +161,38 @@ class NewMount(Step):
         return f"mount {self.fstype} on {self.destination}" + (f" ({data})" if data else "")
 
 
-def new_mount(fstype: str, source: str, options: MountOptions) -> int:
-    """Return a detached mount of a new file-system instance with the given options."""
-    context = k.fsopen(fstype)
-    try:
-        if source:
-            k.fsconfig_string(context, "source", source)
-        for item in options.data:
-            key, mark, value = item.partition("=")
-            if mark:
-                k.fsconfig_string(context, key, value)
-            else:
-                k.fsconfig_flag(context, key)
-        for flag, name in ((k.MS_SYNCHRONOUS, "sync"), (k.MS_DIRSYNC, "dirsync"),
-                           (k.MS_LAZYTIME, "lazytime")):  # fmt: skip
-            if superblock_flags(options.set_flags) & flag:
-                k.fsconfig_flag(context, name)
-        k.fsconfig_create(context)
-        return k.fsmount(context, attributes(options.set_flags, 0)[0])
-    finally:
-        os.close(context)
+def new_mount(
+    b: Builder,
+    fstype: str,
+    source: str,
+    options: MountOptions,
+    out: Cell,
+    refused: "Label | None" = None,
+) -> None:
+    """Make a detached mount of a new file-system instance with the given options."""
+
+    def config(command: int, key: "str | None" = None, value: "str | None" = None) -> None:
+        b.call("fsconfig", _CONTEXT, command, key, value, 0, path=key, orelse=refused,
+               errors=_REFUSED if refused else ())  # fmt: skip
+
+    b.call("fsopen", fstype, k.FSOPEN_CLOEXEC, out=_CONTEXT, path=fstype, orelse=refused,
+           errors=_REFUSED if refused else ())  # fmt: skip
+    if source:
+        config(k.FSCONFIG_SET_STRING, "source", source)
+    for item in options.data:
+        key, mark, value = item.partition("=")
+        if mark:
+            config(k.FSCONFIG_SET_STRING, key, value)
+        else:
+            config(k.FSCONFIG_SET_FLAG, key)
+    for flag, name in ((k.MS_SYNCHRONOUS, "sync"), (k.MS_DIRSYNC, "dirsync"),
+                       (k.MS_LAZYTIME, "lazytime")):  # fmt: skip
+        if superblock_flags(options.set_flags) & flag:
+            config(k.FSCONFIG_SET_FLAG, name)
+    config(k.FSCONFIG_CMD_CREATE)
+    b.call("fsmount", _CONTEXT, k.FSMOUNT_CLOEXEC, attributes(options.set_flags, 0)[0], out=out,
+           orelse=refused, errors=_REFUSED if refused else ())  # fmt: skip
+    b.call("close", _CONTEXT)
 
 
 class SysfsMount(NewMount):
@@ -155,13 +200,15 @@ class SysfsMount(NewMount):
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """A new sysfs needs a network namespace of our user namespace (sysfs_init_fs_context)."""
-        try:
-            super().execute(context)
-        except PermissionError:
-            options = MountOptions(["rbind", "nosuid", "nodev", "noexec", "rro"])
-            BindMount(-1, self.destination, "/sys", options).execute(context)
+        refused, end = Label(), Label()
+        self.mount(b, refused)
+        b.jump(end)
+        b.place(refused)
+        options = MountOptions(["rbind", "nosuid", "nodev", "noexec", "rro"])
+        BindMount(-1, self.destination, "/sys", options).emit(b, setting)
+        b.place(end)
 
 
 class BindMount(Step):
@@ -175,23 +222,22 @@ class BindMount(Step):
         self.source = source
         self.options = options
 
-    def execute(self, context: Context) -> None:
-        """See open_tree(2); the parent prepares clones that need an id map or another namespace."""
-        fd = context.mount_fds.get(self.index, -1)
-        if fd < 0:
-            recursive = k.AT_RECURSIVE if self.options.recursive else 0
-            fd = k.open_tree(k.AT_FDCWD, self.source, k.OPEN_TREE_CLONE | recursive)
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            target = ensure_directory(context.root_fd, self.destination)
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """See open_tree(2); the parent has prepared a clone, and looked at what it is."""
+        number, is_directory = setting.binds.get(self.index, (-1, True))
+        mount = _MOUNT
+        if number >= 0:
+            mount = mount_cell(number)
         else:
-            target = ensure_file(context.root_fd, self.destination)
-        try:
-            k.attach(fd, target)
-        finally:
-            os.close(target)
-        set_propagation(fd, self.options.propagation)
-        set_attributes(fd, self.options, attached=True)
-        os.close(fd)
+            flags = _CLONE | (k.AT_RECURSIVE if self.options.recursive else 0)
+            b.call("open_tree", k.AT_FDCWD, self.source, flags, out=mount, path=self.source)
+        ensure = ensure_directory if is_directory else ensure_file
+        ensure(b, self.destination, _TARGET)
+        attach(b, mount, _TARGET, self.destination)
+        b.call("close", _TARGET)
+        set_propagation(b, mount, self.options.propagation)
+        set_attributes(b, mount, self.options)
+        b.call("close", mount)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -208,27 +254,27 @@ class CgroupMount(Step):
         self.destination = destination
         self.options = options
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """The hierarchies are those of /proc/self/cgroup, seen from the cgroup namespace."""
         hierarchies = _hierarchies()
         if not hierarchies:
-            NewMount(self.destination, "cgroup2", "cgroup", self.options).execute(context)
+            NewMount(self.destination, "cgroup2", "cgroup", self.options).emit(b, setting)
             return
         frame = MountOptions(["nosuid", "nodev", "noexec", "mode=755"])
-        NewMount(self.destination, "tmpfs", "cgroup", frame).execute(context)
+        NewMount(self.destination, "tmpfs", "cgroup", frame).emit(b, setting)
         flags = ["nosuid", "nodev", "noexec"]
         for controllers in hierarchies:
             place = f"{self.destination}/{controllers.removeprefix('name=')}"
             data = ["none", controllers] if "=" in controllers else controllers.split(",")
-            NewMount(place, "cgroup", "cgroup", self._with(flags + data)).execute(context)
+            NewMount(place, "cgroup", "cgroup", self._with(flags + data)).emit(b, setting)
             if "," in controllers:
-                _link_controllers(context, self.destination, controllers)
+                _link_controllers(b, self.destination, controllers)
         unified = f"{self.destination}/unified"
-        NewMount(unified, "cgroup2", "cgroup", self._with(flags)).execute(context)
+        NewMount(unified, "cgroup2", "cgroup", self._with(flags)).emit(b, setting)
         if self.options.set_flags & k.MS_RDONLY:
-            fd = open_in_root(context.root_fd, self.destination)
-            set_attributes(fd, MountOptions(["ro"]), attached=True)
-            os.close(fd)
+            open_in_root(b, self.destination, _TARGET)
+            set_attributes(b, _TARGET, MountOptions(["ro"]))
+            b.call("close", _TARGET)
 
     def _with(self, options: "list[str]") -> MountOptions:
         read_only = ["ro"] if self.options.set_flags & k.MS_RDONLY else []
@@ -246,14 +292,12 @@ def _hierarchies() -> "list[str]":
     return [controllers for number, controllers, _ in reversed(fields) if number != "0"]
 
 
-def _link_controllers(context: Context, destination: str, controllers: str) -> None:
+def _link_controllers(b: Builder, destination: str, controllers: str) -> None:
     """Give each controller of a joined hierarchy a link of its own name, as hosts have it."""
-    directory = open_in_root(context.root_fd, destination, os.O_PATH | os.O_DIRECTORY)
-    try:
-        for name in controllers.split(","):
-            os.symlink(controllers, name, dir_fd=directory)
-    finally:
-        os.close(directory)
+    open_in_root(b, destination, _TARGET, DIRECTORY)
+    for name in controllers.split(","):
+        b.call("symlinkat", controllers, _TARGET, name, path=name)
+    b.call("close", _TARGET)
 
 
 class PivotRoot(Step):
@@ -261,12 +305,13 @@ class PivotRoot(Step):
 
     __slots__ = ()
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See pivot_root(2), "pivot_root(".", ".")": no directory for the old root is needed."""
-        os.fchdir(context.root_fd)
-        k.pivot_root(".", ".")
-        k.umount2(".", k.MNT_DETACH)
-        os.chdir("/")
+        del setting
+        b.call("fchdir", ROOT)
+        b.call("pivot_root", ".", ".")
+        b.call("umount2", ".", k.MNT_DETACH)
+        b.call("chdir", "/")
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -282,14 +327,15 @@ class RootAttributes(Step):
         self.readonly = readonly
         self.propagation = propagation
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """See config.md, "root" and "linux.rootfsPropagation"."""
+        del setting
         options = MountOptions(
             (["ro"] if self.readonly else []) + ([self.propagation] if self.propagation else [])
         )
-        set_attributes(context.root_fd, options, attached=True)
+        set_attributes(b, ROOT, options)
         if self.propagation:
-            set_propagation(context.root_fd, options.propagation)
+            set_propagation(b, ROOT, options.propagation)
 
     def describe(self) -> str:
         """Return the step as one line of text."""

@@ -1,16 +1,29 @@
 """Steps on single paths of the finished tree: masks, read-only paths, sysctls, work directory."""
 
+import errno
 import os
 import stat
 
 from knarr.kernel import mounts as k
-from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV, openat2
-from knarr.runtime.lookup import ensure_directory, open_in_root
+from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.mountopts import MountOptions
-from knarr.runtime.steps.base import Context, Step
-from knarr.runtime.steps.mounts import new_mount, set_attributes
+from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.memory import CWD_RESULT, PROC, TEMPORARY
+from knarr.runtime.program.paths import (
+    check_device,
+    check_type,
+    how,
+    open_in_root,
+    status,
+    try_directory,
+)
+from knarr.runtime.steps.base import Setting, Step
+from knarr.runtime.steps.mounts import attach, clone, new_mount, set_attributes
 
-_NULL = os.makedev(1, 3)
+_TARGET, _CLONE, _EMPTY, _FILE = TEMPORARY[3], TEMPORARY[4], TEMPORARY[5], TEMPORARY[6]
+_GONE = (errno.ENOENT, errno.ENOTDIR)
+_NULL = "/dev/null"
 
 
 class MaskPaths(Step):
@@ -21,46 +34,40 @@ class MaskPaths(Step):
     def __init__(self, paths: "tuple[str, ...]") -> None:
         self.paths = paths
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """A missing path is left out; a symbolic link in one is an attack and an error."""
-        empty = -1
+        del setting
+        options = MountOptions(["ro", "nosuid", "nodev", "noexec", "size=0"])
+        new_mount(b, "tmpfs", "tmpfs", options, _EMPTY)
         for path in self.paths:
-            try:
-                target = open_in_root(context.root_fd, path, follow=False)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            try:
-                if not stat.S_ISDIR(os.fstat(target).st_mode):
-                    clone = _null_device()
-                elif empty < 0:
-                    empty = clone = new_mount(
-                        "tmpfs",
-                        "tmpfs",
-                        MountOptions(["ro", "nosuid", "nodev", "noexec", "size=0"]),
-                    )
-                else:
-                    clone = k.open_tree(empty, "", k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH)
-                k.attach(clone, target)
-                if clone != empty:
-                    os.close(clone)
-            finally:
-                os.close(target)
-        if empty >= 0:
-            os.close(empty)
+            missing, file, masked = Label(), Label(), Label()
+            open_in_root(b, path, _TARGET, follow=False, orelse=missing, errors=_GONE)
+            status(b, _TARGET)
+            check_type(b, stat.S_IFDIR, orelse=file)
+            # The first mount stays detached and only serves as the original.
+            clone(b, _EMPTY, _CLONE)
+            b.jump(masked)
+            b.place(file)
+            _null_device(b)
+            b.place(masked)
+            attach(b, _CLONE, _TARGET, path)
+            b.call("close", _CLONE)
+            b.call("close", _TARGET)
+            b.place(missing)
+        b.call("close", _EMPTY)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
         return f"mask {' '.join(self.paths)}"
 
 
-def _null_device() -> int:
-    """Return a detached clone of the host's /dev/null, checked to be just that (CVE-2025-31133)."""
-    fd = k.open_tree(k.AT_FDCWD, "/dev/null", k.OPEN_TREE_CLONE)
-    status = os.fstat(fd)
-    if not stat.S_ISCHR(status.st_mode) or status.st_rdev != _NULL:
-        os.close(fd)
-        raise OSError(6, "/dev/null of the host is not the null device")
-    return fd
+def _null_device(b: Builder) -> None:
+    """Clone the host's /dev/null, checked to be just that (CVE-2025-31133)."""
+    flags = k.OPEN_TREE_CLONE | k.OPEN_TREE_CLOEXEC
+    b.call("open_tree", k.AT_FDCWD, _NULL, flags, out=_CLONE, path=_NULL)
+    status(b, _CLONE)
+    check_type(b, stat.S_IFCHR, errno=errno.ENXIO, path=_NULL)
+    check_device(b, 1, 3, _NULL)
 
 
 class ReadonlyPaths(Step):
@@ -71,21 +78,19 @@ class ReadonlyPaths(Step):
     def __init__(self, paths: "tuple[str, ...]") -> None:
         self.paths = paths
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """A missing path is left out; a symbolic link in one is an error."""
+        del setting
+        read_only = MountOptions(["ro"])
         for path in self.paths:
-            try:
-                target = open_in_root(context.root_fd, path, follow=False)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            try:
-                flags = k.OPEN_TREE_CLONE | k.AT_EMPTY_PATH | k.AT_RECURSIVE
-                clone = k.open_tree(target, "", flags)
-                k.attach(clone, target)
-                set_attributes(clone, MountOptions(["ro"]), attached=True)
-                os.close(clone)
-            finally:
-                os.close(target)
+            missing = Label()
+            open_in_root(b, path, _TARGET, follow=False, orelse=missing, errors=_GONE)
+            clone(b, _TARGET, _CLONE, recursive=True)
+            attach(b, _CLONE, _TARGET, path)
+            set_attributes(b, _CLONE, read_only)
+            b.call("close", _CLONE)
+            b.call("close", _TARGET)
+            b.place(missing)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -100,25 +105,37 @@ class Sysctl(Step):
     def __init__(self, values: "tuple[tuple[str, str], ...]") -> None:
         self.values = values
 
-    def execute(self, context: Context) -> None:
+    def emit(self, b: Builder, setting: Setting) -> None:
         """Written through the procfs that a step mounted, by descriptor (CVE-2025-52881)."""
-        if context.proc_fd < 0:
-            raise OSError(2, "sysctl needs a procfs among the mounts")
+        if not setting.has_proc:
+            raise OSError(errno.ENOENT, "sysctl needs a procfs among the mounts")
         resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
         for key, value in self.values:
             path = "sys/" + (key if "/" in key else key.replace(".", "/"))
-            try:
-                fd = openat2(context.proc_fd, path, os.O_WRONLY, 0, resolve)
-                try:
-                    os.write(fd, value.encode())
-                finally:
-                    os.close(fd)
-            except OSError as error:
-                raise OSError(error.errno, f"sysctl {key}={value}: {error.strerror}") from error
+            explain = _Refused(f"sysctl {key}={value}")
+            data = value.encode()
+            b.call("openat2", PROC, path, how(os.O_WRONLY, resolve), 24, out=_FILE,
+                   explain=explain)  # fmt: skip
+            b.call("write", _FILE, data, len(data), explain=explain)
+            b.call("close", _FILE)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
         return "sysctl " + " ".join(f"{key}={value}" for key, value in self.values)
+
+
+class _Refused:
+    """Explains why a kernel parameter could not be set."""
+
+    __slots__ = ("what",)
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        del name
+        text = f"{self.what}: {os.strerror(number)}"
+        return RuntimeFailure("error", self.what, text, number)
 
 
 class WorkingDirectory(Step):
@@ -129,13 +146,13 @@ class WorkingDirectory(Step):
     def __init__(self, path: str) -> None:
         self.path = path
 
-    def execute(self, context: Context) -> None:
-        """The process changes into it later, with its own user's rights."""
-        try:
-            os.close(ensure_directory(context.root_fd, self.path))
-        except OSError as error:
-            # A read-only root or a magic link: chdir gives the clearer error later.
-            context.warnings.append(f"working directory {self.path}: {error.strerror}")
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """The process changes into it later, with its own user's rights.
+
+        A read-only root or a magic link is told then: chdir gives the clearer error.
+        """
+        del setting
+        try_directory(b, self.path, CWD_RESULT)
 
     def describe(self) -> str:
         """Return the step as one line of text."""

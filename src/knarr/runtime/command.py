@@ -1,0 +1,132 @@
+"""Finding the command inside the container, as execvp(3) does, with Docker's texts on failure."""
+
+import errno
+import os
+
+from knarr.kernel.files import RESOLVE_NO_MAGICLINKS
+from knarr.kernel.mounts import AT_FDCWD
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.memory import PATH, STATX, TEMPORARY
+from knarr.runtime.program.paths import STATX_BASIC, check_type, how
+
+_DENIED, _FILE = TEMPORARY[1], TEMPORARY[2]
+_S_IFDIR, _S_IFREG = 0o040000, 0o100000
+_MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+_EXECUTABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR,
+               errno.EISDIR, errno.ELOOP)  # fmt: skip
+
+
+class _Failure:
+    """Explains with a text that is known before."""
+
+    __slots__ = ("kind", "text")
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        self.text = text
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        del name
+        return RuntimeFailure(self.kind, "exec", self.text, number)
+
+
+class _NoStatus:
+    """Explains why a command given by its path cannot be looked at."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        del name
+        kind = "not-found" if number in _MISSING else "not-executable"
+        text = f'exec: "{self.path}": stat {self.path}: {os.strerror(number).lower()}'
+        return RuntimeFailure(kind, "exec", text, number)
+
+
+class ExecFailure:
+    """Explains why execve itself failed, e.g. for a missing interpreter of a script."""
+
+    __slots__ = ("command",)
+
+    def __init__(self, command: str) -> None:
+        self.command = command
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        """Return the failure for an error number."""
+        del name
+        kind = "not-found" if number == errno.ENOENT else "not-executable"
+        if number not in _EXECUTABLE:
+            kind = "error"
+        text = f'exec: "{self.command}": {os.strerror(number).lower()}'
+        return RuntimeFailure(kind, "exec", text, number)
+
+
+def find(b: Builder, name: str, path: str) -> None:
+    """Set PATH to what is executed for ``name``. Raises RuntimeFailure for an empty name.
+
+    The failures are ``not-found`` and ``not-executable``.
+    """
+    if not name:
+        raise RuntimeFailure("not-found", "exec", "no command specified", errno.ENOENT)
+    if "/" in name:
+        _check(b, name)
+        b.set(PATH, name)
+        return
+    found = Label()
+    b.set(_DENIED, 0)
+    for directory in path.split(":"):
+        _try(b, name, f"{directory or '.'}/{name}", found)
+    nowhere = Label()
+    b.test(_DENIED, 1, 1, orelse=nowhere)
+    b.fail(errno.EACCES, _Failure("not-executable", f'exec: "{name}": permission denied'))
+    b.place(nowhere)
+    text = f'exec: "{name}": executable file not found in $PATH'
+    b.fail(errno.ENOENT, _Failure("not-found", text))
+    b.place(found)
+
+
+def _try(b: Builder, name: str, candidate: str, found: Label) -> None:
+    """Take a candidate that can be executed; note one that is there and cannot."""
+    unusable, program, following = Label(), Label(), Label()
+    b.call("faccessat", AT_FDCWD, candidate, os.X_OK, orelse=unusable)
+    _look(b, candidate, following)
+    check_type(b, _S_IFDIR, orelse=program)
+    b.jump(following)
+    b.place(program)
+    _refuse_magic(b, candidate)
+    b.set(PATH, candidate)
+    b.jump(found)
+    b.place(unusable)
+    _look(b, candidate, following)
+    check_type(b, _S_IFREG, orelse=following)
+    b.set(_DENIED, 1)
+    b.place(following)
+
+
+def _look(b: Builder, path: str, orelse: Label) -> None:
+    b.call("statx", AT_FDCWD, path, 0, STATX_BASIC, STATX, orelse=orelse)
+
+
+def _check(b: Builder, name: str) -> None:
+    file = Label()
+    b.call("statx", AT_FDCWD, name, 0, STATX_BASIC, STATX, explain=_NoStatus(name))
+    check_type(b, _S_IFDIR, orelse=file)
+    b.fail(errno.EISDIR, _Failure("not-executable", f'exec: "{name}": is a directory'))
+    b.place(file)
+    denied = _Failure("not-executable", f'exec: "{name}": permission denied')
+    b.call("faccessat", AT_FDCWD, name, os.X_OK, explain=denied)
+    _refuse_magic(b, name)
+
+
+def _refuse_magic(b: Builder, name: str) -> None:
+    """Refuse what only exists through /proc: /proc/self/exe is no program of the image.
+
+    Source: CVE-2019-5736.
+    """
+    opening = how(os.O_PATH, RESOLVE_NO_MAGICLINKS)
+    magic = _Failure("not-executable", f'exec: "{name}": leads through /proc')
+    b.call("openat2", AT_FDCWD, name, opening, len(opening), out=_FILE, explain=magic)
+    b.call("close", _FILE)

@@ -1,0 +1,117 @@
+"""Carrying a program out: in this process, or in a new one that shares this one's memory.
+
+The new process never runs Python. It has no page tables to copy, touches almost
+no page, and carries out its program while this process goes on.
+"""
+
+import ctypes
+import os
+import struct
+
+from knarr.kernel.clone import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PIDFD, clone3
+from knarr.kernel.libc import MACHINE
+from knarr.kernel.memory import MAP_PRIVATE, PROT_EXEC, PROT_READ, map_memory
+from knarr.runtime.program import memory
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from knarr.runtime.program.builder import Program
+
+CLONE_VM = 0x00000100
+CLONE_FILES = 0x00000400
+CLONE_CLEAR_SIGHAND = 0x100000000
+_SIGCHLD = 17
+_SPAWN = 16  # offset of the second function; see x86_64.S
+
+
+def _blob() -> "bytes | None":
+    """Return the machine code for this machine; None where it was not written."""
+    if MACHINE == "x86_64":
+        from knarr.runtime.program import blob_x86_64
+
+        return blob_x86_64.BLOB
+    if MACHINE == "aarch64":
+        from knarr.runtime.program import blob_aarch64
+
+        return blob_aarch64.BLOB
+    return None
+
+
+def _load() -> "tuple[Callable[..., int], Callable[..., int]] | None":
+    """Return the two functions of the machine code; None where it cannot be executed."""
+    blob = _blob()
+    if blob is None:
+        return None
+    file = os.memfd_create("knarr-program", os.MFD_CLOEXEC)
+    try:
+        os.write(file, blob)
+        place = map_memory(len(blob), PROT_READ | PROT_EXEC, MAP_PRIVATE, file)
+    except OSError:
+        # A security module that lets no memory be executed: the interpreter does the same.
+        return None
+    finally:
+        os.close(file)
+    word, pointer = ctypes.c_long, ctypes.c_void_p
+    run = ctypes.PYFUNCTYPE(word, pointer, pointer)(place)
+    spawn = ctypes.PYFUNCTYPE(word, pointer, ctypes.c_size_t, pointer, pointer)(place + _SPAWN)
+    return run, spawn
+
+
+_native = _load()
+# What a clone in a program needs so that both sides see the same memory.
+SHARED = CLONE_VM if _native is not None else 0
+_pidfd = struct.Struct("=i")
+
+
+def prepare() -> None:
+    """Make the memory ready for a spawn, before any cell is set."""
+    if _native is None:
+        memory.share()
+
+
+def run(program: "Program") -> int:
+    """Carry ``program`` out in this process; returns 0, or a negated error number."""
+    memory.FAULT_ERROR.set(0)
+    if _native is None:
+        from knarr.runtime.program import interpreter
+
+        return interpreter.run(program.address(), memory.FAULT_AT)
+    return _native[0](program.address(), memory.FAULT_AT)
+
+
+def spawn(program: "Program", flags: int, cgroup_fd: "int | None" = None) -> "tuple[int, int]":
+    """Return (pid, pidfd) of a new process that carries ``program`` out and ends.
+
+    It shares memory and the table of descriptors with this one until it unshares
+    the latter or executes something. flags: CLONE_NEW* and CLONE_PARENT.
+    cgroup_fd: a v2 group in which it starts. program: to be kept until the process
+    has ended or executed something. Raises OSError (clone3(2)).
+    """
+    memory.FAULT_ERROR.set(0)
+    flags |= CLONE_FILES
+    if _native is None:
+        return _fork(program, flags, cgroup_fd)
+    flags |= CLONE_PIDFD | CLONE_VM | CLONE_CLEAR_SIGHAND
+    if cgroup_fd is not None:
+        flags |= CLONE_INTO_CGROUP
+    arguments = struct.pack(
+        "=11Q", flags, memory.STATX, 0, 0, 0 if flags & CLONE_PARENT else _SIGCHLD, memory.STACK,
+        memory.STACK_SIZE, 0, 0, 0, cgroup_fd or 0,
+    )  # fmt: skip
+    start = program.address()
+    pid = _native[1](memory.address_of(arguments), len(arguments), start, memory.FAULT_AT)
+    if pid < 0:
+        raise OSError(-pid, f"clone3: {os.strerror(-pid)}")
+    (pidfd,) = _pidfd.unpack(memory.read(memory.STATX, 4))
+    return pid, pidfd
+
+
+def _fork(program: "Program", flags: int, cgroup_fd: "int | None") -> "tuple[int, int]":
+    from knarr.runtime.program import interpreter
+
+    pid, pidfd = clone3(flags, cgroup_fd)
+    if pid == 0:
+        interpreter.be(program.address(), memory.FAULT_AT)
+    return pid, pidfd

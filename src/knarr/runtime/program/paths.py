@@ -1,0 +1,194 @@
+"""Operations on paths inside a container's root, resolved by the kernel and never by string.
+
+Every look-up starts at the descriptor of the root and uses openat2(2) with
+RESOLVE_IN_ROOT, so that absolute and climbing symbolic links of a hostile image
+end inside the root, and RESOLVE_NO_MAGICLINKS, so that none of them leads
+through /proc/PID/fd or /proc/PID/exe.
+"""
+
+import errno
+import os
+import struct
+
+from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
+from knarr.kernel.mounts import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.memory import FILE_LIMIT, ROOT, STATX, TEMPORARY, Cell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from knarr.runtime.program.builder import Explain
+
+DIRECTORY = os.O_PATH | os.O_DIRECTORY
+_RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+STATX_BASIC = 0x7FF
+_BELOW, _ABOVE = TEMPORARY[14], TEMPORARY[15]
+# struct statx
+_MODE = STATX + 28
+_INODE = STATX + 32
+_RDEV_MAJOR, _RDEV_MINOR = STATX + 128, STATX + 132
+_S_IFMT = 0o170000
+
+
+def how(flags: int, resolve: int, mode: int = 0) -> bytes:
+    """Return the ``struct open_how`` of a close-on-exec descriptor (openat2(2))."""
+    return struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+
+
+def open_in_root(
+    b: Builder,
+    path: str,
+    out: Cell,
+    flags: int = os.O_PATH,
+    *,
+    follow: bool = True,
+    orelse: "Label | None" = None,
+    errors: "tuple[int, ...]" = (),
+) -> None:
+    """Open ``path`` inside the root; follow=False refuses a symbolic link anywhere (ELOOP)."""
+    resolve = _RESOLVE if follow else _RESOLVE | RESOLVE_NO_SYMLINKS
+    b.call("openat2", ROOT, path, how(flags, resolve), 24, out=out, path=path, orelse=orelse,
+           errors=errors)  # fmt: skip
+
+
+def ensure_directory(b: Builder, path: str, out: Cell, *, follow: bool = True) -> None:
+    """Open a directory inside the root, made (0755) with its parents where missing."""
+    missing, there = Label(), Label()
+    open_in_root(b, path, out, DIRECTORY, follow=follow, orelse=missing, errors=(errno.ENOENT,))
+    b.jump(there)
+    b.place(missing)
+    _make(b, path, out, follow)
+    b.place(there)
+
+
+def try_directory(b: Builder, path: str, result: Cell) -> None:
+    """Make a directory where missing; what fails is no more than a negative ``result``."""
+    missing, end = Label(), Label()
+    open_in_root(b, path, result, DIRECTORY, orelse=missing, errors=(errno.ENOENT,))
+    b.call("close", result)
+    b.jump(end)
+    b.place(missing)
+    _make(b, path, result, True, end)
+    b.call("close", result)
+    b.place(end)
+
+
+def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None" = None) -> None:
+    """Make the missing components one by one, each on the descriptor of its parent."""
+    done = ""
+    open_in_root(b, "/", out, DIRECTORY, orelse=give_up)
+    for part in path.split("/"):
+        if part in ("", "."):
+            continue
+        done += "/" + part
+        missing, there = Label(), Label()
+        b.set(_ABOVE, out)
+        open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=missing,
+                     errors=(errno.ENOENT,))  # fmt: skip
+        b.jump(there)
+        b.place(missing)
+        # A dangling link is there already: following it would make what the image chose.
+        b.call("mkdirat", _ABOVE, part, 0o755, out=out if give_up else 0, orelse=give_up,
+               explain=_dangling(done))  # fmt: skip
+        open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=give_up)
+        b.place(there)
+        b.call("close", _ABOVE)
+
+
+class _dangling:  # noqa: N801 (used as a function)
+    """Explains why a directory could not be made."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        text = os.strerror(number)
+        if number == errno.EEXIST:
+            text = f"{self.path} is a symbolic link to nowhere"
+        return RuntimeFailure("error", name, f"{name}: {text}: {self.path}", number)
+
+
+def ensure_file(b: Builder, path: str, out: Cell) -> None:
+    """Open a file inside the root, made empty where missing."""
+    missing, there = Label(), Label()
+    open_in_root(b, path, out, orelse=missing, errors=(errno.ENOENT,))
+    b.jump(there)
+    b.place(missing)
+    parent, name = os.path.split(path.rstrip("/"))
+    raced = Label()
+    ensure_directory(b, parent or "/", _BELOW)
+    create = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    b.call("openat", _BELOW, name, create, 0o644, out=out, path=path, orelse=raced,
+           errors=(errno.EEXIST,))  # fmt: skip
+    b.call("close", _BELOW)
+    b.jump(there)
+    b.place(raced)
+    # A dangling link or a racing creation: the look-up decides.
+    b.call("close", _BELOW)
+    open_in_root(b, path, out)
+    b.place(there)
+
+
+def status(
+    b: Builder,
+    directory: Cell,
+    name: str = "",
+    *,
+    orelse: "Label | None" = None,
+    errors: "tuple[int, ...]" = (),
+    path: "str | None" = None,
+) -> None:
+    """Look at a descriptor, or at a name below one, for the tests that follow (statx(2))."""
+    flags = AT_SYMLINK_NOFOLLOW if name else AT_EMPTY_PATH
+    b.call("statx", directory, name, flags, STATX_BASIC, STATX, orelse=orelse, errors=errors,
+           path=path)  # fmt: skip
+
+
+def check_type(
+    b: Builder,
+    kind: int,
+    *,
+    orelse: "Label | None" = None,
+    errno: int = 22,
+    path: "str | None" = None,
+) -> None:
+    """Go on if what was looked at is of this type (S_IFDIR, S_IFREG …)."""
+    b.test(_MODE, _S_IFMT, kind, orelse=orelse, errno=errno, path=path)
+
+
+def check_device(b: Builder, major: int, minor: int, path: str) -> None:
+    """Fail with ENXIO unless what was looked at has these device numbers."""
+    for address, value in ((_RDEV_MAJOR, major), (_RDEV_MINOR, minor)):
+        b.test(address, 0xFFFFFFFF, value, errno=errno.ENXIO, path=path)
+
+
+def check_inode(b: Builder, number: int, explain: "Explain") -> None:
+    """Fail with EPERM unless what was looked at is this inode, a small number."""
+    for address, value in ((_INODE, number), (_INODE + 4, 0)):
+        b.test(address, 0xFFFFFFFF, value, errno=errno.EPERM, explain=explain)
+
+
+def read_file(b: Builder, path: str, address: int, size: Cell) -> None:
+    """Read a regular file inside the root, at most 4 MiB of it; ``size`` is 0 if there is none.
+
+    It is looked at before it is opened: opening a device of the image would act on it.
+    """
+    end, close = Label(), Label()
+    fd = _BELOW
+    b.set(size, 0)
+    open_in_root(b, path, fd, orelse=end)
+    status(b, fd, orelse=close)
+    check_type(b, 0o100000, orelse=close)
+    b.call("close", fd)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    open_in_root(b, path, fd, flags, orelse=end)
+    status(b, fd, orelse=close)
+    check_type(b, 0o100000, orelse=close)
+    # One call reads a regular file to its end or to the limit: no signal can interrupt it.
+    b.call("read", fd, address, FILE_LIMIT, out=size, orelse=close)
+    b.place(close)
+    b.call("close", fd)
+    b.place(end)
