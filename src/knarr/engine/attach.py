@@ -16,10 +16,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from typing import Any, Self
+from typing import Any
 
 from knarr import errors
 from knarr.engine import serial
+from knarr.engine.closing import Closing
 from knarr.engine.model import ExitStatus
 from knarr.supervisor import rundir
 
@@ -28,7 +29,7 @@ WINDOW = 512 * 1024  # of stdin that the container has not read yet; then we wai
 _PACKET = 1 << 20
 
 
-class Attachment:
+class Attachment(Closing):
     """A connection to a container's stdio; also its signals, its window size and its exit.
 
     Reads are for one thread at a time; everything that sends may be called
@@ -56,12 +57,6 @@ class Attachment:
                 f"container {container_id[:12]}: its supervisor does not answer: {error.strerror}"
             ) from error
         return cls(connection, container_id)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def fileno(self) -> int:
         """Return the descriptor to poll for reading."""

@@ -74,7 +74,8 @@ class Blueprint:
         text = self._texts.get(user)
         if text is None:
             assert user is not None
-            text = self._texts[user] = encode(spec_process.with_user(self._spec, user))
+            process = spec_process.with_user(self._spec["process"], user)
+            text = self._texts[user] = encode({**self._spec, "process": process})
         text = text.replace(self._id, record.id).replace(self._id[:_SHORT], record.id[:_SHORT])
         if record.id_slot is None:
             return text

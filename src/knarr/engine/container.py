@@ -27,34 +27,23 @@ if TYPE_CHECKING:
 class Container:
     """One container. The handle is a value: cheap, and safe to use from any thread.
 
-    ``state`` is read anew each time; everything else is fixed at creation.
+    ``state`` is read anew each time; everything else is fixed at creation: id (64
+    hexadecimal digits; short_id: the first 12), name (without Docker's leading slash),
+    image_id (``sha256:HEX``), created (ns since the epoch).
     Errors are of ``knarr.errors``; NotFound when the container has been removed.
     """
 
-    __slots__ = ("_engine", "paths", "record")
+    __slots__ = ("_engine", "created", "id", "image_id", "name", "paths", "record", "short_id")
 
     def __init__(self, engine: Engine, record: ContainerRecord) -> None:
         self._engine = engine
         self.record = record
+        self.id, self.short_id, self.name = record.id, record.id[:12], record.name
+        self.image_id, self.created = record.image_id, record.created
         self.paths = Paths(engine.settings, record.id)
 
     def __repr__(self) -> str:
         return f"<Container {self.short_id} {self.name}>"
-
-    @property
-    def id(self) -> str:
-        """The id, 64 hexadecimal digits."""
-        return self.record.id
-
-    @property
-    def short_id(self) -> str:
-        """The first 12 digits of the id."""
-        return self.record.id[:12]
-
-    @property
-    def name(self) -> str:
-        """The name, without Docker's leading slash."""
-        return self.record.name
 
     @property
     def image(self) -> str:
@@ -62,19 +51,9 @@ class Container:
         return self.config.image
 
     @property
-    def image_id(self) -> str:
-        """The id of the image (``sha256:HEX``)."""
-        return self.record.image_id
-
-    @property
     def config(self) -> ContainerConfig:
         """The configuration it was created with."""
         return self.record.config
-
-    @property
-    def created(self) -> int:
-        """When it was created, in ns since the epoch."""
-        return self.record.created
 
     @property
     def labels(self) -> dict[str, str]:

@@ -109,7 +109,9 @@ def load(engine: Engine, record: ContainerRecord) -> Prepared:
             binds.listed(spec["mounts"]),
             process["user"].get(USER_NAME),
             "seccomp" in spec["linux"],
-            lambda user: text if user is None else encode(with_user(spec, user)),
+            lambda user: (
+                text if user is None else encode({**spec, "process": with_user(process, user)})
+            ),
         )
 
 

@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from knarr import errors
 from knarr.config import Settings
@@ -15,6 +15,7 @@ from knarr.engine import info as information
 from knarr.engine import memory, tidy
 from knarr.engine import recover as recovery
 from knarr.engine.blueprint import Blueprints
+from knarr.engine.closing import Closing
 from knarr.engine.containers import Containers
 from knarr.engine.filters import FilterCache
 from knarr.engine.ids import RangePlan
@@ -38,7 +39,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Engine:
+class Engine(Closing):
     """Containers and images below one data root and one run root.
 
     Safe to share between threads; a process that forks may use it on both
@@ -59,12 +60,6 @@ class Engine:
         self.users: Cache[tuple[str, str], ResolvedUser] = Cache()
         self._image_configs: Cache[str, dict[str, Any]] = Cache()
         self.blueprints = Blueprints(self)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @cached_property
     def content(self) -> ContentStore:

@@ -9,29 +9,23 @@ from knarr import errors
 from knarr.engine import accounts
 from knarr.engine.inspect import read_spec
 from knarr.engine.security import capabilities
+from knarr.engine.spec_process import USER_NAME, with_user
 from knarr.spec import capabilities as names
 
 if TYPE_CHECKING:
-    from knarr.engine.engine import Engine
     from knarr.engine.model import ExecConfig
     from knarr.engine.paths import Paths
-    from knarr.engine.records import ContainerRecord
     from knarr.engine.security.users import ResolvedUser
     from knarr.engine.state import ContainerState
 
 Object = dict[str, Any]
 
 
-def build(
-    engine: Engine,
-    record: ContainerRecord,
-    paths: Paths,
-    state: ContainerState,
-    config: ExecConfig,
-) -> tuple[Object, bool]:
+def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Object, bool]:
     """Return the process object, and whether the container's seccomp filter applies.
 
-    Raises InvalidArgument for a bad user, directory or environment.
+    Who it runs as is looked up now, in the container's own files. Raises UnknownUser,
+    InvalidArgument for a bad directory or environment.
     """
     if not config.command or not config.command[0]:
         raise errors.InvalidArgument("no command specified")
@@ -39,17 +33,12 @@ def build(
     own: Object = dict(spec.get("process") or {})
     for name in ("consoleSize", "oomScoreAdj"):
         own.pop(name, None)
+    user = config.user
+    if user is None:
+        user = (own.get("user") or {}).get(USER_NAME)
+    if user is not None:
+        own = with_user(own, _user(user, state))
     environment = list(own.get("env") or [])
-    if config.user is not None:
-        user = _user(config.user, state)
-        own["user"] = {
-            "uid": user.uid,
-            "gid": user.gid,
-            "additionalGids": list(user.additional_gids),
-        }
-        if not _home_is_chosen(engine, record):
-            environment = [entry for entry in environment if not entry.startswith("HOME=")]
-            environment.append(f"HOME={user.home}")
     if config.tty and not any(entry.startswith("TERM=") for entry in environment):
         environment.append("TERM=xterm")
     own["env"] = merge_environment(environment, config.env)
@@ -97,9 +86,3 @@ def _user(user: str, state: ContainerState) -> ResolvedUser:
         return accounts.resolve(user, root)
     finally:
         os.close(root)
-
-
-def _home_is_chosen(engine: Engine, record: ContainerRecord) -> bool:
-    """Return whether the image or the caller set HOME, so that it holds for every user."""
-    image = (engine.image_config(record.image_id).get("config") or {}).get("Env") or []
-    return any(entry.startswith("HOME=") for entry in (*image, *record.config.env))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from knarr import errors
 from knarr.engine import execprocess, serial
+from knarr.engine.closing import Closing
 from knarr.engine.launchfailure import explained
 from knarr.engine.model import RunResult, Usage
 from knarr.engine.pump import write_all
@@ -28,36 +29,22 @@ KILLED = 137
 _NULL_DEVICE = (1, 3)
 
 
-class ExecSession:
+class ExecSession(Closing):
     """A command that runs in a container.
 
-    master: the terminal's descriptor (``tty``), else -1. Streams that may not
+    pid: on the host. master: the terminal's descriptor (``tty``), else -1. Streams that may not
     be handed into the container as they are get a pipe, and ``pump`` moves the
     bytes; so call it (or ``wait``, which does) until the command has ended.
     """
 
     def __init__(self, session: Session, relays: dict[int, int], source: tuple[int, int] | None):
         self._session = session
+        self.pid = session.pid
+        self.master = session.master
         self._relays = relays  # descriptor to read -> where its bytes go
         self._source = source  # (the caller's stdin, our end of the pipe)
         self.exit_code: int | None = None
         self.usage = Usage()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @property
-    def pid(self) -> int:
-        """The command's process id on the host."""
-        return self._session.pid
-
-    @property
-    def master(self) -> int:
-        """The terminal's master, -1 without a terminal."""
-        return self._session.master
 
     def fileno(self) -> int:
         """Return a descriptor that is readable once the command has ended."""
@@ -162,6 +149,7 @@ class ExecSession:
             os.close(self._source[1])
         self._source = None
         self._session.close()
+        self.master = -1
 
 
 def start(
@@ -185,9 +173,7 @@ def start(
     if not state.running:
         raise errors.Conflict(f"container {container.id} is not running")
     with translated(f"container {container.name}"):
-        process, filtered = execprocess.build(
-            engine, container.record, container.paths, state, config
-        )
+        process, filtered = execprocess.build(container.paths, state, config)
         if size is not None and config.tty:
             process["consoleSize"] = {"height": size[0], "width": size[1]}
         with _Streams() as streams:

@@ -18,7 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import host, remove, stop
+from knarr.engine import halfstarted, host, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
@@ -115,6 +115,7 @@ def _settle_locked(
     engine: Engine, record: ContainerRecord, paths: Paths, report: RecoverReport
 ) -> None:
     """Bring one container to a state in which it can stay."""
+    halfstarted.settle(paths)
     state = merged(record, paths)
     if _is_abandoned(record, paths, running=state.running):
         stop.kill_held(engine, replace(record, state=CREATED), paths)

@@ -13,10 +13,11 @@ may be used from threads and (``AsyncSandbox``) from asyncio.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine.boxfiles import Files
+from knarr.engine.closing import Closing
 from knarr.engine.engine import Engine
 from knarr.engine.model import BindMount, ContainerConfig, ExecConfig, Limits, RunResult, Tmpfs
 from knarr.engine.quantity import cpus as parse_cpus
@@ -30,7 +31,7 @@ DEFAULT_MEMORY = "256m"
 DEFAULT_PIDS = 256
 
 
-class Sandbox:
+class Sandbox(Closing):
     """A disposable container; a context manager. All methods may be called from any thread.
 
     memory: bytes, or text such as ``256m``; None is unlimited, as for cpus
@@ -77,28 +78,13 @@ class Sandbox:
         self._closed = False
         launched = self._engine.containers.launch(config)
         self.container: Container = launched.container
+        self.id, self.name = self.container.id, self.container.name
         assert launched.attachment is not None
         self._tie = launched.attachment
         self.files = Files(self.container)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         return f"<Sandbox {self.container.short_id} {self.container.image}>"
-
-    @property
-    def id(self) -> str:
-        """The id of the container."""
-        return self.container.id
-
-    @property
-    def name(self) -> str:
-        """The name of the container."""
-        return self.container.name
 
     def run(
         self,

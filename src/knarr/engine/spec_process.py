@@ -68,13 +68,12 @@ def user(
     return {"uid": 0, "gid": 0, "additionalGids": [], USER_NAME: wanted}
 
 
-def with_user(spec: Mapping[str, Any], known: ResolvedUser) -> dict[str, Any]:
-    """Return the spec with ids in place of the user's name, and HOME unless somebody set it."""
-    process = spec["process"]
+def with_user(process: Mapping[str, Any], known: ResolvedUser) -> dict[str, Any]:
+    """Return the process with ids in place of the user's name, and HOME unless somebody set it."""
     env = process["env"]
     if not any(entry.startswith("HOME=") for entry in env):
         env = [*env, "HOME=" + known.home]
-    return {**spec, "process": {**process, "user": _ids(known), "env": env}}
+    return {**process, "user": _ids(known), "env": env}
 
 
 def _ids(known: ResolvedUser) -> dict[str, Any]:

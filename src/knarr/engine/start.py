@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import accounts, binds, host, stop, waiting
+from knarr.engine import accounts, binds, halfstarted, host, stop, waiting
 from knarr.engine.attach import Attachment
 from knarr.engine.crashpoint import reached
 from knarr.engine.launchfailure import explained
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from knarr.runtime.users import ResolvedUser
 
 
+_BEFORE = ".before"
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -63,7 +64,7 @@ def start(
     record, paths = prepared.record, prepared.paths
     with translated(f"container {record.name}"):
         clear_run_directory(prepared)
-        _forget_exit(paths)
+        ended = _set_exit_aside(paths)
         reached("start.rundir")
         request = _Request(_body(engine, prepared, kill_on_hangup))
         ours: _socket.socket | None = None
@@ -81,12 +82,16 @@ def start(
             if ours is not None:
                 ours.close()
             _leave_nothing(engine, prepared)
+            if ended:
+                os.rename(paths.exit + _BEFORE, paths.exit)
             if isinstance(error, LaunchFailed):
                 raise explained(error, record.name) from error
             raise
         finally:
             request.close()
         reached("start.launched")
+        if ended:
+            os.unlink(paths.exit + _BEFORE)
     return None if ours is None else Attachment(ours, record.id)
 
 
@@ -118,6 +123,7 @@ def clear_run_directory(prepared: Prepared) -> None:
     except FileNotFoundError:
         prepare_run_root(paths.run_root)
     except FileExistsError:
+        halfstarted.settle(paths)
         live = read_state_file(paths.state)
         if live is not None and live["status"] == "running":
             raise errors.NotModified(
@@ -125,7 +131,7 @@ def clear_run_directory(prepared: Prepared) -> None:
             ) from None
         waiting.await_supervisor(paths)
         undo.replay(paths.run)
-        shutil.rmtree(paths.run)
+        shutil.rmtree(paths.run, ignore_errors=True)
     os.mkdir(paths.run, 0o700)
 
 
@@ -140,6 +146,15 @@ def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
     if not prepared.record.auto_remove:
         record = prepared.record
         engine.table.mark_started(record.id, record.started, record.boot_id)
+
+
+def _set_exit_aside(paths: Paths) -> bool:
+    """Take away how the container ended last; False when there is nothing."""
+    try:
+        os.rename(paths.exit, paths.exit + _BEFORE)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _forget_exit(paths: Paths) -> None:

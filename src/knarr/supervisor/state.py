@@ -1,4 +1,11 @@
-"""``state.json`` of a running container: one writer, replaced by rename, true until reboot."""
+"""``state.json`` of a running container: one writer, replaced by rename, true until reboot.
+
+A start is recorded in two halves, without a file more: ``prepare`` writes all of the
+record while the process waits at its gate, ``publish`` gives it its name once the gate is
+open. So no container runs unrecorded, and none that never ran is recorded as having run:
+after a death in between, a process that lives has passed its gate, since one that waits
+ends with whoever was to open it.
+"""
 
 import errno
 import json
@@ -8,8 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+NAME = "state.json"
 RUNNING = "running"
 EXITED = "exited"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def boot_id() -> str:
@@ -32,21 +41,39 @@ def start_time(pid: int) -> "int | None":
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
-def write(run_dir: str, state: "dict[str, Any]", name: str = "state.json") -> None:
+def write(run_dir: str, state: "dict[str, Any]", name: str = NAME) -> None:
     """Replace the state file of a run directory atomically; raises OSError."""
+    prepare(run_dir, state, name)
+    publish(run_dir, name)
+
+
+def prepare(run_dir: str, state: "dict[str, Any]", name: str = NAME) -> None:
+    """Write a state file that nobody sees yet; raises OSError."""
     temporary = f"{run_dir}/.{name}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:
-        body = json.dumps(state, separators=(",", ":")).encode()
+        body = _encode(state).encode()
         if os.write(fd, body) < len(body):
             raise OSError(errno.ENOSPC, "the state cannot be written: disk full", temporary)
     finally:
         os.close(fd)
-    os.rename(temporary, f"{run_dir}/{name}")
 
 
-def read(run_dir: str, name: str = "state.json") -> "dict[str, Any] | None":
+def publish(run_dir: str, name: str = NAME) -> None:
+    """Make what was prepared the state; raises OSError."""
+    os.rename(f"{run_dir}/.{name}.new", f"{run_dir}/{name}")
+
+
+def unpublished(run_dir: str) -> "dict[str, Any] | None":
+    """Return what was prepared and has no name yet; None when there is nothing, or it is torn."""
+    try:
+        return read(run_dir, f".{NAME}.new")
+    except ValueError:
+        return None
+
+
+def read(run_dir: str, name: str = NAME) -> "dict[str, Any] | None":
     """Return the state of a run directory, None when there is none."""
     try:
         with open(f"{run_dir}/{name}", "rb") as file:

@@ -104,3 +104,15 @@ def test_a_socket_below_a_long_path(tmp_path: Path) -> None:
     rundir.remove(str(folder))
     assert not folder.exists()
     rundir.remove(str(folder))
+
+
+def test_what_is_prepared_shows_once_it_is_published(tmp_path: Path) -> None:
+    state.write(str(tmp_path), {"a": 1})
+    state.prepare(str(tmp_path), {"a": 2})
+    assert state.read(str(tmp_path)) == {"a": 1}
+    assert state.unpublished(str(tmp_path)) == {"a": 2}
+    state.publish(str(tmp_path))
+    assert state.read(str(tmp_path)) == {"a": 2}
+    assert state.unpublished(str(tmp_path)) is None
+    (tmp_path / ".state.json.new").write_text('{"to')
+    assert state.unpublished(str(tmp_path)) is None

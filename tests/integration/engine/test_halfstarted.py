@@ -1,0 +1,89 @@
+"""Makers that died around the gate: the container runs, or was never started."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from knarr import Container, ContainerConfig, Engine, errors
+from knarr.kernel import process
+from tests.support import leftovers
+
+if TYPE_CHECKING:
+    from knarr import Settings
+
+
+def end(pid: int) -> None:
+    handle = process.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([handle], [], [], 30)
+    os.close(handle)
+
+
+@pytest.fixture
+def container(engine: Engine) -> Container:
+    """A container whose launcher and supervisor died before the record of its start got a name."""
+    made = engine.containers.create(ContainerConfig("busybox", ("sleep", "100"), name="web"))
+    made.start()
+    engine.launcher.quit()
+    end(json.loads(Path(made.paths.state).read_bytes())["supervisor_pid"])
+    os.rename(made.paths.state, f"{made.paths.run}/.state.json.new")
+    assert made.status == "created"
+    return made
+
+
+def groups(settings: Settings) -> list[Path]:
+    """The control groups of containers that are still there."""
+    found = [Path(group).iterdir() for group in leftovers.cgroups(settings.cgroup_parent)]
+    return [entry for entries in found for entry in entries if entry.is_dir()]
+
+
+def first_process(container: Container) -> int:
+    return int(json.loads(Path(f"{container.paths.run}/.state.json.new").read_bytes())["pid"])
+
+
+def test_one_that_lives_has_passed_its_gate(engine: Engine, container: Container) -> None:
+    assert engine.recover().adopted == [container.id]
+    assert container.status == "running"
+    container.kill()
+    assert container.wait(30).exit_code == 137
+
+
+def test_one_that_lives_is_not_started_again(container: Container) -> None:
+    with pytest.raises(errors.NotModified, match="already running"):
+        container.start()
+    assert container.status == "running"
+
+
+def test_one_that_is_dead_was_never_started(
+    engine: Engine, settings: Settings, container: Container
+) -> None:
+    end(first_process(container))
+    report = engine.recover()
+    assert (report.ended, report.problems) == ([], [])
+    assert container.status == "created"
+    assert not os.path.exists(container.paths.run)
+    assert groups(settings) == []
+    assert engine.containers.list() == []
+    assert [each.id for each in engine.containers.list(all=True)] == [container.id]
+
+
+def test_one_that_is_dead_can_be_started(container: Container) -> None:
+    end(first_process(container))
+    container.start()
+    assert container.status == "running"
+
+
+def test_a_torn_record_is_none(engine: Engine, settings: Settings, container: Container) -> None:
+    end(first_process(container))
+    Path(f"{container.paths.run}/.state.json.new").write_bytes(b'{"status":"ru')
+    engine.recover()
+    assert (container.status, groups(settings)) == ("created", [])
+    container.start()
+    assert container.status == "running"
