@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from knarr.config import Settings
 from knarr.spec import capabilities
 from knarr.spec.mount import Mount
@@ -28,6 +30,7 @@ MASKED = ("/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/
           "/sys/firmware")  # fmt: skip
 READONLY = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 Spec = dict[str, Any]
+_features: Spec = {}  # what the kernel can do: found once by whoever asks first
 Edit = Callable[[Spec], object]
 
 _MOUNTS: list[Spec] = [
@@ -278,6 +281,13 @@ class Box:
         path.mkdir(parents=True)
         return path
 
+    def _maps_owners(self, *, needed: bool) -> bool:
+        if "idmap" not in _features:
+            _features.update(self.launcher.features(self.settings.data_root))
+        if needed and not _features["idmap"]:
+            pytest.skip("this kernel cannot map the owners of layers")
+        return bool(_features["idmap"])
+
     def rootfs(self, layers: tuple[Path, ...] = ()) -> Mount:
         name = secrets.token_hex(8)
         own = self.base / "c" / name
@@ -291,7 +301,7 @@ class Box:
     def request(
         self,
         *args: str,
-        userns: bool = True,
+        userns: bool | None = None,
         tty: bool = False,
         stdin: bool = False,
         log: bool = True,
@@ -299,11 +309,15 @@ class Box:
         edit: Edit | None = None,
         **more: Any,
     ) -> Spec:
-        """Return a request for ``Launcher.start`` and make its run directory."""
+        """Return a request for ``Launcher.start`` and make its run directory.
+
+        userns: whether it has a user namespace; None: where this kernel can map owners,
+        and True skips the test where it cannot.
+        """
         name = secrets.token_hex(32)
         run_dir = self.containers / name
         run_dir.mkdir(mode=0o700)
-        made = spec(*args, userns=userns)
+        made = spec(*args, userns=userns is not False and self._maps_owners(needed=bool(userns)))
         if tty:
             made["process"]["terminal"] = True
         if edit is not None:

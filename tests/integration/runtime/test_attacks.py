@@ -206,7 +206,7 @@ def test_dev_links_and_nodes_stay_inside(box: Box) -> None:
     (layer / "dev").mkdir()
     for name in ("null", "zero", "console", "fd", "ptmx", "stdin", "tty"):
         (layer / "dev" / name).symlink_to(trap / "target")
-    for userns in (True, False):
+    for userns in (None, False):
         try:
             box.run(
                 "true",
@@ -377,7 +377,7 @@ def test_a_hostile_user_file(box: Box, kind: str, name: str) -> None:
     else:
         where = {"host": "/../../../../etc/shadow", "fd": "/proc/self/fd/3", "loop": name}[kind]
         target.symlink_to(where)
-    for userns in (True, False):
+    for userns in (None, False):
         # Not with id, which would read the files itself.
         done = box.run("grep", "Uid", "/proc/self/status", layers=(layer,), userns=userns)
         assert done.out.split()[1] == b"0"

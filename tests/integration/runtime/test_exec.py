@@ -212,7 +212,7 @@ def test_the_command_is_not_a_child_of_the_containers_first_process(one: Running
 
 
 def test_what_it_runs_as_outside(box: Box) -> None:
-    one = box.start("sleep", "1000")
+    one = box.start("sleep", "1000", userns=True)
     fd = null()
     session = one.exec("sleep", "1000", fds=[fd] * 3)
     os.close(fd)

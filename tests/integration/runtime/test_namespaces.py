@@ -21,7 +21,7 @@ SHOW = "for n in pid net ipc uts mnt cgroup user; do echo $n $(readlink /proc/se
 
 
 def test_all_seven_namespaces_are_the_containers_own(box: Box) -> None:
-    inside = links(box.sh(SHOW))
+    inside = links(box.sh(SHOW, userns=True))
     assert set(inside) == set(FILES)
     for name in FILES:
         assert inside[name] != os.readlink(f"/proc/self/ns/{name}"), name
@@ -40,6 +40,7 @@ def test_ids_are_those_of_the_range(box: Box) -> None:
         "-c",
         "cat /proc/self/uid_map /proc/self/gid_map; echo x >/new; echo go; cat",
         stdin=True,
+        userns=True,
     )
     one.until(b"go")
     assert one.client is not None
@@ -65,7 +66,7 @@ def test_root_files_belong_to_root_inside_and_to_host_root_on_disk(box: Box) -> 
 
 
 def test_an_id_outside_the_range_cannot_be_taken(box: Box) -> None:
-    done = box.run("sh", "-c", f"touch /f && chown {ID_SIZE} /f")
+    done = box.run("sh", "-c", f"touch /f && chown {ID_SIZE} /f", userns=True)
     assert done.code != 0
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from knarr.cgroups import manager
-from knarr.kernel import process as kprocess
 from knarr.supervisor import rundir, state, undo
 from knarr.supervisor.client import LaunchFailed
+from tests.support.kernels import tells_exits
 from tests.support.launch import Box, Running, Spec, wait_until
 
 PATIENCE = 10
@@ -110,20 +110,9 @@ def test_a_killed_supervisor_gets_a_successor(box: Box) -> None:
         client.packet()
     one.run("touch", "/end")  # which the container's end may kill
     done = client.exit()
-    assert done.code == (42 if _tells_exits() else 255)
+    assert done.code == (42 if tells_exits() else 255)
     wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
     assert groups_of(box, one.id) == []
-
-
-def _tells_exits() -> bool:
-    """Whether this kernel tells others than the parent how a process ended (6.15)."""
-    pid = os.posix_spawn("/bin/false", ["false"], {})
-    pidfd = os.pidfd_open(pid)
-    os.waitpid(pid, 0)
-    try:
-        return kprocess.pidfd_exit_status(pidfd) is not None
-    finally:
-        os.close(pidfd)
 
 
 def test_output_during_the_change_of_supervisors_is_kept(box: Box) -> None:
@@ -169,7 +158,7 @@ def test_a_new_launcher_adopts_what_both_left(box: Box) -> None:
     wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
     assert one.run("true")[0] == 0, "exec needs no supervisor"
     assert box.launcher.adopt(str(one.run_dir))
-    assert one.kill().code == (137 if _tells_exits() else 255)
+    assert one.kill().code == (137 if tells_exits() else 255)
 
 
 def test_what_has_a_supervisor_is_not_adopted(box: Box) -> None:

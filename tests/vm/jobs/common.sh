@@ -9,8 +9,9 @@ says_which() {
     echo "kernel $(uname -r), $(stat -f -c %T /sys/fs/cgroup), pid 1 is $(cat /proc/1/comm)"
 }
 
-tests() { # tests WORDS FOR PYTEST; -v: a job that is cut off has told what it did until then
-    python3 -m pytest -v --tb=short -p no:cacheprovider -n 2 --timeout 600 --durations 15 "$@"
+tests() { # tests WORDS FOR PYTEST; a job that is cut off has told what it did until then
+    python3 -m pytest -v -p tests.vm.atonce --tb=short -p no:cacheprovider -n 2 --timeout 600 \
+        --durations 15 "$@"
 }
 
 failures=0
