@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from tests.integration.cli.conftest import Installation
+from tests.unit.images.helpers import Layout, config_of, tar_of
 
 
 def test_images_and_names(box: Installation) -> None:
@@ -78,3 +79,76 @@ def test_info_counts(box: Installation) -> None:
     assert box.run("info", "-f", "{{.Containers}} {{.Images}}")[1] == b"1 1\n"
     assert b"Storage Driver: overlay" in box.run("info")[1]
     box.run("rm", "one")
+
+
+def _for_two_platforms(box: Installation, folder: Path) -> Path:
+    """busybox as an image for this machine and for another, whose config differs."""
+    assert box.run("save", "--format", "oci-dir", "-o", str(folder / "box"), "busybox")[0] == 0
+    record = json.loads(box.run("image", "inspect", "busybox")[1])[0]
+    files = folder / "box" / "blobs" / "sha256"
+    layer = (files / record["RootFS"]["Layers"][0].removeprefix("sha256:")).read_bytes()
+    layout = Layout()
+    entries = []
+    for architecture in (record["Architecture"], "s390x"):
+        config = config_of(
+            [layer],
+            architecture=architecture,
+            config={"Cmd": ["echo", architecture], "Env": ["PATH=/bin"]},
+        )
+        platform = {"os": "linux", "architecture": architecture}
+        entries.append(
+            layout.image([layer], config=config, compress=False, top=False, platform=platform)
+        )
+    layout.index(entries, "docker.io/library/two:1")
+    archive = folder / "two.tar"
+    archive.write_bytes(tar_of(layout.done()))
+    return archive
+
+
+def test_an_image_for_two_platforms(box: Installation, tmp_path: Path) -> None:
+    archive = _for_two_platforms(box, tmp_path)
+    assert box.run("load", "-qi", str(archive)) == (0, b"Loaded image: two:1\n", b"")
+    here = box.run("run", "--rm", "--network", "none", "two:1")[1].decode().strip()
+    other = "linux/s390x"
+    assert box.run("run", "--rm", "--network", "none", "--platform", other, "two:1")[1] == (
+        b"s390x\n"
+    )
+    listed = box.run("images", "--format", "{{.Repository}}")[1].decode().split()
+    assert sorted(listed) == ["busybox", "two"]
+    tree = box.run("images", "--tree", "two")[1].decode().splitlines()
+    assert tree[0].split() == ["IMAGE", "ID", "SIZE", "IN", "USE"]
+    assert [line.split()[:2] for line in tree[2:]] == [
+        ["├─", f"linux/{here}"],
+        ["└─", other],
+    ]
+    ids = {
+        platform: box.run("image", "inspect", "--platform", platform, "-f", "{{.Id}}", "two:1")[1]
+        for platform in (f"linux/{here}", other)
+    }
+    assert len(set(ids.values())) == 2
+    step = box.run("history", "--no-trunc", "-q", "--platform", other, "two:1")[1]
+    assert step == ids[other]
+    name = box.run("create", "--platform", other, "two:1")[1].decode().strip()
+    assert box.run("ps", "-aq", "--no-trunc", "--filter", "ancestor=two:1")[1].decode().split() == [
+        name
+    ]
+    assert b"two:1" in box.run("ps", "-a")[1]
+    code, _, err = box.run("rmi", "--platform", other, "two:1")
+    assert code == 1
+    assert b"container" in err
+    assert box.run("rm", name)[0] == 0
+
+    whole = box.run("save", "--format", "oci", "two:1")[1]
+    one = box.run("save", "--format", "oci", "--platform", other, "two:1")[1]
+    assert len(one) < len(whole)
+    assert box.run("rmi", "--platform", other, "two:1")[1].startswith(b"Deleted: ")
+    code, _, err = box.run("image", "inspect", "--platform", other, "two:1")
+    assert code == 1
+    assert b"does not provide the specified platform (linux/s390x)" in err
+    assert box.run("rmi", "two:1")[0] == 0
+    assert box.run("load", input=whole)[1] == b"Loaded image: two:1\n"
+    assert box.run("save", "--format", "oci", "two:1")[1] == whole
+    assert box.run("rmi", "two:1")[0] == 0
+    code, out, err = box.run("load", input=one)
+    assert (code, out) == (0, b"Loaded image: two:1\n")
+    assert b"is for linux/s390x, this machine is" in err

@@ -202,8 +202,8 @@ class Room:
 
     def needed(self) -> set[str]:
         """The blobs that images and indexes refer to."""
-        everything = (*self.index.list(), *self.index.indexes())
-        return {digest for each in everything for digest in each.blobs}
+        needed = {digest for record in self.index.list() for digest in record.blobs}
+        return needed | {digest for each in self.index.indexes() for digest in each.blobs}
 
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
