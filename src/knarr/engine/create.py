@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, remove, serial
+from knarr.engine import binds, hostfiles, initprogram, remove, serial
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
 from knarr.engine.paths import Paths
@@ -119,6 +119,10 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     """Return the configuration with what this machine and the settings decide filled in."""
     if not config.image:
         raise errors.InvalidArgument("no image given")
+    if config.sandbox:
+        initprogram.require_own(os.uname().machine)
+    elif config.init:
+        _ = engine.init_program  # refused now, not when it is started
     if (
         config.userns is None
         and wants_user_namespace(config)

@@ -12,7 +12,7 @@ from knarr import errors
 from knarr.config import Settings
 from knarr.content.store import ContentStore
 from knarr.engine import info as information
-from knarr.engine import memory, tidy
+from knarr.engine import initprogram, memory, tidy
 from knarr.engine import recover as recovery
 from knarr.engine.blueprint import Blueprints
 from knarr.engine.closing import Closing
@@ -26,7 +26,6 @@ from knarr.engine.store import Store
 from knarr.engine.tidy import Tidier
 from knarr.engine.translate import translated
 from knarr.images.service import Images
-from knarr.runtime import init
 from knarr.snapshots.drivers.overlay import Driver as OverlayDriver
 from knarr.supervisor.client import Launcher, LaunchFailed
 
@@ -90,8 +89,11 @@ class Engine(Closing):
 
     @cached_property
     def init_program(self) -> int:
-        """A sealed memory file with knarr's init, for ``--init`` and sandboxes; kept open."""
-        return memory.sealed("knarr-init", init.blob(os.uname().machine))
+        """A sealed memory file with an init, for ``--init`` and sandboxes; kept open.
+
+        Raises Unsupported on a machine for which there is none.
+        """
+        return memory.sealed("knarr-init", initprogram.find(os.uname().machine))
 
     def image_config(self, image_id: str) -> dict[str, Any]:
         """Return the OCI configuration of an image; kept, since its digest names it."""
