@@ -26,7 +26,9 @@ def detect(kind: str = "auto") -> "Manager":
     if kind not in KINDS:
         raise ValueError(f"cgroup manager {kind!r} is none of {', '.join(KINDS)}")
     if kind not in _found:
-        _found[kind] = _detect(kind)
+        found = _found[kind] = _detect(kind)
+        if kind == "auto":
+            _found.setdefault("systemd" if found.name == "systemd" else "cgroupfs", found)
     return _found[kind]
 
 

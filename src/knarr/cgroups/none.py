@@ -110,6 +110,9 @@ class Manager:
         refuse(resources)
         return Group(values.control_path(path))
 
+    def prepare(self) -> None:
+        """Nothing is needed."""
+
     def open(self, path: str) -> Group:
         """Return an existing group; FileNotFoundError when there is none."""
         return Group(values.control_path(path))

@@ -135,6 +135,14 @@ if TYPE_CHECKING:
             refuses or the group exists with processes in it; then nothing is left.
             """
 
+        def prepare(self) -> None:
+            """Do once what every group will need, before others are forked from this process.
+
+            Loads the program of the usual devices on v2; and what an interpreter works out
+            at a function's first call is copied by nobody later. Changes no group. What
+            fails here fails again, and is told then, when a group is made.
+            """
+
         def open(self, path: str) -> Group:
             """Return an existing group; FileNotFoundError when there is none."""
 

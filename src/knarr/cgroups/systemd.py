@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.cgroups.files import Plan
+    from knarr.cgroups.protocol import Usage
 
     Property = tuple[str, tuple[str, Any]]
 
@@ -254,6 +255,10 @@ class Manager(v2.Manager):
             reap(found.keeper)
             raise
         return found, [found.scope]
+
+    def usage(self, path: str) -> "Usage":
+        """Return what the group of a path used; None for everything when it is gone."""
+        return self.at(path).usage()
 
     def unsupported(
         self, resources: "Mapping[str, Any]", parent: str = "/"

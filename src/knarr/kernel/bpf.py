@@ -19,16 +19,12 @@ F_ALLOW_MULTI = 2
 _RLIMIT_MEMLOCK_ERRORS = (errno.EPERM, errno.ENOMEM)
 
 
-def _bpf(command: int, attributes: "ctypes.Array[ctypes.c_char]", name: str) -> int:
+def _bpf(command: int, attributes: "bytes | ctypes.Array[ctypes.c_char]", name: str) -> int:
+    """Make the call; attributes are an array where the kernel writes into them."""
     try:
-        return syscall("bpf", command, attributes, ctypes.c_uint(len(attributes)))
+        return syscall("bpf", command, attributes, len(attributes))
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror} ({name})") from None
-
-
-def _attributes(form: str, *fields: "int | bytes") -> "ctypes.Array[ctypes.c_char]":
-    data = struct.pack(form, *fields)
-    return ctypes.create_string_buffer(data, len(data))
 
 
 def load(kind: int, instructions: bytes, name: str, license_text: str = "GPL") -> int:
@@ -39,20 +35,19 @@ def load(kind: int, instructions: bytes, name: str, license_text: str = "GPL") -
     process is raised as far as allowed and the call made again. A program that the
     verifier refuses raises OSError with the last line of its log.
     """
-    log = ctypes.create_string_buffer(16384)
     code = ctypes.create_string_buffer(instructions, len(instructions))
     terms = ctypes.create_string_buffer(license_text.encode())
 
-    def once(log_size: int) -> int:
-        attributes = _attributes(
+    def once(log: "ctypes.Array[ctypes.c_char] | None") -> int:
+        attributes = struct.pack(
             "=IIQQIIQII16s",
             kind,
             len(instructions) // 8,
             ctypes.addressof(code),
             ctypes.addressof(terms),
-            1 if log_size else 0,
-            log_size,
-            ctypes.addressof(log) if log_size else 0,
+            0 if log is None else 1,
+            0 if log is None else len(log),
+            0 if log is None else ctypes.addressof(log),
             0,
             0,
             name.encode()[:15],
@@ -60,14 +55,15 @@ def load(kind: int, instructions: bytes, name: str, license_text: str = "GPL") -
         return _bpf(_PROG_LOAD, attributes, "PROG_LOAD")
 
     try:
-        return once(0)
+        return once(None)
     except OSError as error:
         if error.errno in _RLIMIT_MEMLOCK_ERRORS and _raise_memlock():
-            return once(0)
+            return once(None)
         if error.errno not in (errno.EINVAL, errno.EACCES):
             raise
+    log = ctypes.create_string_buffer(16384)
     try:
-        return once(len(log))
+        return once(log)
     except OSError as error:
         lines = log.value.decode(errors="replace").strip().splitlines()
         reason = next((line for line in reversed(lines) if not line.startswith("processed")), "")
@@ -91,20 +87,21 @@ def _raise_memlock() -> bool:
 
 def attach(group_fd: int, program_fd: int, kind: int, flags: int) -> None:
     """Attach a program to the group whose directory is open as group_fd."""
-    attributes = _attributes("=iiIII", group_fd, program_fd, kind, flags, 0)
+    attributes = struct.pack("=iiIII", group_fd, program_fd, kind, flags, 0)
     _bpf(_PROG_ATTACH, attributes, "PROG_ATTACH")
 
 
 def detach(group_fd: int, program_fd: int, kind: int) -> None:
     """Detach a program from a group; ENOENT when it is not attached."""
-    attributes = _attributes("=iiIII", group_fd, program_fd, kind, 0, 0)
+    attributes = struct.pack("=iiIII", group_fd, program_fd, kind, 0, 0)
     _bpf(_PROG_DETACH, attributes, "PROG_DETACH")
 
 
 def attached(group_fd: int, kind: int, most: int = 64) -> list[int]:
     """Return the ids of the programs attached to the group itself, in their order."""
     ids = (ctypes.c_uint32 * most)()
-    attributes = _attributes("=iIIIQII", group_fd, kind, 0, 0, ctypes.addressof(ids), most, 0)
+    data = struct.pack("=iIIIQII", group_fd, kind, 0, 0, ctypes.addressof(ids), most, 0)
+    attributes = ctypes.create_string_buffer(data, len(data))
     _bpf(_PROG_QUERY, attributes, "PROG_QUERY")
     count = struct.unpack_from("=I", attributes.raw, 24)[0]
     return list(ids)[:count]
@@ -112,14 +109,27 @@ def attached(group_fd: int, kind: int, most: int = 64) -> list[int]:
 
 def open_id(number: int) -> int:
     """Return a descriptor of the loaded program with that id; ENOENT when it is gone."""
-    return _bpf(_PROG_GET_FD_BY_ID, _attributes("=III", number, 0, 0), "PROG_GET_FD_BY_ID")
+    return _bpf(_PROG_GET_FD_BY_ID, struct.pack("=III", number, 0, 0), "PROG_GET_FD_BY_ID")
 
 
 def name(program_fd: int) -> str:
     """Return the name a program was loaded with."""
+    return _info(program_fd)[64:80].split(b"\0", 1)[0].decode()
+
+
+def identity(program_fd: int) -> int:
+    """Return the id of a loaded program, for ``open_id`` as long as somebody holds it."""
+    number: int = struct.unpack_from("=I", _info(program_fd), 4)[0]
+    return number
+
+
+def _info(program_fd: int) -> bytes:
+    """Return the head of struct bpf_prog_info.
+
+    That is: type, id, tag[8], four u32/u64 fields of code, load_time, created_by_uid,
+    nr_map_ids, map_ids, then name[16].
+    """
     info = ctypes.create_string_buffer(128)
-    attributes = _attributes("=iIQ", program_fd, len(info), ctypes.addressof(info))
+    attributes = struct.pack("=iIQ", program_fd, len(info), ctypes.addressof(info))
     _bpf(_OBJ_GET_INFO, attributes, "OBJ_GET_INFO_BY_FD")
-    # struct bpf_prog_info: type, id, tag[8], four u32/u64 fields of code, load_time,
-    # created_by_uid, nr_map_ids, map_ids, then name[16].
-    return info.raw[64:80].split(b"\0", 1)[0].decode()
+    return info.raw

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from knarr.cgroups import files, manager, mounts
+from knarr.cgroups import devicerules, files, manager, mounts
 from knarr.cgroups.v2 import devices
 from knarr.cgroups.v2.group import Group
 from knarr.kernel import bpf
@@ -111,6 +111,24 @@ def test_the_program_of_another_stays_and_ours_is_replaced(unified: Group) -> No
     finally:
         os.close(group)
         os.close(other)
+
+
+def test_the_usual_program_is_loaded_once_for_all_that_are_forked() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    usual = {"devices": devicerules.USUAL}
+    held = devices.hold()
+    for resources, known, same in (
+        (usual, held, True),
+        (usual, None, False),
+        (usual, 2**31 - 2, False),  # of somebody who has ended
+        ({"devices": [DENY]}, held, False),
+    ):
+        program = devices.load(resources, known)
+        assert program is not None
+        assert (bpf.identity(program) == held) is same
+        assert bpf.name(program) == devices.NAME
+        os.close(program)
 
 
 def test_the_verifier_takes_a_long_list() -> None:

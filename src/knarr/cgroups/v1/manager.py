@@ -56,6 +56,10 @@ class Manager(base.Manager):
         self.join_unified = join_unified and self.unified is not None
         self.name = "cgroupfs-v1" if self.unified is None else "cgroupfs-hybrid"
 
+    def prepare(self) -> None:
+        """Do once what every group will need (``protocol.Manager``)."""
+        self.usage("/")
+
     def plan(self, resources: "Mapping[str, Any]") -> "Plan":
         """Return the plan for this machine; the caller closes it. Raises as ``create``."""
         return group.plan(resources, self.controllers, self.on_v2)

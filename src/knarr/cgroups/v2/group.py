@@ -57,9 +57,9 @@ def plan(resources: "Mapping[str, Any]") -> "Work":
     return work
 
 
-def whole_plan(resources: "Mapping[str, Any]") -> "Plan":
+def whole_plan(resources: "Mapping[str, Any]", held: int | None = None) -> "Plan":
     """Return the plan with the device program. Raises as ``plan`` and ``devices.load``."""
-    return [], plan(resources), devices.load(resources)
+    return [], plan(resources), devices.load(resources, held)
 
 
 def needed(work: "Work") -> dict[str, str]:
@@ -83,7 +83,7 @@ def carry_out(directory: str, work: "Plan", update: bool, wanted: "Iterable[str]
     for name, part in writes:
         CONTROLLERS[name].apply(directory, part, update)
     if program is not None:
-        devices.attach(directory, program)
+        devices.attach(directory, program, replace=update)
 
 
 class Group:

@@ -3,8 +3,8 @@
 import errno
 import os
 
-from knarr.cgroups import base, values
-from knarr.cgroups.v2 import group
+from knarr.cgroups import accounting, base, values
+from knarr.cgroups.v2 import devices, group
 from knarr.cgroups.v2.group import Group
 
 TYPE_CHECKING = False
@@ -22,17 +22,26 @@ ACCOUNTED = ("cpu", "io", "memory", "pids")
 class Manager(base.Manager):
     """The cgroupfs manager of cgroup v2 (``protocol.Manager``)."""
 
-    __slots__ = ("mount_point",)
+    __slots__ = ("_held", "mount_point")
 
     name = "cgroupfs-v2"
     version = 2
 
     def __init__(self, mount_point: str) -> None:
         self.mount_point = mount_point
+        self._held: int | None = None
+
+    def prepare(self) -> None:
+        """Do once what every group will need (``protocol.Manager``)."""
+        try:
+            self._held = devices.hold()
+        except OSError:
+            self._held = None  # without BPF, as the first group will say
+        accounting.usage(group.ACCOUNTS, self.mount_point)
 
     def plan(self, resources: "Mapping[str, Any]") -> "Plan":
         """Return the plan for linux.resources; the caller closes it. Raises as ``create``."""
-        return group.whole_plan(resources)
+        return group.whole_plan(resources, self._held)
 
     def at(self, path: str) -> Group:
         """Return the group of a path, which need not be there."""
@@ -63,7 +72,7 @@ class Manager(base.Manager):
 
     def usage(self, path: str) -> "Usage":
         """Return what the group of a path used; None for everything when it is gone."""
-        return self.at(path).usage()
+        return accounting.usage(group.ACCOUNTS, self.mount_point + path)
 
     def remove(self, path: str) -> None:
         """Kill what is left in the group of a path and remove it; that it is gone is no error."""

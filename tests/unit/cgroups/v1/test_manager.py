@@ -98,6 +98,13 @@ def test_usage_is_read_in_one_pass(machine: Callable[..., Manager], tmp_path: Pa
     assert tuple(found.values()) == (700, 100, 600, 5, 9, 2, 6, 7, 2, 0, 3)
 
 
+def test_preparing_changes_nothing(machine: Callable[..., Manager], tmp_path: Path) -> None:
+    manager = machine()
+    before = sorted(tmp_path.rglob("*"))
+    manager.prepare()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_usage_of_what_is_gone_is_unknown(machine: Callable[..., Manager]) -> None:
     assert machine().usage("/knarr/none") == dict.fromkeys(accounting.KEYS)
 
