@@ -45,7 +45,9 @@ class Context:
             _show_log(debug=self.debug)
             ahead = ready.engine(self.settings) if ready is not None else None
             self._engine = ahead or Engine(self.settings)
-            self.caller.afterwards(self._engine.close)
+            # The process ends then. Closing the database would, with its last connection, sync and
+            # remove the log that the next command would have to make and sync anew.
+            self.caller.afterwards(self._engine.tidier.wait)
         return self._engine
 
 

@@ -13,9 +13,11 @@ import sys
 import time
 from types import FrameType
 
-from knarr.cli.loaded import loaded_code
+from knarr.cli import readiness
+from knarr.cli.loaded import LoadedCode
 
 _CHECK = 15.0  # seconds between looks at whether the socket at our path still is ours
+_LULL = 0.25  # seconds after which a command is taken for one that lasts
 _QUICK = 1.0  # a worker that dies unasked within this many seconds died of a defect
 _QUICK_DEATHS = 5
 
@@ -33,6 +35,7 @@ def preload() -> None:
     for found in pkgutil.iter_modules(commands.__path__):
         importlib.import_module(f"{commands.__name__}.{found.name}")
     sys.modules["knarr.cli.context"].preload()
+    readiness.practise()
     gc.collect()
     gc.freeze()
 
@@ -65,7 +68,8 @@ class Pool:
     """One waiting worker at a time for the clients of ``listener``.
 
     A worker sends one byte through its pipe once it has accepted: ``a``, or
-    ``r`` when it saw that the installed package is not the loaded one.
+    ``r`` when it saw that the installed package is not the loaded one. The pipe
+    stays open until it ends.
     """
 
     def __init__(self, listener: socket.socket, path: str, lock: int, leave: Leave) -> None:
@@ -74,7 +78,7 @@ class Pool:
         self._lock = lock
         self._leave = leave
         self._inode = os.lstat(path).st_ino
-        self._code = loaded_code()
+        self._code = LoadedCode()
 
     def serve(self, idle: float) -> None:
         """Keep a worker waiting until SIGTERM, or ``idle`` seconds without a command.
@@ -96,6 +100,8 @@ class Pool:
 
     def _one_worker(self, deadline: float) -> bytes:
         """Fork a worker, return what it says: ``a``, ``r``, ``d`` died, b"" nobody came."""
+        if not self._code.settle():
+            return b"r"
         hear, pid = self._fork()
         poll = select.poll()
         poll.register(hear, select.POLLIN)
@@ -105,12 +111,24 @@ class Pool:
                 left = min(_CHECK, deadline - time.monotonic())
                 ready = dict(poll.poll(max(0.0, left) * 1000))
                 if hear in ready:
-                    return os.read(hear, 1) or b"d"
+                    word = os.read(hear, 1) or b"d"
+                    if word == b"a":
+                        self._await_lull(poll)
+                    return word
                 if ready or time.monotonic() >= deadline or not self._ours():
                     self._dismiss(pid)
                     return b""
         finally:
             os.close(hear)
+
+    def _await_lull(self, poll: select.poll) -> None:
+        """Return when the command has ended, lasts, or another caller has come.
+
+        A new worker has a lot to do before it waits. It would take processors from the
+        container that is just being started.
+        """
+        poll.register(self._listener, select.POLLIN)
+        poll.poll(_LULL * 1000)
 
     def _fork(self) -> tuple[int, int]:
         from knarr.cli import worker

@@ -17,12 +17,15 @@ from knarr.config import Settings
 from knarr.errors import KnarrError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from knarr.engine.engine import Engine
     from knarr.engine.model import ContainerConfig
     from knarr.images.service import Image
 
 _EXAMPLE = ["run", "--rm", "-i", "--network", "none", "-m", "1g", "example", "true"]
 _ID = "0" * 64
+_ROUNDS = 10
 
 
 class Ready:
@@ -32,6 +35,10 @@ class Ready:
         self._engine = engine
         self._database = _identity(engine)
 
+    def close(self) -> None:
+        """Let go of the engine."""
+        self._engine.close()
+
     def engine(self, settings: Settings) -> Engine | None:
         """Return the engine when it serves ``settings`` and its database is still in place."""
         mine = self._engine.settings
@@ -39,21 +46,34 @@ class Ready:
         return self._engine if same and _identity(self._engine) == self._database else None
 
 
-def prepare() -> Ready | None:
+def practise() -> None:
+    """Do in the server what its workers will do, until the interpreter has made it quick.
+
+    It replaces instructions by faster ones after some rounds (PEP 659), and workers inherit them.
+    """
+    for _ in range(_ROUNDS):
+        ready = prepare()
+        if ready is None:
+            return
+        ready.close()
+
+
+def prepare(awaited: Callable[[], bool] = lambda: False) -> Ready | None:
     """Get ready for a command; return the opened engine, None where there is nothing yet.
 
+    awaited: whether to come to an end, since a command is there.
     Whatever goes wrong is left for the command itself to meet and to report.
     """
     try:
         settings = Settings.from_environment()
         if not os.path.exists(f"{settings.run_root}/features.json"):
             return None  # nothing has run here: asking would start a launcher
-        return _rehearse(settings)
+        return _rehearse(settings, awaited)
     except (KnarrError, OSError, ValueError):
         return None
 
 
-def _rehearse(settings: Settings) -> Ready | None:
+def _rehearse(settings: Settings, awaited: Callable[[], bool]) -> Ready | None:
     from knarr.cli import container_config, foreground, verbs
     from knarr.engine.engine import Engine
 
@@ -65,9 +85,11 @@ def _rehearse(settings: Settings) -> Ready | None:
     args = command.parse(words)
     foreground.keys(args)
     config = container_config.from_args(args, os.environ)
+    if awaited():
+        return ready
     engine.table.all()
     images = engine.images.list()
-    if images and _without_a_word(engine):
+    if images and not awaited() and _without_a_word(engine):
         try:
             _build(engine, config, images[0])
         except KnarrError:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
+from functools import lru_cache
 
 from knarr.cli import commands
 from knarr.cli.command import Command
@@ -64,8 +66,19 @@ LATER = {
 
 def names() -> list[str]:
     """Return the verbs that exist, sorted: the modules of ``commands/`` without group members."""
+    folder = os.path.dirname(commands.__file__ or "")
+    try:
+        changed = os.stat(folder).st_mtime_ns
+    except OSError:
+        changed = 0  # within an archive
+    return list(_names(changed))
+
+
+@lru_cache(maxsize=1)
+def _names(_changed: int) -> tuple[str, ...]:
+    """Return ``names()`` as of the time that the folder last changed."""
     found = [module.name for module in pkgutil.iter_modules(commands.__path__)]
-    return sorted(name for name in found if "_" not in name)
+    return tuple(sorted(name for name in found if "_" not in name))
 
 
 def load(module: str) -> Command:

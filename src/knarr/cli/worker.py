@@ -5,16 +5,20 @@ from __future__ import annotations
 import array
 import io
 import os
+import select
 import signal
 import socket
 import struct
 import sys
 import time
+from typing import TYPE_CHECKING
 
-from knarr.cli import context, readiness
+from knarr.cli import context, pages, readiness
 from knarr.cli.caller import Caller, Interrupted, ServedCaller
-from knarr.cli.loaded import Code, unchanged
 from knarr.kernel import process
+
+if TYPE_CHECKING:
+    from knarr.cli.loaded import LoadedCode
 
 PROTOCOL = b"knarr/1"
 _LARGEST = 256 * 1024
@@ -61,25 +65,36 @@ def place() -> list[bytes]:
     ]
 
 
-def become_a_command(listener: socket.socket, notice: int, code: Code, server: int) -> None:
-    """Wait for a caller, run its command, end the process; never returns."""
+def become_a_command(listener: socket.socket, notice: int, code: LoadedCode, server: int) -> None:
+    """Wait for a caller, run its command, end the process; never returns.
+
+    ``notice`` stays open to the end of the command: that is how the server learns of it.
+    """
     process.set_pdeathsig(signal.SIGTERM)  # without a server nobody follows this worker
     if os.getppid() != server:
         os._exit(0)
     here = place()
-    context.ready = readiness.prepare()
+    poll = select.poll()
+    poll.register(listener, select.POLLIN)
+
+    def awaited() -> bool:
+        return bool(poll.poll(0))
+
+    pages.own(awaited)
+    context.ready = readiness.prepare(awaited)
     link, _ = listener.accept()
     process.set_pdeathsig(0)
     listener.close()
-    fresh = unchanged(code)
+    ours = _peer_uid(link) == os.geteuid()
+    if ours:
+        _greet(link)
+    fresh = code.unchanged()  # while the caller puts its request together
     os.write(notice, b"a" if fresh else b"r")
-    os.close(notice)
-    if _peer_uid(link) != os.geteuid():
+    if not ours:
         os._exit(0)
     try:
         Caller().prepare_signals()
         link.settimeout(_PATIENCE)
-        link.send(b"H", socket.MSG_NOSIGNAL)
         request, caller = _begin(link, here if fresh else [])
     except (Refused, ValueError):
         _answer(link, b"N")
@@ -140,18 +155,23 @@ def _become(request: Request, link: socket.socket) -> ServedCaller:
     _take_environment(request.environ)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     _open_streams()
-    caller = ServedCaller(link, request.foreground)
-    caller.prepare_signals()
     process.set_name("knarr")
-    return caller
+    return ServedCaller(link, request.foreground)
 
 
 def _take_environment(words: list[bytes]) -> None:
-    os.environb.clear()
+    """Make the environment what the caller has; of several with one name the first counts."""
+    wanted: dict[bytes, bytes] = {}
     for word in words:
         name, equals, value = word.partition(b"=")
         if name and equals:
-            os.environb[name] = value
+            wanted.setdefault(name, value)
+    here = os.environb
+    for name in [name for name in here if name not in wanted]:
+        del here[name]
+    for name, value in wanted.items():
+        if here.get(name) != value:
+            here[name] = value
     time.tzset()
 
 
@@ -170,6 +190,13 @@ def text_output(fd: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         raw, "utf-8", "surrogateescape", line_buffering=fd == 2 or os.isatty(fd)
     )
+
+
+def _greet(link: socket.socket) -> None:
+    try:
+        link.send(b"H", socket.MSG_NOSIGNAL)
+    except OSError:
+        return  # gone: there will be no request
 
 
 def _answer(link: socket.socket, word: bytes) -> None:
