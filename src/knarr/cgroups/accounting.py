@@ -5,8 +5,9 @@ further function or object that it touches is a page to be copied, 3 us. So the 
 say as data where their figures are, and one loop reads them.
 """
 
-import errno
 import os
+
+from knarr.cgroups.files import MISSING
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ KEYS = (
     "io_read_bytes", "io_write_bytes", "io_read_ops", "io_write_ops",
     "pids_peak",
 )  # fmt: skip
-# No such file; the group is being removed; the file is there but not supported.
-GONE = (errno.ENOENT, errno.ENODEV, errno.EOPNOTSUPP)
 
 
 def accounts(mount_point: str, figures: "Iterable[Figure]") -> "list[Account]":
@@ -52,7 +51,7 @@ def usage(where: "Iterable[Account]", path: str) -> "Usage":
                 finally:
                     os.close(fd)
             except OSError as error:
-                if error.errno not in GONE:
+                if error.errno not in MISSING:
                     raise
         if text is None:
             found[key] = None

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     Plan = tuple[Work, Work, int | None]
 
 
+# No such file, or the group is being removed, which open(2) and read(2) may meet as well; or
+# the file is there but not supported.
+MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.EOPNOTSUPP)
+
+
 def write(path: str, value: str) -> None:
     """Put value into a control file with one system call; raises OSError with filename."""
     fd = os.open(path, os.O_WRONLY)
@@ -52,33 +57,23 @@ def read(path: str) -> str:
 
 def read_int(path: str) -> int | None:
     """Return a file's number; None when the file does not exist or says ``max``."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    try:
-        text = os.read(fd, 64)
-    except OSError as error:
-        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):
-            return None  # the group is being removed, or the file is there but not supported
-        error.filename = path
-        raise
-    finally:
-        os.close(fd)
-    return None if text.startswith(b"max") else int(text)
+    text = _read_if_there(path)
+    return int(text) if text and not text.startswith("max") else None
 
 
 def read_keyed(path: str) -> dict[str, int]:
     """Return a file of ``key value`` lines as numbers; empty when it does not exist."""
+    lines = _read_if_there(path).splitlines()
+    return {key: int(value) for key, _, value in map(_split, lines)}
+
+
+def _read_if_there(path: str) -> str:
     try:
-        text = read(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
+        return read(path)
     except OSError as error:
-        if error.errno in (errno.ENODEV, errno.EOPNOTSUPP):
-            return {}
-        raise
-    return {key: int(value) for key, _, value in map(_split, text.splitlines())}
+        if error.errno not in MISSING:
+            raise
+        return ""
 
 
 def _split(line: str) -> tuple[str, str, str]:

@@ -154,7 +154,9 @@ def wait_event(directory: str, key: str, value: int, timeout: float) -> bool:
     """
     try:
         fd = os.open(f"{directory}/cgroup.events", os.O_RDONLY)
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         return key == "populated" and value == 0
     wanted = f"{key} {value}\n".encode()
     deadline = time.monotonic() + timeout

@@ -1,9 +1,10 @@
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
-from knarr.cgroups import UnsupportedResource, files
+from knarr.cgroups import UnsupportedResource, files, processes
 
 
 def test_read_of_a_long_file_is_whole(tmp_path: Path) -> None:
@@ -43,3 +44,17 @@ def test_several_writes_reach_their_files(tmp_path: Path) -> None:
     files.carry_out(str(tmp_path), [("a", "1", "x"), ("a", "2", "x"), ("b", "3", "x")])
     assert (tmp_path / "a").read_text() == "12"
     assert (tmp_path / "b").read_text() == "3"
+
+
+def test_a_group_that_is_being_removed_has_no_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str, flags: int) -> int:
+        raise OSError(errno.ENODEV, "No such device", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert files.read_int(f"{tmp_path}/a") is None
+    assert files.read_keyed(f"{tmp_path}/a") == {}
+    assert processes.procs(str(tmp_path)) == []
+    assert processes.wait_event(str(tmp_path), "populated", 0, 1.0)
+    assert not processes.wait_event(str(tmp_path), "frozen", 1, 1.0)
