@@ -27,13 +27,10 @@ class Group:
         return {}
 
     def clone_fd(self) -> int | None:
-        """Return a directory descriptor for CLONE_INTO_CGROUP, None when ``attach`` is needed."""
+        """Return a directory descriptor for CLONE_INTO_CGROUP, None on v1."""
         return None
 
     def attach(self, pid: int) -> None:
-        """Leave the process where it is."""
-
-    def enter(self) -> None:
         """Leave the process where it is."""
 
     def entrances(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from knarr.cgroups import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Protocol
 
     class Freezer(Protocol):
@@ -111,12 +111,6 @@ def signal_group(freezer: "Freezer", directory: str, signal: int) -> None:
     finally:
         if not was_frozen:
             thaw_quietly(freezer, directory)
-
-
-def enter(entrances: "Iterable[str]") -> None:
-    """Move the calling process, which must have one thread, in by a group's entrances."""
-    for name in entrances:
-        files.write(name, "0")
 
 
 def kill_until_empty(directory: str, freezer: "Freezer", frozen: list[str]) -> None:

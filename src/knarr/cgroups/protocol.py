@@ -37,20 +37,13 @@ if TYPE_CHECKING:
             """Directory for each controller; ``unified`` for cgroup v2."""
 
         def clone_fd(self) -> int | None:
-            """Return a directory descriptor for CLONE_INTO_CGROUP, None if ``attach`` is needed.
+            """Return a directory descriptor for CLONE_INTO_CGROUP, None on v1.
 
             The caller closes it.
             """
 
         def attach(self, pid: int) -> None:
             """Move a process in; OSError (ESRCH when it is gone)."""
-
-        def enter(self) -> None:
-            """Move the calling process in, which must have one thread; errors as ``attach``.
-
-            On v1 this costs a thirtieth of ``attach``: the kernel need not hold up the
-            forks and exits of the whole machine for a thread that moves itself.
-            """
 
         def entrances(self) -> tuple[str, ...]:
             """Return the files into which a process writes ``0`` to move itself in, in order.
@@ -59,7 +52,9 @@ if TYPE_CHECKING:
             one thread opens each for writing and writes the one byte, before it gives up
             the host's root directory and user and before it makes itself a cgroup
             namespace. There is nothing to try again: an error is an error of the start.
-            Not needed for a process that starts inside by ``clone_fd``.
+            Not needed for a process that starts inside by ``clone_fd``. On v1 this costs a
+            thirtieth of ``attach``: the kernel need not hold up the forks and exits of the
+            whole machine for a thread that moves itself.
             """
 
         def child(self, name: str) -> "Group":

@@ -297,17 +297,14 @@ def test_a_cpuset_parent_that_is_empty(machine: Any, path: str, process: Start) 
         remove_parent(machine, os.path.dirname(path))
 
 
-@pytest.mark.parametrize("by", ["enter", "entrances"])
-def test_a_process_can_enter_by_itself(make: Make, by: str) -> None:
+def test_a_process_can_enter_by_itself(make: Make) -> None:
     group = make({"pids": {"limit": 20}})
     child = group.child("exec")
     for one in (group, child):
         pid = os.fork()
         if pid == 0:
             try:
-                if by == "enter":
-                    one.enter()
-                for name in one.entrances() if by == "entrances" else ():
+                for name in one.entrances():
                     fd = os.open(name, os.O_WRONLY)
                     os.write(fd, b"0")
                     os.close(fd)

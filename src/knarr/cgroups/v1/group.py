@@ -143,7 +143,7 @@ class Group:
         return found if self.unified is None else [*found, self.unified]
 
     def clone_fd(self) -> int | None:
-        """Return a directory descriptor for CLONE_INTO_CGROUP, None when ``attach`` is needed."""
+        """Return a directory descriptor for CLONE_INTO_CGROUP, None on v1."""
         return None
 
     def attach(self, pid: int) -> None:
@@ -151,16 +151,12 @@ class Group:
         for one in self.entrances():
             files.write(f"{os.path.dirname(one)}/cgroup.procs", str(pid))
 
-    def enter(self) -> None:
-        """Move the calling process in; it must have one thread.
+    def entrances(self) -> tuple[str, ...]:
+        """Return the files into which a process writes ``0`` to move itself in.
 
         A write of a pid takes a lock over all forks and exits, and the first one after a
         while waits for an RCU grace period: milliseconds. ``0`` in ``tasks`` takes none.
         """
-        processes.enter(self.entrances())
-
-    def entrances(self) -> tuple[str, ...]:
-        """Return the files into which a process writes ``0`` to move itself in."""
         path = self.path + "/tasks"
         found = [one + path for one in self.mount_points]
         if self.unified is not None:

@@ -101,16 +101,12 @@ class Group:
         return {"unified": self.directory}
 
     def clone_fd(self) -> int | None:
-        """Return a directory descriptor for CLONE_INTO_CGROUP, None when ``attach`` is needed."""
+        """Return a directory descriptor for CLONE_INTO_CGROUP, None on v1."""
         return os.open(self.directory, os.O_PATH | os.O_DIRECTORY)
 
     def attach(self, pid: int) -> None:
         """Move a process into the group; OSError, ESRCH when it is gone."""
         files.write(f"{self.directory}/cgroup.procs", str(pid))
-
-    def enter(self) -> None:
-        """Move the calling process in; it must have one thread."""
-        processes.enter(self.entrances())
 
     def entrances(self) -> tuple[str, ...]:
         """Return the one file into which a process writes ``0`` to move itself in."""
