@@ -58,7 +58,7 @@ class Manager(base.Manager):
 
     def prepare(self) -> None:
         """Do once what every group will need (``protocol.Manager``)."""
-        self.usage("/")
+        accounting.usage(self.accounts, "")
 
     def plan(self, resources: "Mapping[str, Any]") -> "Plan":
         """Return the plan for this machine; the caller closes it. Raises as ``create``."""
