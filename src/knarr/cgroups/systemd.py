@@ -260,6 +260,10 @@ class Manager(v2.Manager):
         """Return what the group of a path used; None for everything when it is gone."""
         return self.at(path).usage()
 
+    def remove(self, path: str) -> None:
+        """Stop the scope of a path with what is left in it; that it is gone is no error."""
+        self.at(path).destroy()
+
     def unsupported(
         self, resources: "Mapping[str, Any]", parent: str = "/"
     ) -> list[UnsupportedResource]:
