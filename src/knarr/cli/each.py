@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
+from knarr.cli import human
 from knarr.errors import KnarrError
 
 
@@ -16,6 +17,6 @@ def for_each(names: Iterable[str], act: Callable[[str], None]) -> int:
             act(name)
         except KnarrError as error:
             sys.stdout.flush()
-            print(f"Error: {error}", file=sys.stderr)
+            print(f"Error: {human.visible(str(error))}", file=sys.stderr)
             code = 1
     return code

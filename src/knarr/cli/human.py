@@ -94,6 +94,16 @@ def local_time(text: str) -> str:
     return found.astimezone().strftime(_LOCAL)
 
 
+def visible(text: str) -> str:
+    """Return ``text`` with ``?`` for what is no letter: strangers' words move no cursor.
+
+    Archives and configs name files, media types and commands with whatever characters they like.
+    """
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
 def ellipsis(text: str, width: int) -> str:
     """Return ``text`` cut to ``width`` characters, the last of them an ellipsis."""
     return text if len(text) <= width else text[: width - 1] + "…"

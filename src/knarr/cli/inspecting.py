@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from knarr.cli import listing
+from knarr.cli import human, listing
 from knarr.cli.context import Context
 from knarr.cli.flags import SWITCH, Flag
 from knarr.errors import InvalidArgument, NotFound
@@ -75,7 +75,7 @@ def show(
         print(json.dumps(found, indent=4, ensure_ascii=False))
     sys.stdout.flush()
     for text in missing:
-        print(f"Error: {text}", file=sys.stderr)
+        print(f"Error: {human.visible(text)}", file=sys.stderr)
     return 1 if missing else 0
 
 

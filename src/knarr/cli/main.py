@@ -139,8 +139,10 @@ def _defect(error: Exception, command: Command | None, *, debug: bool) -> int:
 
 def say(text: str, verb: str = "") -> None:
     """Print one line of error: ``knarr: …`` for run, whose stderr is shared with the container."""
+    from knarr.cli import human
+
     prefix = "knarr: " if verb in ("run", "") else "Error: "
-    print(prefix + text, file=sys.stderr)
+    print(prefix + human.visible(text), file=sys.stderr)
 
 
 def _traceback(error: BaseException) -> None:

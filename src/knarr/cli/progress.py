@@ -92,4 +92,4 @@ def _shown(subject: str) -> str:
     """Return a digest by its first twelve digits, anything else as it is, without controls."""
     if subject.startswith(("sha256:", "sha512:")):
         return subject.partition(":")[2][:12]
-    return "".join(letter if letter.isprintable() else "?" for letter in subject)
+    return human.visible(subject)

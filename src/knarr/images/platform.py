@@ -70,16 +70,16 @@ class Platform:
 
     @classmethod
     def from_dict(cls, value: Any, what: str = "platform") -> Platform:
-        """Return the platform of a descriptor. Raises InvalidArchive when a field is mistyped."""
+        """Return the platform of a descriptor. Raises InvalidArchive for a malformed field."""
         if not isinstance(value, dict):
             raise InvalidArchive(f"{what}: platform is not an object")
-        return cls(
-            os=documents.text(value, "os", what),
-            architecture=documents.text(value, "architecture", what),
-            variant=documents.text(value, "variant", what),
-            os_version=documents.text(value, "os.version", what),
-            os_features=documents.strings(value, "os.features", what),
-        )
+        keys = ("os", "architecture", "variant", "os.version")
+        system, architecture, variant, version = (documents.text(value, k, what) for k in keys)
+        for word in (system, architecture, variant, version):
+            if word and not _COMPONENT.fullmatch(word):
+                raise InvalidArchive(f"{what}: platform has a malformed name")
+        features = documents.strings(value, "os.features", what)
+        return cls(system, architecture, variant, version, features)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the platform as the JSON object of the spec, empty fields left out."""

@@ -152,3 +152,27 @@ def test_an_image_for_two_platforms(box: Installation, tmp_path: Path) -> None:
     code, out, err = box.run("load", input=one)
     assert (code, out) == (0, b"Loaded image: two:1\n")
     assert b"is for linux/s390x, this machine is" in err
+
+
+def test_words_of_strangers_move_no_cursor(box: Installation, tmp_path: Path) -> None:
+    layout = Layout()
+    history = [{"created_by": "RUN \x1b[2J a\n b", "comment": "\x9bx", "created": "\x1bc"}]
+    layout.image([tar_of({"a": b""})], "x.io/odd:1", config=config_of(
+        [tar_of({"a": b""})], history=history))  # fmt: skip
+    layout.entries.append(layout.blob(b"x", "text/\x1b[2J"))
+    file = tmp_path / "odd.tar"
+    file.write_bytes(tar_of(layout.done()))
+    code, _, err = box.run("load", "-qi", str(file))
+    assert code == 0
+    assert b"text/?[2J" in err
+    line = box.run("history", "--human=false", "--no-trunc", "x.io/odd:1")[1]
+    assert b"RUN ?[2J a  b" in line
+    assert "\x9b".encode() not in line
+    assert b"\x1b" not in line
+    layout.entries[0]["mediaType"] = "\x1b]0;owned\x07"
+    layout.entries.pop()
+    file.write_bytes(tar_of(layout.done()))
+    code, _, err = box.run("load", "-qi", str(file))
+    assert code == 1
+    assert b"\x1b" not in err
+    assert b"?]0;owned?" in err

@@ -66,3 +66,8 @@ def test_moment_reads_nanoseconds_and_zero() -> None:
 def test_ellipsis_counts_itself() -> None:
     assert human.ellipsis("abcdef", 6) == "abcdef"
     assert human.ellipsis("abcdefg", 6) == "abcde…"
+
+
+def test_what_moves_the_cursor_is_not_shown() -> None:
+    assert human.visible("größe 1") == "größe 1"
+    assert human.visible("a\x1b[2Jb\n\x9b\u202ec") == "a?[2Jb???c"

@@ -1,9 +1,11 @@
 """Images for several platforms: what comes in goes out again, and goes away as one."""
 
+import contextlib
 import io
 import json
 import os
 import tarfile
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -350,3 +352,47 @@ def test_a_platform_by_its_own_id(room: Room) -> None:
     assert room.images.remove(arm)[0] == ("Deleted", arm)
     assert platforms(room, "app:1") == ["linux/amd64", "linux/s390x"]
     assert room.blobs() == room.needed()
+
+
+def test_loads_and_removals_at_once_leave_every_image_whole(room: Room) -> None:
+    archives = [tar_of(several(arm64=each).done()) for each in (B, C)]
+    problems: list[BaseException] = []
+
+    def run(act: Callable[[], Any]) -> None:
+        try:
+            for _ in range(12):
+                act()
+        except BaseException as error:
+            problems.append(error)
+
+    def remove() -> None:
+        for image in room.images.list():
+            with contextlib.suppress(NotFound):  # the other one was quicker
+                room.images.remove(image.id, force=True)
+
+    acts: list[Callable[[], Any]] = [
+        lambda data=data: room.images.load(io.BytesIO(data))  # type: ignore[misc]
+        for data in archives
+    ]
+    acts += [remove, room.images.prune]
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    assert room.needed() <= room.blobs()
+    room.images.prune(all=True)
+    assert room.blobs() == set()
+    assert room.index.sets == {}
+
+
+@pytest.mark.parametrize("field", ["os", "architecture", "variant", "os.version"])
+def test_platforms_are_words(room: Room, field: str) -> None:
+    layout = Layout()
+    entry = image(layout, "amd64")
+    entry["platform"][field] = "\x1b]0;x\x07"
+    layout.index([entry], "x.io/app:1")
+    with pytest.raises(InvalidArchive, match="platform has a malformed name"):
+        load(room, layout)
+    assert room.blobs() == set()

@@ -36,15 +36,16 @@ def run(context: Context, args: Args) -> int:
 
 def _row(step: HistoryLine, *, readable: bool, cut: bool) -> dict[str, Any]:
     age = human.seconds_since(step.created)
-    created_by = step.created_by.replace("\t", " ")
+    created_by = human.visible(step.created_by.replace("\t", " ").replace("\n", " "))
+    created = human.visible(step.created)
     since = "N/A" if age is None else human.ago(age)
     return {
         "ID": step.id.removeprefix("sha256:")[:12] if cut and step.id != "<missing>" else step.id,
-        "CreatedAt": step.created,
-        "CreatedSince": since if readable else step.created,
+        "CreatedAt": created,
+        "CreatedSince": since if readable else created,
         "CreatedBy": human.ellipsis(created_by, 45) if cut else created_by,
         "Size": human.size(step.size) if readable else str(step.size),
-        "Comment": step.comment,
+        "Comment": human.visible(step.comment),
         "Tags": ",".join(step.tags),
     }
 
