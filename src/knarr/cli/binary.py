@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from knarr.cli import terminal
 from knarr.errors import InvalidArgument
@@ -32,9 +33,10 @@ def output(path: str | None, verb: str) -> Iterator[BinaryIO]:
             yield stream
         return
     directory, name = os.path.split(path)
-    temporary = os.path.join(directory, f".{name}.{os.getpid()}")
+    temporary = os.path.join(directory, f".{name}.{secrets.token_hex(4)}")
     try:
-        with _opened(temporary, path) as stream:
+        # Made anew: in a directory of everybody's, a link could lie in wait under the name.
+        with _opened(temporary, path, "xb") as stream:
             yield stream
         os.replace(temporary, path)
     except BaseException:
@@ -43,9 +45,9 @@ def output(path: str | None, verb: str) -> Iterator[BinaryIO]:
         raise
 
 
-def _opened(path: str, named: str) -> BinaryIO:
+def _opened(path: str, named: str, mode: Literal["wb", "xb"] = "wb") -> BinaryIO:
     try:
-        return open(path, "wb")
+        return open(path, mode)
     except OSError as error:
         raise InvalidArgument(f"open {named}: {error.strerror}") from None
 

@@ -78,7 +78,7 @@ def _inflater() -> Any:
     return fast.decompressobj(wbits=31)
 
 
-def _zstd() -> Any:
+def zstd_module() -> Any:
     """Return the zstd module: the standard library's from Python 3.14, else the backport."""
     for name in ("compression.zstd", "backports.zstd"):
         try:
@@ -89,7 +89,7 @@ def _zstd() -> Any:
 
 
 def _zstd_decoder() -> _Decoder:
-    module = _zstd()
+    module = zstd_module()
     options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
     decoder: _Decoder = module.ZstdDecompressor(options=options)
     return decoder
@@ -123,21 +123,13 @@ def sniff(head: bytes) -> str:
     return "plain"
 
 
-class _Decompressed(io.RawIOBase):
-    """The concatenated output of all members or frames of a compressed stream."""
+class _Over(io.RawIOBase):
+    """A readable stream over another, which it closes with itself when it owns it."""
 
-    def __init__(
-        self, source: BinaryIO, kind: str, label: str, head: bytes, close_source: bool
-    ) -> None:
+    def __init__(self, source: BinaryIO, close_source: bool) -> None:
         super().__init__()
         self._source = source
-        self._kind = kind
-        self._label = label
-        self._make = _DECODERS[kind]
-        self._decoder: _Decoder | None = self._make()
-        self._input = head
         self._close_source = close_source
-        self._errors = _decode_errors(kind)
 
     def readable(self) -> bool:
         return True
@@ -146,6 +138,21 @@ class _Decompressed(io.RawIOBase):
         if not self.closed and self._close_source:
             self._source.close()
         super().close()
+
+
+class _Decompressed(_Over):
+    """The concatenated output of all members or frames of a compressed stream."""
+
+    def __init__(
+        self, source: BinaryIO, kind: str, label: str, head: bytes, close_source: bool
+    ) -> None:
+        super().__init__(source, close_source)
+        self._kind = kind
+        self._label = label
+        self._make = _DECODERS[kind]
+        self._decoder: _Decoder | None = self._make()
+        self._input = head
+        self._errors = _decode_errors(kind)
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
@@ -208,26 +215,16 @@ def _decode_errors(kind: str) -> tuple[type[Exception], ...]:
             pass  # zlib alone is in use, see _inflater
         return tuple(errors)
     if kind == "zstd":
-        return (_zstd().ZstdError,)
+        return (zstd_module().ZstdError,)
     return (lzma.LZMAError,)
 
 
-class _Pushback(io.RawIOBase):
+class _Pushback(_Over):
     """A plain stream whose first bytes were already read to look at them."""
 
     def __init__(self, source: BinaryIO, head: bytes, close_source: bool) -> None:
-        super().__init__()
-        self._source = source
+        super().__init__(source, close_source)
         self._head = head
-        self._close_source = close_source
-
-    def readable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        if not self.closed and self._close_source:
-            self._source.close()
-        super().close()
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")

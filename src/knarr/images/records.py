@@ -118,24 +118,30 @@ def publish(
         return record
     context.index.add_index(found)
     joined = context.index.get_index(found.digest) or found
-    main = everything.get(joined.main_id() or record.id) or context.index.get(
-        joined.main_id() or ""
-    )
+    known_here = joined if context.index.find(joined.main_id() or "") else found
+    main = _record(context, everything, known_here.main_id() or record.id)
     same = [name for name, each in context.index.index_names().items() if each == found.digest]
     for name in dict.fromkeys((*names, *same)):
         _tag(context, name, main, found)
+    # With a name on it the index holds its images; one may have been removed before it had.
+    for each in everything.values():
+        if not context.index.find(each.id):
+            context.index.add(each)
     return main
 
 
+def _record(context: Context, ours: dict[str, ImageRecord], image_id: str) -> ImageRecord:
+    return ours[image_id] if image_id in ours else context.index.get(image_id)
+
+
 def _tag(context: Context, name: str, record: ImageRecord, found: IndexRecord | None) -> None:
-    digest = found.digest if found else None
     try:
-        context.index.tag(name, record.id, digest)
+        context.index.tag(name, record.id, found.digest if found else None)
     except NotFound:
         context.index.add(record)
         if found is not None:
             context.index.add_index(found)
-        context.index.tag(name, record.id, digest)
+        context.index.tag(name, record.id, found.digest if found else None)
 
 
 def is_complete(context: Context, record: ImageRecord) -> bool:

@@ -15,7 +15,7 @@ from knarr.content import compression
 from knarr.content.compression import open_decompressed, sniff
 from knarr.errors import InvalidArchive
 
-zstd = compression._zstd()
+zstd = compression.zstd_module()
 DATA = os.urandom(200_000) + b"easy" * 400_000
 SKIP = b"\x5e\x2a\x4d\x18\x05\x00\x00\x00abcde"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from knarr.cli import binary
 from knarr.cli.command import Command
 from knarr.cli.context import Context
@@ -16,18 +18,16 @@ def run(context: Context, args: Args) -> int:
     ref = args.rest[1] if len(args.rest) > 1 else None
     if source.startswith(("http://", "https://")):
         raise Unsupported(f"import {source}: download it first; knarr imports files and STDIN")
-    with Progress() as progress:
-        if source == "-":
-            with binary.stdin("import") as stream:
-                image = context.engine.images.import_(
-                    stream, ref, changes=args.many("change"), message=args.text("message") or "",
-                    platform=args.text("platform"), progress=progress,
-                )  # fmt: skip
-        else:
-            image = context.engine.images.import_(
-                source, ref, changes=args.many("change"), message=args.text("message") or "",
-                platform=args.text("platform"), progress=progress,
-            )  # fmt: skip
+    with Progress() as progress, contextlib.ExitStack() as stack:
+        file = stack.enter_context(binary.stdin("import")) if source == "-" else source
+        image = context.engine.images.import_(
+            file,
+            ref,
+            changes=args.many("change"),
+            message=args.text("message") or "",
+            platform=args.text("platform"),
+            progress=progress,
+        )
     print(image.id)
     return 0
 

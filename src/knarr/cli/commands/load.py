@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from typing import TYPE_CHECKING
 
-from knarr.cli import binary
+from knarr.cli import binary, human
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import SWITCH, TEXT, Args, Flag
@@ -19,19 +20,16 @@ def run(context: Context, args: Args) -> int:
     """Print the names of the loaded images, or the ids of those without a name."""
     images = context.engine.images
     path, platform = args.text("input"), args.text("platform")
-    with Progress(quiet=args.on("quiet")) as progress:
-        if path and path != "-":
-            result = images.load(path, platform=platform, progress=progress)
-        else:
-            with binary.stdin("load") as stream:
-                result = images.load(stream, platform=platform, progress=progress)
+    with Progress(quiet=args.on("quiet")) as progress, contextlib.ExitStack() as stack:
+        source = path if path and path != "-" else stack.enter_context(binary.stdin("load"))
+        result = images.load(source, platform=platform, progress=progress)
     _report(result)
     return 0
 
 
 def _report(result: LoadResult) -> None:
     for warning in result.warnings:
-        print(f"WARNING: {warning}", file=sys.stderr)
+        print(f"WARNING: {human.visible(warning)}", file=sys.stderr)
     for name, image_id in result.replaced:
         print(f"The image {name} already exists; the old one, {image_id}, has no name now")
     for image in result.images:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from knarr.errors import Unsupported
+from knarr.content.compression import zstd_module
 
 COMPRESSIONS = ("gzip", "zstd")
 _GZIP_LEVEL = 6
@@ -25,17 +24,8 @@ def packed(pieces: Iterable[bytes], kind: str | None) -> Iterator[bytes]:
     # wbits 31: zlib's own gzip header, whose time is zero and which has no file name.
     compressor: Any = zlib.compressobj(_GZIP_LEVEL, zlib.DEFLATED, 31)
     if kind == "zstd":
-        compressor = _zstd().ZstdCompressor(level=_ZSTD_LEVEL)
+        compressor = zstd_module().ZstdCompressor(level=_ZSTD_LEVEL)
     for piece in pieces:
         if out := compressor.compress(piece):
             yield out
     yield compressor.flush()
-
-
-def _zstd() -> Any:
-    for name in ("compression.zstd", "backports.zstd"):
-        try:
-            return importlib.import_module(name)
-        except ImportError:
-            continue
-    raise Unsupported("zstd archives need the package backports.zstd: pip install backports.zstd")
