@@ -23,6 +23,6 @@ def capget() -> "tuple[int, int, int]":
 
 
 def pack(effective: int, permitted: int, inheritable: int) -> bytes:
-    """Return the data of capset(2) for three bit masks; the kernel ignores what it does not know."""
+    """Return the data of capset(2) for three masks; the kernel ignores what it does not know."""
     sets = (effective, permitted, inheritable)
     return struct.pack("=6I", *(mask & 0xFFFFFFFF for mask in sets), *(mask >> 32 for mask in sets))

@@ -12,10 +12,21 @@ import struct
 from knarr.kernel import process as k
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.runtime import finalleg
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
-from knarr.runtime.program import memory
-from knarr.runtime.program.builder import Block, Builder, Label, Program
-from knarr.runtime.program.memory import BYTE, CHANNEL, POLL, TARGET, TEMPORARY
+from knarr.runtime.program import kept, memory
+from knarr.runtime.program.builder import Builder, Label, Program, text
+from knarr.runtime.program.memory import (
+    BYTE,
+    CHANNEL,
+    ENTRANCES,
+    POLL,
+    TARGET,
+    TARGET_PATH,
+    TEMPORARY,
+    Cell,
+    address_of,
+)
 from knarr.runtime.program.paths import DIRECTORY
 from knarr.runtime.steps.base import Setting, Step
 
@@ -34,35 +45,65 @@ def first(
     leg: FinalLeg,
     ending: Ending,
     entrances: "tuple[str, ...]",
-    target: str,
 ) -> Program:
     """Return the program of a container's first process. Raises OSError and RuntimeFailure.
 
-    entrances: files of control groups into which it writes itself; target: the
-    directory of the host on which the root file system is attached.
+    entrances: files of control groups into which it writes itself; their addresses
+    are in ENTRANCES, as that of the directory for the root is in TARGET_PATH.
     """
     program = Program()
-    b = Builder()
-    be_born(b)
-    for path in entrances:
-        b.call("openat", AT_FDCWD, path, os.O_WRONLY | os.O_CLOEXEC, out=_RESULT, path=path)
+    if entrances:
+        program.add("cgroup", kept.block(("enter", len(entrances)), _enter_groups, entrances))
+    key = ("prepare", setting.in_userns, unshare_flags)
+    program.add("prepare", kept.block(key, _prepare, setting.in_userns, unshare_flags))
+    add_steps(program, steps, setting)
+    program.add("ready", kept.block(("gate",), gate))
+    finalleg.add(program, "start", leg, ending)
+    return program
+
+
+def set_paths(target: str, entrances: "tuple[str, ...]") -> "list[bytes]":
+    """Set the cells that ``first`` takes paths from; keep what is returned until it is ready."""
+    kept_paths = [text(path) for path in (target, *entrances)]
+    if len(entrances) > len(ENTRANCES):
+        raise OverflowError(f"cgroup: more than {len(ENTRANCES)} hierarchies are not supported")
+    for cell, path in zip((TARGET_PATH, *ENTRANCES), kept_paths, strict=False):
+        cell.set(address_of(path))
+    return kept_paths
+
+
+def _enter_groups(b: Builder, entrances: "tuple[str, ...]") -> None:
+    for cell in ENTRANCES[: len(entrances)]:
+        explain = _NotEntered(cell)
+        b.call("openat", AT_FDCWD, cell, os.O_WRONLY | os.O_CLOEXEC, out=_RESULT, explain=explain)
         # 0 is the writer itself, whatever its pid is in which namespace.
-        b.call("write", _RESULT, b"0", 1, path=path)
+        b.call("write", _RESULT, b"0", 1, explain=explain)
         b.call("close", _RESULT)
+
+
+class _NotEntered:
+    """Explains which control group could not be entered."""
+
+    __slots__ = ("cell",)
+
+    def __init__(self, cell: Cell) -> None:
+        self.cell = cell
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        path = memory.text_at(self.cell.get())
+        return RuntimeFailure("error", name, f"{name}: {os.strerror(number)}: {path}", number)
+
+
+def _prepare(b: Builder, in_userns: bool, unshare_flags: int) -> None:
+    be_born(b)
     wait(b, 1)
     b.call("umask", 0)
     # Opened as the host's root still: the directory may be closed to everybody else.
-    b.call("openat", AT_FDCWD, target, DIRECTORY | os.O_CLOEXEC, out=TARGET, path=target)
-    if setting.in_userns:
+    b.call("openat", AT_FDCWD, TARGET_PATH, DIRECTORY | os.O_CLOEXEC, out=TARGET)
+    if in_userns:
         become_root(b)
     if unshare_flags:
         b.call("unshare", unshare_flags)
-    program.add("prepare", b.finish())
-    add_steps(program, steps, setting)
-    program.add("ready", gate())
-    for block in finalleg.emit(leg, ending):
-        program.add("start", block)
-    return program
 
 
 def be_born(b: Builder) -> None:
@@ -81,25 +122,22 @@ def become_root(b: Builder) -> None:
 def add_steps(program: Program, steps: "tuple[Step, ...]", setting: Setting) -> None:
     """Add a block for each step."""
     for step in steps:
-        program.add(step.describe(), _block(step, setting))
+        key = step.key(setting)
+        if key is None:
+            block = kept.make(step.emit, setting)
+        else:
+            block = kept.block((type(step), *key), step.emit, setting)
+        program.add(step.describe, block)
 
 
-def _block(step: Step, setting: Setting) -> Block:
-    b = Builder()
-    step.emit(b, setting)
-    return b.finish()
-
-
-def gate() -> Block:
+def gate(b: Builder) -> None:
     """Say that everything is ready, and wait to be let go on; a parent that is gone is the end.
 
     From here on this process has a table of descriptors of its own.
     """
-    b = Builder()
     b.call("unshare", CLONE_FILES)
     b.call("write", CHANNEL, READY, 1)
     wait(b, 0)
-    return b.finish()
 
 
 def wait(b: Builder, status: int) -> None:

@@ -78,7 +78,7 @@ def find(b: Builder, name: str, path: str) -> None:
     found = Label()
     b.set(_DENIED, 0)
     for directory in path.split(":"):
-        _try(b, name, f"{directory or '.'}/{name}", found)
+        _try(b, f"{directory or '.'}/{name}", found)
     nowhere = Label()
     b.test(_DENIED, 1, 1, orelse=nowhere)
     b.fail(errno.EACCES, _Failure("not-executable", f'exec: "{name}": permission denied'))
@@ -88,7 +88,7 @@ def find(b: Builder, name: str, path: str) -> None:
     b.place(found)
 
 
-def _try(b: Builder, name: str, candidate: str, found: Label) -> None:
+def _try(b: Builder, candidate: str, found: Label) -> None:
     """Take a candidate that can be executed; note one that is there and cannot."""
     unusable, program, following = Label(), Label(), Label()
     b.call("faccessat", AT_FDCWD, candidate, os.X_OK, orelse=unusable)

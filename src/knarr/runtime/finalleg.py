@@ -22,18 +22,21 @@ from knarr.kernel.mounts import AT_EMPTY_PATH, AT_FDCWD
 from knarr.kernel.seccomp import SECCOMP_SET_MODE_FILTER, FilterProgram
 from knarr.runtime import command
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.program import memory
-from knarr.runtime.program.builder import Block, Builder, Label, text
+from knarr.runtime.program import kept, memory
+from knarr.runtime.program.builder import Builder, Label, Program, text
 from knarr.runtime.program.memory import (
     ARGUMENTS,
     CHANNEL,
     ENVIRONMENT,
+    FILTER,
     GID,
     GROUP_COUNT,
+    INIT,
     PATH,
     PROC,
     SLAVE,
     STATFS,
+    STDIO,
     TEMPORARY,
     UID,
     Cell,
@@ -43,6 +46,7 @@ from knarr.runtime.program.paths import check_inode, how, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 _FILE = TEMPORARY[0]
@@ -138,32 +142,65 @@ class Ending:
         self.has_proc = has_proc
 
 
-def emit(leg: FinalLeg, ending: Ending) -> "list[Block]":
-    """Return the operations after the gate. Raises RuntimeFailure for what cannot work."""
+def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
+    """Add the operations after the gate. Raises RuntimeFailure for what cannot work."""
     if ending.stdio is None and not leg.terminal:
         raise RuntimeFailure("error", "stdio", "no standard descriptors were given")
     # What this process lacks it cannot pass on; the runtime spec wants that to be no error.
-    masks = {name: mask & ending.permitted for name, mask in leg.capabilities.items()}
-    b = Builder()
+    masks = {kind: mask & ending.permitted for kind, mask in leg.capabilities.items()}
+    has_init = ending.init_fd is not None
+
+    def part(key: "tuple[object, ...]", write: "Callable[..., None]", *arguments: object) -> None:
+        program.add(name, kept.block(key, write, *arguments))
+
     if leg.lsm_label is not None:
-        _set_label(b, *leg.lsm_label, has_proc=ending.has_proc)
-    _put_stdio(b, ending.stdio)
-    _settings(b, leg)
-    init_fd = _keep(b, ending.init_fd)
-    blocks = [b.finish(), _drop_all_but(masks["bounding"])]
-    b = Builder()
-    _become_user(b)
-    _enter(b, leg.cwd)
-    _target(b, leg, init_fd)
-    blocks += [b.finish(), default_signals()]
-    b = Builder()
-    _confine(b, leg, ending, masks)
-    explain = command.ExecFailure(leg.args[0])
-    if leg.args[0] == INIT_NAME and init_fd is not None:
-        b.call("execveat", init_fd, "", ARGUMENTS, ENVIRONMENT, AT_EMPTY_PATH, explain=explain)
-    else:
-        b.call("execve", PATH, ARGUMENTS, ENVIRONMENT, explain=explain)
-    return [*blocks, b.finish()]
+        part(("label", leg.lsm_label, ending.has_proc), _set_label, *leg.lsm_label, ending.has_proc)
+    part(("stdio", _shape(ending.stdio)), _put_stdio, ending.stdio)
+    program.add(name, kept.make(_settings, leg))
+    part(("keep", has_init), _keep, has_init)
+    part(("drop", masks["bounding"]), _drop_all_but, masks["bounding"])
+    part(("user",), _become_user)
+    part(("cwd", leg.cwd), _enter, leg.cwd)
+    behind_init = leg.args[0] == INIT_NAME and has_init
+    if not behind_init or len(leg.args) > 1:
+        path = leg.environment().get("PATH", DEFAULT_PATH)
+        wanted = leg.args[2] if behind_init else leg.args[0]
+        part(("find", wanted, path), command.find, wanted, path)
+    program.add(name, kept.make(_set_arguments, leg, behind_init))
+    part(("signals",), _default_signals)
+    ways = (leg.no_new_privileges, leg.seccomp_flags, ending.filter is not None, ending.permitted)
+    part(("confine", *sorted(masks.items()), *ways), _confine, masks, *ways)
+    part(("execute", leg.args[0], behind_init), _execute, leg.args[0], behind_init)
+
+
+def _shape(stdio: "tuple[int, int, int] | None") -> "tuple[int, ...] | None":
+    """Return what the operations for standard descriptors depend on: any high number is alike."""
+    return None if stdio is None else tuple(min(len(STDIO), fd) for fd in stdio)
+
+
+def set_cells(leg: FinalLeg, ending: Ending) -> "list[object]":
+    """Set what the operations take from cells; keep what is returned until the command runs.
+
+    Where the spec names no home, the last entry of the environment is that in
+    ``memory``, settled at the gate.
+    """
+    for cell, fd in zip(STDIO, ending.stdio or (), strict=False):
+        cell.set(fd)
+    if ending.init_fd is not None:
+        INIT.set(ending.init_fd)
+    objects: list[object] = [ending.filter]
+    if ending.filter is not None:
+        argument = ending.filter.argument
+        FILTER.set(address_of(argument))
+        objects.append(argument)
+    values = leg.environment()
+    entries = [text(f"{name}={value}") for name, value in values.items()]
+    pointers = [address_of(entry) for entry in entries]
+    if "HOME" not in values:
+        pointers.append(memory.HOME)
+    array = struct.pack(f"={len(pointers) + 1}Q", *pointers, 0)
+    ENVIRONMENT.set(address_of(array))
+    return [*objects, *entries, array]
 
 
 class _NoLabel:
@@ -181,7 +218,7 @@ class _NoLabel:
         return RuntimeFailure("error", "label", text, number)
 
 
-def _set_label(b: Builder, module: str, label: str, *, has_proc: bool) -> None:
+def _set_label(b: Builder, module: str, label: str, has_proc: bool) -> None:
     """Tell the security module which profile or label the next execve gives (apparmor(7)).
 
     Without a procfs that is known to be one, that of the root is taken, once it
@@ -223,7 +260,7 @@ def _put_stdio(b: Builder, stdio: "tuple[int, int, int] | None") -> None:
         if fd == number:
             b.call("fcntl", fd, _F_SETFD, 0)
         elif fd >= 0:
-            b.call("dup3", fd, number, 0)
+            b.call("dup3", STDIO[number], number, 0)
         else:
             b.call("openat", AT_FDCWD, "/dev/null", os.O_RDONLY | os.O_CLOEXEC, out=_FILE,
                    path="/dev/null")  # fmt: skip
@@ -242,28 +279,25 @@ def _settings(b: Builder, leg: FinalLeg) -> None:
     b.call("umask", leg.umask)
 
 
-def _keep(b: Builder, init_fd: "int | None") -> "int | None":
+def _keep(b: Builder, has_init: bool) -> None:
     """Close all descriptors but 0 to 2, the channel (on 3) and knarr's init (on 4).
 
     Both were opened on higher numbers. Where failures are told, execve closes it.
     """
     b.call("dup3", CHANNEL, _KEPT_CHANNEL, os.O_CLOEXEC)
-    if init_fd is not None:
-        b.call("dup3", init_fd, _KEPT_INIT, os.O_CLOEXEC)
-    b.call("close_range", _KEPT_CHANNEL + 1 if init_fd is None else _KEPT_INIT + 1, _EVERYTHING, 0)
-    return None if init_fd is None else _KEPT_INIT
+    if has_init:
+        b.call("dup3", INIT, _KEPT_INIT, os.O_CLOEXEC)
+    b.call("close_range", _KEPT_INIT + 1 if has_init else _KEPT_CHANNEL + 1, _EVERYTHING, 0)
 
 
-def _drop_all_but(wanted: int) -> Block:
+def _drop_all_but(b: Builder, wanted: int) -> None:
     """Reduce the bounding set to ``wanted``; a number that this kernel does not know is the end."""
-    b = Builder()
     end = Label()
     for capability in range(caps.LAST + 1):
         if not wanted >> capability & 1:
             b.call("prctl", caps.PR_CAPBSET_DROP, capability, 0, 0, 0, orelse=end,
                    errors=(errno.EINVAL,))  # fmt: skip
     b.place(end)
-    return b.finish()
 
 
 def _become_user(b: Builder) -> None:
@@ -311,54 +345,47 @@ def _enter(b: Builder, cwd: str) -> None:
     b.test(memory.WORKING_DIRECTORY, 0xFF, ord("/"), explain=_NoDirectory(cwd, outside=True))
 
 
-def _target(b: Builder, leg: FinalLeg, init_fd: "int | None") -> None:
-    """Find what to execute, and set the arguments: behind an init with the command's full path."""
-    words = list(leg.args)
-    path = leg.environment().get("PATH", DEFAULT_PATH)
-    if leg.args[0] != INIT_NAME or init_fd is None:
-        command.find(b, leg.args[0], path)
-        b.set(ARGUMENTS, _pointers(b, words))
-        return
-    arguments = _pointers(b, words)
-    if len(words) > 1:
-        command.find(b, leg.args[2], path)
+def _set_arguments(b: Builder, leg: FinalLeg, behind_init: bool) -> None:
+    """Set the arguments: behind an init with the command's full path."""
+    words = leg.args
+    arguments = struct.pack(f"={len(words) + 1}Q", *(b.address(word) for word in words), 0)
+    if behind_init and len(words) > 1:
         # Nobody else reads these bytes, so that they may be written to.
         b.set(Cell(address_of(arguments) + 2 * 8), PATH)
     b.set(ARGUMENTS, arguments)
 
 
-def _pointers(b: Builder, words: "list[str]") -> bytes:
-    """Return an array of pointers to words, with the NULL that ends it."""
-    return struct.pack(f"={len(words) + 1}Q", *(b.address(word) for word in words), 0)
-
-
-def default_signals() -> Block:
+def _default_signals(b: Builder) -> None:
     """Give every signal its default action, also 32 and 33, which the C library hides.
 
     Ignored signals survive execve, and posix_spawn(3) of glibc ignores those two
     (sigaction(2)). The signal mask is emptied last, and nobody's death is a signal any more.
     """
-    b = Builder()
     nothing = bytes(32)  # struct sigaction of the kernel: SIG_DFL, no flags, empty mask
     for number in range(1, _SIGNALS + 1):
         if number not in _UNCATCHABLE:
             b.call("rt_sigaction", number, nothing, None, 8)
     b.call("rt_sigprocmask", _SIG_SETMASK, bytes(8), None, 8)
     _prctl(b, k.PR_SET_PDEATHSIG, 0)
-    return b.finish()
 
 
-def _confine(b: Builder, leg: FinalLeg, ending: Ending, masks: "dict[str, int]") -> None:
+def _confine(
+    b: Builder,
+    masks: "dict[str, int]",
+    no_new_privileges: bool,
+    seccomp_flags: int,
+    filtered: bool,
+    permitted: int,
+) -> None:
     """Load the filter and set the capabilities, in the order in which each may still be done."""
     header = caps.HEADER
-    if leg.no_new_privileges:
+    if no_new_privileges:
         _prctl(b, k.PR_SET_NO_NEW_PRIVS, 1)
-    elif ending.filter is not None:
+    elif filtered:
         # Without no_new_privs loading needs CAP_SYS_ADMIN, which goes with capset. The change
         # to another user cleared the effective set; the permitted one was kept.
-        everything = caps.pack(ending.permitted, ending.permitted, masks["inheritable"])
-        b.call("capset", header, everything)
-        _load(b, leg, ending.filter)
+        b.call("capset", header, caps.pack(permitted, permitted, masks["inheritable"]))
+        b.call("seccomp", SECCOMP_SET_MODE_FILTER, seccomp_flags, FILTER)
     b.call("capset", header, caps.pack(masks["effective"], masks["permitted"],
                                        masks["inheritable"]))  # fmt: skip
     _prctl_ambient(b, caps.PR_CAP_AMBIENT_CLEAR_ALL, 0)
@@ -367,29 +394,17 @@ def _confine(b: Builder, leg: FinalLeg, ending: Ending, masks: "dict[str, int]")
         if ambient >> capability & 1:
             _prctl_ambient(b, caps.PR_CAP_AMBIENT_RAISE, capability)
     _prctl(b, k.PR_SET_DUMPABLE, 0)
-    if leg.no_new_privileges and ending.filter is not None:
-        _load(b, leg, ending.filter)
+    if no_new_privileges and filtered:
+        b.call("seccomp", SECCOMP_SET_MODE_FILTER, seccomp_flags, FILTER)
 
 
 def _prctl_ambient(b: Builder, what: int, capability: int) -> None:
     b.call("prctl", caps.PR_CAP_AMBIENT, what, capability, 0, 0)
 
 
-def _load(b: Builder, leg: FinalLeg, program: FilterProgram) -> None:
-    b.keep(program)
-    b.call("seccomp", SECCOMP_SET_MODE_FILTER, leg.seccomp_flags, program.argument)
-
-
-def set_environment(leg: FinalLeg) -> "list[bytes]":
-    """Set the environment of the command; what is returned has to be kept until it runs.
-
-    Where the spec names no home, the last entry is that in ``memory``, settled at the gate.
-    """
-    values = leg.environment()
-    entries = [text(f"{name}={value}") for name, value in values.items()]
-    pointers = [address_of(entry) for entry in entries]
-    if "HOME" not in values:
-        pointers.append(memory.HOME)
-    array = struct.pack(f"={len(pointers) + 1}Q", *pointers, 0)
-    ENVIRONMENT.set(address_of(array))
-    return [*entries, array]
+def _execute(b: Builder, name: str, behind_init: bool) -> None:
+    explain = command.ExecFailure(name)
+    if behind_init:
+        b.call("execveat", _KEPT_INIT, "", ARGUMENTS, ENVIRONMENT, AT_EMPTY_PATH, explain=explain)
+    else:
+        b.call("execve", PATH, ARGUMENTS, ENVIRONMENT, explain=explain)

@@ -20,7 +20,7 @@ from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.process import Waiting, channel, high, resolve
-from knarr.runtime.program import carrier, memory
+from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program
 from knarr.runtime.program.memory import PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
@@ -71,18 +71,18 @@ class Joined:
 
 
 def start(join: Join) -> Joined:
-    """Return once the command runs. Raises RuntimeFailure and OSError: then nothing is left of it."""
+    """Return once the command runs. Raises RuntimeFailure and OSError, and leaves nothing then."""
     carrier.prepare()
     ours, theirs = channel()
     scratch = high(theirs)
     child.prepare_memory(theirs, scratch)
     os.close(scratch)
     memory.write(PIDFD, struct.pack("=i", -1))
-    kept = finalleg.set_environment(join.leg)
-    setting = Setting(
-        in_userns=True, binds={}, has_proc=False, has_home="HOME" in join.leg.environment()
-    )
-    program = _program(join, setting)
+    permitted = caps.EVERY if join.flags & CLONE_NEWUSER else caps.capget()[1]
+    ending = Ending(join.stdio, join.program, None, permitted, has_proc=False)
+    objects = finalleg.set_cells(join.leg, ending)
+    setting = Setting.inside(join.leg)
+    program = _program(join, setting, ending)
     process = Waiting(program, 0, None, (ours, theirs))
     try:
         process.go()
@@ -97,7 +97,7 @@ def start(join: Join) -> Joined:
     process.close()
     os.waitpid(process.pid, 0)
     os.close(process.pidfd)
-    del kept
+    del objects
     return Joined(_COMMAND.get(), _pidfd(), memory.MASTER.get())
 
 
@@ -117,10 +117,18 @@ def _pidfd() -> int:
     return int.from_bytes(memory.read(PIDFD, 4), sys.byteorder, signed=True)
 
 
-def _program(join: Join, setting: Setting) -> Program:
+def _program(join: Join, setting: Setting, ending: Ending) -> Program:
     """Return the program of the helper and, behind its clone, of the command."""
     program = Program()
-    b = Builder()
+    program.add("exec", kept.make(_clone, join))
+    child.add_steps(program, join.steps, setting)
+    program.add("exec", kept.block(("gate",), child.gate))
+    finalleg.add(program, "exec", join.leg, ending)
+    return program
+
+
+def _clone(b: Builder, join: Join) -> None:
+    """Enter the namespaces as the helper, and begin as the command's process."""
     child.be_born(b)
     b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
     flags = CLONE_PARENT | CLONE_PIDFD | child.CLONE_FILES | _CLONE_VFORK | carrier.SHARED
@@ -143,11 +151,3 @@ def _program(join: Join, setting: Setting) -> Program:
     child.become_root(b)
     b.call("umask", 0)
     b.call("openat", AT_FDCWD, "/", DIRECTORY | os.O_CLOEXEC, out=ROOT, path="/")
-    program.add("exec", b.finish())
-    child.add_steps(program, join.steps, setting)
-    program.add("exec", child.gate())
-    permitted = caps.EVERY if join.flags & CLONE_NEWUSER else caps.capget()[1]
-    ending = Ending(join.stdio, join.program, None, permitted, has_proc=False)
-    for block in finalleg.emit(join.leg, ending):
-        program.add("exec", block)
-    return program

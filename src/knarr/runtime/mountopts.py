@@ -46,6 +46,7 @@ class MountOptions:
     set_flags, clear_flags: mount(2) flags. recursive_set, recursive_clear: for
     the whole tree below. propagation: (flag, recursive) pairs in order.
     data: what the file system itself gets. bind, recursive: bind and rbind.
+    words: the options as given.
     """
 
     __slots__ = (
@@ -58,9 +59,11 @@ class MountOptions:
         "recursive_clear",
         "recursive_set",
         "set_flags",
+        "words",
     )
 
     def __init__(self, options: "list[str]") -> None:
+        self.words = tuple(options)
         self.bind = self.recursive = self.idmap = False
         self.set_flags = self.clear_flags = self.recursive_set = self.recursive_clear = 0
         self.propagation: list[tuple[int, bool]] = []

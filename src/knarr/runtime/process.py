@@ -24,12 +24,13 @@ from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Program
 from knarr.runtime.rootfs import clone_tree, idmap, open_root
-from knarr.runtime.steps.base import Setting
+from knarr.runtime.steps.base import Circumstances, Setting
 from knarr.runtime.steps.identity import User
 from knarr.runtime.steps.mounts import BindMount, NewMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol
 
     from knarr.runtime.steps.base import Step
@@ -194,14 +195,15 @@ class Created:
 
     root_fd: its root file system's mount; as long as it is open, ending the
     container does not write the overlay back. master: of the pseudo-terminal, or
-    -1. uid, gid: host ids of its user.
+    -1. uid, gid: host ids of its user. seen: what its program depended on.
     """
 
-    __slots__ = ("_kept", "_process", "gid", "master", "root_fd", "uid", "warnings")
+    __slots__ = ("_kept", "_process", "gid", "master", "root_fd", "seen", "uid", "warnings")
 
-    def __init__(self, process: Waiting, kept: "list[bytes]") -> None:
+    def __init__(self, process: Waiting, kept: "list[object]", seen: Circumstances) -> None:
         self._process = process
         self._kept = kept
+        self.seen = seen
         self.root_fd = self.master = -1
         self.uid = self.gid = 0
         self.warnings: list[str] = []
@@ -243,18 +245,28 @@ def create(recipe: Recipe) -> Created:
     _join(plan)
     ours, theirs = channel()
     cgroup_fd = recipe.group.clone_fd() if recipe.group is not None else None
-    setting = _setting(plan, binds)
+    directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for _, fd in binds)
+    setting = setting_for(plan, directories)
     scratch = high(theirs)
     child.prepare_memory(theirs, scratch)
-    kept = finalleg.set_environment(plan.leg)
-    program = _program(recipe, setting, entered=cgroup_fd is not None)
+    # The group is entered at birth on v2, by the process's own hand otherwise.
+    by_hand = recipe.group is not None and cgroup_fd is None
+    entrances = tuple(recipe.group.entrances()) if recipe.group is not None and by_hand else ()
+    program, kept = _program(recipe, setting, entrances)
     flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
     try:
         process = Waiting(program, flags, cgroup_fd, (ours, theirs))
     finally:
         if cgroup_fd is not None:
             os.close(cgroup_fd)
-    created = Created(process, kept)
+    seen = Circumstances(
+        recipe.stdio,
+        filtered=recipe.program is not None,
+        has_init=recipe.init_fd is not None,
+        directories=directories,
+        entrances=len(entrances),
+    )
+    created = Created(process, kept, seen)
     try:
         _hand_over(recipe, created, binds)
         process.go()
@@ -268,29 +280,30 @@ def create(recipe: Recipe) -> Created:
     return created
 
 
-def _program(recipe: Recipe, setting: Setting, *, entered: bool) -> Program:
-    """Return the program; the group is entered at birth on v2, by its own hand otherwise."""
+def _program(
+    recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]"
+) -> "tuple[Program, list[object]]":
+    """Return the program, with what has to be kept as long as it is carried out."""
     plan = recipe.plan
-    group = recipe.group
     init_fd = None if recipe.init_fd is None else high(recipe.init_fd)
     permitted = caps.EVERY if plan.in_userns else caps.capget()[1]
     ending = finalleg.Ending(
         recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc
     )
-    entrances = () if entered or group is None else tuple(group.entrances())
-    return child.first(
-        plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances, recipe.target
-    )
+    program = child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
+    paths = child.set_paths(recipe.target, entrances)
+    return program, [*paths, *finalleg.set_cells(plan.leg, ending)]
 
 
-def _setting(plan: Plan, binds: "list[tuple[BindMount, int]]") -> Setting:
-    numbers = {
-        step.index: (number, stat.S_ISDIR(os.fstat(fd).st_mode))
-        for number, (step, fd) in enumerate(binds)
-    }
+def setting_for(plan: Plan, directories: "Sequence[bool]") -> Setting:
+    """Return what the steps depend on. directories: of each bind mount, whether it is one."""
+    binds = [step for step in plan.steps if isinstance(step, BindMount) and step.index >= 0]
     return Setting(
         in_userns=plan.in_userns,
-        binds=numbers,
+        binds={
+            step.index: (number, is_directory)
+            for number, (step, is_directory) in enumerate(zip(binds, directories, strict=True))
+        },
         has_proc=any(isinstance(step, NewMount) and step.fstype == "proc" for step in plan.steps),
         has_home="HOME" in plan.leg.environment(),
     )

@@ -10,6 +10,8 @@ from knarr.kernel import tty
 from knarr.runtime.channel import Channel
 from knarr.runtime.join import Join, start
 from knarr.runtime.plan import exec_steps, final_leg
+from knarr.runtime.steps.base import Circumstances
+from knarr.supervisor import lessons
 from knarr.supervisor import state as states
 from knarr.supervisor.starter import read_program
 
@@ -47,6 +49,7 @@ class Exec:
         indexes = request.get("fds")
         stdio = None if indexes is None else (fds[indexes[0]], fds[indexes[1]], fds[indexes[2]])
         program = read_program(request, fds)
+        lessons.begin()
         join = Join(target, state["namespaces"], procs, leg, steps, stdio, program)
         try:
             command = start(join)
@@ -56,6 +59,8 @@ class Exec:
         self.pid, self.pidfd, self.master = command.pid, command.pidfd, command.master
         for fd in (target, *procs, *fds):
             os.close(fd)
+        seen = Circumstances(stdio, filtered=program is not None)
+        lessons.teach(seen, process=request["process"], flags=state["namespaces"])
 
     def _groups(self, state: "dict[str, Any]", name: str) -> "list[int]":
         """Return open control files of all groups that the command enters by writing ``0``."""

@@ -22,7 +22,7 @@ from knarr.kernel.files import close_range
 from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.plan import SpecError
-from knarr.supervisor import features, handover, rundir, undo, wire
+from knarr.supervisor import features, handover, lessons, rundir, undo, wire
 from knarr.supervisor.container import Supervisor
 from knarr.supervisor.execs import Exec, NotRunning, reap_all
 from knarr.supervisor.starter import Starter
@@ -47,6 +47,7 @@ class Launcher:
         self.run_root = run_root
         self.idle = idle
         self.listener: _socket.socket | None = None
+        self.school: _socket.socket | None = None
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
         self.children: dict[int, tuple[int, str, float]] = {}
@@ -60,6 +61,8 @@ class Launcher:
         self.listener = rundir.listen_at(self.run_root, SOCKET)
         self.listener.setblocking(False)
         self.epoll.register(self.listener.fileno(), select.EPOLLIN)
+        self.school = lessons.open_school()
+        self.epoll.register(self.school.fileno(), select.EPOLLIN)
         os.write(ready, b"1")
         os.close(ready)
         gc.collect()
@@ -95,6 +98,8 @@ class Launcher:
                 self._accept()
             elif fd in self.children:
                 self._reap(fd)
+            elif self.school is not None and fd == self.school.fileno():
+                lessons.learn(self.school)
             elif fd in self.callers:
                 self.epoll.unregister(fd)
                 if not self._serve(self.callers.pop(fd)):
@@ -190,7 +195,7 @@ def _be(work: "Work", sock: "_socket.socket", run_dir: str) -> None:
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, _files)
         os.setsid()
-        _keep_only([sock.fileno()])
+        _keep_only([fd for fd in (sock.fileno(), lessons.teacher()) if fd >= 0])
         work(sock, run_dir)
         code = 0
     except BaseException as error:  # the forked process must not return into the launcher's loop
@@ -282,10 +287,15 @@ def _make(sock: "_socket.socket", supervisor: Channel) -> None:
     """Be the process that makes the container and answers the caller."""
     try:
         request, fds = wire.receive(sock)
-        answer = Starter(request).start(fds, supervisor.sock)
+        lessons.begin()
+        starter = Starter(request)
+        answer = starter.start(fds, supervisor.sock)
     except BaseException as error:  # whatever it is, the caller waits for an answer
-        answer = _failure(error)
+        _answer(Channel(sock), _failure(error))
+        return
     _answer(Channel(sock), answer)
+    if starter.created is not None:
+        lessons.teach(starter.created.seen, spec=request["spec"])
 
 
 def _bury(run_dir: str) -> None:

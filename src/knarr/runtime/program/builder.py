@@ -197,11 +197,11 @@ class Program:
 
     def __init__(self) -> None:
         self._blocks: list[Block] = []
-        self._names: list[str] = []
+        self._names: list[str | Callable[[], str]] = []
         self._data = b""
 
-    def add(self, name: str, block: Block) -> None:
-        """Append a block; ``name`` is what a message about a failure in it begins with."""
+    def add(self, name: "str | Callable[[], str]", block: Block) -> None:
+        """Append a block; ``name`` is, or returns, what a message about a failure begins with."""
         self._names.append(name)
         self._blocks.append(block)
 
@@ -218,6 +218,7 @@ class Program:
         at = memory.FAULT_AT.get()
         for name, block in zip(self._names, self._blocks, strict=True):
             if at < len(block.notes):
+                name = name if isinstance(name, str) else name()
                 return _explain(name, block.notes[at], errno)
             at -= len(block.notes)
         return RuntimeFailure("error", "program", f"operation {at}: {os.strerror(errno)}", errno)

@@ -58,6 +58,11 @@ CHANNEL, ROOT, TARGET, PROC = _cell(2), _cell(3), _cell(4), _cell(5)
 MASTER, SLAVE, SCRATCH = _cell(6), _cell(7), _cell(8)
 # Who the process becomes: settled by its parent while it waits at the gate.
 UID, GID, GROUP_COUNT = _cell(9), _cell(10), _cell(11)
+# Its standard descriptors, knarr's init, its system call filter.
+STDIO, INIT, FILTER = (_cell(20), _cell(21), _cell(22)), _cell(23), _cell(24)
+# Addresses of paths: the directory for the root, and files of control groups to enter.
+TARGET_PATH = _cell(25)
+ENTRANCES = tuple(_cell(number) for number in range(48, 64))
 # What it executes.
 PATH, ARGUMENTS, ENVIRONMENT = _cell(13), _cell(14), _cell(15)
 # Sizes of what was read of passwd and group, and what may go wrong without an end.
@@ -125,6 +130,11 @@ def set_user(uid: int, gid: int, groups: "tuple[int, ...]", home: str) -> None:
 def address_of(data: bytes) -> int:
     """Return where the bytes of an object stand, with a NUL behind them; the caller keeps it."""
     return id(data) + _BYTES_HEADER
+
+
+def text_at(address: int) -> str:
+    """Return the text of which this is the address."""
+    return os.fsdecode(ctypes.string_at(address))
 
 
 def share() -> None:

@@ -2,6 +2,7 @@
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from knarr.runtime.finalleg import FinalLeg
     from knarr.runtime.program.builder import Builder
 
 
@@ -15,6 +16,12 @@ class Setting:
     """
 
     __slots__ = ("binds", "has_home", "has_proc", "in_userns")
+
+    @classmethod
+    def inside(cls, leg: "FinalLeg") -> "Setting":
+        """Return the setting of a further process, which finds all mounts made."""
+        has_home = "HOME" in leg.environment()
+        return cls(in_userns=True, binds={}, has_proc=False, has_home=has_home)
 
     def __init__(
         self,
@@ -30,6 +37,31 @@ class Setting:
         self.has_home = has_home
 
 
+class Circumstances:
+    """What decides about a program beside its plan, as plain values for a message.
+
+    stdio: as in ``Recipe``. directories: for each bind mount in the order of the
+    plan whether it is one. entrances: how many control groups are entered.
+    """
+
+    __slots__ = ("directories", "entrances", "filtered", "has_init", "stdio")
+
+    def __init__(
+        self,
+        stdio: "tuple[int, int, int] | None",
+        *,
+        filtered: bool,
+        has_init: bool = False,
+        directories: "tuple[bool, ...]" = (),
+        entrances: int = 0,
+    ) -> None:
+        self.stdio = stdio
+        self.filtered = filtered
+        self.has_init = has_init
+        self.directories = directories
+        self.entrances = entrances
+
+
 class Step:
     """One thing to do in the new namespaces: a value until ``emit`` makes operations of it."""
 
@@ -39,6 +71,11 @@ class Step:
         """Add the operations that carry the step out; raises OSError where that cannot be."""
         del b, setting
         raise TypeError(f"{type(self).__name__} cannot be carried out")
+
+    def key(self, setting: Setting) -> "tuple[object, ...] | None":
+        """Return what the operations depend on, so that they can be kept; None: not worth it."""
+        del setting
+        return None
 
     def describe(self) -> str:
         """Return the step as one line of text."""

@@ -67,6 +67,11 @@ class Device(Step):
         self.uid = uid
         self.gid = gid
 
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        return (self.path, self.kind, self.major, self.minor, self.mode, self.uid, self.gid,
+                setting.in_userns)  # fmt: skip
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """See config-linux.md, "Devices": a file that is there already has to match."""
         if setting.in_userns and self.kind != "p":
@@ -146,6 +151,11 @@ class DeviceLinks(Step):
 
     __slots__ = ()
 
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        del setting
+        return ()
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """See runtime-linux.md, "Dev symbolic links", and config-linux.md on /dev/ptmx."""
         del setting
@@ -190,6 +200,11 @@ class Console(Step):
         if self.rows and self.columns:
             size = struct.pack("=4H", self.rows, self.columns, 0, 0)
             b.call("ioctl", SLAVE, termios.TIOCSWINSZ, size)
+
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        del setting
+        return (self.rows, self.columns)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """Bound by descriptor as well (CVE-2025-52565)."""

@@ -49,6 +49,11 @@ class Loopback(Step):
 
     __slots__ = ()
 
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        del setting
+        return ()
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """See netdevice(7); the kernel then gives it 127.0.0.1 and ::1."""
         del setting
@@ -75,6 +80,10 @@ class User(Step):
         self.gid = gid
         self.gids = gids
         self.name = name
+
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        return (self.name is None, setting.has_home)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """Only what is needed is read: ids that are given need no look-up, but a home does."""

@@ -34,6 +34,11 @@ class MaskPaths(Step):
     def __init__(self, paths: "tuple[str, ...]") -> None:
         self.paths = paths
 
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        del setting
+        return self.paths
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """A missing path is left out; a symbolic link in one is an attack and an error."""
         del setting
@@ -78,6 +83,11 @@ class ReadonlyPaths(Step):
     def __init__(self, paths: "tuple[str, ...]") -> None:
         self.paths = paths
 
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        del setting
+        return self.paths
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """A missing path is left out; a symbolic link in one is an error."""
         del setting
@@ -104,6 +114,10 @@ class Sysctl(Step):
 
     def __init__(self, values: "tuple[tuple[str, str], ...]") -> None:
         self.values = values
+
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        return (self.values, setting.has_proc)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """Written through the procfs that a step mounted, by descriptor (CVE-2025-52881)."""
@@ -145,6 +159,11 @@ class WorkingDirectory(Step):
 
     def __init__(self, path: str) -> None:
         self.path = path
+
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        del setting
+        return (self.path,)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """The process changes into it later, with its own user's rights.
