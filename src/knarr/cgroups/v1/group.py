@@ -50,8 +50,6 @@ SECTIONS: "dict[str, tuple[Controller, ...]]" = {
     "devices": (devices,),
 }
 CONTROLLERS = {one.CONTROLLER: one for modules in SECTIONS.values() for one in modules}
-# The hierarchy in which an exec gets a group of its own, the first that is mounted.
-TRACKING = ("freezer", "pids", "devices", "memory", "cpu")
 NOWHERE = "/nonexistent"
 
 
@@ -296,10 +294,10 @@ class Child(Group):
     __slots__ = ("_parent",)
 
     def __init__(self, path: str, manager: "Manager", parent: Group) -> None:
-        there = manager.controllers
-        names = [one for one in TRACKING if there.get(one) in parent.mount_points]
-        tracking = there[names[0]] if names else parent.mount_points[0]
-        super().__init__(path, manager, (tracking,), None)
+        within = parent.mount_points
+        super().__init__(
+            path, manager, (manager.tracking if manager.tracking in within else within[0],), None
+        )
         self._parent = parent
 
     def entrances(self) -> tuple[str, ...]:

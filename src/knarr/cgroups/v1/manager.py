@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from knarr.cgroups.mounts import Hierarchy
     from knarr.cgroups.protocol import Usage
 
+# Where an exec is tracked, the first that is mounted; else whatever is.
+TRACKING = ("freezer", "pids", "devices", "memory", "cpu")
+
 
 class Manager(base.Manager):
     """The cgroupfs manager of cgroup v1 and hybrid machines (``protocol.Manager``).
@@ -25,6 +28,7 @@ class Manager(base.Manager):
     on_v2: the controllers it has. join_unified: every group goes there too, as systemd,
     when it runs, tracks its units there; else only groups that set something in it,
     since moving a process into it costs as much as all v1 hierarchies together.
+    tracking: mount point of the hierarchy in which an exec gets a group of its own.
     """
 
     __slots__ = (
@@ -34,6 +38,7 @@ class Manager(base.Manager):
         "mount_points",
         "name",
         "on_v2",
+        "tracking",
         "unified",
     )
 
@@ -49,6 +54,8 @@ class Manager(base.Manager):
                 self.controllers[name] = one.mount_point
         # Joined controllers (cpu,cpuacct) have one mount point.
         self.mount_points = tuple(dict.fromkeys(self.controllers.values()))
+        places = [self.controllers[one] for one in TRACKING if one in self.controllers]
+        self.tracking = (*places, *self.mount_points)[0]
         self.accounts = group.accounts(self.controllers, self.unified)
         self.on_v2: tuple[str, ...] = ()
         if self.unified is not None:
@@ -132,7 +139,7 @@ class Manager(base.Manager):
         found.mount_points = [one for one in self.mount_points if os.access(one + path, os.F_OK)]
         if found.unified is not None and not os.access(found.unified, os.F_OK):
             found.unified = None
-        if not found.mount_points and found.unified is None:
+        if not found.mount_points:
             raise FileNotFoundError(errno.ENOENT, "no such cgroup in any hierarchy", found.path)
         return found
 
