@@ -69,7 +69,7 @@ def run(rounds: int = 40) -> Report:
                 report.notes.append(f"left out: {name}: {error}")
                 continue
             contestants[name] = contestant
-        report.samples = alternate(contestants, rounds)
+        report.samples = alternate(contestants, rounds, pause=0.1)
     judge(report)
     return report
 

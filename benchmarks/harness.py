@@ -100,12 +100,17 @@ class Report:
 
 
 def alternate(
-    contestants: Mapping[str, Contestant], rounds: int, warmup: int = 2
+    contestants: Mapping[str, Contestant], rounds: int, warmup: int = 2, pause: float = 0.0
 ) -> dict[str, Samples]:
-    """Let every contestant run once a round; return the samples of all rounds but the warm-up."""
+    """Let every contestant run once a round; return the samples of all rounds but the warm-up.
+
+    pause: seconds before each, so that what one leaves behind (a container being taken down, a
+    worker getting ready) is not charged to the next.
+    """
     taken: dict[str, list[float]] = {name: [] for name in contestants}
     for number in range(-warmup, rounds):
         for name, run in contestants.items():
+            time.sleep(pause)
             seconds = run()
             if number >= 0:
                 taken[name].append(seconds)
