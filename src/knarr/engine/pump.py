@@ -70,11 +70,11 @@ def communicate(
             rest = rest[CHUNK:]
         if open_stdin and not rest and attachment.try_close_stdin():
             open_stdin = False
-        left = None if deadline is None or timed_out else deadline - time.monotonic()
-        if not attachment.ready(left):
-            timed_out = True
-            attachment.signal(KILL)
-            continue
+        if deadline is not None and not timed_out:
+            if not attachment.ready(deadline - time.monotonic()):
+                timed_out = True
+                attachment.signal(KILL)
+                continue
         packet = attachment.receive()
         if packet is None:
             break

@@ -28,7 +28,10 @@ _INSERT = (
     f"INSERT INTO containers ({_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "  # noqa: S608 - fixed words
     "WHERE ? IS NULL OR EXISTS (SELECT 1 FROM tags WHERE ref = ? AND image_id = ?)"
 )
-_NEXT = "UPDATE counters SET value = (value + 1) % ? WHERE name = 'id_slot' RETURNING value"
+_NEXT = (
+    "UPDATE counters SET value = (value + 1) % ? WHERE name = 'id_slot' "
+    "RETURNING value, EXISTS (SELECT 1 FROM containers WHERE id_slot = value)"
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,9 @@ class ContainerTable:
                     full = (*row, self._next_slot(db) if with_range else None, None)
                     if not db.execute(_INSERT, (*full, tag, tag, image_id)).rowcount:
                         raise ImageMoved(f"image {tag} is another one by now")
-                return ContainerRecord(*full)
+                record = ContainerRecord(*full)
+                record.__dict__["config"] = config  # need not be read back
+                return record
             except ConstraintViolation as error:
                 self._explain(error, wanted, image_id)
         raise errors.ResourceExhausted("no free container name found: give one with --name")
@@ -112,11 +117,9 @@ class ContainerTable:
     def _next_slot(self, db: Any) -> int:
         """Return the next free id range in turn, inside the caller's transaction."""
         for _ in range(SLOTS):
-            slot = int(db.execute(_NEXT, (SLOTS,)).fetchall()[0][0])
-            if not self._ranges.allowed(slot):
-                continue
-            if db.execute("SELECT 1 FROM containers WHERE id_slot = ?", (slot,)).fetchone() is None:
-                return slot
+            ((slot, held),) = db.execute(_NEXT, (SLOTS,)).fetchall()
+            if not held and self._ranges.allowed(slot):
+                return int(slot)
         raise errors.ResourceExhausted(
             f"all {SLOTS} user id ranges are held by containers: remove some, or use --userns=host"
         )

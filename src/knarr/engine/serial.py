@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from operator import attrgetter
 from typing import Any
 
 from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice, Tmpfs, Usage
+
+
+class _Shape:
+    """A dataclass's fields: their values in one call, and what they are by default."""
+
+    __slots__ = ("defaults", "values")
+
+    def __init__(self, cls: type) -> None:
+        self.defaults = _defaults(cls)
+        self.values = attrgetter(*self.defaults)
 
 
 def _defaults(cls: type) -> dict[str, Any]:
@@ -20,16 +31,17 @@ def _defaults(cls: type) -> dict[str, Any]:
     return found
 
 
-_DEFAULTS: dict[type, dict[str, Any]] = {
-    cls: _defaults(cls) for cls in (ContainerConfig, Limits, BindMount, Tmpfs, ThrottleDevice)
+_SHAPES: dict[type, _Shape] = {
+    cls: _Shape(cls) for cls in (ContainerConfig, Limits, BindMount, Tmpfs, ThrottleDevice)
 }
 _ITEMS: dict[str, type] = {"binds": BindMount, "tmpfs": Tmpfs}
 _USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 def encode(config: ContainerConfig) -> str:
     """Return the configuration as compact JSON."""
-    return json.dumps(_plain(config), separators=(",", ":"))
+    return _encode(_plain(config))
 
 
 def decode(text: str) -> ContainerConfig:
@@ -54,17 +66,17 @@ def usage(value: dict[str, Any] | None) -> Usage:
 
 
 def _plain(value: Any) -> Any:
-    defaults = _DEFAULTS.get(type(value))
-    if defaults is not None:
-        pairs = ((name, getattr(value, name), default) for name, default in defaults.items())
-        return {name: _plain(entry) for name, entry, default in pairs if entry != default}
+    shape = _SHAPES.get(type(value))
+    if shape is not None:
+        pairs = zip(shape.defaults.items(), shape.values(value), strict=True)
+        return {name: _plain(entry) for (name, default), entry in pairs if entry != default}
     if isinstance(value, tuple | list):
         return [_plain(entry) for entry in value]
     return value
 
 
 def _build(cls: type, value: dict[str, Any]) -> Any:
-    known = _DEFAULTS[cls]
+    known = _SHAPES[cls].defaults
     return cls(
         **{
             name: tuple(entry) if isinstance(entry, list) else entry

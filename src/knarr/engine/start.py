@@ -64,7 +64,7 @@ def start(
     record, paths = prepared.record, prepared.paths
     with translated(f"container {record.name}"):
         clear_run_directory(prepared)
-        ended = _set_exit_aside(paths)
+        ended = not record.auto_remove and _set_exit_aside(paths)
         reached("start.rundir")
         request = _Request(_body(engine, prepared, kill_on_hangup))
         ours: _socket.socket | None = None
@@ -183,7 +183,6 @@ def _body(engine: Engine, prepared: Prepared, kill_on_hangup: bool) -> dict[str,
         "on_exit": reap_command(engine, record.id) if record.auto_remove else None,
         "exit_file": None if record.auto_remove else paths.exit,
         "init": None,
-        "stop_signal": stop.signal_of(engine, record),
     }
 
 
