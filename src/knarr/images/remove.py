@@ -22,7 +22,7 @@ from knarr.images.find import is_id
 from knarr.images.index import ImageRecord, IndexRecord, Member
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
-from knarr.images.target import find_target, for_platform, hidden_ids, led_by
+from knarr.images.target import find_target, for_platform, hidden_ids, led_by, members_of
 
 Action = tuple[str, str]
 """``("Untagged", name)`` or ``("Deleted", digest)``, as Docker prints them."""
@@ -126,8 +126,9 @@ def _prune_once(context: Context, test: Test, *, all_unused: bool) -> list[Actio
     # What a name stood for before it moved on, where the image itself has other names.
     named = set(context.index.index_names().values())
     for found in context.index.indexes():
+        members = members_of(context.index, found)
         first = found.main_id()
-        if found.digest not in named and (first is None or context.index.tags(first)):
+        if found.digest not in named and (not members or (first and context.index.tags(first))):
             taken = _Taken(context)
             taken.index(found)
             actions += taken.actions or [("Deleted", found.digest)]

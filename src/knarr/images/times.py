@@ -43,18 +43,25 @@ def render(moment: float) -> str:
     return whole.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def now() -> str:
-    """Return the present time as RFC 3339, or SOURCE_DATE_EPOCH where that is set.
+def source_date_epoch() -> int | None:
+    """Return the moment that SOURCE_DATE_EPOCH sets for all that is made, or None without it.
 
-    Raises InvalidArgument when SOURCE_DATE_EPOCH is not a number of seconds.
+    Seconds since 1970. Raises InvalidArgument when it is not a number of seconds.
     """
-    epoch = os.environ.get("SOURCE_DATE_EPOCH")
-    if epoch is None:
-        moment = dt.datetime.now(dt.UTC)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    if not epoch.isascii() or not epoch.isdigit() or len(epoch) > 11:
-        raise InvalidArgument(f"SOURCE_DATE_EPOCH {epoch!r} is not a number of seconds")
-    return render(int(epoch))
+    given = os.environ.get("SOURCE_DATE_EPOCH")
+    if given is None:
+        return None
+    if not given.isascii() or not given.isdigit() or len(given) > 11:
+        raise InvalidArgument(f"SOURCE_DATE_EPOCH {given!r} is not a number of seconds")
+    return int(given)
+
+
+def now() -> str:
+    """Return the present time as RFC 3339, or SOURCE_DATE_EPOCH (InvalidArgument) if it is set."""
+    given = source_date_epoch()
+    if given is not None:
+        return render(given)
+    return dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def until(text: str, present: dt.datetime | None = None) -> dt.datetime:

@@ -396,3 +396,13 @@ def test_platforms_are_words(room: Room, field: str) -> None:
     with pytest.raises(InvalidArchive, match="platform has a malformed name"):
         load(room, layout)
     assert room.blobs() == set()
+
+
+def test_an_index_whose_images_are_gone_is_pruned(room: Room) -> None:
+    load(room, several(arm64=B))
+    for image_id in list(room.index.records):
+        room.index.remove(image_id)  # as a removal that was killed half way
+    assert len(room.index.sets) == 1
+    room.images.prune()
+    assert room.index.sets == {}
+    assert room.blobs() == set()

@@ -56,8 +56,8 @@ class DirectoryMembers:
             raise InvalidArchive(f"the layout has no file {name}") from None
 
     def _open(self, name: str) -> BinaryIO:
-        # O_NONBLOCK: a FIFO in the place of a blob must not hang us.
-        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+        # Looked at before it is opened: a FIFO must not hang us, a device not start to move.
+        flags = os.O_PATH | os.O_CLOEXEC
         resolve = files.RESOLVE_BENEATH | files.RESOLVE_NO_MAGICLINKS
         try:
             fd = files.openat2(self._fd, normalise(name), flags, resolve=resolve)
@@ -65,7 +65,9 @@ class DirectoryMembers:
             if error.errno in (errno.EXDEV, errno.ELOOP):
                 raise InvalidArchive(f"{name} is a link that leads out of the layout") from None
             raise
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise InvalidArchive(f"{name} in the layout is not a regular file")
+            return open(f"/proc/self/fd/{fd}", "rb", buffering=0)
+        finally:
             os.close(fd)
-            raise InvalidArchive(f"{name} in the layout is not a regular file")
-        return open(fd, "rb", buffering=0)

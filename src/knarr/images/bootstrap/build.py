@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -48,7 +47,8 @@ def bootstrap(
 def _busybox(context: Context, intake: Intake, progress: Progress) -> ImageRecord:
     progress(ProgressEvent("Bootstrapping", "finding a static busybox"))
     found = busybox.find()
-    epoch = _given_epoch(found.mtime)
+    given = times.source_date_epoch()
+    epoch = found.mtime if given is None else given
     layer = _store(intake, busybox.tree(found, epoch), progress)
     config: dict[str, Any] = {"Env": [_PATH], "Cmd": ["sh"]}
     return _image(context, intake, layer, config, epoch, found.version, progress)
@@ -104,10 +104,3 @@ def _image(
         comment=what,
         progress=progress,
     )
-
-
-def _given_epoch(fallback: int) -> int:
-    if "SOURCE_DATE_EPOCH" not in os.environ:
-        return fallback
-    moment = times.parse(times.now())
-    return fallback if moment is None else int(moment.timestamp())

@@ -19,7 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
-from knarr.errors import InvalidArchive, InvalidArgument
+from knarr.errors import InvalidArchive
+from knarr.images import times
 from knarr.images.bootstrap import sources, tools
 from knarr.images.bootstrap.names import Recipe
 from knarr.images.bootstrap.rewrite import File
@@ -167,12 +168,8 @@ def epoch_of(release: tuple[str, str]) -> int:
     SOURCE_DATE_EPOCH in the environment goes first. Raises Unavailable when there is no Release
     file to be had, InvalidArgument for a malformed SOURCE_DATE_EPOCH.
     """
-    given = os.environ.get("SOURCE_DATE_EPOCH")
-    if given is not None:
-        if not given.isascii() or not given.isdigit():
-            raise InvalidArgument(f"SOURCE_DATE_EPOCH {given!r} is not a number of seconds")
-        return int(given)
-    return _release_date(*release)
+    given = times.source_date_epoch()
+    return _release_date(*release) if given is None else given
 
 
 @contextmanager
@@ -241,7 +238,8 @@ def _release_date(address: str, suite: str) -> int:
             text = file.read(_RELEASE_LIMIT)
     for line in text.splitlines():
         if line.startswith("Date:"):
+            # Its signature is mmdebstrap's to check; a year beyond reason is none.
             parsed = email.utils.parsedate(line.partition(":")[2].strip())
-            if parsed is not None:
+            if parsed is not None and 1970 <= parsed[0] <= 9999:
                 return calendar.timegm(parsed)
     raise tools.failed(f"reading {url}", ["it has no Date"])

@@ -407,3 +407,34 @@ def test_a_mirror_is_of_no_use_to_busybox(room: Room) -> None:
         room.images.bootstrap("busybox", mirror="http://x.example/debian")
     with pytest.raises(InvalidArgument, match="cannot bootstrap nginx:latest"):
         room.images.bootstrap("nginx")
+
+
+@pytest.mark.parametrize(
+    ("date", "epoch"),
+    [
+        ("Sat, 11 Jul 2026 10:16:37 UTC", 1783764997),
+        ("Sat, 11 Jul 99999999 10:16:37 UTC", None),
+        ("soon", None),
+    ],
+)
+def test_the_date_of_a_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, date: str, epoch: int | None
+) -> None:
+    def fetch(argv: list[str], *_: str) -> bytes:
+        Path(argv[-1]).write_text(f"Suite: x\nDate: {date}\n")
+        return b""
+
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.setattr(tools, "need", lambda tool, *_: tool)
+    monkeypatch.setattr(tools, "run", fetch)
+    release = ("http://mirror.example/debian", "bookworm")
+    if epoch is None:
+        with pytest.raises(Unavailable, match="it has no Date"):
+            debian.epoch_of(release)
+    else:
+        assert debian.epoch_of(release) == epoch
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "5")
+    assert debian.epoch_of(release) == 5
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "9" * 30)
+    with pytest.raises(InvalidArgument, match="is not a number of seconds"):
+        debian.epoch_of(release)
