@@ -117,6 +117,7 @@ def _build(engine: Engine, config: ContainerConfig, image: Image) -> None:
         (image.id, wanted), lambda: accounts.resolve_in_image(engine, record, wanted)
     )
     blueprint.spec(record, user)
+    engine.table.rehearse(record)
 
 
 def _without_a_word(engine: Engine) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ _INSERT = (
     f"INSERT INTO containers ({_COLUMNS}) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? "  # noqa: S608 - fixed words
     "WHERE ? IS NULL OR EXISTS (SELECT 1 FROM tags WHERE ref = ? AND image_id = ?)"
 )
+_DELETE = "DELETE FROM containers WHERE id = ?"
 _NEXT = (
     "UPDATE counters SET value = (value + 1) % ? WHERE name = 'id_slot' "
     "RETURNING value, EXISTS (SELECT 1 FROM containers WHERE id_slot = value)"
@@ -55,6 +57,10 @@ class ContainerRecord:
     def config(self) -> ContainerConfig:
         """The configuration the container was created with."""
         return serial.decode(self.config_json)
+
+
+class _Rehearsed(Exception):
+    """The end of a transaction that was never meant to last."""
 
 
 class ImageMoved(errors.Conflict):
@@ -105,6 +111,18 @@ class ContainerTable:
                 self._explain(error, wanted, image_id)
         raise errors.ResourceExhausted("no free container name found: give one with --name")
 
+    def rehearse(self, record: ContainerRecord) -> None:
+        """Go through the motions of inserting and deleting a row, and take them back.
+
+        The statements are prepared and the pages of their tables read afterwards.
+        """
+        values = list(astuple(record))
+        with contextlib.suppress(_Rehearsed), self._store.write(durable=False) as db:
+            values[-2] = self._next_slot(db)
+            db.execute(_INSERT, (*values, None, None, record.image_id))
+            db.execute(_DELETE, (record.id,))
+            raise _Rehearsed
+
     def _explain(self, error: ConstraintViolation, wanted: str | None, image_id: str) -> None:
         """Raise what a refused insert means; return when another random name may do."""
         if "FOREIGN KEY" in str(error):
@@ -139,7 +157,7 @@ class ContainerTable:
 
     def delete(self, container_id: str, *, durable: bool) -> None:
         """Remove the row; its name and id range are free from here on."""
-        self._store.change("DELETE FROM containers WHERE id = ?", (container_id,), durable=durable)
+        self._store.change(_DELETE, (container_id,), durable=durable)
 
     def _update(
         self, assignment: str, values: tuple[Any, ...], container_id: str, *, durable: bool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,21 @@ def test_slots_of_others_are_skipped(tmp_path: Path) -> None:
         db.execute("INSERT INTO images VALUES (?, '{}')", (IMAGE,))
     table = ContainerTable(store, RangePlan(str(tmp_path), (str(subuid),)))
     assert _insert(table).id_slot == 1
+
+
+def test_a_rehearsal_leaves_nothing(table: ContainerTable) -> None:
+    row = _insert(table)
+    table.rehearse(replace(row, id="0" * 64, name="example"))
+    assert table.all() == [row]
+    assert row.id_slot is not None
+    assert _insert(table).id_slot == row.id_slot + 1
+
+
+def test_a_tag_that_moved(table: ContainerTable, tmp_path: Path) -> None:
+    index = StoredImageIndex(Store(str(tmp_path)))
+    with pytest.raises(records.ImageMoved, match="app:1"):
+        table.insert(ContainerConfig("app"), IMAGE, with_range=True, tag="app:1")
+    assert table.all() == []
+    index.tag("app:1", IMAGE)
+    row = table.insert(ContainerConfig("app"), IMAGE, with_range=True, tag="app:1")
+    assert table.get(row.id) == row
