@@ -93,6 +93,8 @@ other:
     b.eq jump
     subs w9, w9, 1
     b.eq fatal                          /* FAIL: the error number is the first argument */
+    subs w9, w9, 1
+    b.eq repeat
     mov x0, 0                           /* END */
 leave:
     ldp x19, x20, [sp, 16]
