@@ -107,7 +107,9 @@ def rewrite(
         if is_gone or name in replaced or _is_dropped(name, entry, slim=slim):
             gone.add(entry.name)
             continue
-        entry.mtime_ns = min(entry.mtime_ns, epoch * 10**9) // 10**9 * 10**9
+        # A directory of several packages has the time of the one that apt unpacked last.
+        seconds = epoch if entry.kind == DIRECTORY else min(entry.mtime_ns // 10**9, epoch)
+        entry.mtime_ns = seconds * 10**9
         entry.xattrs = {key: value for key, value in entry.xattrs.items() if key in _XATTRS}
         yield tarwriter.entry_header(entry)
         if entry.kind == FILE:
