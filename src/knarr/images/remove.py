@@ -52,7 +52,9 @@ def remove(
     tags = context.index.tags(record.id)
     users = [user for each in target.records for user in context.index.in_use(each.id)]
     by_id = is_id(name, record) and context.index.resolve(_canonical(name)) is None
-    if by_id or "@" in name:
+    whole = target.whole.digest if target.whole else ""
+    by_digest = name in (whole, whole.removeprefix("sha256:"))
+    if by_id or by_digest or "@" in name:
         _check_by_id(record, tags, users, force=force, is_running=is_running)
         return _delete(context, record, keep_bytes=no_prune)
     reference = Reference.parse(name)

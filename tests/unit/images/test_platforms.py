@@ -243,6 +243,13 @@ def test_an_image_is_found_by_the_digest_of_its_index(room: Room) -> None:
         assert len(room.images.platforms(name)) == 3
     with pytest.raises(NotFound):
         room.images.get(f"other@{digest}")
+    assert len(saved(room, digest)) == len(saved(room, "app:1"))
+    room.images.tag(digest, "x.io/app:2")
+    assert len(room.images.platforms("x.io/app:2")) == 3
+    with pytest.raises(Conflict, match="must be forced"):
+        room.images.remove(digest)
+    room.images.remove(digest, force=True)
+    assert room.blobs() == set()
 
 
 def test_the_last_name_takes_all_platforms(room: Room) -> None:

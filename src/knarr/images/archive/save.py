@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO
@@ -195,18 +196,33 @@ def _write_directory(
     blobs: dict[str, int],
     progress: Progress,
 ) -> None:
+    is_new = not os.path.lexists(path)
     os.makedirs(path, exist_ok=True)
     if os.listdir(path):
         raise Conflict(f"directory {path} is not empty: give a new one for the OCI layout")
-    for digest, size in sorted(blobs.items()):
-        target = os.path.join(path, blob_name(digest))
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        with open(target, "xb") as out:
-            out.writelines(_pieces(context, digest, size, progress))
-    # index.json comes last: without it a directory is no layout, so a half-written one is none.
-    for name in sorted(files, key=lambda each: each == INDEX):
-        with open(os.path.join(path, name), "xb") as out:
-            out.write(files[name])
+    try:
+        for digest, size in sorted(blobs.items()):
+            target = os.path.join(path, blob_name(digest))
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(target, "xb") as out:
+                out.writelines(_pieces(context, digest, size, progress))
+        # index.json comes last: without it a directory is no layout.
+        for name in sorted(files, key=lambda each: each == INDEX):
+            with open(os.path.join(path, name), "xb") as out:
+                out.write(files[name])
+    except BaseException:
+        _undo_directory(path, whole=is_new)
+        raise
+
+
+def _undo_directory(path: str, *, whole: bool) -> None:
+    shutil.rmtree(os.path.join(path, "blobs"), ignore_errors=True)
+    for name in (LAYOUT, INDEX):
+        with contextlib.suppress(OSError):
+            os.unlink(os.path.join(path, name))
+    if whole:
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 @contextlib.contextmanager

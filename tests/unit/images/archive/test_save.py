@@ -1,3 +1,4 @@
+import errno
 import gzip
 import hashlib
 import io
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from knarr.content.compression import open_decompressed
-from knarr.errors import Conflict, Forbidden, InvalidArgument, NotFound
+from knarr.errors import Conflict, Forbidden, InvalidArgument, NotFound, ResourceExhausted
 from tests.unit.images.helpers import Layout, Room, docker_archive, layer, sha256, tar_of
 
 A, B = layer("a"), layer("b")
@@ -149,3 +150,22 @@ def test_gzip_has_neither_name_nor_time(filled: Room) -> None:
     data = saved(filled, "app:1", compress="gzip")
     assert data[3:8] == bytes(5)
     assert gzip.decompress(data) == saved(filled, "app:1")
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_a_layout_directory_is_whole_or_not_there(
+    filled: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool
+) -> None:
+    folder = tmp_path / "layout"
+    if existing:
+        folder.mkdir()
+
+    def full(*_: Any) -> Any:
+        yield b"some bytes"
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("knarr.images.archive.save._pieces", full)
+    with pytest.raises(ResourceExhausted, match="No space left"):
+        filled.images.save(["app:1"], folder, format="oci-dir")
+    assert folder.exists() == existing
+    assert not existing or os.listdir(folder) == []
