@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
@@ -103,6 +104,7 @@ class Blueprints:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._known: dict[str, Blueprint] = {}
+        self._lock = threading.Lock()
 
     def get(self, config: ContainerConfig, key: str) -> Blueprint:
         """Return the blueprint for an effective configuration; key: its JSON without a name.
@@ -115,14 +117,16 @@ class Blueprints:
         image, tag, fixed = find_image(self._engine, config)
         made = Blueprint(self._engine, config, image, tag)
         if fixed and _is_steady(config):
-            while len(self._known) >= KEPT:
-                self._known.pop(next(iter(self._known)), None)
-            self._known[key] = made
+            with self._lock:
+                while len(self._known) >= KEPT:
+                    del self._known[next(iter(self._known))]
+                self._known[key] = made
         return made
 
     def forget(self, key: str) -> None:
         """Drop a blueprint: its image is not what it was."""
-        self._known.pop(key, None)
+        with self._lock:
+            self._known.pop(key, None)
 
 
 def _is_steady(config: ContainerConfig) -> bool:

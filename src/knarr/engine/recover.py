@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import select
+import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("knarr.engine")
 
+HEIR_SECONDS = 2.0
 _LOST = "the exit status was lost with the supervisor that was killed"
 
 
@@ -116,6 +118,7 @@ def _settle_locked(
 ) -> None:
     """Bring one container to a state in which it can stay."""
     halfstarted.settle(paths)
+    _await_heirs(paths)
     state = merged(record, paths)
     if _is_abandoned(record, paths, running=state.running):
         stop.kill_held(engine, replace(record, state=CREATED), paths)
@@ -138,6 +141,20 @@ def _settle_locked(
     if record.auto_remove:
         remove.erase(engine, record, paths)
         report.removed.append(record.id)
+
+
+def _await_heirs(paths: Paths) -> None:
+    """Wait a moment for a dead supervisor's lock: what it had forked shares it until it ends."""
+    deadline = time.monotonic() + HEIR_SECONDS
+    while time.monotonic() < deadline:
+        live = read_state_file(paths.state)
+        if live is None or live["status"] != "running":
+            return
+        if states.start_time(int(live.get("supervisor_pid") or 0)) is not None:
+            return
+        if not paths.supervisor_lives():
+            return
+        time.sleep(0.002)
 
 
 def _is_abandoned(record: ContainerRecord, paths: Paths, *, running: bool) -> bool:

@@ -68,6 +68,8 @@ def start(
         reached("start.rundir")
         request = _Request(_body(engine, prepared, kill_on_hangup))
         ours: _socket.socket | None = None
+        # The note of a start matters after a power loss only: it need not hold up the launcher.
+        note = None if record.auto_remove else partial(_note_start, engine, record)
         try:
             spec = prepared.spec(_known_user(engine, prepared))
             _add_handles(request, engine, prepared)
@@ -75,8 +77,6 @@ def start(
                 kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
                 ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
                 request.body["attach"] = request.add(theirs.detach())
-            # The note of a start matters after a power loss only: it need not hold up the launcher.
-            note = None if record.auto_remove else partial(_note_start, engine, record)
             engine.launcher.start(request.body, request.handles, spec=spec, meanwhile=note)
         except BaseException as error:
             if ours is not None:
@@ -84,6 +84,8 @@ def start(
             _leave_nothing(engine, prepared)
             if ended:
                 os.rename(paths.exit + _BEFORE, paths.exit)
+            if note is not None:
+                engine.table.mark_started(record.id, record.started, record.boot_id)
             if isinstance(error, LaunchFailed):
                 raise explained(error, record.name) from error
             raise
@@ -143,9 +145,6 @@ def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
     undo.replay(paths.run)
     shutil.rmtree(paths.run, ignore_errors=True)
     _forget_exit(paths)
-    if not prepared.record.auto_remove:
-        record = prepared.record
-        engine.table.mark_started(record.id, record.started, record.boot_id)
 
 
 def _set_exit_aside(paths: Paths) -> bool:

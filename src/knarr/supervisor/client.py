@@ -169,10 +169,12 @@ class Launcher:
         for _ in range(_TRIES):
             channel = self._send(operation, run_dir, request, fds, spec)
             try:
-                if meanwhile is not None:
-                    meanwhile()
-                    meanwhile = None
-                return channel, *self._answer(channel)
+                failure = _failure_of(meanwhile)
+                meanwhile = None
+                answer = self._answer(channel)
+                if failure is not None:
+                    raise failure  # only now: whoever takes the start back finds all of it
+                return channel, *answer
             except ConnectionResetError:
                 channel.close()
             except BaseException:
@@ -268,6 +270,16 @@ class Launcher:
     def _environment() -> "dict[str, str]":
         kept = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH")
         return {name: os.environ[name] for name in kept if name in os.environ}
+
+
+def _failure_of(work: "Callable[[], None] | None") -> "Exception | None":
+    """Do the work and return what went wrong with it."""
+    try:
+        if work is not None:
+            work()
+    except Exception as error:
+        return error
+    return None
 
 
 def read_only_program(path: str) -> int:

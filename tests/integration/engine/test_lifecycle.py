@@ -245,3 +245,20 @@ def test_a_terminal(engine: Engine) -> None:
         container.finish(attachment)
     assert b"33 111\r\n" in output
     assert output.endswith(b"hi\r\n")
+
+
+def test_a_start_that_cannot_be_noted_is_taken_back(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = engine.containers.create(ContainerConfig("busybox", ("sleep", "100")))
+
+    def fail(*_: object) -> None:
+        raise errors.ResourceExhausted("state: disk full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine.table, "mark_started", fail)
+        with pytest.raises(errors.ResourceExhausted):
+            container.start()
+    assert container.status == "created"
+    container.start()
+    assert container.status == "running"
