@@ -281,12 +281,16 @@ class Box:
         path.mkdir(parents=True)
         return path
 
-    def _maps_owners(self, *, needed: bool) -> bool:
-        if "idmap" not in _features:
+    def can(self, feature: str) -> bool:
+        """Return whether the kernel has a feature that the launcher looks for."""
+        if not _features:
             _features.update(self.launcher.features(self.settings.data_root))
-        if needed and not _features["idmap"]:
+        return bool(_features[feature])
+
+    def _maps_owners(self, *, needed: bool) -> bool:
+        if needed and not self.can("idmap"):
             pytest.skip("this kernel cannot map the owners of layers")
-        return bool(_features["idmap"])
+        return self.can("idmap")
 
     def rootfs(self, layers: tuple[Path, ...] = ()) -> Mount:
         name = secrets.token_hex(8)

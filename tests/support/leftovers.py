@@ -10,7 +10,9 @@ import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-PATIENCE = 10.0  # seconds in which the kernel and knarr's processes must have finished
+# Seconds in which the kernel and knarr's processes must have finished: an emulated processor that
+# others use too needs ten for a fresh interpreter with the engine in it.
+PATIENCE = 60.0
 
 
 def mounts(root: str) -> list[str]:

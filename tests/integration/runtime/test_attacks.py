@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.cgroups import manager
 from knarr.supervisor.client import LaunchFailed
 from tests.integration.runtime.test_filesystem import mount, with_caps
 from tests.support.launch import Box, Edit, Running, Spec, spec, wait_until
@@ -68,7 +69,10 @@ def test_a_joining_process_shows_nothing_to_a_hostile_one(
         caps = one.box.request("x", edit=edit)["spec"]["process"]["capabilities"]
     watchers = [one.exec("sh", "-c", _HOSTILE, fds=_nulls(), capabilities=caps) for _ in range(2)]
     for _ in range(30):
-        one.run("true")
+        try:
+            one.run("true")
+        except LaunchFailed as error:  # the watchers may open busybox itself, before Linux 5.16
+            assert "text file busy" in error.message
         with pytest.raises(LaunchFailed):
             one.run("missing")
     assert one.run("touch", "/stop") == (0, b"")
@@ -507,13 +511,11 @@ def test_a_fork_bomb_is_killed(box: Box) -> None:
 
 
 def _tasks(one: Running) -> int:
-    name = one.state["cgroup"]["path"]
-    for folder in ("/sys/fs/cgroup/pids", "/sys/fs/cgroup"):
-        try:
-            return len(Path(f"{folder}{name}/cgroup.procs").read_text().split())
-        except OSError:
-            continue
-    return 0
+    kept = one.state["cgroup"]
+    try:
+        return len(manager.detect(kept["manager"]).open(kept["path"]).procs())
+    except FileNotFoundError:
+        return 0
 
 
 @pytest.mark.parametrize("userns", [True, False])

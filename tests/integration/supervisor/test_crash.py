@@ -28,14 +28,14 @@ def kill(pid: int) -> None:
 
 
 def groups_of(box: Box, name: str) -> list[str]:
-    """Return what is there of a container's control groups."""
-    found = []
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        fields = line.split()
-        if fields[fields.index("-") + 1].startswith("cgroup"):
-            path = f"{fields[4]}{box.settings.cgroup_parent}/{name}"
-            found += [path] if os.path.isdir(path) else []
-    return found
+    """Return what is there of a container's control groups, systemd's scopes among them."""
+    parent = box.settings.cgroup_parent.strip("/")
+    return [
+        f"{folder}/{one}"
+        for folder, below, _ in os.walk("/sys/fs/cgroup")
+        for one in below
+        if name in one and parent in f"{folder}/{one}"
+    ]
 
 
 def relevant_processes(word: str) -> list[str]:
