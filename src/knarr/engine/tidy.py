@@ -68,60 +68,85 @@ class Tidier:
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = work
         self._wanted = False
-        self._thread: threading.Thread | None = None
-        self._hurry = threading.Lock()
         _tidiers.add(self)
+        self.start_anew()
+
+    def start_anew(self) -> None:
+        """Have no thread and free locks; called in a forked child too."""
+        self._thread: threading.Thread | None = None
+        self._deciding = threading.Lock()  # whether there is a thread
+        self._working = threading.Lock()
+        self._hurry = threading.Lock()  # held until the thread has to end
 
     def later(self) -> None:
         """Have the work done soon; returns at once."""
-        self._wanted = True
-        if not self._is_at_it():
-            self._hurry = threading.Lock()
-            self._hurry.acquire()
-            self._thread = threading.Thread(
-                target=self._run, args=(self._hurry,), name="knarr-tidy", daemon=True
-            )
-            self._thread.start()
+        with self._deciding:
+            self._wanted = True
+            if self._thread is None:
+                self._hurry = threading.Lock()
+                self._hurry.acquire()
+                self._thread = threading.Thread(
+                    target=self._run, args=(self._hurry,), name="knarr-tidy", daemon=True
+                )
+                self._thread.start()
 
     def wait(self) -> None:
         """Return when everything that was asked for is done."""
-        thread = self._thread
-        if thread is not None and self._is_at_it():
-            try:
-                self._hurry.release()
-            except RuntimeError:
-                pass  # somebody else waits too
-            thread.join()
+        self.end_thread()
         if self._wanted:
             self._do()
+        with self._working:
+            return  # nobody else is at it any more
 
-    def _is_at_it(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
+    def end_thread(self, seconds: float | None = None) -> None:
+        """Have the thread end as soon as it can, and wait for that, at most ``seconds``."""
+        thread = self._thread
+        if thread is None:
+            return
+        try:
+            self._hurry.release()
+        except RuntimeError:
+            pass  # somebody else waits too
+        thread.join(seconds)
 
     def _run(self, hurry: threading.Lock) -> None:
-        quiet = 0
-        while quiet < _ROUNDS:
-            hurried = hurry.acquire(timeout=_PAUSE)
+        quiet, hurried = 0, False
+        while True:
+            hurried = hurry.acquire(timeout=_PAUSE) or hurried
             if self._wanted:
                 quiet = 0
                 self._do()
-            if hurried:
-                break
             quiet += 1
-        self._thread = None  # whoever asks from here on starts another
-        if self._wanted:
-            self._do()
+            with self._deciding:
+                if not self._wanted and (hurried or quiet > _ROUNDS):
+                    self._thread = None
+                    return
 
     def _do(self) -> None:
-        self._wanted = False
-        try:
-            self._work()
-        except (OSError, errors.KnarrError) as error:
-            # What stays in the trash is deleted by the next who tidies up.
-            _log.warning("emptying the trash: %s", error)
+        with self._working:
+            self._wanted = False
+            try:
+                self._work()
+            except (OSError, errors.KnarrError) as error:
+                # What stays in the trash is deleted by the next who tidies up.
+                _log.warning("emptying the trash: %s", error)
 
 
 _tidiers: weakref.WeakSet[Tidier] = weakref.WeakSet()
+
+
+def _before_fork() -> None:
+    """Leave no idle thread: a process that forks should have one thread only."""
+    for tidier in list(_tidiers):
+        tidier.end_thread(_PAUSE)
+
+
+def _after_fork_in_child() -> None:
+    for tidier in list(_tidiers):
+        tidier.start_anew()
+
+
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)
 
 
 @atexit.register

@@ -62,12 +62,13 @@ def test_a_forked_child_does_its_own(tmp_path: Path) -> None:
 
     tidier = tidy.Tidier(work)
     tidier.later()
-    child = os.fork()
+    child = os.fork()  # which waits for the thread, or Python would warn of it from 3.12 on
     if child == 0:
         tidier.later()
         tidier.wait()
         os._exit(0)
     os.waitpid(child, 0)
+    assert all(thread.name != "knarr-tidy" for thread in threading.enumerate())
     tidier.wait()
     assert {entry.name for entry in tmp_path.iterdir()} == {str(child), str(os.getpid())}
 
@@ -95,3 +96,22 @@ def test_errors_are_logged(error: Exception, caplog: pytest.LogCaptureFixture) -
     tidier.later()
     tidier.wait()
     assert "emptying the trash" in caplog.text
+
+
+def test_nobody_returns_while_another_is_at_it() -> None:
+    begun, go, done = threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go.wait(30)
+        done.set()
+
+    tidier = tidy.Tidier(work)
+    tidier.later()
+    assert begun.wait(30)
+    waiter = threading.Thread(target=tidier.wait)
+    waiter.start()
+    go.set()
+    tidier.wait()
+    assert done.is_set()
+    waiter.join()
