@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 KEPT = 64
 _SHORT = 12
+_FOR_LISTENERS = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 encode = json.JSONEncoder(separators=(",", ":")).encode  # specs as they are kept and sent
 
 
@@ -93,9 +94,12 @@ def _head(profile: dict[str, Any]) -> dict[str, Any]:
     """Return what of a seccomp profile stays in the spec.
 
     The list of system calls is most of a spec's bytes, and the compiled filter stands beside
-    it. That the key is present says that the filter must be; loading still needs the flags.
+    it. That the key is present says that the filter must be; loading still needs the flags,
+    but for the one that means something only with a listener, which there never is.
     """
-    return {key: profile[key] for key in ("defaultAction", "flags") if key in profile}
+    head = {"defaultAction": profile["defaultAction"]}
+    flags = [flag for flag in profile.get("flags") or () if flag != _FOR_LISTENERS]
+    return {**head, "flags": flags} if flags else head
 
 
 class Blueprints:

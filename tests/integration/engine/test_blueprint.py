@@ -95,6 +95,19 @@ def test_layers_that_went_are_unpacked_again(engine: Engine) -> None:
     assert engine.containers.run(CONFIG).exit_code == 0
 
 
+def test_flags_of_a_seccomp_profile(engine: Engine) -> None:
+    flags = ["SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]
+    profile = json.dumps({"defaultAction": "SCMP_ACT_ALLOW", "flags": flags})
+    config = ContainerConfig("busybox", ("true",), security_opt=(f"seccomp={profile}",))
+    container = engine.containers.create(config)
+    assert spec(container)["linux"]["seccomp"] == {  # type: ignore[index]
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+    }
+    container.start()
+    assert container.wait(30).exit_code == 0
+
+
 def _empty_tar() -> io.BytesIO:
     archive = io.BytesIO()
     tarfile.open(fileobj=archive, mode="w").close()
