@@ -170,9 +170,8 @@ class Container:
         size: rows and columns, with ``config.tty``. Raises Conflict when the
         container does not run, CommandNotFound, NotExecutable, InvalidArgument.
         """
-        return execs.start(
-            self._engine, self, config, stdin=stdin, stdout=stdout, stderr=stderr, size=size
-        )
+        ends = execs.Ends(stdin, stdout, stderr, size)
+        return execs.start(self._engine, self, config, ends)
 
     def exec_run(
         self, config: ExecConfig, *, input: bytes | None = None, timeout: float | None = None

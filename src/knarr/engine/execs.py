@@ -7,7 +7,7 @@ import secrets
 import select
 import stat
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from knarr import errors
 from knarr.engine import execprocess, serial
@@ -152,44 +152,47 @@ class ExecSession(Closing):
         self.master = -1
 
 
-def start(
-    engine: Engine,
-    container: Container,
-    config: ExecConfig,
-    *,
-    stdin: int | None = None,
-    stdout: int | None = None,
-    stderr: int | None = None,
-    size: tuple[int, int] | None = None,
-) -> ExecSession:
-    """Start a command in the container; streams are the caller's descriptors, None is /dev/null.
+class Ends(NamedTuple):
+    """The caller's descriptors for a command's streams, None is /dev/null.
+
+    size: rows and columns of its terminal.
+    """
+
+    stdin: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+    size: tuple[int, int] | None = None
+
+
+def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) -> ExecSession:
+    """Start a command in the container.
 
     Pipes and sockets are handed in; files and terminals are relayed, since a
     program with rights over them could open them anew for more than it was given.
-    size: rows and columns of a terminal. Raises Conflict when the container does
-    not run, CommandNotFound, NotExecutable, InvalidArgument.
+    Raises Conflict when the container does not run, CommandNotFound, NotExecutable,
+    UnknownUser, InvalidArgument.
     """
     state = container.state
     if not state.running:
         raise errors.Conflict(f"container {container.id} is not running")
     with translated(f"container {container.name}"):
         process, filtered = execprocess.build(container.paths, state, config)
-        if size is not None and config.tty:
-            process["consoleSize"] = {"height": size[0], "width": size[1]}
+        if ends.size is not None and config.tty:
+            process["consoleSize"] = {"height": ends.size[0], "width": ends.size[1]}
         with _Streams() as streams:
             body: dict[str, Any] = {
                 "id": container.id,
                 "run_dir": container.paths.run,
                 "exec_id": f"exec-{secrets.token_hex(8)}",
                 "process": process,
-                "fds": None if config.tty else streams.pass_in(stdin, stdout, stderr),
+                "fds": None if config.tty else streams.pass_in(ends),
                 "seccomp": streams.add_filter(container.paths.filter) if filtered else None,
             }
             try:
                 session = engine.launcher.exec(body, streams.handles)
             except LaunchFailed as failure:
                 raise explained(failure, container.name) from failure
-            return streams.session(session, stdin, stdout)
+            return streams.session(session, ends)
 
 
 def run(
@@ -202,11 +205,8 @@ def run(
 ) -> RunResult:
     """Run a command to its end and return what it wrote; see ``Container.exec_run``."""
     with _Capture(input) as capture:
-        session = start(
-            engine, container, config,
-            stdin=capture.stdin, stdout=capture.stdout, stderr=capture.stderr,
-        )  # fmt: skip
-        with session:
+        ends = Ends(capture.stdin, capture.stdout, capture.stderr)
+        with start(engine, container, config, ends) as session:
             return capture.collect(session, timeout)
 
 
@@ -231,18 +231,18 @@ class _Streams:
             if self._source is not None:
                 os.close(self._source[1])
 
-    def pass_in(self, stdin: int | None, stdout: int | None, stderr: int | None) -> list[int]:
+    def pass_in(self, ends: Ends) -> list[int]:
         """Return the indexes of the command's three streams in the message."""
-        return [self._input(stdin), self._output(stdout), self._output(stderr)]
+        return [self._input(ends.stdin), self._output(ends.stdout), self._output(ends.stderr)]
 
     def add_filter(self, path: str) -> int:
         return self._own(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
 
-    def session(self, session: Session, stdin: int | None, stdout: int | None) -> ExecSession:
+    def session(self, session: Session, ends: Ends) -> ExecSession:
         """Return the session; a terminal is relayed between the caller's two streams."""
         if session.master >= 0:
-            self._relays = {} if stdout is None else {session.master: stdout}
-            self._source = None if stdin is None else (stdin, session.master)
+            self._relays = {} if ends.stdout is None else {session.master: ends.stdout}
+            self._source = None if ends.stdin is None else (ends.stdin, session.master)
         return ExecSession(session, self._relays, self._source)
 
     def _input(self, handle: int | None) -> int:
