@@ -265,6 +265,14 @@ def docker_archive(
     return files
 
 
+def load(room: Room, layers: list[bytes], *tags: str, **fields: Any) -> str:
+    """Load an image of these layers as a docker-archive; return its id."""
+    files = docker_archive(layers, list(tags), config=config_of(layers, **fields))
+    result = room.images.load(io.BytesIO(tar_of(files)))
+    image_id: str = result.images[0].id
+    return image_id
+
+
 def descriptor(data: bytes, media_type: str, **fields: Any) -> dict[str, Any]:
     return {"mediaType": media_type, "digest": sha256(data), "size": len(data)} | fields
 

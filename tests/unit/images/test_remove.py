@@ -7,16 +7,16 @@ import pytest
 from knarr.content import digest as digests
 from knarr.errors import Conflict, InvalidArgument, NotFound
 from knarr.images.service import Images
-from tests.unit.images.helpers import Room, config_of, docker_archive, layer, sha256, tar_of
+from tests.unit.images.helpers import (
+    Room,
+    docker_archive,
+    layer,
+    load,
+    sha256,
+    tar_of,
+)
 
 A, B, C = layer("a"), layer("b"), layer("c")
-
-
-def load(room: Room, layers: list[bytes], *tags: str, **fields: Any) -> str:
-    files = docker_archive(layers, list(tags), config=config_of(layers, **fields))
-    result = room.images.load(io.BytesIO(tar_of(files)))
-    image_id: str = result.images[0].id
-    return image_id
 
 
 def test_removing_the_last_name_deletes_the_image(room: Room) -> None:
