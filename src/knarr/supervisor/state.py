@@ -10,12 +10,17 @@ ends with whoever was to open it.
 import errno
 import json
 import os
+import select
+
+from knarr.kernel import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 NAME = "state.json"
+_PREPARED = f".{NAME}.new"
+GATE_SECONDS = 1.0
 RUNNING = "running"
 EXITED = "exited"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -68,9 +73,48 @@ def publish(run_dir: str, name: str = NAME) -> None:
 def unpublished(run_dir: str) -> "dict[str, Any] | None":
     """Return what was prepared and has no name yet; None when there is nothing, or it is torn."""
     try:
-        return read(run_dir, f".{NAME}.new")
+        return read(run_dir, _PREPARED)
     except ValueError:
         return None
+
+
+def settled(run_dir: str) -> "dict[str, Any] | None":
+    """Return the record of a start whose makers died, published, if the container runs.
+
+    None when there is no such record, or its process never passed the gate: one that
+    waits there sees that nobody will open it and ends, for which this waits.
+    """
+    state = unpublished(run_dir)
+    if state is None or not alive(state) or _ends(state["pid"]):
+        return None
+    publish(run_dir)
+    return state
+
+
+def _ends(pid: int) -> bool:
+    try:
+        fd = process.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([fd], [], [], GATE_SECONDS)[0])
+    finally:
+        os.close(fd)
+
+
+def exists(run_dir: str) -> bool:
+    """Return whether there is a state, published or not."""
+    return any(os.path.exists(f"{run_dir}/{name}") for name in (NAME, _PREPARED))
+
+
+def remove(run_dir: str) -> None:
+    """Remove the state of a container that did not come to run."""
+    for name in (NAME, _PREPARED):
+        try:
+            os.unlink(f"{run_dir}/{name}")
+        except FileNotFoundError:
+            # It had not got that far.
+            continue
 
 
 def read(run_dir: str, name: str = NAME) -> "dict[str, Any] | None":

@@ -116,3 +116,19 @@ def test_what_is_prepared_shows_once_it_is_published(tmp_path: Path) -> None:
     assert state.unpublished(str(tmp_path)) is None
     (tmp_path / ".state.json.new").write_text('{"to')
     assert state.unpublished(str(tmp_path)) is None
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_start_without_makers_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    monkeypatch.setattr(state, "GATE_SECONDS", 0.01)
+    assert state.settled(str(tmp_path)) is None
+    record = mine() if alive else {**mine(), "start_time": 1}
+    state.prepare(str(tmp_path), record)
+    assert state.exists(str(tmp_path))
+    assert state.settled(str(tmp_path)) == (record if alive else None)
+    assert state.read(str(tmp_path)) == (record if alive else None)
+    state.remove(str(tmp_path))
+    state.remove(str(tmp_path))
+    assert not state.exists(str(tmp_path))
