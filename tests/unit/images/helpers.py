@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import gzip
 import hashlib
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -271,6 +273,32 @@ def load(room: Room, layers: list[bytes], *tags: str, **fields: Any) -> str:
     result = room.images.load(io.BytesIO(tar_of(files)))
     image_id: str = result.images[0].id
     return image_id
+
+
+def at_once(acts: list[Callable[[], Any]], times: int) -> list[BaseException]:
+    """Do each of the acts so many times, in threads of their own; return what they raised."""
+    problems: list[BaseException] = []
+
+    def run(act: Callable[[], Any]) -> None:
+        try:
+            for _ in range(times):
+                act()
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return problems
+
+
+def remove_all(room: Room) -> None:
+    """Remove every image there is; one that another thread has removed meanwhile is fine."""
+    for image in room.images.list():
+        with contextlib.suppress(NotFound):
+            room.images.remove(image.id, force=True)
 
 
 def descriptor(data: bytes, media_type: str, **fields: Any) -> dict[str, Any]:

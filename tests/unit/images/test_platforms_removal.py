@@ -1,16 +1,14 @@
 """Images for several platforms go away as one, or one platform at a time."""
 
-import contextlib
 import io
 import json
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from knarr.errors import Conflict, NotFound
-from tests.unit.images.helpers import Room, layer, sha256, tar_of
+from knarr.errors import Conflict
+from tests.unit.images.helpers import Room, at_once, layer, remove_all, sha256, tar_of
 from tests.unit.images.several import load, machine, platforms, saved, several
 
 A, B, C = layer("a"), layer("b"), layer("c")
@@ -132,31 +130,12 @@ def test_a_platform_by_its_own_id(room: Room) -> None:
 
 def test_loads_and_removals_at_once_leave_every_image_whole(room: Room) -> None:
     archives = [tar_of(several(arm64=each).done()) for each in (B, C)]
-    problems: list[BaseException] = []
-
-    def run(act: Callable[[], Any]) -> None:
-        try:
-            for _ in range(12):
-                act()
-        except BaseException as error:
-            problems.append(error)
-
-    def remove() -> None:
-        for image in room.images.list():
-            with contextlib.suppress(NotFound):  # the other one was quicker
-                room.images.remove(image.id, force=True)
-
     acts: list[Callable[[], Any]] = [
         lambda data=data: room.images.load(io.BytesIO(data))  # type: ignore[misc]
         for data in archives
     ]
-    acts += [remove, room.images.prune]
-    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert problems == []
+    acts += [lambda: remove_all(room), room.images.prune]
+    assert at_once(acts, times=12) == []
     assert room.needed() <= room.blobs()
     room.images.prune(all=True)
     assert room.blobs() == set()

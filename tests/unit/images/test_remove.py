@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from knarr.content import digest as digests
-from knarr.errors import Conflict, InvalidArgument, NotFound
+from knarr.errors import Conflict, InvalidArgument
 from knarr.images.service import Images
 from tests.unit.images.helpers import (
     Room,
+    at_once,
     docker_archive,
     layer,
     load,
+    remove_all,
     sha256,
     tar_of,
 )
@@ -183,30 +185,9 @@ def test_loads_and_removals_at_once_leave_every_image_whole(room: Room) -> None:
     archives = [
         io.BytesIO(tar_of(docker_archive([A, each], ["app"]))).getvalue() for each in (B, C)
     ]
-    problems: list[BaseException] = []
-
-    def run(act: Any) -> None:
-        try:
-            for _ in range(15):
-                act()
-        except BaseException as error:
-            problems.append(error)
-
-    def remove() -> None:
-        for image in room.images.list():
-            try:
-                room.images.remove(image.id, force=True)
-            except NotFound:
-                continue  # the other one was quicker
-
     acts: list[Any] = [lambda data=data: room.images.load(io.BytesIO(data)) for data in archives]
-    acts += [remove, remove, room.images.prune]
-    threads = [threading.Thread(target=run, args=(act,)) for act in acts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert problems == []
+    acts += [lambda: remove_all(room), lambda: remove_all(room), room.images.prune]
+    assert at_once(acts, times=15) == []
     for image in room.images.list():
         assert set(image.record.blobs) <= room.blobs()
     room.images.prune(all=True)
