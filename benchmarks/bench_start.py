@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import platform
 import time
+from pathlib import Path
 
 from knarr.engine.model import ContainerConfig
 
@@ -44,6 +46,20 @@ def start_to_exit(there: World) -> Contestant:
     return run
 
 
+def by_link(there: World, words: list[str]) -> dict[str, Contestant]:
+    """Return the same by a link to the native client, as docs/install.md has it, if there is one.
+
+    It does without the shell that finds the client.
+    """
+    prefix = Path(there.command).resolve().parents[1]
+    client = prefix / "libexec" / "knarr" / f"client-{platform.machine()}"
+    if not client.exists():
+        return {}
+    link = Path(there.settings.data_root) / "knarr"  # goes with it
+    link.symlink_to(client)
+    return {"knarr run --rm, by link": command([str(link), *words], there.environment)}
+
+
 def run(rounds: int = 40) -> Report:
     """Let everybody start ``true`` in turns."""
     report = Report("start", "Start to exit of `true`, network none")
@@ -55,6 +71,7 @@ def run(rounds: int = 40) -> Report:
             "knarr library, start to exit": start_to_exit(there),
             "knarr library, run() in all": whole_run(there),
             "knarr run --rm": command(words, there.environment),
+            **by_link(there, words[1:]),
             "python -I -S -E -c pass": command(BARE),
         }
         for name, prepare in (
