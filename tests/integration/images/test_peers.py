@@ -1,5 +1,6 @@
 """Archives in and out of skopeo, podman and umoci: they read ours, we read theirs."""
 
+import io
 import json
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from knarr.content import digest as digests
 from tests.integration.images.conftest import Place
 from tests.unit.images.helpers import config_of, docker_archive, layer, tar_of
+from tests.unit.images.several import several
 
 pytestmark = pytest.mark.peer
 
@@ -100,6 +102,17 @@ def test_podman_loads_what_we_save(
     shown = json.loads(podman("image", "inspect", "app:1"))[0]
     assert f"sha256:{shown['Id']}" == two_layers
     assert shown["RootFS"]["Layers"] == list(place.images.get("app:1").record.diff_ids)
+
+
+@pytest.mark.parametrize("archive_format", ["docker-archive", "oci"])
+def test_podman_takes_this_machines_platform(
+    place: Place, podman: Podman, tmp_path: Path, archive_format: str
+) -> None:
+    place.images.load(io.BytesIO(tar_of(several().done())))
+    place.images.save(["app:1"], tmp_path / "saved.tar", format=archive_format)
+    assert "app:1" in podman("load", "-q", "-i", tmp_path / "saved.tar")
+    shown = json.loads(podman("image", "inspect", "app:1"))[0]
+    assert f"sha256:{shown['Id']}" == place.images.get("app:1").id
 
 
 @pytest.mark.parametrize(
