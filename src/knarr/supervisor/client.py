@@ -268,7 +268,8 @@ class Launcher:
 
     @staticmethod
     def _environment() -> "dict[str, str]":
-        kept = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH")
+        kept = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH",
+                "KNARR_TEST_INTERPRETER")  # fmt: skip
         return {name: os.environ[name] for name in kept if name in os.environ}
 
 
