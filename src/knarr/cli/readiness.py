@@ -69,7 +69,7 @@ def prepare(awaited: Callable[[], bool] = lambda: False) -> Ready | None:
         if not os.path.exists(f"{settings.run_root}/features.json"):
             return None  # nothing has run here: asking would start a launcher
         return _rehearse(settings, awaited)
-    except (KnarrError, OSError, ValueError):
+    except Exception:
         return None
 
 

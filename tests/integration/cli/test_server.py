@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -357,6 +358,26 @@ def test_twenty_at_once(installed: Installation) -> None:
     outputs = {process.communicate(timeout=PATIENCE)[0] for process in processes}
     assert [process.returncode for process in processes] == [0] * 20
     assert len(outputs) == 1
+
+
+def test_a_command_that_lasts_keeps_nobody_waiting(installed: Installation) -> None:
+    installed.server()
+    first = installed.start("load")
+    until(lambda: bool(installed.workers()))
+    assert installed.run("--version")[0] == 0  # another worker is made for it at once
+    until(lambda: bool(installed.workers("python3")))  # and one more, since the first goes on
+    first.communicate(b"", PATIENCE)
+    assert first.returncode == 1
+
+
+def test_a_caller_that_is_gone_at_once_does_not_end_the_server(installed: Installation) -> None:
+    pid = installed.server()
+    for _ in range(8):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+            link.connect(str(installed.run_root / "command.sock"))
+    assert installed.run("--version")[0] == 0
+    assert installed.server_pid() == pid
+    assert installed.listens()
 
 
 @pytest.mark.slow
