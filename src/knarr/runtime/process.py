@@ -30,7 +30,7 @@ from knarr.runtime.steps.mounts import BindMount, NewMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol
 
     from knarr.runtime.steps.base import Step
@@ -234,10 +234,11 @@ class Created:
         self.root_fd = self.master = -1
 
 
-def create(recipe: Recipe) -> Created:
+def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None) -> Created:
     """Return the container's first process at the gate. Raises RuntimeFailure and OSError.
 
     It shares this process's memory and, until it is ready, its descriptors.
+    meanwhile: what to do while the process carries out its steps.
     """
     plan = recipe.plan
     carrier.prepare()
@@ -270,6 +271,8 @@ def create(recipe: Recipe) -> Created:
     try:
         _hand_over(recipe, created, binds)
         process.go()
+        if meanwhile is not None:
+            meanwhile(created)
         process.await_ready()
         os.close(scratch)
         created.master = memory.MASTER.get()
@@ -320,7 +323,7 @@ def resolve(steps: "tuple[Step, ...]", setting: Setting) -> "tuple[int, int]":
                 user = step.resolve(setting)
                 memory.set_user(user.uid, user.gid, user.additional_gids, user.home)
             except (KnarrError, OverflowError) as error:
-                raise RuntimeFailure("error", step.describe(), str(error)) from error
+                raise RuntimeFailure("invalid", step.describe(), str(error)) from error
             return user.uid, user.gid
     raise RuntimeFailure("error", "user", "no step says who the process is")
 

@@ -55,7 +55,7 @@ class Supervisor:
 
         ours: the container is our child, since only the process that made it died.
         """
-        state = states.read(self.run_dir)
+        state = states.read(self.run_dir) or states.settled(self.run_dir)
         if state is None or not states.alive(state):
             return False
         self.ours = ours

@@ -16,28 +16,20 @@ import sys
 import time
 
 from knarr.cgroups import manager as cgroups
-from knarr.errors import KnarrError
 from knarr.kernel import process as kprocess
 from knarr.kernel.files import close_range
 from knarr.runtime.channel import Channel
-from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.plan import SpecError
-from knarr.supervisor import features, handover, lessons, rundir, undo, wire
-from knarr.supervisor.container import Supervisor
-from knarr.supervisor.execs import Exec, NotRunning, reap_all
-from knarr.supervisor.starter import Starter
+from knarr.supervisor import lessons, rundir, spare, wire, work
+from knarr.supervisor import state as states
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
-
-    Work = Callable[[_socket.socket, str], None]
+    from knarr.supervisor.work import Work
 
 SOCKET = "launcher.sock"
 LOCK = "launcher.lock"
-TIMEOUT = 10.0
-_MAX_FD = 0x7FFFFFFF
+# Seconds without a request after which the next supervisor is forked ahead.
+_LEISURE = 0.005
 
 
 class Launcher:
@@ -48,6 +40,7 @@ class Launcher:
         self.idle = idle
         self.listener: _socket.socket | None = None
         self.school: _socket.socket | None = None
+        self.spare: spare.Spare | None = None
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
         self.children: dict[int, tuple[int, str, float]] = {}
@@ -90,9 +83,11 @@ class Launcher:
 
     def _turn(self) -> bool:
         """Wait for one round of events; False when it is time to end."""
-        events = self.epoll.poll(self.idle)
+        events = self.epoll.poll(self.idle if self.spare is not None else _LEISURE)
         if not events:
-            return self._end()
+            if self.spare is not None:
+                return self._end()
+            self._fork_ahead()
         for fd, _ in events:
             if self.listener is not None and fd == self.listener.fileno():
                 self._accept()
@@ -110,6 +105,9 @@ class Launcher:
         """Stop listening; who connected meanwhile is still served."""
         assert self.listener is not None
         rundir.remove_file(self.run_root, SOCKET)
+        if self.spare is not None:
+            self.spare.sock.close()
+            self.spare = None
         while self._accept():
             continue
         for fd, sock in self.callers.items():
@@ -137,7 +135,7 @@ class Launcher:
         if int.from_bytes(credentials[4:8], sys.byteorder) not in (0, os.geteuid()):
             sock.close()
             return True
-        sock.settimeout(TIMEOUT)
+        sock.settimeout(work.TIMEOUT)
         self.callers[sock.fileno()] = sock
         self.epoll.register(sock.fileno(), select.EPOLLIN)
         return True
@@ -146,30 +144,54 @@ class Launcher:
         """Have one request carried out; False when the launcher was asked to end."""
         try:
             operation, run_dir = wire.peek(sock)
-            if operation in FORKED:
-                self._fork(
-                    FORKED[operation], sock, run_dir, watched=operation in (wire.RUN, wire.ADOPT)
-                )
+            if operation in work.FORKED:
+                watched = operation in (wire.RUN, wire.ADOPT)
+                if not self._give(operation, sock, run_dir, watched=watched):
+                    self._fork(work.FORKED[operation], sock, run_dir, watched=watched)
             elif operation == wire.QUIT:
                 return False
             else:
-                _refuse(sock, _error("error", f"launcher: unknown request {operation!r}"))
+                work.refuse(sock, work.told("error", f"launcher: unknown request {operation!r}"))
         except wire.OtherVersion:
             # Closing with the request unread sends the caller to a launcher of its own version.
             return False
         except (EOFError, OSError, ValueError) as error:
-            _refuse(sock, _error("error", f"launcher: {error}"))
+            work.refuse(sock, work.told("error", f"launcher: {error}"))
         finally:
             sock.close()
         return True
 
-    def _fork(self, work: "Work", sock: "_socket.socket", run_dir: str, *, watched: bool) -> None:
+    def _fork_ahead(self) -> None:
+        ours, theirs = spare.pair()
         pid = os.fork()
         if pid == 0:
-            _be(work, sock, run_dir)
+            work.be(work.stand_by, theirs, "")
+        theirs.close()
+        self.spare = spare.Spare(self._watch(pid, ""), ours)
+
+    def _give(
+        self, operation: bytes, sock: "_socket.socket", run_dir: str, *, watched: bool
+    ) -> bool:
+        """Give a request to the process that was forked ahead, if there is one."""
+        ahead, self.spare = self.spare, None
+        if ahead is None or not ahead.give(operation, run_dir, sock):
+            return False
+        pid, _, _ = self.children[ahead.pidfd]
+        self.children[ahead.pidfd] = (pid, run_dir if watched else "", time.monotonic())
+        return True
+
+    def _watch(self, pid: int, run_dir: str) -> int:
+        """Return a descriptor of a child, whose end is taken note of."""
         pidfd = os.pidfd_open(pid)
-        self.children[pidfd] = (pid, run_dir if watched else "", time.monotonic())
+        self.children[pidfd] = (pid, run_dir, time.monotonic())
         self.epoll.register(pidfd, select.EPOLLIN)
+        return pidfd
+
+    def _fork(self, what: "Work", sock: "_socket.socket", run_dir: str, *, watched: bool) -> None:
+        pid = os.fork()
+        if pid == 0:
+            work.be(what, sock, run_dir)
+        self._watch(pid, run_dir if watched else "")
 
     def _reap(self, pidfd: int) -> None:
         """Take note of an ended child; a supervisor that was killed gets a successor.
@@ -178,199 +200,24 @@ class Launcher:
         successor would meet the same.
         """
         pid, run_dir, began = self.children.pop(pidfd)
+        if self.spare is not None and self.spare.pidfd == pidfd:
+            self.spare.sock.close()
+            self.spare = None
         self.epoll.unregister(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         failed = os.WIFSIGNALED(status) or (status and time.monotonic() - began > 1)
-        if run_dir and failed and os.path.exists(f"{run_dir}/state.json"):
+        if run_dir and failed and states.exists(run_dir):
             ours, theirs = Channel.pair()
-            self._fork(_succeed, theirs.sock, run_dir, watched=True)
+            self._fork(work.succeed, theirs.sock, run_dir, watched=True)
             ours.close()
             theirs.close()
-
-
-def _be(work: "Work", sock: "_socket.socket", run_dir: str) -> None:
-    """Be the forked process; never returns."""
-    code = 1
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, _files)
-        os.setsid()
-        _keep_only([fd for fd in (sock.fileno(), lessons.teacher()) if fd >= 0])
-        work(sock, run_dir)
-        code = 0
-    except BaseException as error:  # the forked process must not return into the launcher's loop
-        _answer(Channel(sock), _error("error", f"{type(error).__name__}: {error}"))
-        sys.excepthook(type(error), error, error.__traceback__)
-    os._exit(code)
-
-
-def _keep_only(keep: "list[int]") -> None:
-    """Close every descriptor from 3 on but these."""
-    first = 3
-    for fd in sorted(keep):
-        if fd > first:
-            os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, _MAX_FD)
-
-
-def _error(kind: str, message: str, **more: "Any") -> "dict[str, Any]":
-    return {"error": {"kind": kind, "message": message, **more}}
-
-
-def _refuse(sock: "_socket.socket", message: "dict[str, Any]") -> None:
-    """Answer a request that was only looked at.
-
-    It has to be taken first: closing a socket with something unread resets the
-    connection, and the caller would not see the answer (unix(7)).
-    """
-    try:
-        sock.recv(1)
-    except OSError:
-        # It never came, or the caller has gone.
-        return
-    _answer(Channel(sock), message)
-
-
-def _answer(channel: Channel, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
-    try:
-        channel.send(message, fds)
-    except OSError:
-        # The caller has gone. The container it asked for does not depend on it.
-        return
-
-
-def _failure(error: BaseException) -> "dict[str, Any]":
-    """Return the answer that tells a caller why something could not be started."""
-    if isinstance(error, RuntimeFailure):
-        return _error(error.kind, error.message, step=error.step, errno=error.errno)
-    if isinstance(error, rundir.Busy):
-        return _error("busy", str(error.strerror))
-    if isinstance(error, NotRunning):
-        return _error("not-running", "the container is not running")
-    if isinstance(error, (SpecError, ValueError, KnarrError)):
-        return _error("invalid", str(error))
-    if isinstance(error, OSError):
-        where = f": {error.filename}" if isinstance(error.filename, str) else ""
-        return _error("error", f"{error.strerror or error}{where}", errno=error.errno)
-    return _error("error", f"{type(error).__name__}: {error}")
-
-
-def _run(sock: "_socket.socket", run_dir: str) -> None:
-    """Be a container's supervisor; a process of its own makes the container."""
-    try:
-        lock = rundir.lock(run_dir)
-    except OSError as error:
-        _refuse(sock, _failure(error))
-        return
-    ours, theirs = Channel.pair()
-    if os.fork() == 0:
-        ours.close()
-        _make(sock, theirs)
-        os._exit(0)
-    theirs.close()
-    sock.close()
-    given = handover.receive(ours.sock)
-    ours.close()
-    supervisor = Supervisor(run_dir)
-    if given is not None:
-        supervisor.take(given)
-        _supervise(supervisor)
-    elif supervisor.adopt(ours=True):
-        _supervise(supervisor)
-    else:
-        _bury(run_dir)
-    os.close(lock)
-
-
-def _make(sock: "_socket.socket", supervisor: Channel) -> None:
-    """Be the process that makes the container and answers the caller."""
-    try:
-        request, fds = wire.receive(sock)
-        lessons.begin()
-        starter = Starter(request)
-        answer = starter.start(fds, supervisor.sock)
-    except BaseException as error:  # whatever it is, the caller waits for an answer
-        _answer(Channel(sock), _failure(error))
-        return
-    _answer(Channel(sock), answer)
-    if starter.created is not None:
-        lessons.teach(starter.created.seen, spec=request["spec"])
-
-
-def _bury(run_dir: str) -> None:
-    """Wait for what is left of a container that did not come to run, and take it back."""
-    reap_all()
-    undo.replay(run_dir)
-    rundir.remove_file(run_dir, "state.json")
-
-
-def _supervise(supervisor: Supervisor) -> None:
-    on_exit = supervisor.watch()
-    if on_exit:
-        os.execve(on_exit[0], on_exit, dict(os.environ))
-
-
-def _succeed(sock: "_socket.socket", run_dir: str) -> None:
-    """Take over from a supervisor that was killed, once whoever shares its lock has gone too."""
-    _adopt(sock, run_dir, wait=True)
-
-
-def _adopt(sock: "_socket.socket", run_dir: str, *, wait: bool = False) -> None:
-    """Take over a container whose supervisor is dead."""
-    channel = Channel(sock)
-    sock.recv(1)  # an answer only arrives when nothing of the request is unread
-    try:
-        lock = rundir.lock(run_dir, wait=wait)
-        supervisor = Supervisor(run_dir)
-        adopted = supervisor.adopt()
-    except OSError as error:
-        _answer(channel, _failure(error))
-        return
-    _answer(channel, {"adopted": adopted})
-    channel.close()
-    if adopted:
-        _supervise(supervisor)
-    os.close(lock)
-
-
-def _exec(sock: "_socket.socket", run_dir: str) -> None:
-    """Run a further command in a container."""
-    del run_dir
-    channel = Channel(sock)
-    task = Exec()
-    try:
-        task.start(*wire.receive(sock))
-    except (RuntimeFailure, KnarrError, NotRunning, OSError, ValueError, EOFError) as error:
-        _answer(channel, _failure(error))
-        return
-    _answer(channel, {"pid": task.pid}, (task.master,) if task.master >= 0 else ())
-    task.watch(channel)
-
-
-def _features(sock: "_socket.socket", run_dir: str) -> None:
-    """Find out what this kernel can do; in a process of its own, since it makes namespaces."""
-    del run_dir
-    request, _ = wire.receive(sock)
-    _answer(Channel(sock), features.probe(request["directory"]))
-
-
-FORKED: "dict[bytes, Work]" = {
-    wire.RUN: _run,
-    wire.EXEC: _exec,
-    wire.ADOPT: _adopt,
-    wire.FEATURES: _features,
-}
-
-
-# The limit of open files that containers get: what the launcher was started with.
-_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 
 
 def _load_cgroups() -> None:
     """Find the control groups now, so that no supervisor has to."""
     try:
-        cgroups.detect("auto")
+        cgroups.detect("auto").prepare()
     except (OSError, ValueError):
         # A machine without them: a container that wants limits will say so.
         return
@@ -390,6 +237,6 @@ def main(run_root: str, idle: float, ready: int) -> None:
     # made by mkdir and has to be readable.
     os.umask(0o022)
     # Every container costs the launcher a descriptor.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_files[1], _files[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (work.FILES[1], work.FILES[1]))
     _load_cgroups()
     Launcher(run_root, idle).serve(ready)

@@ -55,12 +55,11 @@ class Starter:
             if self.request.get("log"):
                 # The supervisor opens it when the container runs: too late to fail.
                 LogWriter(self.request["log"]).close()
-            self.created = create(self._recipe(fds, group))
+            self.created = create(self._recipe(fds, group), self._record)
             crash_point("created")
-            self._record(self.created)
-            self.listener = rundir.listen(self.run_dir)
             pipes.give_to(self.streams, self.created.uid, self.created.gid)
             self.created.start()
+            states.publish(self.run_dir)
             crash_point("started")
             self._hand_over(supervisor, fds)
         except BaseException:
@@ -108,7 +107,10 @@ class Starter:
         )
 
     def _record(self, created: Created) -> None:
-        """Write the state while the process waits at the gate: it never runs unrecorded."""
+        """Write the state while the process is on its way to the gate.
+
+        So it never runs unrecorded, and never did so by name before it runs.
+        """
         request = self.request
         self.state = {
             "id": request["id"],
@@ -125,7 +127,8 @@ class Starter:
             "exit_file": request.get("exit_file"),
             "on_exit": request.get("on_exit"),
         }
-        states.write(self.run_dir, self.state)
+        states.prepare(self.run_dir, self.state)
+        self.listener = rundir.listen(self.run_dir)
         crash_point("running")
 
     def _hand_over(self, supervisor: "_socket.socket", fds: "list[int]") -> None:
@@ -159,7 +162,7 @@ class Starter:
             self.created.abort()
         self.streams.close()
         self.undo.run()
-        rundir.remove_file(self.run_dir, "state.json")
+        states.remove(self.run_dir)
         self.undo.close()
 
 

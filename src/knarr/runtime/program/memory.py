@@ -89,6 +89,7 @@ GROUPS = BASE + 5 * _PAGE  # of setgroups, 32 bits each
 PASSWD = GROUPS + 4 * _GROUPS_MAX
 GROUP = PASSWD + _FILE
 FILE_LIMIT = _FILE
+END = BASE + _SIZE
 
 
 def mount_cell(number: int) -> Cell:

@@ -1,0 +1,247 @@
+"""What the processes forked from the launcher do: watch, make, join, take over, look.
+
+Each begins in ``be`` and ends there.
+"""
+
+import _socket
+import os
+import resource
+import sys
+
+from knarr.errors import KnarrError
+from knarr.kernel import process as kprocess
+from knarr.runtime.channel import Channel
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.plan import SpecError
+from knarr.supervisor import features, handover, lessons, rundir, spare, undo, wire
+from knarr.supervisor import state as states
+from knarr.supervisor.container import Supervisor
+from knarr.supervisor.execs import Exec, NotRunning, reap_all
+from knarr.supervisor.starter import Starter
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    Work = Callable[[_socket.socket, str], None]
+
+TIMEOUT = 10.0  # seconds that a caller has to say what it wants
+_MAX_FD = 0x7FFFFFFF
+# The limit of open files that containers get: what the launcher was started with.
+FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def be(work: "Work", sock: "_socket.socket", run_dir: str) -> None:
+    """Be the forked process; never returns."""
+    code = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
+        os.setsid()
+        _keep_only([fd for fd in (sock.fileno(), lessons.teacher()) if fd >= 0])
+        work(sock, run_dir)
+        code = 0
+    except BaseException as error:  # the forked process must not return into the launcher's loop
+        _answer(Channel(sock), told("error", f"{type(error).__name__}: {error}"))
+        sys.excepthook(type(error), error, error.__traceback__)
+    os._exit(code)
+
+
+def _keep_only(keep: "list[int]") -> None:
+    """Close every descriptor from 3 on but these."""
+    first = 3
+    for fd in sorted(keep):
+        if fd > first:
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, _MAX_FD)
+
+
+def told(kind: str, message: str, **more: "Any") -> "dict[str, Any]":
+    """Return the answer that says that a request failed."""
+    return {"error": {"kind": kind, "message": message, **more}}
+
+
+def refuse(sock: "_socket.socket", message: "dict[str, Any]") -> None:
+    """Answer a request that was only looked at.
+
+    It has to be taken first: closing a socket with something unread resets the
+    connection, and the caller would not see the answer (unix(7)).
+    """
+    try:
+        sock.recv(1)
+    except OSError:
+        # It never came, or the caller has gone.
+        return
+    _answer(Channel(sock), message)
+
+
+def _answer(channel: Channel, message: "dict[str, Any]", fds: "tuple[int, ...]" = ()) -> None:
+    try:
+        channel.send(message, fds)
+    except OSError:
+        # The caller has gone. The container it asked for does not depend on it.
+        return
+
+
+def _failure(error: BaseException) -> "dict[str, Any]":
+    """Return the answer that tells a caller why something could not be started."""
+    if isinstance(error, RuntimeFailure):
+        return told(error.kind, error.message, step=error.step, errno=error.errno)
+    if isinstance(error, rundir.Busy):
+        return told("busy", str(error.strerror))
+    if isinstance(error, NotRunning):
+        return told("not-running", "the container is not running")
+    if isinstance(error, (SpecError, ValueError, KnarrError)):
+        return told("invalid", str(error))
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if isinstance(error.filename, str) else ""
+        return told("error", f"{error.strerror or error}{where}", errno=error.errno)
+    return told("error", f"{type(error).__name__}: {error}")
+
+
+def stand_by(sock: "_socket.socket", run_dir: str) -> None:
+    """Be a process that was forked ahead, until there is something to do for it."""
+    del run_dir
+    kprocess.set_name("knarr-spare")
+    ours, theirs = spare.pair()
+    maker = os.fork()
+    if maker == 0:
+        ours.close()
+        sock.close()
+        spare.stand_by(theirs, lambda caller: _make(_caller(caller), theirs))
+    theirs.close()
+    given = spare.wait(sock)
+    sock.close()
+    if given is None:
+        return
+    operation, run_dir, caller = given
+    if operation == wire.RUN:
+        _run(_caller(caller), run_dir, ours)
+        return
+    ours.close()
+    os.waitpid(maker, 0)
+    FORKED[operation](_caller(caller), run_dir)
+
+
+def _caller(fd: int) -> "_socket.socket":
+    sock = _socket.socket(fileno=fd)
+    sock.settimeout(TIMEOUT)
+    return sock
+
+
+def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = None) -> None:
+    """Be a container's supervisor; a process of its own, here already or not, makes it."""
+    kprocess.set_name("knarr-watch")
+    try:
+        lock = rundir.lock(run_dir)
+    except OSError as error:
+        refuse(sock, _failure(error))
+        return
+    if maker is None or not spare.hand_on(maker, sock):
+        maker = _fork_maker(sock)
+    sock.close()
+    given = handover.receive(maker)
+    maker.close()
+    supervisor = Supervisor(run_dir)
+    if given is not None:
+        supervisor.take(given)
+        _supervise(supervisor)
+    elif supervisor.adopt(ours=True):
+        _supervise(supervisor)
+    else:
+        _bury(run_dir)
+    os.close(lock)
+
+
+def _fork_maker(sock: "_socket.socket") -> "_socket.socket":
+    """Return the connection to a process that makes what the caller asks for."""
+    ours, theirs = spare.pair()
+    if os.fork() == 0:
+        ours.close()
+        _make(sock, theirs)
+        os._exit(0)
+    theirs.close()
+    return ours
+
+
+def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
+    """Be the process that makes the container and answers the caller."""
+    kprocess.set_name("knarr-make")
+    try:
+        request, fds = wire.receive(sock)
+        lessons.begin()
+        starter = Starter(request)
+        answer = starter.start(fds, supervisor)
+    except BaseException as error:  # whatever it is, the caller waits for an answer
+        _answer(Channel(sock), _failure(error))
+        return
+    _answer(Channel(sock), answer)
+    if starter.created is not None:
+        lessons.teach(starter.created.seen, spec=request["spec"])
+
+
+def _bury(run_dir: str) -> None:
+    """Wait for what is left of a container that did not come to run, and take it back."""
+    reap_all()
+    undo.replay(run_dir)
+    states.remove(run_dir)
+
+
+def _supervise(supervisor: Supervisor) -> None:
+    on_exit = supervisor.watch()
+    if on_exit:
+        os.execve(on_exit[0], on_exit, dict(os.environ))
+
+
+def succeed(sock: "_socket.socket", run_dir: str) -> None:
+    """Take over from a supervisor that was killed, once whoever shares its lock has gone too."""
+    _adopt(sock, run_dir, wait=True)
+
+
+def _adopt(sock: "_socket.socket", run_dir: str, *, wait: bool = False) -> None:
+    """Take over a container whose supervisor is dead."""
+    channel = Channel(sock)
+    sock.recv(1)  # an answer only arrives when nothing of the request is unread
+    try:
+        lock = rundir.lock(run_dir, wait=wait)
+        supervisor = Supervisor(run_dir)
+        adopted = supervisor.adopt()
+    except OSError as error:
+        _answer(channel, _failure(error))
+        return
+    _answer(channel, {"adopted": adopted})
+    channel.close()
+    if adopted:
+        _supervise(supervisor)
+    os.close(lock)
+
+
+def _exec(sock: "_socket.socket", run_dir: str) -> None:
+    """Run a further command in a container."""
+    del run_dir
+    kprocess.set_name("knarr-exec")
+    channel = Channel(sock)
+    task = Exec()
+    try:
+        task.start(*wire.receive(sock))
+    except (RuntimeFailure, KnarrError, NotRunning, OSError, ValueError, EOFError) as error:
+        _answer(channel, _failure(error))
+        return
+    _answer(channel, {"pid": task.pid}, (task.master,) if task.master >= 0 else ())
+    task.watch(channel)
+
+
+def _features(sock: "_socket.socket", run_dir: str) -> None:
+    """Find out what this kernel can do; in a process of its own, since it makes namespaces."""
+    del run_dir
+    request, _ = wire.receive(sock)
+    _answer(Channel(sock), features.probe(request["directory"]))
+
+
+FORKED: "dict[bytes, Work]" = {
+    wire.RUN: _run,
+    wire.EXEC: _exec,
+    wire.ADOPT: _adopt,
+    wire.FEATURES: _features,
+}
