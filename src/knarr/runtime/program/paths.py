@@ -65,18 +65,25 @@ def ensure_directory(b: Builder, path: str, out: Cell, *, follow: bool = True) -
 def try_directory(b: Builder, path: str, result: Cell) -> None:
     """Make a directory where missing; what fails is no more than a negative ``result``."""
     missing, end = Label(), Label()
-    open_in_root(b, path, result, DIRECTORY, orelse=missing, errors=(errno.ENOENT,))
+    open_in_root(b, path, result, DIRECTORY, orelse=missing)
     b.call("close", result)
     b.jump(end)
     b.place(missing)
+    _unless_missing(b, result, end)
     _make(b, path, result, True, end)
     b.call("close", result)
     b.place(end)
 
 
+def _unless_missing(b: Builder, result: Cell, label: Label) -> None:
+    """Go to a label unless the call that failed with this result found nothing."""
+    b.test(result, 0xFFFFFFFF, -errno.ENOENT & 0xFFFFFFFF, orelse=label)
+
+
 def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None" = None) -> None:
     """Make the missing components one by one, each on the descriptor of its parent."""
     done = ""
+    failed = None if give_up is None else Label()
     open_in_root(b, "/", out, DIRECTORY, orelse=give_up)
     for part in path.split("/"):
         if part in ("", "."):
@@ -85,15 +92,24 @@ def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None
         missing, there = Label(), Label()
         b.set(_ABOVE, out)
         open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=missing,
-                     errors=(errno.ENOENT,))  # fmt: skip
+                     errors=() if failed else (errno.ENOENT,))  # fmt: skip
         b.jump(there)
         b.place(missing)
+        if failed is not None:
+            _unless_missing(b, out, failed)
         # A dangling link is there already: following it would make what the image chose.
-        b.call("mkdirat", _ABOVE, part, 0o755, out=out if give_up else 0, orelse=give_up,
+        b.call("mkdirat", _ABOVE, part, 0o755, out=out if failed else 0, orelse=failed,
                explain=_dangling(done))  # fmt: skip
-        open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=give_up)
+        open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=failed)
         b.place(there)
         b.call("close", _ABOVE)
+    if give_up is not None and failed is not None:
+        made = Label()
+        b.jump(made)
+        b.place(failed)
+        b.call("close", _ABOVE)
+        b.jump(give_up)
+        b.place(made)
 
 
 class _dangling:  # noqa: N801 (used as a function)
