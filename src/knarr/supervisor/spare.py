@@ -57,22 +57,22 @@ def wait(sock: "_socket.socket") -> "tuple[bytes, str, int] | None":
     return packet[:1], os.fsdecode(packet[1:]), caller
 
 
-def hand_on(maker: "_socket.socket", caller: "_socket.socket") -> bool:
+def hand_on(maker: "_socket.socket", operation: bytes, caller: int) -> bool:
     """Give the connection of a request to the maker that stands by; False when it has died."""
     try:
-        packets.send(maker, b"m", [caller.fileno()])
+        packets.send(maker, operation, [caller])
     except OSError:
         maker.close()
         return False
     return True
 
 
-def stand_by(sock: "_socket.socket", make: "Callable[[int], None]") -> None:
+def stand_by(sock: "_socket.socket", go: "Callable[[bytes, int], None]") -> None:
     """Be a maker that waits for the connection of its request; never returns."""
     own_pages((memory.PASSWD, memory.END))
     try:
-        _, (caller,) = packets.receive(sock, packets.LIMIT)
+        operation, (caller,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         os._exit(0)
-    make(caller)
+    go(operation, caller)
     os._exit(0)

@@ -109,19 +109,30 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
     if maker == 0:
         ours.close()
         sock.close()
-        spare.stand_by(theirs, lambda caller: _make(_caller(caller), theirs))
+        spare.stand_by(theirs, lambda operation, caller: _go(operation, _caller(caller), theirs))
     theirs.close()
     given = spare.wait(sock)
     sock.close()
     if given is None:
         return
     operation, run_dir, caller = given
+    if operation == wire.EXEC and spare.hand_on(ours, operation, caller):
+        return  # it has its memory ready, and needs nobody to watch it
     if operation == wire.RUN:
         _run(_caller(caller), run_dir, ours)
         return
     ours.close()
     os.waitpid(maker, 0)
     FORKED[operation](_caller(caller), run_dir)
+
+
+def _go(operation: bytes, caller: "_socket.socket", supervisor: "_socket.socket") -> None:
+    """Do, as the process that has its memory ready, what there is to do."""
+    if operation == wire.RUN:
+        _make(caller, supervisor)
+        return
+    supervisor.close()
+    FORKED[operation](caller, "")
 
 
 def _caller(fd: int) -> "_socket.socket":
@@ -138,7 +149,7 @@ def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = 
     except OSError as error:
         refuse(sock, _failure(error))
         return
-    if maker is None or not spare.hand_on(maker, sock):
+    if maker is None or not spare.hand_on(maker, wire.RUN, sock.fileno()):
         maker = _fork_maker(sock)
     sock.close()
     given = handover.receive(maker)
