@@ -111,6 +111,11 @@ start:
     mov x29, sp
     cmp x0, #4
     b.lo called_by_link
+    ldr x11, [x19]
+    bl file_name
+    adr x12, client
+    bl starts_with
+    b.ne called_by_link
     ldr x11, [x19, #8]
     adr x12, from_script
     bl same
@@ -658,6 +663,18 @@ put:
     strb wzr, [x10]
     ret
 
+file_name:                              /* move x11 behind the last slash of the text there */
+    mov x0, x11
+each_letter:
+    ldrb w1, [x0], #1
+    cbz w1, name_found
+    cmp w1, #'/'
+    b.ne each_letter
+    mov x11, x0
+    b each_letter
+name_found:
+    ret
+
 length:                                 /* x2: how many bytes are at x11 before the NUL */
     mov x2, #0
 count:
@@ -712,6 +729,8 @@ print:                                  /* the text at x11 to standard error */
     call_kernel SYS_write
     ret x24
 
+client:
+    .asciz "client-"
 from_script:
     .asciz "--from-script"
 proc_self_exe:

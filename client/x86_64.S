@@ -122,6 +122,11 @@ start:
     mov rbp, rsp
     cmp rcx, 4
     jb called_by_link
+    mov rsi, [rbx]                      /* under another name that word is no order to execute */
+    call file_name                      /* a program: sudo may allow the link, not all programs */
+    lea rdi, [rip + client]
+    call starts_with
+    jne called_by_link
     mov rsi, [rbx + 8]
     lea rdi, [rip + from_script]
     call same
@@ -739,6 +744,21 @@ put:
     mov byte ptr [rdi], 0
     ret
 
+/* Move rsi behind the last slash of the text there. */
+file_name:
+    mov rax, rsi
+each_letter:
+    mov dl, [rax]
+    inc rax
+    test dl, dl
+    jz name_found
+    cmp dl, '/'
+    jne each_letter
+    mov rsi, rax
+    jmp each_letter
+name_found:
+    ret
+
 /* rdx: how many bytes are at rsi before the NUL. */
 length:
     xor edx, edx
@@ -795,6 +815,8 @@ print:
     syscall
     ret
 
+client:
+    .asciz "client-"
 from_script:
     .asciz "--from-script"
 proc_self_exe:

@@ -40,6 +40,13 @@ class TestByLink:
         there.say(b"X4")
         assert ends(process) == 4
 
+    def test_it_takes_no_orders_that_are_for_the_script(self, native: Thin, prefix: Path) -> None:
+        process, there = native.listen().serve("--from-script", "/bin/sh", "x")
+        assert there.words[1] == os.fsencode(prefix / "bin" / "python3")
+        assert there.words[8:11] == [b"--from-script", b"/bin/sh", b"x"]
+        there.say(b"X1")
+        assert ends(process) == 1
+
     def test_without_a_server(self, native: Thin, prefix: Path) -> None:
         assert prefix.exists()
         native.runs_here(native.start("ps", "-a"))
