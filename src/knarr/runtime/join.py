@@ -19,7 +19,7 @@ from knarr.kernel.process import pidfd_send_signal
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.finalleg import Ending, FinalLeg
-from knarr.runtime.process import Waiting, channel, high, resolve
+from knarr.runtime.process import Waiting, channel, high, is_known, resolve
 from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program
 from knarr.runtime.program.memory import PIDFD, ROOT, TEMPORARY
@@ -86,9 +86,14 @@ def start(join: Join) -> Joined:
     process = Waiting(program, 0, None, (ours, theirs))
     try:
         process.go()
+        known = is_known(join.steps, setting)
+        if known:
+            resolve(join.steps, setting)
+            process.go()  # through the gate, before it is there
         process.await_ready()
-        resolve(join.steps, setting)
-        process.go()
+        if not known:
+            resolve(join.steps, setting)
+            process.go()
         process.await_exec()
     except BaseException:
         process.close()

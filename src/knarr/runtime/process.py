@@ -195,17 +195,29 @@ class Created:
 
     root_fd: its root file system's mount; as long as it is open, ending the
     container does not write the overlay back. master: of the pseudo-terminal, or
-    -1. uid, gid: host ids of its user. seen: what its program depended on.
+    -1. uid, gid: host ids of its user, -1 when there
+    are none and as long as they are not known. seen: what its program depended on.
     """
 
-    __slots__ = ("_kept", "_process", "gid", "master", "root_fd", "seen", "uid", "warnings")
+    __slots__ = (
+        "_kept",
+        "_opened",
+        "_process",
+        "gid",
+        "master",
+        "root_fd",
+        "seen",
+        "uid",
+        "warnings",
+    )
 
     def __init__(self, process: Waiting, kept: "list[object]", seen: Circumstances) -> None:
         self._process = process
         self._kept = kept
         self.seen = seen
         self.root_fd = self.master = -1
-        self.uid = self.gid = 0
+        self.uid = self.gid = -1
+        self._opened = False
         self.warnings: list[str] = []
 
     @property
@@ -220,9 +232,15 @@ class Created:
 
     def start(self) -> None:
         """Open the gate; returns once the program runs. Raises RuntimeFailure: then abort."""
-        self._process.go()
+        if not self._opened:
+            self.open_gate()
         self._process.await_exec()
         self._process.close()
+
+    def open_gate(self) -> None:
+        """Let the process go through its gate, be it there already or not yet."""
+        self._opened = True
+        self._process.go()
 
     def abort(self) -> None:
         """Kill the process and release all that was made for it."""
@@ -238,7 +256,8 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     """Return the container's first process at the gate. Raises RuntimeFailure and OSError.
 
     It shares this process's memory and, until it is ready, its descriptors.
-    meanwhile: what to do while the process carries out its steps.
+    meanwhile: what to do while the process carries out its steps. When it returns, the
+    gate is opened ahead if nothing has to be looked up in the container before.
     """
     plan = recipe.plan
     carrier.prepare()
@@ -271,12 +290,19 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     try:
         _hand_over(recipe, created, binds)
         process.go()
+        known = is_known(plan.steps, setting)
+        if known:
+            _settle_user(plan, setting, created)
         if meanwhile is not None:
             meanwhile(created)
+            if known:
+                created.open_gate()
         process.await_ready()
         os.close(scratch)
         created.master = memory.MASTER.get()
-        _settle_user(plan, setting, created)
+        if not known:
+            _settle_user(plan, setting, created)
+        _warn(plan, created)
     except BaseException:
         created.abort()
         raise
@@ -312,6 +338,11 @@ def setting_for(plan: Plan, directories: "Sequence[bool]") -> Setting:
     )
 
 
+def is_known(steps: "tuple[Step, ...]", setting: Setting) -> bool:
+    """Return whether it is settled who the process becomes, before it has read any file."""
+    return all(step.is_known(setting) for step in steps if isinstance(step, User))
+
+
 def resolve(steps: "tuple[Step, ...]", setting: Setting) -> "tuple[int, int]":
     """Settle who the process at the gate becomes; returns its ids in the container.
 
@@ -332,6 +363,9 @@ def _settle_user(plan: Plan, setting: Setting, created: Created) -> None:
     uid, gid = resolve(plan.steps, setting)
     created.uid = host_id(uid, plan.uid_maps)
     created.gid = host_id(gid, plan.gid_maps)
+
+
+def _warn(plan: Plan, created: Created) -> None:
     failed = memory.CWD_RESULT.get()
     if failed < 0:
         text = os.strerror(-failed)

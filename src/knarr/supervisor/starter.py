@@ -33,7 +33,7 @@ PROGRAM_LIMIT = 1 << 20
 class Starter:
     """One container in the making. supervisor: pid of the process that will watch it."""
 
-    __slots__ = ("created", "listener", "request", "run_dir", "state", "streams", "undo")
+    __slots__ = ("created", "given", "listener", "request", "run_dir", "state", "streams", "undo")
 
     def __init__(self, request: "dict[str, Any]") -> None:
         self.request = request
@@ -42,6 +42,7 @@ class Starter:
         self.state: dict[str, Any] = {}
         self.streams = pipes.Streams()
         self.created: Created | None = None
+        self.given = False  # the pipes, to the container's user
         self.listener: _socket.socket | None = None
 
     def start(self, fds: "list[int]", supervisor: "_socket.socket") -> "dict[str, Any]":
@@ -57,7 +58,8 @@ class Starter:
                 LogWriter(self.request["log"]).close()
             self.created = create(self._recipe(fds, group), self._record)
             crash_point("created")
-            pipes.give_to(self.streams, self.created.uid, self.created.gid)
+            if not self.given:
+                self._give_streams(self.created)
             self.created.start()
             states.publish(self.run_dir)
             crash_point("started")
@@ -129,7 +131,13 @@ class Starter:
         }
         states.prepare(self.run_dir, self.state)
         self.listener = rundir.listen(self.run_dir)
+        if created.uid >= 0:
+            self._give_streams(created)
         crash_point("running")
+
+    def _give_streams(self, created: Created) -> None:
+        pipes.give_to(self.streams, created.uid, created.gid)
+        self.given = True
 
     def _hand_over(self, supervisor: "_socket.socket", fds: "list[int]") -> None:
         attach = self.request.get("attach")

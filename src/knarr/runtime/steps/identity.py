@@ -92,6 +92,10 @@ class User(Step):
         if self.name is not None:
             read_file(b, "/etc/group", GROUP, GROUP_SIZE)
 
+    def is_known(self, setting: Setting) -> bool:
+        """Return whether ``resolve`` needs nothing that is read in the container."""
+        return self.name is None and setting.has_home
+
     def resolve(self, setting: Setting) -> ResolvedUser:
         """Return who it is, once the step was carried out; raises InvalidArgument."""
         if self.name is not None:
