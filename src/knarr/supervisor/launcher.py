@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SOCKET = "launcher.sock"
 LOCK = "launcher.lock"
 # Seconds without a request after which the next supervisor is forked ahead.
-_LEISURE = 0.001
+_LEISURE = 0.005
 
 
 class Launcher:
