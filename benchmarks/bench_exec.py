@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.engine.model import ContainerConfig, ExecConfig
 
-from .harness import Report, alternate, command, timed
+from .harness import PAUSE, Report, alternate, command, timed
 from .world import world
 
 
@@ -31,6 +31,7 @@ def run(rounds: int = 60) -> Report:
                 "knarr exec": command(words, there.environment),
             },
             rounds,
+            pause=PAUSE,
         )
         container.remove(force=True)
     report.goal("library / nsenter", report.ratio("knarr library, exec_run()", "nsenter"), 2.0)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from knarr.engine.model import ContainerConfig
 
-from .harness import Contestant, Floor, Report, alternate, command, timed
+from .harness import PAUSE, Contestant, Floor, Report, alternate, command, timed
 from .peers import Peers
 from .world import World, world
 
@@ -86,7 +86,7 @@ def run(rounds: int = 40) -> Report:
                 report.notes.append(f"left out: {name}: {error}")
                 continue
             contestants[name] = contestant
-        report.samples = alternate(contestants, rounds, pause=0.1)
+        report.samples = alternate(contestants, rounds, pause=PAUSE)
     judge(report)
     return report
 

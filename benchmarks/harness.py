@@ -99,6 +99,10 @@ class Report:
         return path
 
 
+# Seconds before each contestant that starts something, see ``alternate``.
+PAUSE = 0.1
+
+
 def alternate(
     contestants: Mapping[str, Contestant], rounds: int, warmup: int = 2, pause: float = 0.0
 ) -> dict[str, Samples]:
