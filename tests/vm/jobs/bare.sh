@@ -12,4 +12,4 @@ step make demo
 # The suite's job has the tests about the kernel; here are those about what was installed: pure
 # functions and the command. Emulation is ten times slower than a processor.
 step make test TESTS="${KNARR_VM_BARE_TESTS:-tests/unit tests/integration/cli}" \
-    PYTEST_ARGS="--timeout 600 -p no:cacheprovider"
+    PYTEST_ARGS="--timeout 600 -p no:cacheprovider -p tests.vm.atonce"
