@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.program import memory, paths
 from knarr.runtime.program.memory import PASSWD, PASSWD_SIZE, ROOT, TEMPORARY
 from tests.support.programs import carry
@@ -205,8 +206,8 @@ def test_device_numbers_and_inodes_are_compared(root: Path) -> None:
     number = root.stat().st_ino
     assert number < 1 << 32
 
-    def explain(name: str, code: int) -> paths.RuntimeFailure:
-        return paths.RuntimeFailure("error", name, "another inode", code)
+    def explain(name: str, code: int) -> RuntimeFailure:
+        return RuntimeFailure("error", name, "another inode", code)
 
     look = partial(paths.status, directory=ROOT)
     carry(look, partial(paths.check_inode, number=number, explain=explain))
