@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import os
 import select
 import struct
 
@@ -65,6 +66,11 @@ def default_signals() -> None:
     for number in range(1, 65):
         if number not in (9, 19):
             syscall("rt_sigaction", number, nothing, None, ctypes.c_size_t(8))
+
+
+def step_back() -> None:
+    """Run from now on only where a processor has nothing else to do (sched(7), SCHED_IDLE)."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def set_name(name: str) -> None:

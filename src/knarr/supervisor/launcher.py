@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 SOCKET = "launcher.sock"
 LOCK = "launcher.lock"
-# Seconds without a request after which the next supervisor is forked ahead.
-_LEISURE = 0.005
+# Seconds without any event after which the next supervisor is forked ahead. The end of
+# one is such a moment as well; sooner it would get in the way of a start.
+_LEISURE = 0.02
 
 
 class Launcher:
@@ -88,17 +89,21 @@ class Launcher:
             if self.spare is not None:
                 return self._end()
             self._fork_ahead()
+        quiet = False
         for fd, _ in events:
             if self.listener is not None and fd == self.listener.fileno():
                 self._accept()
             elif fd in self.children:
                 self._reap(fd)
+                quiet = True
             elif self.school is not None and fd == self.school.fileno():
                 lessons.learn(self.school)
             elif fd in self.callers:
                 self.epoll.unregister(fd)
                 if not self._serve(self.callers.pop(fd)):
                     return self._end()
+        if quiet and self.spare is None and not self.callers:
+            self._fork_ahead()
         return True
 
     def _end(self) -> bool:

@@ -188,6 +188,8 @@ def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
         _answer(Channel(sock), _failure(error))
         return
     _answer(Channel(sock), answer)
+    # What it made runs already, and would wait for the end of this process.
+    kprocess.step_back()
     if starter.created is not None:
         lessons.teach(starter.created.seen, spec=request["spec"])
 
