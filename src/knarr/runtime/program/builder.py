@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Note = tuple[str, str | None] | Explain
 
 _MASK = 0xFFFFFFFFFFFFFFFF
+_ERRORS = 2  # that an operation can tell apart from others
 
 
 def text(value: str) -> bytes:
@@ -68,13 +69,14 @@ class Builder:
     a text (path or name, given by its address), bytes (a structure), or None for 0.
     """
 
-    __slots__ = ("_keep", "_labels", "_notes", "_operations")
+    __slots__ = ("_jumps", "_keep", "_labels", "_notes", "_operations")
 
     def __init__(self) -> None:
         self._operations: list[tuple[int, ...]] = []
         self._notes: list[Note] = []
         self._keep: list[object] = []
         self._labels: list[Label] = []
+        self._jumps = 0
 
     def call(
         self,
@@ -159,7 +161,10 @@ class Builder:
                 values[index] = self.address(argument)  # type: ignore[arg-type]
         if orelse is not None:
             orelse.jumps.append(len(self._operations))
-        first, second = (*errors, 0, 0)[:2]
+            self._jumps += 1
+        if len(errors) > _ERRORS:
+            raise ValueError(f"an operation has room for {_ERRORS} errors")
+        first, second = (*errors, 0, 0)[:_ERRORS]
         self._operations.append((number, indirect, kind, 0, first, second, out, *values))
         self._notes.append(note)
 
@@ -179,10 +184,15 @@ class Builder:
         self._keep.append(value)
 
     def finish(self) -> Block:
-        """Return the block."""
+        """Return the block; ValueError for a jump that leads nowhere or to itself."""
         operations = self._operations
+        placed = sum(len(label.jumps) for label in self._labels)
+        if placed != self._jumps:
+            raise ValueError("a label that operations jump to was not placed, or placed twice")
         for label in self._labels:
             for at in label.jumps:
+                if label.at == at:
+                    raise ValueError(f"operation {at} jumps to itself")
                 operation = operations[at]
                 operations[at] = (*operation[:3], label.at - at, *operation[4:])
         pack = OPERATION.pack

@@ -102,14 +102,14 @@ def spawn(program: "Program", flags: int, cgroup_fd: "int | None" = None) -> "tu
     if cgroup_fd is not None:
         flags |= CLONE_INTO_CGROUP
     arguments = struct.pack(
-        "=11Q", flags, memory.STATX, 0, 0, 0 if flags & CLONE_PARENT else _SIGCHLD, memory.STACK,
+        "=11Q", flags, memory.SPAWNED, 0, 0, 0 if flags & CLONE_PARENT else _SIGCHLD, memory.STACK,
         memory.STACK_SIZE, 0, 0, 0, cgroup_fd or 0,
     )  # fmt: skip
     start = program.address()
     pid = _native[1](memory.address_of(arguments), len(arguments), start, memory.FAULT_AT)
     if pid < 0:
         raise OSError(-pid, f"clone3: {os.strerror(-pid)}")
-    (pidfd,) = _pidfd.unpack(memory.read(memory.STATX, 4))
+    (pidfd,) = _pidfd.unpack(memory.read(memory.SPAWNED, 4))
     return pid, pidfd
 
 

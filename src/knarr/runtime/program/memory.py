@@ -67,8 +67,8 @@ ENTRANCES = tuple(_cell(number) for number in range(48, 64))
 PATH, ARGUMENTS, ENVIRONMENT = _cell(13), _cell(14), _cell(15)
 # Sizes of what was read of passwd and group, and what may go wrong without an end.
 PASSWD_SIZE, GROUP_SIZE, CWD_RESULT = _cell(16), _cell(17), _cell(18)
-# Of a process that a program cloned: four bytes of it are written.
-PIDFD = _cell(19)
+# Descriptors of the process that was spawned and of one that a program cloned: four bytes.
+SPAWNED, PIDFD = _cell(26), _cell(19)
 # For the duration of a step; nothing survives the end of one.
 TEMPORARY = tuple(_cell(number) for number in range(32, 48))
 # Descriptors of bind mounts: index n in MOUNTS + 8 * n.
