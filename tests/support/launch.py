@@ -218,7 +218,12 @@ class Running:
         return client.exit()
 
     def exec(
-        self, *args: str, fds: list[int] | None = None, exec_id: str = "", **changes: Any
+        self,
+        *args: str,
+        fds: list[int] | None = None,
+        exec_id: str = "",
+        linux: Spec | None = None,
+        **changes: Any,
     ) -> ExecSession:
         """Start a command; with ``fds`` on those descriptors, else on a terminal."""
         request: Spec = {
@@ -226,6 +231,7 @@ class Running:
             "run_dir": str(self.run_dir),
             "exec_id": exec_id or f"exec-{secrets.token_hex(4)}",
             "process": process(*args, **changes),
+            "linux": linux or {},
             "fds": None if fds is None else [0, 1, 2],
         }
         if fds is None:

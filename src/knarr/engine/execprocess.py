@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 Object = dict[str, Any]
 
 
-def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Object, bool]:
-    """Return the process object, and whether the container's seccomp filter applies.
+# What of a container's ``linux`` holds for all its processes.
+_COMMON = ("seccomp", "personality")
+
+
+def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Object, Object]:
+    """Return the process object, and what of the container's ``linux`` holds for it as well.
 
     Who it runs as is looked up now, in the container's own files. Raises UnknownUser,
     InvalidArgument for a bad directory or environment.
@@ -51,7 +55,8 @@ def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Obje
             "bounding": every, "effective": every, "permitted": every,
             "inheritable": [], "ambient": [],
         }  # fmt: skip
-    return own, "seccomp" in (spec.get("linux") or {})
+    linux = spec.get("linux") or {}
+    return own, {name: linux[name] for name in _COMMON if name in linux}
 
 
 def merge_environment(base: list[str], changes: tuple[str, ...]) -> list[str]:

@@ -176,7 +176,7 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
     if not state.running:
         raise errors.Conflict(f"container {container.id} is not running")
     with translated(f"container {container.name}"):
-        process, filtered = execprocess.build(container.paths, state, config)
+        process, linux = execprocess.build(container.paths, state, config)
         if ends.size is not None and config.tty:
             process["consoleSize"] = {"height": ends.size[0], "width": ends.size[1]}
         with _Streams() as streams:
@@ -185,8 +185,11 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
                 "run_dir": container.paths.run,
                 "exec_id": f"exec-{secrets.token_hex(8)}",
                 "process": process,
+                "linux": linux,
                 "fds": None if config.tty else streams.pass_in(ends),
-                "seccomp": streams.add_filter(container.paths.filter) if filtered else None,
+                "seccomp": streams.add_filter(container.paths.filter)
+                if "seccomp" in linux
+                else None,
             }
             try:
                 session = engine.launcher.exec(body, streams.handles)

@@ -35,9 +35,11 @@ def rehearse(plan: Plan, seen: Circumstances) -> None:
     child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
 
 
-def rehearse_exec(process: "dict[str, Any]", flags: int, seen: Circumstances) -> None:
+def rehearse_exec(
+    process: "dict[str, Any]", linux: "dict[str, Any]", flags: int, seen: Circumstances
+) -> None:
     """Keep the blocks of a further process of a container. Raises SpecError and others."""
-    leg: FinalLeg = final_leg(process, {})
+    leg: FinalLeg = final_leg(process, linux)
     program = Program()
     setting = Setting.inside(leg)
     child.add_steps(program, exec_steps(process), setting)

@@ -43,7 +43,8 @@ class Exec:
     def start(self, request: "dict[str, Any]", fds: "list[int]") -> None:
         """Start the command; raises NotRunning, RuntimeFailure, SpecError, OSError."""
         state, target = _running(request["run_dir"])
-        leg = final_leg(request["process"], {})
+        linux = request.get("linux") or {}
+        leg = final_leg(request["process"], linux)
         steps = exec_steps(request["process"])
         procs = self._groups(state, request["exec_id"])
         indexes = request.get("fds")
@@ -60,7 +61,8 @@ class Exec:
         for fd in (target, *procs, *fds):
             os.close(fd)
         seen = Circumstances(stdio, filtered=program is not None)
-        lessons.teach(seen, process=request["process"], flags=state["namespaces"])
+        namespaces = state["namespaces"]
+        lessons.teach(seen, process=request["process"], linux=linux, flags=namespaces)
 
     def _groups(self, state: "dict[str, Any]", name: str) -> "list[int]":
         """Return open control files of all groups that the command enters by writing ``0``."""

@@ -57,7 +57,7 @@ def teach(seen: Circumstances, **what: "Any") -> None:
 
 
 def learn(pupil: "_socket.socket") -> None:
-    """Take one lesson: ``spec`` of a container, or ``process`` and ``flags`` of an exec."""
+    """Take one lesson: ``spec`` of a container, or ``process``, ``linux``, ``flags`` of an exec."""
     try:
         lesson = json.loads(pupil.recv(_LIMIT))
         told = lesson["seen"]
@@ -72,6 +72,6 @@ def learn(pupil: "_socket.socket") -> None:
         if "spec" in lesson:
             rehearsal.rehearse(plan(lesson["spec"]), seen)
         else:
-            rehearsal.rehearse_exec(lesson["process"], lesson["flags"], seen)
+            rehearsal.rehearse_exec(lesson["process"], lesson["linux"], lesson["flags"], seen)
     except Exception as error:  # whatever is wrong with it, the launcher has to live on
         print(f"knarr launcher: a lesson was wrong: {error!r}", file=sys.stderr)

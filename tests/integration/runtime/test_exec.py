@@ -85,6 +85,12 @@ def test_capabilities_user_and_cwd(one: Running) -> None:
     assert lines[1:] == ["/tmp", "/home/alice", "CapEff:\t0000000000000000"]
 
 
+def test_it_has_the_personality_of_the_container(one: Running) -> None:
+    """Which is not the process's own in a spec, but stands beside it (config-linux.md)."""
+    old = {"personality": {"domain": "LINUX32"}}
+    assert one.run("uname", "-m", linux=old)[1] != one.run("uname", "-m")[1]
+
+
 def test_signals_are_neither_ignored_nor_blocked(one: Running) -> None:
     out = one.run("grep", "^Sig", "/proc/self/status")[1].decode()
     found = dict(line.split(":\t") for line in out.splitlines())
