@@ -18,7 +18,6 @@ import pytest
 from knarr.engine.security.seccomp_default import default_profile
 from knarr.kernel import process
 from knarr.kernel.libc import syscall
-from knarr.kernel.libc import syscall
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime.seccomp import compile, load_flags  # noqa: A004
 from knarr.spec import capabilities
