@@ -19,12 +19,8 @@ from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
 from knarr.kernel.files import close_range
 from knarr.runtime.channel import Channel
-from knarr.supervisor import lessons, rundir, spare, wire, work
+from knarr.supervisor import lessons, rundir, spare, template, wire, work
 from knarr.supervisor import state as states
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from knarr.supervisor.work import Work
 
 SOCKET = "launcher.sock"
 LOCK = "launcher.lock"
@@ -41,6 +37,7 @@ class Launcher:
         self.idle = idle
         self.listener: _socket.socket | None = None
         self.school: _socket.socket | None = None
+        self.template: template.Template | None = None
         self.spare: spare.Spare | None = None
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
@@ -62,6 +59,7 @@ class Launcher:
         gc.collect()
         gc.freeze()
         gc.disable()
+        self._template()
         while self._turn():
             continue
 
@@ -97,7 +95,7 @@ class Launcher:
                 self._reap(fd)
                 quiet = True
             elif self.school is not None and fd == self.school.fileno():
-                lessons.learn(self.school)
+                self._learn(self.school)
             elif fd in self.callers:
                 self.epoll.unregister(fd)
                 if not self._serve(self.callers.pop(fd)):
@@ -152,7 +150,7 @@ class Launcher:
             if operation in work.FORKED:
                 watched = operation in (wire.RUN, wire.ADOPT)
                 if not self._give(operation, sock, run_dir, watched=watched):
-                    self._fork(work.FORKED[operation], sock, run_dir, watched=watched)
+                    self._watch(self._fork(operation, sock, run_dir), run_dir if watched else "")
             elif operation == wire.QUIT:
                 return False
             else:
@@ -168,9 +166,7 @@ class Launcher:
 
     def _fork_ahead(self) -> None:
         ours, theirs = spare.pair()
-        pid = os.fork()
-        if pid == 0:
-            work.be(work.stand_by, theirs, "")
+        pid = self._fork(template.SPARE, theirs, "")
         theirs.close()
         self.spare = spare.Spare(self._watch(pid, ""), ours)
 
@@ -185,6 +181,13 @@ class Launcher:
         self.children[ahead.pidfd] = (pid, run_dir if watched else "", time.monotonic())
         return True
 
+    def _unwatch(self, pid: int) -> None:
+        """Forget a child that ends with the launcher."""
+        pidfd = next(fd for fd, child in self.children.items() if child[0] == pid)
+        self.epoll.unregister(pidfd)
+        os.close(pidfd)
+        del self.children[pidfd]
+
     def _watch(self, pid: int, run_dir: str) -> int:
         """Return a descriptor of a child, whose end is taken note of."""
         pidfd = os.pidfd_open(pid)
@@ -192,11 +195,34 @@ class Launcher:
         self.epoll.register(pidfd, select.EPOLLIN)
         return pidfd
 
-    def _fork(self, what: "Work", sock: "_socket.socket", run_dir: str, *, watched: bool) -> None:
-        pid = os.fork()
-        if pid == 0:
-            work.be(what, sock, run_dir)
-        self._watch(pid, run_dir if watched else "")
+    def _fork(self, what: bytes, sock: "_socket.socket", run_dir: str) -> int:
+        """Return the pid of a new child that does ``what``. Raises OSError."""
+        try:
+            return self._template().fork(what, sock, run_dir)
+        except BrokenPipeError:
+            return self._template(new=True).fork(what, sock, run_dir)
+
+    def _learn(self, school: "_socket.socket") -> None:
+        try:
+            learned = self._template()
+            before = learned.pid
+            if learned.learn():
+                self._unwatch(before)
+                self._watch(learned.pid, "")
+        except OSError:
+            # It died; its successor knows nothing yet, and will be told again.
+            lessons.forget(school)
+
+    def _template(self, *, new: bool = False) -> template.Template:
+        """Return the process that forks, which is begun when there is none."""
+        assert self.school is not None
+        if new and self.template is not None:
+            self.template.close()
+            self.template = None
+        if self.template is None:
+            self.template = template.Template(self.school, self.run_root)
+            self._watch(self.template.pid, "")
+        return self.template
 
     def _reap(self, pidfd: int) -> None:
         """Take note of an ended child; a supervisor that was killed gets a successor.
@@ -205,6 +231,9 @@ class Launcher:
         successor would meet the same.
         """
         pid, run_dir, began = self.children.pop(pidfd)
+        if self.template is not None and self.template.pid == pid:
+            self.template.close()
+            self.template = None
         if self.spare is not None and self.spare.pidfd == pidfd:
             self.spare.sock.close()
             self.spare = None
@@ -214,7 +243,7 @@ class Launcher:
         failed = os.WIFSIGNALED(status) or (status and time.monotonic() - began > 1)
         if run_dir and failed and states.exists(run_dir):
             ours, theirs = Channel.pair()
-            self._fork(work.succeed, theirs.sock, run_dir, watched=True)
+            self._watch(self._fork(template.SUCCESSOR, theirs.sock, run_dir), run_dir)
             ours.close()
             theirs.close()
 

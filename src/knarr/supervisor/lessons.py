@@ -50,16 +50,26 @@ def teach(seen: Circumstances, **what: "Any") -> None:
         return
     lesson = {**what, "seen": {name: getattr(seen, name) for name in _SEEN}}
     try:
-        _teacher.send(json.dumps(lesson).encode())
+        _teacher.send(b"%d " % _known + json.dumps(lesson).encode())
     except OSError:
         # Too long, or too many at once: it will be told again.
         return
 
 
-def learn(pupil: "_socket.socket") -> None:
+def hear(pupil: "_socket.socket") -> bytes:
+    """Return the lesson that waits, empty when there is nothing new in it."""
+    try:
+        known, _, body = pupil.recv(_LIMIT).partition(b" ")
+    except OSError:
+        return b""
+    # One whose teacher did not know what is known by now: others will tell what is still new.
+    return body if known == b"%d" % kept.count() else b""
+
+
+def learn(body: bytes) -> None:
     """Take one lesson: ``spec`` of a container, or ``process``, ``linux``, ``flags`` of an exec."""
     try:
-        lesson = json.loads(pupil.recv(_LIMIT))
+        lesson = json.loads(body)
         told = lesson["seen"]
         stdio = told["stdio"]
         seen = Circumstances(
@@ -75,3 +85,12 @@ def learn(pupil: "_socket.socket") -> None:
             rehearsal.rehearse_exec(lesson["process"], lesson["linux"], lesson["flags"], seen)
     except Exception as error:  # whatever is wrong with it, the launcher has to live on
         print(f"knarr launcher: a lesson was wrong: {error!r}", file=sys.stderr)
+
+
+def forget(pupil: "_socket.socket") -> None:
+    """Drop a lesson that nobody can take."""
+    try:
+        pupil.recv(1)
+    except OSError:
+        # It was taken.
+        return

@@ -138,12 +138,14 @@ class Relay:
                 self._watch(client)
 
     def close(self) -> None:
-        """Close clients, listener and streams."""
+        """Close clients, listener, log and streams."""
         for client in list(self.clients.values()):
             client.close()
         self.clients.clear()
         if self.listener is not None:
             self.listener.close()
+        if self.log is not None:
+            self.log.close()
         self._epoll.close()
         self.streams.close()
 

@@ -36,13 +36,24 @@ def be(work: "Work", sock: "_socket.socket", run_dir: str) -> None:
     """Be the forked process; never returns."""
     code = 1
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
         os.setsid()
-        _keep_only([fd for fd in (sock.fileno(), lessons.teacher()) if fd >= 0])
         work(sock, run_dir)
         code = 0
-    except BaseException as error:  # the forked process must not return into the launcher's loop
+    except BaseException as error:  # the forked process must not return into its parent's loop
         _answer(Channel(sock), told("error", f"{type(error).__name__}: {error}"))
+        sys.excepthook(type(error), error, error.__traceback__)
+    os._exit(code)
+
+
+def be_template(work: "Callable[[], None]", *keep: "_socket.socket") -> None:
+    """Be the process that forks the others, with what they get from it; never returns."""
+    code = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
+        _keep_only([fd for fd in (*(sock.fileno() for sock in keep), lessons.teacher()) if fd >= 0])
+        work()
+        code = 0
+    except BaseException as error:  # it must not return into the launcher's loop
         sys.excepthook(type(error), error, error.__traceback__)
     os._exit(code)
 
@@ -111,6 +122,11 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
         sock.close()
         spare.stand_by(theirs, lambda operation, caller: _go(operation, _caller(caller), theirs))
     theirs.close()
+    attend(sock, ours, maker)
+
+
+def attend(sock: "_socket.socket", ours: "_socket.socket", maker: int) -> None:
+    """Wait for a request and carry it out. ours: connection to a maker, whose pid is ``maker``."""
     given = spare.wait(sock)
     sock.close()
     if given is None:

@@ -1,0 +1,94 @@
+"""A supervisor's life, gone through before any is forked, with a child that ends at once.
+
+What a function writes to itself the first times it is called (counters of the
+interpreter, caches of what it looks up) is written then, and does not become memory
+of every supervisor's own; and what supervisors call lies together in few pages.
+"""
+
+import gc
+import os
+import sys
+
+from knarr.kernel.clone import clone3
+from knarr.supervisor import handover, lessons, rundir, spare, undo, usual, wire, work
+from knarr.supervisor import state as states
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from types import CodeType, FrameType
+
+# Calls after which the interpreter has adapted a function to what it meets.
+_ROUNDS = 12
+_DIRECTORY = "drill"
+
+
+def prepare(run_root: str) -> None:
+    """Go through the life of a supervisor until nothing about it is new."""
+    if undo.CRASH_VARIABLE in os.environ:
+        return  # this process would meet the points at which others are to die
+    run_dir = f"{run_root}/{_DIRECTORY}"
+    rundir.remove(run_dir)
+    os.mkdir(run_dir, 0o700)
+    called: dict[CodeType, None] = dict.fromkeys((work.be.__code__, work.stand_by.__code__))
+
+    def note(frame: "FrameType", event: str, _: object) -> None:
+        if event == "call":
+            called[frame.f_code] = None
+
+    try:
+        _live(run_dir)
+        sys.setprofile(note)
+        try:
+            _live(run_dir)
+            usual.rehearse()
+        finally:
+            sys.setprofile(None)
+        _gather(called)
+        for _ in range(_ROUNDS):
+            _live(run_dir)
+        usual.rehearse()
+    finally:
+        rundir.remove(run_dir)
+
+
+def _gather(called: "dict[CodeType, None]") -> None:
+    """Make the code of what was called anew, so that it lies together."""
+    kind = type(_gather)
+    for function in gc.get_objects():
+        if type(function) is kind and function.__code__ in called:
+            function.__code__ = function.__code__.replace()
+
+
+def _live(run_dir: str) -> None:
+    """Be given a container that ends at once, watch it, record its end."""
+    pid, pidfd = clone3(0)
+    if pid == 0:
+        os._exit(0)
+    launcher, sock = spare.pair()
+    maker, ours = spare.pair()
+    caller, other = spare.pair()
+    caller.send(b"? ")
+    lessons.hear(other)
+    states.write(run_dir, {"id": "", "status": states.RUNNING, "pid": pid, "started_at": 0})
+    spare.Spare(-1, launcher).give(wire.RUN, run_dir, caller)
+    _hand_over(maker, pid, pidfd)
+    work.attend(sock, ours, -1)
+    for end in (maker, caller, other):
+        end.close()
+
+
+def _hand_over(to: "_socket.socket", pid: int, pidfd: int) -> None:
+    """Send what the maker of a container sends."""
+    client, listener = spare.pair()
+    pipes = (*os.pipe(), *os.pipe(), *os.pipe())
+    out, _, err, _, _, stdin = pipes
+    given = handover.Handover(
+        pid=pid, pidfd=pidfd, root_fd=out, listener=listener.fileno(), out=out, err=err,
+        stdin=stdin, client=client.fileno(), terminal=False, owner=False, log="/dev/null",
+    )  # fmt: skip
+    handover.send(to, given)
+    client.close()
+    listener.close()
+    for fd in (pidfd, *pipes):
+        os.close(fd)
