@@ -27,12 +27,15 @@ def _ending(seen: Circumstances, *, in_userns: bool, has_proc: bool) -> Ending:
     return Ending(seen.stdio, program, init_fd, permitted, has_proc=has_proc)
 
 
-def rehearse(plan: Plan, seen: Circumstances) -> None:
-    """Keep the blocks of a container's first process. Raises what ``child.first`` raises."""
+def rehearse(plan: Plan, seen: Circumstances) -> Program:
+    """Keep the blocks of a container's first process, and return its program.
+
+    Raises what ``child.first`` raises.
+    """
     setting = setting_for(plan, seen.directories)
     ending = _ending(seen, in_userns=plan.in_userns, has_proc=setting.has_proc)
     entrances = ("",) * seen.entrances
-    child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
+    return child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
 
 
 def rehearse_exec(

@@ -215,6 +215,11 @@ class Program:
         self._names.append(name)
         self._blocks.append(block)
 
+    def blocks(self) -> "list[tuple[str, Block]]":
+        """Return the blocks in their order, each with its name."""
+        names = [name if isinstance(name, str) else name() for name in self._names]
+        return list(zip(names, self._blocks, strict=True))
+
     def address(self) -> int:
         """Return where the operations stand, for as long as this object exists."""
         self._data = b"".join([block.data for block in self._blocks])
