@@ -94,8 +94,7 @@ class Supervisor:
         self.relay.run()
         self.state = states.read(self.run_dir) or {}
         code, error = self._exit_code()
-        self._record_exit(code, error)
-        self.relay.finish(self.state)
+        self.relay.finish(self._record_exit(code, error))
         on_exit = self.state.get("on_exit")
         acknowledged = self.relay.settle(acknowledge=False)
         self._clean_up()
@@ -117,7 +116,8 @@ class Supervisor:
             status = told
         return (128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)), ""
 
-    def _record_exit(self, code: int, error: str) -> None:
+    def _record_exit(self, code: int, error: str) -> bytes:
+        """Write down how it ended; return that as it was written."""
         assert self.relay is not None
         usage, oom_killed = account(self.state.get("cgroup"))
         if self.relay.log_errors:
@@ -131,17 +131,20 @@ class Supervisor:
             "error": error,
             "usage": usage,
         }
+        body = states.encode(self.state)
         crash_point("exited")
         try:
             if self.state.get("exit_file"):
                 directory, name = os.path.split(self.state["exit_file"])
-                states.write(directory, self.state, name)
-            states.write(self.run_dir, self.state)
+                states.replace(directory, body, name)
+            states.replace(self.run_dir, body)
         except OSError as failure:
             # The directory may be gone (forced removal) or the disk full: the clients
             # still hear how it ended.
             self.state["error"] = error or f"the exit could not be recorded: {failure}"
+            body = states.encode(self.state)
         crash_point("recorded")
+        return body
 
     def _clean_up(self) -> None:
         for fd in (self.root_fd, self.pidfd):

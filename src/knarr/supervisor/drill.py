@@ -70,7 +70,8 @@ def _live(run_dir: str) -> None:
     caller, other = spare.pair()
     caller.send(b"? ")
     lessons.hear(other)
-    states.write(run_dir, {"id": "", "status": states.RUNNING, "pid": pid, "started_at": 0})
+    state = {"id": "", "status": states.RUNNING, "pid": pid, "exit_file": f"{run_dir}/exit.json"}
+    states.write(run_dir, state)
     spare.Spare(-1, launcher).give(wire.RUN, run_dir, caller)
     _hand_over(maker, pid, pidfd)
     work.attend(sock, ours, -1)

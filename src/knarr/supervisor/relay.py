@@ -14,8 +14,6 @@ from knarr.supervisor.clients import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from knarr.supervisor.streams import Streams
 
 _EIO = 5
@@ -103,9 +101,9 @@ class Relay:
                     return
                 self._handle(fd, events)
 
-    def finish(self, report: "dict[str, Any]") -> None:
-        """Send the exit to every client and wait until each has it or has gone."""
-        self._exit = json.dumps(report).encode()
+    def finish(self, report: bytes) -> None:
+        """Send the exit (JSON) to every client; ``settle`` waits until each has it or has gone."""
+        self._exit = report
         self._epoll.unregister(self.pidfd)
         for client in list(self.clients.values()):
             client.control(b"x", self._exit)

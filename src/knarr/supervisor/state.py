@@ -48,17 +48,30 @@ def start_time(pid: int) -> "int | None":
 
 def write(run_dir: str, state: "dict[str, Any]", name: str = NAME) -> None:
     """Replace the state file of a run directory atomically; raises OSError."""
-    prepare(run_dir, state, name)
+    replace(run_dir, encode(state), name)
+
+
+def encode(state: "dict[str, Any]") -> bytes:
+    """Return a state as it stands in its file."""
+    return _encode(state).encode()
+
+
+def replace(run_dir: str, body: bytes, name: str = NAME) -> None:
+    """Replace the state file of a run directory by an encoded state; raises OSError."""
+    _prepare(run_dir, body, name)
     publish(run_dir, name)
 
 
 def prepare(run_dir: str, state: "dict[str, Any]", name: str = NAME) -> None:
     """Write a state file that nobody sees yet; raises OSError."""
+    _prepare(run_dir, encode(state), name)
+
+
+def _prepare(run_dir: str, body: bytes, name: str) -> None:
     temporary = f"{run_dir}/.{name}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(temporary, flags, 0o600)
     try:
-        body = _encode(state).encode()
         if os.write(fd, body) < len(body):
             raise OSError(errno.ENOSPC, "the state cannot be written: disk full", temporary)
     finally:

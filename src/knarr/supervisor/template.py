@@ -32,11 +32,12 @@ _GENERATIONS = 6
 class Template:
     """The launcher's side. pid: of the process that forks at present."""
 
-    __slots__ = ("_sock", "pid")
+    __slots__ = ("_before", "_sock", "pid")
 
     def __init__(self, school: "_socket.socket", run_root: str) -> None:
         kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
         self._sock, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+        self._before: list[int] = []
         self.pid = os.fork()
         if self.pid == 0:
             work.be_template(lambda: _serve(theirs, school, run_root), theirs, school)
@@ -54,7 +55,9 @@ class Template:
         """Have it take the lesson that waits; True when ``pid`` is another now. Raises OSError."""
         packets.send(self._sock, LEARN, [])
         successor = self._answer()
-        self.pid = successor or self.pid
+        if successor:
+            self._before.append(self.pid)
+            self.pid = successor
         return bool(successor)
 
     def _answer(self) -> int:
@@ -67,8 +70,10 @@ class Template:
         return answer
 
     def close(self) -> None:
-        """Let it end."""
+        """Let it end, and wait for those that stayed behind when it learned."""
         self._sock.close()
+        for pid in self._before:
+            os.waitpid(pid, 0)
 
 
 def _serve(launcher: "_socket.socket", school: "_socket.socket", run_root: str) -> None:

@@ -184,6 +184,35 @@ def _junk(seed: int) -> list[bytes]:
     return [packet for packet in [*fixed, *loose] if packet[:1] != b"q"]
 
 
+def templates(launcher: int) -> list[int]:
+    return [int(pid) for pid in children(launcher) if name(int(pid)) == "knarr-template"]
+
+
+def test_what_it_forks_from_may_die(box: Box) -> None:
+    box.run("true")
+    launcher = pid_of(box)
+    wait_until(lambda: at_rest(launcher))
+    before = templates(launcher)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(3):
+        assert box.run("echo", "again").out == b"again\n"
+    assert pid_of(box) == launcher
+    wait_until(lambda: templates(launcher) and not set(before) & set(templates(launcher)))
+
+
+def test_what_it_forks_from_learns_in_a_child(box: Box) -> None:
+    """Supervisors that were forked before share their memory with one that stays as it was."""
+    box.run("true")
+    launcher = pid_of(box)
+    wait_until(lambda: len(templates(launcher)) > 1)
+    before = templates(launcher)
+    for _ in range(3):
+        box.run("true")
+    wait_until(lambda: at_rest(launcher))
+    assert templates(launcher) == before  # there was nothing new
+
+
 def test_it_survives_any_packet(box: Box) -> None:
     box.run("true")
     launcher = pid_of(box)
