@@ -9,13 +9,14 @@ import gc
 import os
 import sys
 
-from knarr.kernel.clone import clone3
+from knarr.kernel import process as kprocess
 from knarr.supervisor import handover, lessons, rundir, spare, undo, usual, wire, work
 from knarr.supervisor import state as states
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from types import CodeType, FrameType
 
 # Calls after which the interpreter has adapted a function to what it meets.
@@ -23,8 +24,11 @@ _ROUNDS = 12
 _DIRECTORY = "drill"
 
 
-def prepare(run_root: str) -> None:
-    """Go through the life of a supervisor until nothing about it is new."""
+def prepare(run_root: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
+    """Go through the life of a supervisor until nothing about it is new.
+
+    end_at_once: forks a child that ends and returns its pid.
+    """
     if undo.CRASH_VARIABLE in os.environ:
         return  # this process would meet the points at which others are to die
     run_dir = f"{run_root}/{_DIRECTORY}"
@@ -37,16 +41,16 @@ def prepare(run_root: str) -> None:
             called[frame.f_code] = None
 
     try:
-        _live(run_dir)
+        _live(run_dir, end_at_once)
         sys.setprofile(note)
         try:
-            _live(run_dir)
+            _live(run_dir, end_at_once)
             usual.rehearse()
         finally:
             sys.setprofile(None)
         _gather(called)
         for _ in range(_ROUNDS):
-            _live(run_dir)
+            _live(run_dir, end_at_once)
         usual.rehearse()
     finally:
         rundir.remove(run_dir)
@@ -60,16 +64,15 @@ def _gather(called: "dict[CodeType, None]") -> None:
             function.__code__ = function.__code__.replace()
 
 
-def _live(run_dir: str) -> None:
+def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     """Be given a container that ends at once, watch it, record its end."""
-    pid, pidfd = clone3(0)
-    if pid == 0:
-        os._exit(0)
     launcher, sock = spare.pair()
     maker, ours = spare.pair()
     caller, other = spare.pair()
     caller.send(b"? ")
     lessons.hear(other)
+    pid = end_at_once(caller)
+    pidfd = kprocess.pidfd_open(pid)
     state = {"id": "", "status": states.RUNNING, "pid": pid, "exit_file": f"{run_dir}/exit.json"}
     states.write(run_dir, state)
     spare.Spare(-1, launcher).give(wire.RUN, run_dir, caller)

@@ -9,6 +9,7 @@ import array
 import struct
 
 _LAYOUT = struct.Struct("=i??B")
+_LIMIT = 4400  # the longest path and what stands before it
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
 
@@ -79,7 +80,7 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     """Return the container; None when its maker ended without one."""
     try:
         body, ancillary, _, _ = sock.recvmsg(
-            8192, _socket.CMSG_SPACE(len(_NAMES) * 4), _socket.MSG_CMSG_CLOEXEC
+            _LIMIT, _socket.CMSG_SPACE(len(_NAMES) * 4), _socket.MSG_CMSG_CLOEXEC
         )
     except OSError:
         return None

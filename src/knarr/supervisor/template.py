@@ -22,8 +22,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from knarr.supervisor.work import Work
 
-SPARE, SUCCESSOR, LEARN = b"+", b">", b"l"
-_WORK: "dict[bytes, Work]" = {SPARE: work.stand_by, SUCCESSOR: work.succeed, **work.FORKED}
+SPARE, SUCCESSOR, LEARN, _NOTHING = b"+", b">", b"l", b"."
+_WORK: "dict[bytes, Work]" = {
+    SPARE: work.stand_by,
+    SUCCESSOR: work.succeed,
+    _NOTHING: lambda _sock, _run_dir: None,
+    **work.FORKED,
+}
 _ANSWER = struct.Struct("=i")  # a pid; an error number when negative; 0: nothing new
 # How often learning is left to a child: a launcher that goes on learning learns in place.
 _GENERATIONS = 6
@@ -108,15 +113,20 @@ def _serve(launcher: "_socket.socket", school: "_socket.socket", run_root: str) 
 def _drill(run_root: str) -> None:
     gc.unfreeze()
     try:
-        drill.prepare(run_root)
+        drill.prepare(run_root, _end_at_once)
     except Exception as error:  # without it supervisors are larger, and nothing else
         print(f"knarr launcher: no drill: {error!r}", file=sys.stderr)
     gc.freeze()
 
 
-def _fork(packet: bytes, fd: int, private: "tuple[int, int]") -> int:
+def _end_at_once(sock: "_socket.socket") -> int:
+    """Return the pid of a child of this process that has nothing to do."""
+    return _fork(_NOTHING, os.dup(sock.fileno()), (), 0)
+
+
+def _fork(packet: bytes, fd: int, private: "tuple[int, ...]", parent: int = CLONE_PARENT) -> int:
     try:
-        pid, pidfd = clone3(CLONE_PARENT)
+        pid, pidfd = clone3(parent)
     except OSError as error:
         os.close(fd)
         return -(error.errno or 11)
