@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Note = tuple[str, str | None] | Explain
 
 _MASK = 0xFFFFFFFFFFFFFFFF
+_REACH = 1 << 15  # operations that a jump can go
 _ERRORS = 2  # that an operation can tell apart from others
 
 
@@ -184,7 +185,7 @@ class Builder:
         self._keep.append(value)
 
     def finish(self) -> Block:
-        """Return the block; ValueError for a jump that leads nowhere or to itself."""
+        """Return the block; ValueError for a jump that leads nowhere, to itself or too far."""
         operations = self._operations
         placed = sum(len(label.jumps) for label in self._labels)
         if placed != self._jumps:
@@ -193,6 +194,8 @@ class Builder:
             for at in label.jumps:
                 if label.at == at:
                     raise ValueError(f"operation {at} jumps to itself")
+                if not -_REACH <= label.at - at < _REACH:
+                    raise ValueError(f"operation {at} jumps to {label.at}, which is too far away")
                 operation = operations[at]
                 operations[at] = (*operation[:3], label.at - at, *operation[4:])
         pack = OPERATION.pack

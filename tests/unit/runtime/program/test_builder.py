@@ -160,3 +160,13 @@ def test_the_longest_home_and_the_most_groups() -> None:
     assert memory.text_at(memory.HOME) == "HOME=/" + "x" * 4089
     assert memory.read(memory.PASSWD - 4, 4) == b"\x01\0\0\0"
     assert os.fsencode(memory.text_at(memory.HOME)) == memory.read(memory.HOME, 4095)
+
+
+def test_a_jump_has_a_limited_reach() -> None:
+    builder, far = Builder(), Label()
+    builder.jump(far)
+    for _ in range(1 << 15):
+        builder.end()
+    builder.place(far)
+    with pytest.raises(ValueError, match="too far away"):
+        builder.finish()
