@@ -2,7 +2,7 @@
 
 ``create`` returns a process that has carried out its plan and waits at the gate;
 ``Created.start`` lets it become the container's program. Both run in the
-container's supervisor, a single-threaded process of its own.
+container's maker, a single-threaded process of its own.
 """
 
 import _socket
