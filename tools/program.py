@@ -40,7 +40,7 @@ def main() -> int:
         directories=tuple(Path(step.source).is_dir() for step in binds),
         entrances=chosen.groups,
     )
-    print("\n".join([*made.describe(), "", *describe(rehearse(made, seen))]))
+    print("\n".join([*made.describe(), "", *describe(rehearse(made, seen, whole=True))]))
     return 0
 
 

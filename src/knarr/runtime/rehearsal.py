@@ -27,15 +27,18 @@ def _ending(seen: Circumstances, *, in_userns: bool, has_proc: bool) -> Ending:
     return Ending(seen.stdio, program, init_fd, permitted, has_proc=has_proc)
 
 
-def rehearse(plan: Plan, seen: Circumstances) -> Program:
+def rehearse(plan: Plan, seen: Circumstances, *, whole: bool = False) -> Program:
     """Keep the blocks of a container's first process, and return its program.
 
+    whole: with the steps whose blocks cannot be kept. Some of those look at files that a
+    caller names, where whoever forks for everybody must not wait.
     Raises what ``child.first`` raises.
     """
     setting = setting_for(plan, seen.directories)
+    steps = tuple(step for step in plan.steps if whole or step.key(setting) is not None)
     ending = _ending(seen, in_userns=plan.in_userns, has_proc=setting.has_proc)
     entrances = ("",) * seen.entrances
-    return child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
+    return child.first(plan.unshare_flags, steps, setting, plan.leg, ending, entrances)
 
 
 def rehearse_exec(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 from pathlib import Path
 
@@ -148,6 +149,22 @@ def test_a_device_of_the_spec(box: Box) -> None:
             edit=lambda s: s["linux"].update(devices=[entry, fifo]),
         )
         assert out.splitlines() == ["character special file:1:3", "fifo:0:0"]
+
+
+def test_a_device_of_the_host_may_get_another_name(box: Box) -> None:
+    """Where its node is on the host is no part of what is kept for later starts."""
+    name = f"/dev/kt-{os.getpid()}"
+    entry = {"path": name, "type": "c", "major": 1, "minor": 3}
+
+    def start() -> str:
+        return box.sh(f"stat -c %t:%T {name}", edit=lambda s: s["linux"].update(devices=[entry]))
+
+    os.mknod(name, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    try:
+        assert [start(), start()] == ["1:3\n"] * 2
+    finally:
+        os.unlink(name)
+    assert [start(), start()] == ["1:3\n"] * 2
 
 
 def test_a_device_node_of_the_image_is_dead(box: Box) -> None:

@@ -67,8 +67,10 @@ class Device(Step):
         self.uid = uid
         self.gid = gid
 
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
+    def key(self, setting: Setting) -> "tuple[object, ...] | None":
+        """See Step; under which name the host has a node now is looked up each time."""
+        if setting.in_userns and self.kind != "p" and self.path not in _STANDARD:
+            return None
         return (self.path, self.kind, self.major, self.minor, self.mode, self.uid, self.gid,
                 setting.in_userns)  # fmt: skip
 
