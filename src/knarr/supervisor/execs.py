@@ -97,7 +97,7 @@ class Exec:
         _, status, used = os.wait4(self.pid, 0)
         self._remove_group()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        # Until execve the command was a copy of this process, and its peak counts that: a
+        # Until execve the command shared this process's memory, and its peak counts that: a
         # smaller peak of the command itself cannot be told apart.
         ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         usage = {

@@ -1,7 +1,7 @@
-"""The launcher: a small single-threaded process that forks supervisors.
+"""The launcher: a small single-threaded process that has supervisors forked.
 
 It holds no state that could be lost and ends when nobody has asked for
-anything for a while. Forking from it costs what its own few megabytes cost, and
+anything for a while. Forking from its ``template`` costs what a few megabytes cost, and
 no caller's threads are ever forked.
 """
 

@@ -1,7 +1,7 @@
-"""What the launcher learns from the processes it forks: which programs are usual here.
+"""What the template learns from the processes forked from it: which programs are usual here.
 
 The first start of its kind makes the blocks of its program anew, and tells the
-launcher what it was. That makes them too, at leisure, and every later fork has
+launcher what it was. The template makes them too, and every later fork has
 them. A lesson that is lost, too long or wrong costs time and nothing else.
 """
 
