@@ -68,6 +68,15 @@ def hand_on(maker: "_socket.socket", operation: bytes, caller: int) -> bool:
     return True
 
 
+def tell(maker: "_socket.socket", word: bytes) -> None:
+    """Say something to a maker, which may have died."""
+    try:
+        maker.send(word)
+    except OSError:
+        # Nothing comes from it then, and that is looked at next.
+        return
+
+
 def stand_by(sock: "_socket.socket", go: "Callable[[bytes, int], None]") -> None:
     """Be a maker that waits for the connection of its request; never returns."""
     own_pages((memory.PASSWD, memory.END))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 NAME = "state.json"
 _PREPARED = f".{NAME}.new"
 GATE_SECONDS = 1.0
+_CHUNK = 16384  # more than a record has
 RUNNING = "running"
 EXITED = "exited"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
@@ -133,11 +134,17 @@ def remove(run_dir: str) -> None:
 def read(run_dir: str, name: str = NAME) -> "dict[str, Any] | None":
     """Return the state of a run directory, None when there is none."""
     try:
-        with open(f"{run_dir}/{name}", "rb") as file:
-            state: dict[str, Any] = json.load(file)
-            return state
+        fd = os.open(f"{run_dir}/{name}", os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    try:
+        body = b""
+        while part := os.read(fd, _CHUNK):
+            body += part
+    finally:
+        os.close(fd)
+    state: dict[str, Any] = json.loads(body)
+    return state
 
 
 def alive(state: "dict[str, Any]") -> bool:

@@ -4,6 +4,7 @@ Each begins in ``be`` and ends there.
 """
 
 import _socket
+import json
 import os
 import resource
 import sys
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0  # seconds that a caller has to say what it wants
 _MAX_FD = 0x7FFFFFFF
+# What a maker hears from its supervisor: that the container is theirs, or the answer to give.
+_LOCKED = b"l"
+_WORD_LIMIT = 8192
 # The limit of open files that containers get: what the launcher was started with.
 FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -160,14 +164,17 @@ def _caller(fd: int) -> "_socket.socket":
 def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = None) -> None:
     """Be a container's supervisor; a process of its own, here already or not, makes it."""
     kprocess.set_name("knarr-watch")
-    try:
-        lock = rundir.lock(run_dir)
-    except OSError as error:
-        refuse(sock, _failure(error))
-        return
+    # It reads the request meanwhile, and makes nothing before it is told of the lock.
     if maker is None or not spare.hand_on(maker, wire.RUN, sock.fileno()):
         maker = _fork_maker(sock)
     sock.close()
+    try:
+        lock = rundir.lock(run_dir)
+    except OSError as error:
+        spare.tell(maker, json.dumps(_failure(error)).encode())
+        reap_all()
+        return
+    spare.tell(maker, _LOCKED)
     given = handover.receive(maker)
     maker.close()
     supervisor = Supervisor(run_dir)
@@ -197,6 +204,11 @@ def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
     kprocess.set_name("knarr-make")
     try:
         request, fds = wire.receive(sock)
+        word = supervisor.recv(_WORD_LIMIT)
+        if word != _LOCKED:
+            if word:  # else there is no supervisor any more
+                _answer(Channel(sock), json.loads(word))
+            return
         lessons.begin()
         starter = Starter(request)
         answer = starter.start(fds, supervisor)
