@@ -191,8 +191,7 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
     process = _required(spec, "process")
     steps += _devices(linux)
     if process.get("terminal"):
-        size = process.get("consoleSize") or {}
-        steps.append(Console(size.get("height", 0), size.get("width", 0)))
+        steps.append(Console(*_size(process)))
     steps.append(_user(process))
     steps.append(WorkingDirectory(_required(process, "cwd", "process.")))
     steps += _protections(spec, linux, propagation)
@@ -273,6 +272,9 @@ def _check_proc(destination: str, kind: str, bind: bool) -> None:
         raise SpecError(f"mounts: {destination!r} is inside /proc")
 
 
+_DEVICE_NUMBERS = (("major", 0), ("minor", 0), ("fileMode", 0o666), ("uid", 0), ("gid", 0))
+
+
 def _devices(linux: "dict[str, Any]") -> "list[Step]":
     steps: list[Step] = [Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES]
     known = {path for path, _, _ in DEFAULT_DEVICES}
@@ -283,9 +285,11 @@ def _devices(linux: "dict[str, Any]") -> "list[Step]":
             raise SpecError(f"linux.devices[{index}].type: {kind!r} is not c, u, b or p")
         if path in known:
             continue
-        steps.append(Device(path, kind, entry.get("major", 0), entry.get("minor", 0),
-                            entry.get("fileMode", 0o666) & 0o7777, entry.get("uid", 0),
-                            entry.get("gid", 0)))  # fmt: skip
+        major, minor, mode, uid, gid = (
+            _number(entry.get(name, default), f"linux.devices[{index}].{name}")
+            for name, default in _DEVICE_NUMBERS
+        )
+        steps.append(Device(path, kind, major, minor, mode & 0o7777, uid, gid))
     steps.append(DeviceLinks())
     return steps
 
@@ -294,8 +298,7 @@ def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
     """Return the steps that a further process of a container needs before its gate."""
     steps: list[Step] = []
     if process.get("terminal"):
-        size = process.get("consoleSize") or {}
-        steps.append(JoinConsole(size.get("height", 0), size.get("width", 0)))
+        steps.append(JoinConsole(*_size(process)))
     return (*steps, _user(process))
 
 
@@ -339,7 +342,7 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
         seccomp_flags=_flags(flags),
         terminal=bool(process.get("terminal")),
         lsm_label=_lsm_label(process),
-        umask=(process.get("user") or {}).get("umask", 0o022),
+        umask=_number((process.get("user") or {}).get("umask", 0o022), "process.user.umask"),
     )
 
 
@@ -416,3 +419,17 @@ def _required(value: "dict[str, Any]", field: str, prefix: str = "") -> "Any":
     if found is None or found == "":
         raise SpecError(f"{prefix}{field}: is missing")
     return found
+
+
+def _number(value: "Any", field: str) -> int:
+    """Return a number; a text in its place would be handed to the kernel by its address."""
+    if type(value) is not int or not 0 <= value < 1 << 32:
+        raise SpecError(f"{field}: {value!r} is not a number of 32 bits")
+    return value
+
+
+def _size(process: "dict[str, Any]") -> "tuple[int, int]":
+    """Return rows and columns of a terminal."""
+    size = process.get("consoleSize") or {}
+    rows = _number(size.get("height", 0), "process.consoleSize.height")
+    return rows, _number(size.get("width", 0), "process.consoleSize.width")

@@ -412,7 +412,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[tuple[BindMount, i
             _write(f"/proc/{created.pid}/{name}", text)
         userns = os.open(f"/proc/{created.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     if plan.oom_score_adj is not None:
-        _write(f"/proc/{created.pid}/oom_score_adj", str(plan.oom_score_adj))
+        _set_score(created.pid, plan.oom_score_adj)
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
         created.root_fd = open_root(recipe.rootfs, userns, owner, append=recipe.append)
@@ -424,6 +424,15 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[tuple[BindMount, i
         if userns is not None:
             os.close(userns)
     memory.ROOT.set(created.root_fd)
+
+
+def _set_score(pid: int, value: int) -> None:
+    """Say how likely the kernel kills a process for want of memory (proc(5), oom_score_adj)."""
+    try:
+        _write(f"/proc/{pid}/oom_score_adj", str(value))
+    except OSError as error:
+        text = f"oom_score_adj {value}: {error.strerror}"
+        raise RuntimeFailure("error", "oom_score_adj", text, error.errno or 0) from error
 
 
 def _idmap_bind(fd: int, userns: int, step: BindMount, created: Created) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from knarr.spec import capabilities
+from knarr.supervisor.client import LaunchFailed
 from tests.support.launch import ID_BASE, ID_SIZE, Box, Spec
 
 FILES = ("pid", "net", "ipc", "uts", "mnt", "cgroup", "user")
@@ -154,6 +155,12 @@ def test_signals_are_neither_ignored_nor_blocked(box: Box) -> None:
 def test_its_home_and_environment_are_only_what_was_given(box: Box) -> None:
     done = box.run("env", edit=lambda s: s["process"]["env"].append("A=b=c"))
     assert sorted(done.text.splitlines()) == ["A=b=c", "HOME=/root", "PATH=/bin"]
+
+
+def test_a_score_that_cannot_be_set_is_named(box: Box) -> None:
+    with pytest.raises(LaunchFailed) as caught:
+        box.run("true", edit=lambda made: made["process"].update(oomScoreAdj=1001))
+    assert caught.value.message == "oom_score_adj 1001: Invalid argument"
 
 
 def test_umask_rlimits_and_oom_score(box: Box) -> None:

@@ -288,3 +288,19 @@ def test_any_json_is_planned_or_refused(field: str, value: Any) -> None:
         plan(made)
     except (KnarrError, ValueError, TypeError, AttributeError, KeyError):
         return
+
+
+@pytest.mark.parametrize("value", ["7", -1, 1 << 32, 1.0, True, None])
+@pytest.mark.parametrize("field", ["umask", "height", "minor", "uid"])
+def test_a_number_is_a_number(field: str, value: object) -> None:
+    """A text in its place would become an address in a program of system calls."""
+    made = spec("true")
+    size = {"height": 24, "width": 80}
+    entry = {"path": "/dev/x", "type": "c", "major": 1, "minor": 3}
+    made["process"] |= {"terminal": True, "consoleSize": size}
+    made["linux"]["devices"] = [entry]
+    plan(made)
+    places = {"umask": made["process"]["user"], "height": size, "minor": entry, "uid": entry}
+    places[field][field] = value
+    with pytest.raises(SpecError, match=rf"\.{field}: .*32 bits"):
+        plan(made)
