@@ -216,6 +216,7 @@ def test_what_it_forks_from_learns_in_a_child(box: Box) -> None:
 def test_it_survives_any_packet(box: Box) -> None:
     box.run("true")
     launcher = pid_of(box)
+    wait_until(lambda: at_rest(launcher))
     before = fds(launcher)
     for packet in _junk(7):
         with connect(box) as sock:
