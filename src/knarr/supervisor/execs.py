@@ -154,10 +154,13 @@ def _running(run_dir: str) -> "tuple[dict[str, Any], int]":
     return state, pidfd
 
 
-def reap_all() -> None:
-    """Wait for every child of this process, such as a command that failed to start."""
+def reap_all(*, wait: bool = True) -> None:
+    """Wait for every child of this process, such as a command that failed to start.
+
+    wait: also for those that have not ended yet.
+    """
     try:
-        while True:
-            os.waitpid(-1, 0)
+        while os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
+            continue
     except ChildProcessError:
         return

@@ -32,6 +32,7 @@ _MAX_FD = 0x7FFFFFFF
 # What a maker hears from its supervisor: that the container is theirs, or the answer to give.
 _LOCKED = b"l"
 _WORD_LIMIT = 8192
+_KILLED = "the process that was making the container was killed; is its memory limit too low?"
 # The limit of open files that containers get: what the launcher was started with.
 FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -167,7 +168,6 @@ def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = 
     # It reads the request meanwhile, and makes nothing before it is told of the lock.
     if maker is None or not spare.hand_on(maker, wire.RUN, sock.fileno()):
         maker = _fork_maker(sock)
-    sock.close()
     try:
         lock = rundir.lock(run_dir)
     except OSError as error:
@@ -179,12 +179,17 @@ def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = 
     maker.close()
     supervisor = Supervisor(run_dir)
     if given is not None:
+        sock.close()
         supervisor.take(given)
         _supervise(supervisor)
     elif supervisor.adopt(ours=True):
+        sock.close()
         _supervise(supervisor)
     else:
         _bury(run_dir)
+        # The maker has said why, and this is not read any more, unless it was killed: by the
+        # kernel too, which kills all who share the memory of a process in the group.
+        _answer(Channel(sock), told("launcher", _KILLED))
     os.close(lock)
 
 
@@ -231,6 +236,7 @@ def _bury(run_dir: str) -> None:
 
 def _supervise(supervisor: Supervisor) -> None:
     on_exit = supervisor.watch()
+    reap_all(wait=False)  # the maker: not every init takes orphans
     if on_exit:
         os.execve(on_exit[0], on_exit, dict(os.environ))
 

@@ -93,6 +93,28 @@ def test_killed_at_any_point_nothing_is_left(
         assert (found["status"], found["exit_code"]) == ("exited", 3)
 
 
+def test_a_killed_maker_is_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(undo.CRASH_VARIABLE, "created")
+    with pytest.raises(LaunchFailed, match="was killed; is its memory limit too low") as caught:
+        box.run("true")
+    assert caught.value.kind == "launcher"
+    monkeypatch.delenv(undo.CRASH_VARIABLE)
+    box.launcher.quit()
+
+
+def test_a_limit_too_low_to_make_the_container_is_told(box: Box) -> None:
+    """The kernel kills all who share the memory of its victim: the maker with the process."""
+    limit = {"limit": 4096, "swap": 4096}
+    request = box.request("true", edit=lambda made: made["linux"]["resources"].update(memory=limit))
+    with pytest.raises(LaunchFailed) as caught:
+        box.send(request)
+    assert "before it answered" not in caught.value.message
+    wait_until(lambda: not rundir.is_locked(request["run_dir"]))
+    assert groups_of(box, request["id"]) == []
+    assert undo.pending(request["run_dir"]) == []
+    assert box.run("true").code == 0
+
+
 def test_a_killed_supervisor_gets_a_successor(box: Box) -> None:
     """No byte and no exit code is lost: the pipes keep what is written meanwhile."""
     one = box.start(
