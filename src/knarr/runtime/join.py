@@ -18,6 +18,7 @@ from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
 from knarr.kernel.process import pidfd_send_signal
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.process import Waiting, channel, high, is_known, resolve
 from knarr.runtime.program import carrier, kept, memory
@@ -90,11 +91,11 @@ def start(join: Join) -> Joined:
         if known:
             resolve(join.steps, setting)
             process.go()  # through the gate, before it is there
-        process.await_ready()
+        process.await_ready(_look)
         if not known:
             resolve(join.steps, setting)
             process.go()
-        process.await_exec()
+        process.await_exec(_look)
     except BaseException:
         process.close()
         _end(process)
@@ -115,6 +116,23 @@ def _end(process: Waiting) -> None:
         pidfd_send_signal(pidfd, signal.SIGKILL)
         os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         os.close(pidfd)
+
+
+def _look() -> None:
+    """Raise RuntimeFailure if the command's process was stopped.
+
+    Nobody but the container does that, whose processes may send it signals from the moment
+    that it is one of them. It would stay so, and with it those who wait for the command.
+    """
+    pidfd = _pidfd()
+    if pidfd < 0:
+        return
+    try:
+        stopped = os.waitid(os.P_PIDFD, pidfd, os.WSTOPPED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return  # it has ended
+    if stopped is not None:
+        raise RuntimeFailure("error", "exec", "exec: stopped from inside before the command ran")
 
 
 def _pidfd() -> int:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
             """Return the files into which a process writes 0 to enter."""
 
 
+_LOOK = 1000  # milliseconds
 _UNSUPPORTED = frozenset((22, 95))  # EINVAL, EOPNOTSUPP: this file system cannot be idmapped
 
 
@@ -127,15 +128,13 @@ class Waiting:
             # It has ended; what comes next says why.
             return
 
-    def await_ready(self) -> None:
+    def await_ready(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it waits at its gate. It has a table of descriptors of its own from then on.
 
         Until then this process holds the other end too and would not see it close.
+        look: called now and then while nothing happens.
         """
-        poll = select.poll()
-        poll.register(self._sock.fileno(), select.POLLIN)
-        poll.register(self.pidfd, select.POLLIN)
-        found = dict(poll.poll())
+        found = self._await(look, self._sock.fileno(), self.pidfd)
         if self._sock.fileno() not in found:
             self._fail()
             raise RuntimeFailure("error", "create", "the process ended before it was ready")
@@ -143,10 +142,22 @@ class Waiting:
         os.close(self._theirs)
         self._theirs = -1
 
-    def await_exec(self) -> None:
-        """Return when it has become what it was to be."""
+    def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
+        """Return when it has become what it was to be. look: see ``await_ready``."""
+        if look is not None:
+            self._await(look, self._sock.fileno())
         if not self._sock.recv(1):
             self._fail()
+
+    @staticmethod
+    def _await(look: "Callable[[], None] | None", *fds: int) -> "dict[int, int]":
+        poll = select.poll()
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        while not (found := dict(poll.poll(None if look is None else _LOOK))):
+            if look is not None:
+                look()
+        return found
 
     def _fail(self) -> None:
         failure = self._program.failure()
