@@ -138,7 +138,12 @@ def attend(sock: "_socket.socket", ours: "_socket.socket", maker: int) -> None:
         return
     operation, run_dir, caller = given
     if operation == wire.EXEC and spare.hand_on(ours, operation, caller):
-        return  # it has its memory ready, and needs nobody to watch it
+        # It has its memory ready and does it all; only its end needs somebody, since an
+        # orphan is not taken care of by every pid 1.
+        ours.close()
+        os.close(caller)
+        os.waitpid(maker, 0)
+        return
     if operation == wire.RUN:
         _run(_caller(caller), run_dir, ours)
         return
@@ -221,7 +226,9 @@ def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
         _answer(Channel(sock), _failure(error))
         return
     _answer(Channel(sock), answer)
-    # What it made runs already, and would wait for the end of this process.
+    # What it made runs already, and would wait for the end of this process; which may now be
+    # long in coming, so that no end of a pipe may depend on it.
+    _keep_only([fd for fd in (lessons.teacher(),) if fd >= 0])
     kprocess.step_back()
     if starter.created is not None:
         lessons.teach(starter.created.seen, spec=request["spec"])
