@@ -85,10 +85,16 @@ def attach(b: Builder, mount: Cell, target: Cell, path: "str | None" = None) -> 
     b.call("move_mount", mount, "", target, "", _BY_DESCRIPTOR, path=path)
 
 
-def clone(b: Builder, mount: Cell, out: Cell, *, recursive: bool = False) -> None:
-    """Make a detached clone of the mount, or of the part of one, behind a descriptor."""
+def clone(
+    b: Builder, mount: Cell, out: Cell, *, recursive: bool = False, orelse: "Label | None" = None
+) -> None:
+    """Make a detached clone of the mount, or of the part of one, behind a descriptor.
+
+    orelse: where to go on when the kernel clones no mount that is not attached (before 6.15).
+    """
     flags = _CLONE | k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0)
-    b.call("open_tree", mount, "", flags, out=out)
+    errors = (errno.EINVAL,) if orelse else ()
+    b.call("open_tree", mount, "", flags, out=out, orelse=orelse, errors=errors)
 
 
 def set_attributes(b: Builder, mount: Cell, options: MountOptions) -> None:

@@ -45,18 +45,23 @@ class MaskPaths(Step):
         options = MountOptions(["ro", "nosuid", "nodev", "noexec", "size=0"])
         new_mount(b, "tmpfs", "tmpfs", options, _EMPTY)
         for path in self.paths:
-            missing, file, masked = Label(), Label(), Label()
+            missing, file, masked, first, done = Label(), Label(), Label(), Label(), Label()
             open_in_root(b, path, _TARGET, follow=False, orelse=missing, errors=_GONE)
             status(b, _TARGET)
             check_type(b, stat.S_IFDIR, orelse=file)
-            # The first mount stays detached and only serves as the original.
-            clone(b, _EMPTY, _CLONE)
+            # The first mount stays detached and only serves as the original; but before
+            # Linux 6.15 only an attached one can be cloned, so there it covers the first path.
+            clone(b, _EMPTY, _CLONE, orelse=first)
             b.jump(masked)
+            b.place(first)
+            attach(b, _EMPTY, _TARGET, path)
+            b.jump(done)
             b.place(file)
             _null_device(b)
             b.place(masked)
             attach(b, _CLONE, _TARGET, path)
             b.call("close", _CLONE)
+            b.place(done)
             b.call("close", _TARGET)
             b.place(missing)
         b.call("close", _EMPTY)
