@@ -71,6 +71,12 @@ class MountOptions:
         for option in options:
             self._add(option)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MountOptions) and self.words == other.words
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
     def _add(self, option: str) -> None:
         if option in ("defaults", ""):
             return

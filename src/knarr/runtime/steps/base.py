@@ -66,6 +66,10 @@ class Step:
     """One thing to do in the new namespaces: a value until ``emit`` makes operations of it."""
 
     __slots__ = ()
+    _fields: "tuple[str, ...]" = ()
+
+    def __init_subclass__(cls) -> None:
+        cls._fields = tuple(name for kind in cls.__mro__ for name in getattr(kind, "__slots__", ()))
 
     def emit(self, b: "Builder", setting: Setting) -> None:
         """Add the operations that carry the step out; raises OSError where that cannot be."""
@@ -73,9 +77,16 @@ class Step:
         raise TypeError(f"{type(self).__name__} cannot be carried out")
 
     def key(self, setting: Setting) -> "tuple[object, ...] | None":
-        """Return what the operations depend on, so that they can be kept; None: not worth it."""
+        """Return what the operations depend on, so that they can be kept; None: not worth it.
+
+        All that the step is, unless it says otherwise: less than that would have two
+        containers share what must differ.
+        """
         del setting
-        return None
+        return self._values()
+
+    def _values(self) -> "tuple[object, ...]":
+        return tuple([getattr(self, name) for name in self._fields])
 
     def describe(self) -> str:
         """Return the step as one line of text."""

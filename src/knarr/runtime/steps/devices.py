@@ -71,8 +71,7 @@ class Device(Step):
         """See Step; under which name the host has a node now is looked up each time."""
         if setting.in_userns and self.kind != "p" and self.path not in _STANDARD:
             return None
-        return (self.path, self.kind, self.major, self.minor, self.mode, self.uid, self.gid,
-                setting.in_userns)  # fmt: skip
+        return (*self._values(), setting.in_userns)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """See config-linux.md, "Devices": a file that is there already has to match."""
@@ -153,11 +152,6 @@ class DeviceLinks(Step):
 
     __slots__ = ()
 
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return ()
-
     def emit(self, b: Builder, setting: Setting) -> None:
         """See runtime-linux.md, "Dev symbolic links", and config-linux.md on /dev/ptmx."""
         del setting
@@ -202,11 +196,6 @@ class Console(Step):
         if self.rows and self.columns:
             size = struct.pack("=4H", self.rows, self.columns, 0, 0)
             b.call("ioctl", SLAVE, termios.TIOCSWINSZ, size)
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return (self.rows, self.columns)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """Bound by descriptor as well (CVE-2025-52565)."""

@@ -31,6 +31,10 @@ class HostName(Step):
         self.host = host
         self.domain = domain
 
+    def key(self, setting: Setting) -> None:
+        """See Step; there are as many as containers."""
+        del setting
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """See uts_namespaces(7)."""
         del setting
@@ -48,11 +52,6 @@ class Loopback(Step):
     """Set the loopback interface of the new network namespace up."""
 
     __slots__ = ()
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return ()
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """See netdevice(7); the kernel then gives it 127.0.0.1 and ::1."""

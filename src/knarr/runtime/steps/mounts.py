@@ -43,11 +43,6 @@ class PrivateTree(Step):
     def __init__(self, slave: bool) -> None:
         self.slave = slave
 
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return (self.slave,)
-
     def emit(self, b: Builder, setting: Setting) -> None:
         """See mount_namespaces(7), "Shared subtrees"."""
         del setting
@@ -63,11 +58,6 @@ class AttachRoot(Step):
     """Attach the prepared root file system; submounts can only be made on an attached one."""
 
     __slots__ = ()
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return ()
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """See move_mount(2)."""
@@ -150,11 +140,6 @@ class NewMount(Step):
         self.fstype = fstype
         self.source = source
         self.options = options
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return (self.destination, self.fstype, self.source, self.options.words)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """See fsopen(2), fsconfig(2), fsmount(2)."""
@@ -247,7 +232,7 @@ class BindMount(Step):
         """See Step; of a prepared mount the source does not matter."""
         number, is_directory = setting.binds.get(self.index, (-1, True))
         source = "" if number >= 0 else self.source
-        return (self.destination, self.options.words, number, is_directory, source)
+        return (self.destination, self.options, number, is_directory, source)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """See open_tree(2); the parent has prepared a clone, and looked at what it is."""
@@ -280,11 +265,6 @@ class CgroupMount(Step):
     def __init__(self, destination: str, options: MountOptions) -> None:
         self.destination = destination
         self.options = options
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return (self.destination, self.options.words)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """The hierarchies are those of /proc/self/cgroup, seen from the cgroup namespace."""
@@ -337,11 +317,6 @@ class PivotRoot(Step):
 
     __slots__ = ()
 
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return ()
-
     def emit(self, b: Builder, setting: Setting) -> None:
         """See pivot_root(2), "pivot_root(".", ".")": no directory for the old root is needed."""
         del setting
@@ -363,11 +338,6 @@ class RootAttributes(Step):
     def __init__(self, readonly: bool, propagation: str) -> None:
         self.readonly = readonly
         self.propagation = propagation
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return (self.readonly, self.propagation)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """See config.md, "root" and "linux.rootfsPropagation"."""

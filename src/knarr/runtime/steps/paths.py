@@ -34,11 +34,6 @@ class MaskPaths(Step):
     def __init__(self, paths: "tuple[str, ...]") -> None:
         self.paths = paths
 
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return self.paths
-
     def emit(self, b: Builder, setting: Setting) -> None:
         """A missing path is left out; a symbolic link in one is an attack and an error."""
         del setting
@@ -88,11 +83,6 @@ class ReadonlyPaths(Step):
     def __init__(self, paths: "tuple[str, ...]") -> None:
         self.paths = paths
 
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return self.paths
-
     def emit(self, b: Builder, setting: Setting) -> None:
         """A missing path is left out; a symbolic link in one is an error."""
         del setting
@@ -122,7 +112,7 @@ class Sysctl(Step):
 
     def key(self, setting: Setting) -> "tuple[object, ...]":
         """See Step."""
-        return (self.values, setting.has_proc)
+        return (*self._values(), setting.has_proc)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """Written through the procfs that a step mounted, by descriptor (CVE-2025-52881)."""
@@ -164,11 +154,6 @@ class WorkingDirectory(Step):
 
     def __init__(self, path: str) -> None:
         self.path = path
-
-    def key(self, setting: Setting) -> "tuple[object, ...]":
-        """See Step."""
-        del setting
-        return (self.path,)
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """The process changes into it later, with its own user's rights.
