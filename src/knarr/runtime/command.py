@@ -2,34 +2,20 @@
 
 import errno
 import os
+import stat
 
 from knarr.kernel.files import RESOLVE_NO_MAGICLINKS
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.builder import Builder, Label, Told
 from knarr.runtime.program.memory import PATH, STATX, TEMPORARY
-from knarr.runtime.program.paths import STATX_BASIC, check_type, how
+from knarr.runtime.program.paths import STATX_BASIC, check_type, openat2
 
 _DENIED, _FILE = TEMPORARY[1], TEMPORARY[2]
-_S_IFDIR, _S_IFREG = 0o040000, 0o100000
 _NEAR = 1000  # candidates whose operations a jump can pass
 _MISSING = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _EXECUTABLE = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.ENOTDIR,
                errno.EISDIR, errno.ELOOP)  # fmt: skip
-
-
-class _Failure:
-    """Explains with a text that is known before."""
-
-    __slots__ = ("kind", "text")
-
-    def __init__(self, kind: str, text: str) -> None:
-        self.kind = kind
-        self.text = text
-
-    def __call__(self, name: str, number: int) -> RuntimeFailure:
-        del name
-        return RuntimeFailure(self.kind, "exec", self.text, number)
 
 
 class _NoStatus:
@@ -78,6 +64,10 @@ class _Magic(ExecFailure):
         return RuntimeFailure("not-executable", "exec", text, number)
 
 
+def _said(kind: str, name: str, text: str) -> Told:
+    return Told(kind, "exec", f'exec: "{name}": {text}', reason=False)
+
+
 def find(b: Builder, name: str, path: str) -> None:
     """Set PATH to what is executed for ``name``. Raises RuntimeFailure for an empty name.
 
@@ -97,10 +87,9 @@ def find(b: Builder, name: str, path: str) -> None:
         _try(b, f"{directory or '.'}/{name}", found)
     nowhere = Label()
     b.test(_DENIED, 1, 1, orelse=nowhere)
-    b.fail(errno.EACCES, _Failure("not-executable", f'exec: "{name}": permission denied'))
+    b.fail(errno.EACCES, _said("not-executable", name, "permission denied"))
     b.place(nowhere)
-    text = f'exec: "{name}": executable file not found in $PATH'
-    b.fail(errno.ENOENT, _Failure("not-found", text))
+    b.fail(errno.ENOENT, _said("not-found", name, "executable file not found in $PATH"))
     b.place(found)
 
 
@@ -119,7 +108,7 @@ def _try(b: Builder, candidate: str, found: Label) -> None:
     unusable, program, following = Label(), Label(), Label()
     b.call("faccessat", AT_FDCWD, candidate, os.X_OK, orelse=unusable)
     _look(b, candidate, following)
-    check_type(b, _S_IFDIR, orelse=program)
+    check_type(b, stat.S_IFDIR, orelse=program)
     b.jump(following)
     b.place(program)
     _refuse_magic(b, candidate)
@@ -127,7 +116,7 @@ def _try(b: Builder, candidate: str, found: Label) -> None:
     b.jump(found)
     b.place(unusable)
     _look(b, candidate, following)
-    check_type(b, _S_IFREG, orelse=following)
+    check_type(b, stat.S_IFREG, orelse=following)
     b.set(_DENIED, 1)
     b.place(following)
 
@@ -139,10 +128,10 @@ def _look(b: Builder, path: str, orelse: Label) -> None:
 def _check(b: Builder, name: str) -> None:
     file = Label()
     b.call("statx", AT_FDCWD, name, 0, STATX_BASIC, STATX, explain=_NoStatus(name))
-    check_type(b, _S_IFDIR, orelse=file)
-    b.fail(errno.EISDIR, _Failure("not-executable", f'exec: "{name}": is a directory'))
+    check_type(b, stat.S_IFDIR, orelse=file)
+    b.fail(errno.EISDIR, _said("not-executable", name, "is a directory"))
     b.place(file)
-    denied = _Failure("not-executable", f'exec: "{name}": permission denied')
+    denied = _said("not-executable", name, "permission denied")
     b.call("faccessat", AT_FDCWD, name, os.X_OK, explain=denied)
     _refuse_magic(b, name)
 
@@ -152,6 +141,5 @@ def _refuse_magic(b: Builder, name: str) -> None:
 
     Source: CVE-2019-5736.
     """
-    opening = how(os.O_PATH, RESOLVE_NO_MAGICLINKS)
-    b.call("openat2", AT_FDCWD, name, opening, len(opening), out=_FILE, explain=_Magic(name))
+    openat2(b, AT_FDCWD, name, _FILE, os.O_PATH, RESOLVE_NO_MAGICLINKS, explain=_Magic(name))
     b.call("close", _FILE)

@@ -23,7 +23,7 @@ from knarr.kernel.seccomp import SECCOMP_SET_MODE_FILTER, FilterProgram
 from knarr.runtime import command
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.program import kept, memory
-from knarr.runtime.program.builder import Builder, Label, Program, text
+from knarr.runtime.program.builder import Builder, Label, Program, Told, text
 from knarr.runtime.program.memory import (
     ARGUMENTS,
     CHANNEL,
@@ -42,7 +42,7 @@ from knarr.runtime.program.memory import (
     Cell,
     address_of,
 )
-from knarr.runtime.program.paths import check_inode, how, status
+from knarr.runtime.program.paths import check_inode, openat2, status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -203,28 +203,14 @@ def set_cells(leg: FinalLeg, ending: Ending) -> "list[object]":
     return [*objects, *entries, array]
 
 
-class _NoLabel:
-    """Explains why a security module did not take a label."""
-
-    __slots__ = ("module", "name")
-
-    def __init__(self, module: str, name: str) -> None:
-        self.module = module
-        self.name = name
-
-    def __call__(self, name: str, number: int) -> RuntimeFailure:
-        del name
-        text = f'{self.module}: "{self.name}" cannot be applied: {os.strerror(number)}'
-        return RuntimeFailure("error", "label", text, number)
-
-
 def _set_label(b: Builder, module: str, label: str, has_proc: bool) -> None:
     """Tell the security module which profile or label the next execve gives (apparmor(7)).
 
     Without a procfs that is known to be one, that of the root is taken, once it
     has proved to be a procfs and its top directory.
     """
-    explain = _NoLabel(module, label.removeprefix("exec "))
+    name = label.removeprefix("exec ")
+    explain = Told("error", "label", f'{module}: "{name}" cannot be applied')
     if not has_proc:
         flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         b.call("openat", AT_FDCWD, "/proc", flags, out=PROC, explain=explain)
@@ -233,14 +219,14 @@ def _set_label(b: Builder, module: str, label: str, has_proc: bool) -> None:
         status(b, PROC)
         check_inode(b, 1, explain)
     resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
-    opening, older, there = how(os.O_WRONLY, resolve), Label(), Label()
+    older, there = Label(), Label()
     # The module's own (5.8), else the common one.
-    b.call("openat2", PROC, f"thread-self/attr/{module}/exec", opening, len(opening), out=_FILE,
-           orelse=older, errors=(errno.ENOENT,), explain=explain)  # fmt: skip
+    own, common = f"thread-self/attr/{module}/exec", "thread-self/attr/exec"
+    openat2(b, PROC, own, _FILE, os.O_WRONLY, resolve, orelse=older, errors=(errno.ENOENT,),
+            explain=explain)  # fmt: skip
     b.jump(there)
     b.place(older)
-    b.call("openat2", PROC, "thread-self/attr/exec", opening, len(opening), out=_FILE,
-           explain=explain)  # fmt: skip
+    openat2(b, PROC, common, _FILE, os.O_WRONLY, resolve, explain=explain)
     b.place(there)
     data = label.encode()
     b.call("write", _FILE, data, len(data), explain=explain)
@@ -320,29 +306,14 @@ def _prctl(b: Builder, option: int, value: int) -> None:
     b.call("prctl", option, value, 0, 0, 0)
 
 
-class _NoDirectory:
-    """Explains why the working directory could not be entered."""
-
-    __slots__ = ("cwd", "outside")
-
-    def __init__(self, cwd: str, *, outside: bool) -> None:
-        self.cwd = cwd
-        self.outside = outside
-
-    def __call__(self, name: str, number: int) -> RuntimeFailure:
-        del name
-        where = f'working directory "{self.cwd}"'
-        if self.outside:
-            return RuntimeFailure("error", "chdir", f"{where} is outside the root")
-        return RuntimeFailure("error", "chdir", f"{where}: {os.strerror(number)}", number)
-
-
 def _enter(b: Builder, cwd: str) -> None:
     """Change into the working directory and prove that it lies inside the root (CVE-2024-21626)."""
-    explain = _NoDirectory(cwd, outside=False)
+    where = f'working directory "{cwd}"'
+    outside = Told("error", "chdir", f"{where} is outside the root", reason=False, numbered=False)
+    explain = Told("error", "chdir", where)
     b.call("chdir", cwd, explain=explain)
     b.call("getcwd", memory.WORKING_DIRECTORY, memory.PATH_LIMIT, explain=explain)
-    b.test(memory.WORKING_DIRECTORY, 0xFF, ord("/"), explain=_NoDirectory(cwd, outside=True))
+    b.test(memory.WORKING_DIRECTORY, 0xFF, ord("/"), explain=outside)
 
 
 def _set_arguments(b: Builder, leg: FinalLeg, behind_init: bool) -> None:

@@ -39,6 +39,30 @@ def text(value: str) -> bytes:
     return os.fsencode(value)
 
 
+class Told:
+    """Explains a failure by a text that is known before, with the kernel's reason behind it.
+
+    reason=False: the text says it all. numbered=False: no system call failed.
+    """
+
+    __slots__ = ("kind", "numbered", "reason", "step", "text")
+
+    def __init__(
+        self, kind: str, step: str, text: str, *, reason: bool = True, numbered: bool = True
+    ) -> None:
+        self.kind = kind
+        self.step = step
+        self.text = text
+        self.reason = reason
+        self.numbered = numbered
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        """Return the failure for an error number."""
+        del name
+        text = f"{self.text}: {os.strerror(number)}" if self.reason else self.text
+        return RuntimeFailure(self.kind, self.step, text, number if self.numbered else 0)
+
+
 class Block:
     """Finished operations: data, one note for each, and the objects that they point into.
 

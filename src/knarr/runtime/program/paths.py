@@ -8,6 +8,7 @@ through /proc/PID/fd or /proc/PID/exe.
 
 import errno
 import os
+import stat
 import struct
 
 from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS
@@ -24,16 +25,29 @@ DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _RESOLVE = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
 STATX_BASIC = 0x7FF
 _BELOW, _ABOVE = TEMPORARY[14], TEMPORARY[15]
+_FORMAT = 0o170000  # S_IFMT of the stat module is a function
 # struct statx
 _MODE = STATX + 28
 _INODE = STATX + 32
 _RDEV_MAJOR, _RDEV_MINOR = STATX + 128, STATX + 132
-_S_IFMT = 0o170000
 
 
-def how(flags: int, resolve: int, mode: int = 0) -> bytes:
-    """Return the ``struct open_how`` of a close-on-exec descriptor (openat2(2))."""
-    return struct.pack("=QQQ", flags | os.O_CLOEXEC, mode, resolve)
+def openat2(
+    b: Builder,
+    directory: "int | Cell",
+    path: str,
+    out: Cell,
+    flags: int,
+    resolve: int,
+    *,
+    orelse: "Label | None" = None,
+    errors: "tuple[int, ...]" = (),
+    explain: "Explain | None" = None,
+) -> None:
+    """Open a path below a directory, close-on-exec (openat2(2))."""
+    how = struct.pack("=QQQ", flags | os.O_CLOEXEC, 0, resolve)
+    b.call("openat2", directory, path, how, len(how), out=out, path=path, orelse=orelse,
+           errors=errors, explain=explain)  # fmt: skip
 
 
 def open_in_root(
@@ -48,8 +62,7 @@ def open_in_root(
 ) -> None:
     """Open ``path`` inside the root; follow=False refuses a symbolic link anywhere (ELOOP)."""
     resolve = _RESOLVE if follow else _RESOLVE | RESOLVE_NO_SYMLINKS
-    b.call("openat2", ROOT, path, how(flags, resolve), 24, out=out, path=path, orelse=orelse,
-           errors=errors)  # fmt: skip
+    openat2(b, ROOT, path, out, flags, resolve, orelse=orelse, errors=errors)
 
 
 def ensure_directory(b: Builder, path: str, out: Cell, *, follow: bool = True) -> None:
@@ -99,7 +112,7 @@ def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None
             _unless_missing(b, out, failed)
         # A dangling link is there already: following it would make what the image chose.
         b.call("mkdirat", _ABOVE, part, 0o755, out=out if failed else 0, orelse=failed,
-               explain=_dangling(done))  # fmt: skip
+               explain=_Dangling(done))  # fmt: skip
         open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=failed)
         b.place(there)
         b.call("close", _ABOVE)
@@ -112,7 +125,7 @@ def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None
         b.place(made)
 
 
-class _dangling:  # noqa: N801 (used as a function)
+class _Dangling:
     """Explains why a directory could not be made."""
 
     __slots__ = ("path",)
@@ -172,7 +185,7 @@ def check_type(
     path: "str | None" = None,
 ) -> None:
     """Go on if what was looked at is of this type (S_IFDIR, S_IFREG …)."""
-    b.test(_MODE, _S_IFMT, kind, orelse=orelse, errno=errno, path=path)
+    b.test(_MODE, _FORMAT, kind, orelse=orelse, errno=errno, path=path)
 
 
 def check_device(b: Builder, major: int, minor: int, path: str) -> None:
@@ -197,12 +210,12 @@ def read_file(b: Builder, path: str, address: int, size: Cell) -> None:
     b.set(size, 0)
     open_in_root(b, path, fd, orelse=end)
     status(b, fd, orelse=close)
-    check_type(b, 0o100000, orelse=close)
+    check_type(b, stat.S_IFREG, orelse=close)
     b.call("close", fd)
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
     open_in_root(b, path, fd, flags, orelse=end)
     status(b, fd, orelse=close)
-    check_type(b, 0o100000, orelse=close)
+    check_type(b, stat.S_IFREG, orelse=close)
     # One call reads a regular file to its end or to the limit: no signal can interrupt it.
     b.call("read", fd, address, FILE_LIMIT, out=size, orelse=close)
     b.place(close)

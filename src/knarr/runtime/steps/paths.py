@@ -6,15 +6,14 @@ import stat
 
 from knarr.kernel import mounts as k
 from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_XDEV
-from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.mountopts import MountOptions
-from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.builder import Builder, Label, Told
 from knarr.runtime.program.memory import CWD_RESULT, PROC, TEMPORARY
 from knarr.runtime.program.paths import (
     check_device,
     check_type,
-    how,
     open_in_root,
+    openat2,
     status,
     try_directory,
 )
@@ -121,30 +120,16 @@ class Sysctl(Step):
         resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV
         for key, value in self.values:
             path = "sys/" + (key if "/" in key else key.replace(".", "/"))
-            explain = _Refused(f"sysctl {key}={value}")
+            what = f"sysctl {key}={value}"
+            explain = Told("error", what, what)
             data = value.encode()
-            b.call("openat2", PROC, path, how(os.O_WRONLY, resolve), 24, out=_FILE,
-                   explain=explain)  # fmt: skip
+            openat2(b, PROC, path, _FILE, os.O_WRONLY, resolve, explain=explain)
             b.call("write", _FILE, data, len(data), explain=explain)
             b.call("close", _FILE)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
         return "sysctl " + " ".join(f"{key}={value}" for key, value in self.values)
-
-
-class _Refused:
-    """Explains why a kernel parameter could not be set."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __call__(self, name: str, number: int) -> RuntimeFailure:
-        del name
-        text = f"{self.what}: {os.strerror(number)}"
-        return RuntimeFailure("error", self.what, text, number)
 
 
 class WorkingDirectory(Step):
