@@ -22,6 +22,11 @@ def capget() -> "tuple[int, int, int]":
     return e0 | e1 << 32, p0 | p1 << 32, i0 | i1 << 32
 
 
+def permitted(*, in_userns: bool) -> int:
+    """Return what a new process may pass on: all in a user namespace, else what this one has."""
+    return EVERY if in_userns else capget()[1]
+
+
 def pack(effective: int, permitted: int, inheritable: int) -> bytes:
     """Return the data of capset(2) for three masks; the kernel ignores what it does not know."""
     sets = (effective, permitted, inheritable)

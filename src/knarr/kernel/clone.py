@@ -12,8 +12,12 @@ import struct
 
 from knarr.kernel.libc import NUMBERS, PYLIBC, fail
 
+CLONE_VM = 0x00000100
+CLONE_FILES = 0x00000400
 CLONE_PIDFD = 0x00001000
+CLONE_VFORK = 0x00004000
 CLONE_PARENT = 0x00008000
+CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
 _syscall = PYLIBC.syscall
@@ -25,33 +29,32 @@ for _hook in (_before, _in_parent, _in_child):
     _hook.restype = None
 
 
+def arguments(
+    flags: int, pidfd: int, cgroup_fd: "int | None" = None, stack: "tuple[int, int]" = (0, 0)
+) -> bytes:
+    """Return a ``struct clone_args`` (clone3(2)).
+
+    pidfd: address for the descriptor of the child, which CLONE_PIDFD in ``flags`` asks for.
+    cgroup_fd: directory of a cgroup v2 group in which the child starts (5.7).
+    stack: address and size. The parent hears of the child's end by SIGCHLD; a sibling's
+    parent as of the caller's.
+    """
+    if cgroup_fd is not None:
+        flags |= CLONE_INTO_CGROUP
+    end = 0 if flags & CLONE_PARENT else signal.SIGCHLD
+    return struct.pack("=11Q", flags, pidfd, 0, 0, end, *stack, 0, 0, 0, cgroup_fd or 0)
+
+
 def clone3(flags: int, cgroup_fd: "int | None" = None) -> "tuple[int, int]":
     """Return (pid, pidfd) in the parent and (0, -1) in the child (clone3(2), Linux 5.5).
 
     cgroup_fd: directory of a cgroup v2 group in which the child starts (5.7).
     """
     pidfd = ctypes.c_int(-1)
-    flags |= CLONE_PIDFD
-    if cgroup_fd is not None:
-        flags |= CLONE_INTO_CGROUP
-    arguments = ctypes.create_string_buffer(
-        struct.pack(
-            "=11Q",
-            flags,
-            ctypes.addressof(pidfd),
-            0,
-            0,
-            0 if flags & CLONE_PARENT else signal.SIGCHLD,
-            0,
-            0,
-            0,
-            0,
-            0,
-            cgroup_fd or 0,
-        )
-    )
+    address = ctypes.addressof(pidfd)
+    packed = arguments(flags | CLONE_PIDFD, address, cgroup_fd)
     _before()
-    pid: int = _syscall(ctypes.c_long(NUMBERS["clone3"]), arguments, ctypes.c_size_t(88))
+    pid: int = _syscall(ctypes.c_long(NUMBERS["clone3"]), packed, ctypes.c_size_t(len(packed)))
     if pid == 0:
         _in_child()
         return 0, -1

@@ -38,8 +38,7 @@ class Channel:
     @staticmethod
     def pair() -> "tuple[Channel, Channel]":
         """Return two connected ends, both close-on-exec."""
-        kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-        left, right = _socket.socketpair(_socket.AF_UNIX, kind)
+        left, right = packets.pair()
         return Channel(left), Channel(right)
 
     def fileno(self) -> int:
@@ -70,12 +69,6 @@ class Channel:
             for fd in received:
                 os.close(fd)
             raise
-
-    def move_to(self, fd: int, source: int) -> None:
-        """Go on as descriptor ``fd``, made close-on-exec from the copy ``source`` of this end."""
-        self.sock.detach()
-        os.dup2(source, fd, inheritable=False)
-        self.sock = _socket.socket(fileno=fd)
 
     def close(self) -> None:
         """Close this end."""

@@ -5,13 +5,15 @@ carries them out runs no Python: whatever fails ends it, and the number of the
 operation says to its parent what it was.
 """
 
+import fcntl
 import os
 import signal
 import struct
 
 from knarr.kernel import process as k
+from knarr.kernel.clone import CLONE_FILES
 from knarr.kernel.mounts import AT_FDCWD
-from knarr.runtime import finalleg
+from knarr.runtime import finalleg, packets
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.program import kept, memory
@@ -30,11 +32,15 @@ from knarr.runtime.program.memory import (
 from knarr.runtime.program.paths import DIRECTORY
 from knarr.runtime.steps.base import Setting, Step
 
-CLONE_FILES = 0x00000400
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
 READY = b"r"
 GO = b"g"
 _RESULT = TEMPORARY[0]
 _POLLIN = 1
+_HIGH = 16
 _EVENTS = 4  # struct pollfd: events, and revents in the upper half
 
 
@@ -62,14 +68,14 @@ def first(
     return program
 
 
-def set_paths(target: str, entrances: "tuple[str, ...]") -> "list[bytes]":
-    """Set the cells that ``first`` takes paths from; keep what is returned until it is ready."""
-    kept_paths = [text(path) for path in (target, *entrances)]
+def set_paths(program: Program, target: str, entrances: "tuple[str, ...]") -> None:
+    """Set the cells that the program of ``first`` takes paths from."""
     if len(entrances) > len(ENTRANCES):
         raise OverflowError(f"cgroup: more than {len(ENTRANCES)} hierarchies are not supported")
-    for cell, path in zip((TARGET_PATH, *ENTRANCES), kept_paths, strict=False):
-        cell.set(address_of(path))
-    return kept_paths
+    for cell, path in zip((TARGET_PATH, *ENTRANCES), (target, *entrances), strict=False):
+        data = text(path)
+        program.keep(data)
+        cell.set(address_of(data))
 
 
 def _enter_groups(b: Builder, entrances: "tuple[str, ...]") -> None:
@@ -156,14 +162,28 @@ def wait(b: Builder, status: int) -> None:
     b.place(go)
 
 
-def prepare_memory(channel: int, scratch: int) -> None:
-    """Set what a process finds: its end of the channel, a number to move things to, its parent."""
+def meet() -> "tuple[_socket.socket, list[int]]":
+    """Set where a process finds its end of the channel, a number to move things to, its parent.
+
+    Returns the other end, and the descriptors that are the process's: to be closed here
+    once it has a table of its own.
+    """
+    ours, end = packets.pair()
+    theirs = high(end.fileno())
+    end.close()
+    scratch = high(theirs)
     parent = os.pidfd_open(os.getpid())
-    memory.write(POLL, struct.pack("=ihhihh", channel, _POLLIN, 0, parent, _POLLIN, 0))
-    memory.CHANNEL.set(channel)
+    memory.write(POLL, struct.pack("=ihhihh", theirs, _POLLIN, 0, parent, _POLLIN, 0))
+    memory.CHANNEL.set(theirs)
     memory.SCRATCH.set(scratch)
     memory.write(memory.SCRATCH_PATH, f"/proc/self/fd/{scratch}\0".encode())
     for cell in (memory.PROC, memory.MASTER, memory.SLAVE):
         cell.set(-1)
     for cell in (memory.PASSWD_SIZE, memory.GROUP_SIZE, memory.CWD_RESULT):
         cell.set(0)
+    return ours, [theirs, scratch, parent]
+
+
+def high(fd: int) -> int:
+    """Return a close-on-exec copy of a descriptor, out of the way of what the last leg moves."""
+    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)

@@ -178,8 +178,8 @@ def _shape(stdio: "tuple[int, int, int] | None") -> "tuple[int, ...] | None":
     return None if stdio is None else tuple(min(len(STDIO), fd) for fd in stdio)
 
 
-def set_cells(leg: FinalLeg, ending: Ending) -> "list[object]":
-    """Set what the operations take from cells; keep what is returned until the command runs.
+def set_cells(program: Program, leg: FinalLeg, ending: Ending) -> None:
+    """Set what the operations of ``program`` take from cells.
 
     Where the spec names no home, the last entry of the environment is that in
     ``memory``, settled at the gate.
@@ -188,11 +188,10 @@ def set_cells(leg: FinalLeg, ending: Ending) -> "list[object]":
         cell.set(fd)
     if ending.init_fd is not None:
         INIT.set(ending.init_fd)
-    objects: list[object] = [ending.filter]
     if ending.filter is not None:
         argument = ending.filter.argument
         FILTER.set(address_of(argument))
-        objects.append(argument)
+        program.keep(ending.filter, argument)
     values = leg.environment()
     entries = [text(f"{name}={value}") for name, value in values.items()]
     pointers = [address_of(entry) for entry in entries]
@@ -200,7 +199,7 @@ def set_cells(leg: FinalLeg, ending: Ending) -> "list[object]":
         pointers.append(memory.HOME)
     array = struct.pack(f"={len(pointers) + 1}Q", *pointers, 0)
     ENVIRONMENT.set(address_of(array))
-    return [*objects, *entries, array]
+    program.keep(*entries, array)
 
 
 def _set_label(b: Builder, module: str, label: str, has_proc: bool) -> None:

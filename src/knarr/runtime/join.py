@@ -11,8 +11,8 @@ import signal
 import struct
 import sys
 
-from knarr.kernel import caps
-from knarr.kernel.clone import CLONE_PARENT, CLONE_PIDFD
+from knarr.kernel import caps, clone
+from knarr.kernel.clone import CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
 from knarr.kernel.process import pidfd_send_signal
@@ -20,14 +20,13 @@ from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
-from knarr.runtime.process import Waiting, channel, high, is_known, resolve
+from knarr.runtime.process import Waiting, is_known, resolve
 from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program
 from knarr.runtime.program.memory import PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
 from knarr.runtime.steps.base import Setting, Step
 
-_CLONE_VFORK = 0x00004000
 _COMMAND = TEMPORARY[13]
 
 
@@ -74,17 +73,14 @@ class Joined:
 def start(join: Join) -> Joined:
     """Return once the command runs. Raises RuntimeFailure and OSError, and leaves nothing then."""
     carrier.prepare()
-    ours, theirs = channel()
-    scratch = high(theirs)
-    child.prepare_memory(theirs, scratch)
-    os.close(scratch)
+    ends = child.meet()
     memory.write(PIDFD, struct.pack("=i", -1))
-    permitted = caps.EVERY if join.flags & CLONE_NEWUSER else caps.capget()[1]
+    permitted = caps.permitted(in_userns=bool(join.flags & CLONE_NEWUSER))
     ending = Ending(join.stdio, join.program, None, permitted, has_proc=False)
-    objects = finalleg.set_cells(join.leg, ending)
     setting = Setting.inside(join.leg)
     program = _program(join, setting, ending)
-    process = Waiting(program, 0, None, (ours, theirs))
+    finalleg.set_cells(program, join.leg, ending)
+    process = Waiting(program, 0, ends)
     try:
         process.go()
         known = is_known(join.steps, setting)
@@ -103,7 +99,6 @@ def start(join: Join) -> Joined:
     process.close()
     os.waitpid(process.pid, 0)
     os.close(process.pidfd)
-    del objects
     return Joined(_COMMAND.get(), _pidfd(), memory.MASTER.get())
 
 
@@ -154,8 +149,8 @@ def _clone(b: Builder, join: Join) -> None:
     """Enter the namespaces as the helper, and begin as the command's process."""
     child.be_born(b)
     b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
-    flags = CLONE_PARENT | CLONE_PIDFD | child.CLONE_FILES | _CLONE_VFORK | carrier.SHARED
-    arguments = struct.pack("=11Q", flags, PIDFD, *(0,) * 9)
+    flags = CLONE_PARENT | CLONE_PIDFD | CLONE_FILES | CLONE_VFORK | carrier.SHARED
+    arguments = clone.arguments(flags, PIDFD)
     inside, outside = Label(), Label()
     # Both store what they get; the helper not before the command's process has ended or runs.
     b.call("clone3", arguments, len(arguments), out=_COMMAND)

@@ -16,6 +16,12 @@ class Cut(OSError):
     """A packet or its descriptors did not fit; none of the descriptors was kept."""
 
 
+def pair() -> "tuple[_socket.socket, _socket.socket]":
+    """Return two connected ends that keep packets apart, both close-on-exec."""
+    kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+    return _socket.socketpair(_socket.AF_UNIX, kind)
+
+
 def send(sock: "_socket.socket", packet: bytes, fds: "list[int]") -> None:
     """Send one packet with descriptors (unix(7), SCM_RIGHTS). Raises OSError."""
     if len(fds) > MAX_FDS:

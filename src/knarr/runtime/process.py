@@ -5,8 +5,6 @@
 container's maker, a single-threaded process of its own.
 """
 
-import _socket
-import fcntl
 import os
 import select
 import signal
@@ -30,6 +28,7 @@ from knarr.runtime.steps.mounts import BindMount, NewMount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
@@ -106,19 +105,19 @@ class Waiting:
     pid, pidfd: of the process. Raises RuntimeFailure where the program failed.
     """
 
-    __slots__ = ("_program", "_sock", "_theirs", "pid", "pidfd", "sibling")
+    __slots__ = ("_program", "_sibling", "_sock", "_theirs", "pid", "pidfd")
 
     def __init__(
         self,
         program: Program,
         flags: int,
-        cgroup_fd: "int | None",
-        ends: "tuple[_socket.socket, int]",
+        ends: "tuple[_socket.socket, list[int]]",
+        cgroup_fd: "int | None" = None,
     ) -> None:
         self._program = program
         self._sock, self._theirs = ends
+        self._sibling = bool(flags & CLONE_PARENT)
         self.pid, self.pidfd = carrier.spawn(program, flags, cgroup_fd)
-        self.sibling = bool(flags & CLONE_PARENT)
 
     def go(self) -> None:
         """Let the process go on to its next stop."""
@@ -139,8 +138,7 @@ class Waiting:
             self._fail()
             raise RuntimeFailure("error", "create", "the process ended before it was ready")
         self._sock.recv(1)
-        os.close(self._theirs)
-        self._theirs = -1
+        self._let_go()
 
     def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it has become what it was to be. look: see ``await_ready``."""
@@ -166,12 +164,12 @@ class Waiting:
 
     def kill(self) -> None:
         """Kill the process; returns when it has ended."""
+        ours = not self._sibling
         try:
             kprocess.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
-            # It has ended and our parent, whose child it is, has waited for it.
-            self.sibling = True
-        if self.sibling:
+            ours = False  # it has ended and our parent, whose child it is, has waited for it
+        if not ours:
             poll = select.poll()
             poll.register(self.pidfd, select.POLLIN)
             poll.poll()
@@ -181,24 +179,12 @@ class Waiting:
     def close(self) -> None:
         """Let go of the channel."""
         self._sock.close()
-        if self._theirs >= 0:
-            os.close(self._theirs)
-            self._theirs = -1
+        self._let_go()
 
-
-def channel() -> "tuple[_socket.socket, int]":
-    """Return our end and the number of theirs, high enough to be out of the final leg's way."""
-    kind = _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
-    number = theirs.detach()
-    theirs_high = high(number)
-    os.close(number)
-    return ours, theirs_high
-
-
-def high(fd: int) -> int:
-    """Return a close-on-exec copy of a descriptor with a number from 16 on."""
-    return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
+    def _let_go(self) -> None:
+        for fd in self._theirs:
+            os.close(fd)
+        self._theirs = []
 
 
 class Created:
@@ -206,12 +192,11 @@ class Created:
 
     root_fd: its root file system's mount; as long as it is open, ending the
     container does not write the overlay back. master: of the pseudo-terminal, or
-    -1. uid, gid: host ids of its user, -1 when there
-    are none and as long as they are not known. seen: what its program depended on.
+    -1. uid, gid: host ids of its user, -1 when there are none and as long as they are
+    not known. seen: what its program depended on.
     """
 
     __slots__ = (
-        "_kept",
         "_opened",
         "_process",
         "gid",
@@ -222,9 +207,8 @@ class Created:
         "warnings",
     )
 
-    def __init__(self, process: Waiting, kept: "list[object]", seen: Circumstances) -> None:
+    def __init__(self, process: Waiting, seen: Circumstances) -> None:
         self._process = process
-        self._kept = kept
         self.seen = seen
         self.root_fd = self.master = -1
         self.uid = self.gid = -1
@@ -274,19 +258,16 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     carrier.prepare()
     binds = _clone_binds(recipe)
     _join(plan)
-    ours, theirs = channel()
-    cgroup_fd = recipe.group.clone_fd() if recipe.group is not None else None
-    directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for _, fd in binds)
+    directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in binds)
     setting = setting_for(plan, directories)
-    scratch = high(theirs)
-    child.prepare_memory(theirs, scratch)
+    ends = child.meet()
     # The group is entered at birth on v2, by the process's own hand otherwise.
-    by_hand = recipe.group is not None and cgroup_fd is None
-    entrances = tuple(recipe.group.entrances()) if recipe.group is not None and by_hand else ()
-    program, kept = _program(recipe, setting, entrances)
+    cgroup_fd = None if recipe.group is None else recipe.group.clone_fd()
+    entrances = () if recipe.group is None or cgroup_fd is not None else recipe.group.entrances()
     flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
     try:
-        process = Waiting(program, flags, cgroup_fd, (ours, theirs))
+        program = _program(recipe, setting, entrances)
+        process = Waiting(program, flags, ends, cgroup_fd)
     finally:
         if cgroup_fd is not None:
             os.close(cgroup_fd)
@@ -297,7 +278,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         directories=directories,
         entrances=len(entrances),
     )
-    created = Created(process, kept, seen)
+    created = Created(process, seen)
     try:
         _hand_over(recipe, created, binds)
         process.go()
@@ -309,7 +290,6 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
             if known:
                 created.open_gate()
         process.await_ready()
-        os.close(scratch)
         created.master = memory.MASTER.get()
         if not known:
             _settle_user(plan, setting, created)
@@ -320,30 +300,31 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     return created
 
 
-def _program(
-    recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]"
-) -> "tuple[Program, list[object]]":
-    """Return the program, with what has to be kept as long as it is carried out."""
+def _program(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> Program:
+    """Return the program, and set the cells that it takes values from."""
     plan = recipe.plan
-    init_fd = None if recipe.init_fd is None else high(recipe.init_fd)
-    permitted = caps.EVERY if plan.in_userns else caps.capget()[1]
+    init_fd = None if recipe.init_fd is None else child.high(recipe.init_fd)
+    permitted = caps.permitted(in_userns=plan.in_userns)
     ending = finalleg.Ending(
         recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc
     )
     program = child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
-    paths = child.set_paths(recipe.target, entrances)
-    return program, [*paths, *finalleg.set_cells(plan.leg, ending)]
+    child.set_paths(program, recipe.target, entrances)
+    finalleg.set_cells(program, plan.leg, ending)
+    return program
+
+
+def _binds(plan: Plan) -> "list[BindMount]":
+    """Return the bind mounts that are prepared outside, in the order in which they are numbered."""
+    return [step for step in plan.steps if isinstance(step, BindMount) and step.index >= 0]
 
 
 def setting_for(plan: Plan, directories: "Sequence[bool]") -> Setting:
     """Return what the steps depend on. directories: of each bind mount, whether it is one."""
-    binds = [step for step in plan.steps if isinstance(step, BindMount) and step.index >= 0]
+    numbered = enumerate(zip(_binds(plan), directories, strict=True))
     return Setting(
         in_userns=plan.in_userns,
-        binds={
-            step.index: (number, is_directory)
-            for number, (step, is_directory) in enumerate(zip(binds, directories, strict=True))
-        },
+        binds={step.index: (number, is_directory) for number, (step, is_directory) in numbered},
         has_proc=any(isinstance(step, NewMount) and step.fstype == "proc" for step in plan.steps),
         has_home="HOME" in plan.leg.environment(),
     )
@@ -401,19 +382,18 @@ def _write(path: str, text: str) -> None:
         os.close(fd)
 
 
-def _clone_binds(recipe: Recipe) -> "list[tuple[BindMount, int]]":
-    """Return the bind mounts, each with a detached clone; in the order of the plan."""
-    binds = []
-    for step in recipe.plan.steps:
-        if isinstance(step, BindMount) and step.index >= 0:
-            fd = recipe.mount_fds.pop(step.index, None)
-            if fd is None:
-                fd = clone_tree(step.source, None, recursive=step.options.recursive)
-            binds.append((step, fd))
-    return binds
+def _clone_binds(recipe: Recipe) -> "list[int]":
+    """Return a detached clone of each bind mount."""
+    fds = []
+    for step in _binds(recipe.plan):
+        fd = recipe.mount_fds.pop(step.index, None)
+        if fd is None:
+            fd = clone_tree(step.source, None, recursive=step.options.recursive)
+        fds.append(fd)
+    return fds
 
 
-def _hand_over(recipe: Recipe, created: Created, binds: "list[tuple[BindMount, int]]") -> None:
+def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     """Write the id maps and prepare the mounts through them, where the process finds them."""
     plan = recipe.plan
     userns = None
@@ -427,7 +407,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[tuple[BindMount, i
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
         created.root_fd = open_root(recipe.rootfs, userns, owner, append=recipe.append)
-        for number, (step, fd) in enumerate(binds):
+        for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
             if userns is not None:
                 _idmap_bind(fd, userns, step, created)
             memory.mount_cell(number).set(fd)

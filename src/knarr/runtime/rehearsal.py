@@ -21,7 +21,7 @@ _ANY_FILE = 1000  # any number beyond the standard descriptors
 
 
 def _ending(seen: Circumstances, *, in_userns: bool, has_proc: bool) -> Ending:
-    permitted = caps.EVERY if in_userns else caps.capget()[1]
+    permitted = caps.permitted(in_userns=in_userns)
     program = FilterProgram(bytes(FILTER_SIZE)) if seen.filtered else None
     init_fd = _ANY_FILE if seen.has_init else None
     return Ending(seen.stdio, program, init_fd, permitted, has_proc=has_proc)

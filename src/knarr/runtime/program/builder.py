@@ -71,7 +71,7 @@ class Block:
 
     __slots__ = ("data", "keep", "notes")
 
-    def __init__(self, data: bytes, notes: "list[Note]", keep: "list[object]") -> None:
+    def __init__(self, data: bytes, notes: "list[Note]", keep: "list[bytes]") -> None:
         self.data = data
         self.notes = notes
         self.keep = keep
@@ -99,7 +99,7 @@ class Builder:
     def __init__(self) -> None:
         self._operations: list[tuple[int, ...]] = []
         self._notes: list[Note] = []
-        self._keep: list[object] = []
+        self._keep: list[bytes] = []
         self._labels: list[Label] = []
         self._jumps = 0
 
@@ -143,7 +143,7 @@ class Builder:
     ) -> None:
         """Go on if 32 bits in memory, masked, have this value; else jump or fail with ``errno``."""
         # The address itself, also where it is a cell's.
-        arguments = (int(address) + 0, mask, value, errno)
+        arguments = (int(address), mask, value, errno)
         self._add(TEST, 0, arguments, orelse=orelse, note=explain or ("check", path))
 
     def jump(self, label: Label) -> None:
@@ -204,10 +204,6 @@ class Builder:
         self._keep.append(data)
         return address_of(data)
 
-    def keep(self, value: object) -> None:
-        """Keep an object that the operations point into as long as the block exists."""
-        self._keep.append(value)
-
     def finish(self) -> Block:
         """Return the block; ValueError for a jump that leads nowhere, to itself or too far."""
         operations = self._operations
@@ -230,17 +226,22 @@ class Builder:
 class Program:
     """Blocks in a row, each the operations of one thing that can be named."""
 
-    __slots__ = ("_blocks", "_data", "_names")
+    __slots__ = ("_blocks", "_data", "_kept", "_names")
 
     def __init__(self) -> None:
         self._blocks: list[Block] = []
         self._names: list[str | Callable[[], str]] = []
+        self._kept: list[object] = []
         self._data = b""
 
     def add(self, name: "str | Callable[[], str]", block: Block) -> None:
         """Append a block; ``name`` is, or returns, what a message about a failure begins with."""
         self._names.append(name)
         self._blocks.append(block)
+
+    def keep(self, *objects: object) -> None:
+        """Keep what cells point into as long as the program exists."""
+        self._kept += objects
 
     def blocks(self) -> "list[tuple[str, Block]]":
         """Return the blocks in their order, each with its name."""
@@ -258,9 +259,8 @@ class Program:
         if not errno:
             return None
         at = memory.FAULT_AT.get()
-        for name, block in zip(self._names, self._blocks, strict=True):
+        for name, block in self.blocks():
             if at < len(block.notes):
-                name = name if isinstance(name, str) else name()
                 return _explain(name, block.notes[at], errno)
             at -= len(block.notes)
         return RuntimeFailure("error", "program", f"operation {at}: {os.strerror(errno)}", errno)

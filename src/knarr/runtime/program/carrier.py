@@ -9,7 +9,7 @@ import os
 import signal
 import struct
 
-from knarr.kernel.clone import CLONE_INTO_CGROUP, CLONE_PARENT, CLONE_PIDFD, clone3
+from knarr.kernel import clone
 from knarr.kernel.libc import MACHINE
 from knarr.kernel.memory import MAP_PRIVATE, PROT_EXEC, PROT_READ, map_memory
 from knarr.runtime.program import memory
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
     from knarr.runtime.program.builder import Program
 
-CLONE_VM = 0x00000100
-CLONE_FILES = 0x00000400
-CLONE_CLEAR_SIGHAND = 0x100000000
-_SIGCHLD = 17
 _SPAWN = 16  # offset of the second function; see x86_64.S
 # Tests set it to have everything carried out by the interpreter, as where no code is.
 INTERPRETER_VARIABLE = "KNARR_TEST_INTERPRETER"
@@ -66,7 +62,7 @@ def _load() -> "tuple[Callable[..., int], Callable[..., int]] | None":
 
 _native = _load()
 # What a clone in a program needs so that both sides see the same memory.
-SHARED = CLONE_VM if _native is not None else 0
+SHARED = clone.CLONE_VM if _native is not None else 0
 _pidfd = struct.Struct("=i")
 
 
@@ -95,16 +91,12 @@ def spawn(program: "Program", flags: int, cgroup_fd: "int | None" = None) -> "tu
     has ended or executed something. Raises OSError (clone3(2)).
     """
     memory.FAULT_ERROR.set(0)
-    flags |= CLONE_FILES
+    flags |= clone.CLONE_FILES
     if _native is None:
         return _fork(program, flags, cgroup_fd)
-    flags |= CLONE_PIDFD | CLONE_VM | CLONE_CLEAR_SIGHAND
-    if cgroup_fd is not None:
-        flags |= CLONE_INTO_CGROUP
-    arguments = struct.pack(
-        "=11Q", flags, memory.SPAWNED, 0, 0, 0 if flags & CLONE_PARENT else _SIGCHLD, memory.STACK,
-        memory.STACK_SIZE, 0, 0, 0, cgroup_fd or 0,
-    )  # fmt: skip
+    flags |= clone.CLONE_PIDFD | clone.CLONE_VM | clone.CLONE_CLEAR_SIGHAND
+    stack = (memory.STACK, memory.STACK_SIZE)
+    arguments = clone.arguments(flags, memory.SPAWNED, cgroup_fd, stack)
     start = program.address()
     pid = _native[1](memory.address_of(arguments), len(arguments), start, memory.FAULT_AT)
     if pid < 0:
@@ -119,7 +111,7 @@ def _fork(program: "Program", flags: int, cgroup_fd: "int | None") -> "tuple[int
     # As the machine code does: the child keeps them blocked.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
-        pid, pidfd = clone3(flags, cgroup_fd)
+        pid, pidfd = clone.clone3(flags, cgroup_fd)
         if pid == 0:
             interpreter.be(program.address(), memory.FAULT_AT)
     finally:

@@ -69,7 +69,7 @@ def describe(program: "Program") -> "list[str]":
 
 
 def _block(block: "Block", first: int) -> "list[str]":
-    objects = {address_of(kept): kept for kept in block.keep if isinstance(kept, bytes)}
+    objects = {address_of(kept): kept for kept in block.keep}
     records = OPERATION.iter_unpack(block.data)
     return [_operation(record, first + index, objects) for index, record in enumerate(records)]
 

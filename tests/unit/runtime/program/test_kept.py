@@ -35,7 +35,7 @@ def _value(thing: object) -> object:
 
 def plain(block: Block) -> list[object]:
     """Return a block as values: where an argument is an address, what stands there."""
-    texts = {address_of(data): data for data in block.keep if isinstance(data, bytes)}
+    texts = {address_of(data): data for data in block.keep}
     operations = []
     for at in range(0, len(block.data), SIZE):
         record = OPERATION.unpack_from(block.data, at)
