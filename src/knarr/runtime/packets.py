@@ -9,7 +9,7 @@ import array
 import os
 
 MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
-LIMIT = 8192  # of a packet that only says where something is
+LIMIT = 4400  # of a packet that only says what is asked for and where: the longest path
 
 
 class Cut(OSError):

@@ -10,6 +10,7 @@ import os
 import sys
 
 from knarr.kernel import process as kprocess
+from knarr.runtime import packets
 from knarr.supervisor import handover, lessons, rundir, spare, undo, usual, wire, work
 from knarr.supervisor import state as states
 
@@ -66,9 +67,9 @@ def _gather(called: "dict[CodeType, None]") -> None:
 
 def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     """Be given a container that ends at once, watch it, record its end."""
-    launcher, sock = spare.pair()
-    maker, ours = spare.pair()
-    caller, other = spare.pair()
+    launcher, sock = packets.pair()
+    maker, ours = packets.pair()
+    caller, other = packets.pair()
     caller.send(b"? ")
     lessons.hear(other)
     pid = end_at_once(caller)
@@ -84,7 +85,7 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
 
 def _hand_over(to: "_socket.socket", pid: int, pidfd: int) -> None:
     """Send what the maker of a container sends."""
-    client, listener = spare.pair()
+    client, listener = packets.pair()
     pipes = (*os.pipe(), *os.pipe(), *os.pipe())
     out, _, err, _, _, stdin = pipes
     given = handover.Handover(

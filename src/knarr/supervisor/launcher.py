@@ -18,7 +18,7 @@ import time
 from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
 from knarr.kernel.files import close_range
-from knarr.runtime.channel import Channel
+from knarr.runtime import packets
 from knarr.supervisor import lessons, rundir, spare, template, wire, work
 from knarr.supervisor import state as states
 
@@ -165,7 +165,7 @@ class Launcher:
         return True
 
     def _fork_ahead(self) -> None:
-        ours, theirs = spare.pair()
+        ours, theirs = packets.pair()
         pid = self._fork(template.SPARE, theirs, "")
         theirs.close()
         self.spare = spare.Spare(self._watch(pid, ""), ours)
@@ -242,8 +242,8 @@ class Launcher:
         _, status = os.waitpid(pid, 0)
         failed = os.WIFSIGNALED(status) or (status and time.monotonic() - began > 1)
         if run_dir and failed and states.exists(run_dir):
-            ours, theirs = Channel.pair()
-            self._watch(self._fork(template.SUCCESSOR, theirs.sock, run_dir), run_dir)
+            ours, theirs = packets.pair()
+            self._watch(self._fork(template.SUCCESSOR, theirs, run_dir), run_dir)
             ours.close()
             theirs.close()
 

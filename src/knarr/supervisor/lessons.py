@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LIMIT = 64 * 1024
-_SEEN = ("stdio", "filtered", "has_init", "directories", "entrances")
 
 _teacher: "_socket.socket | None" = None
 _known = 0
@@ -48,7 +47,7 @@ def teach(seen: Circumstances, **what: "Any") -> None:
     """Tell the launcher of a program whose blocks were not all known. ``what``: see ``learn``."""
     if _teacher is None or kept.count() == _known:
         return
-    lesson = {**what, "seen": {name: getattr(seen, name) for name in _SEEN}}
+    lesson = {**what, "seen": {name: getattr(seen, name) for name in seen.__slots__}}
     try:
         _teacher.send(b"%d " % _known + json.dumps(lesson).encode())
     except OSError:
@@ -70,15 +69,7 @@ def learn(body: bytes) -> None:
     """Take one lesson: ``spec`` of a container, or ``process``, ``linux``, ``flags`` of an exec."""
     try:
         lesson = json.loads(body)
-        told = lesson["seen"]
-        stdio = told["stdio"]
-        seen = Circumstances(
-            None if stdio is None else (stdio[0], stdio[1], stdio[2]),
-            filtered=told["filtered"],
-            has_init=told["has_init"],
-            directories=tuple(told["directories"]),
-            entrances=told["entrances"],
-        )
+        seen = Circumstances(**lesson["seen"])
         if "spec" in lesson:
             rehearsal.rehearse(plan(lesson["spec"]), seen)
         else:

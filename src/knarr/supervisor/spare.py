@@ -38,13 +38,6 @@ class Spare:
         return True
 
 
-def pair() -> "tuple[_socket.socket, _socket.socket]":
-    """Return two ends over which a request passes."""
-    flags = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-    return _socket.socketpair(_socket.AF_UNIX, flags)
-
-
-_LIMIT = 4400  # an operation and the longest path
 _code = code()
 
 
@@ -52,7 +45,7 @@ def wait(sock: "_socket.socket") -> "tuple[bytes, str, int] | None":
     """Return operation, run directory and connection of the request; None: none will come."""
     map_code(_code)
     try:
-        packet, (caller,) = packets.receive(sock, _LIMIT)
+        packet, (caller,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         return None
     return packet[:1], os.fsdecode(packet[1:]), caller
@@ -81,7 +74,7 @@ def stand_by(sock: "_socket.socket", go: "Callable[[bytes, int], None]") -> None
     """Be a maker that waits for the connection of its request; never returns."""
     own_pages((memory.PASSWD, memory.END))
     try:
-        operation, (caller,) = packets.receive(sock, _LIMIT)
+        operation, (caller,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         os._exit(0)
     go(operation, caller)

@@ -40,8 +40,7 @@ class Template:
     __slots__ = ("_before", "_sock", "pid")
 
     def __init__(self, school: "_socket.socket", run_root: str) -> None:
-        kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-        self._sock, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+        self._sock, theirs = packets.pair()
         self._before: list[int] = []
         self.pid = os.fork()
         if self.pid == 0:

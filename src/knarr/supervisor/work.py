@@ -11,6 +11,7 @@ import sys
 
 from knarr.errors import KnarrError
 from knarr.kernel import process as kprocess
+from knarr.runtime import packets
 from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.plan import SpecError
@@ -55,7 +56,7 @@ def be_template(work: "Callable[[], None]", *keep: "_socket.socket") -> None:
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
-        _keep_only([fd for fd in (*(sock.fileno() for sock in keep), lessons.teacher()) if fd >= 0])
+        _keep_only(*(sock.fileno() for sock in keep), lessons.teacher())
         work()
         code = 0
     except BaseException as error:  # it must not return into the launcher's loop
@@ -63,10 +64,10 @@ def be_template(work: "Callable[[], None]", *keep: "_socket.socket") -> None:
     os._exit(code)
 
 
-def _keep_only(keep: "list[int]") -> None:
-    """Close every descriptor from 3 on but these."""
+def _keep_only(*keep: int) -> None:
+    """Close every descriptor from 3 on but these; -1 is none."""
     first = 3
-    for fd in sorted(keep):
+    for fd in sorted(fd for fd in keep if fd >= first):
         if fd > first:
             os.closerange(first, fd)
         first = fd + 1
@@ -120,7 +121,7 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
     """Be a process that was forked ahead, until there is something to do for it."""
     del run_dir
     kprocess.set_name("knarr-spare")
-    ours, theirs = spare.pair()
+    ours, theirs = packets.pair()
     maker = os.fork()
     if maker == 0:
         ours.close()
@@ -200,7 +201,7 @@ def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = 
 
 def _fork_maker(sock: "_socket.socket") -> "_socket.socket":
     """Return the connection to a process that makes what the caller asks for."""
-    ours, theirs = spare.pair()
+    ours, theirs = packets.pair()
     if os.fork() == 0:
         ours.close()
         _make(sock, theirs)
@@ -228,7 +229,7 @@ def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
     _answer(Channel(sock), answer)
     # What it made runs already, and would wait for the end of this process; which may now be
     # long in coming, so that no end of a pipe may depend on it.
-    _keep_only([fd for fd in (lessons.teacher(),) if fd >= 0])
+    _keep_only(lessons.teacher())
     kprocess.step_back()
     if starter.created is not None:
         lessons.teach(starter.created.seen, spec=request["spec"])
