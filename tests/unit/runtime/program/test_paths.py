@@ -158,8 +158,8 @@ def test_a_directory_where_a_file_is(root: Path) -> None:
 
 def test_a_directory_may_be_tried(root: Path) -> None:
     for _ in range(2):
-        assert tried("/work/here") >= 0
-        assert (root / "work/here").is_dir()
+        assert tried("/made/here") >= 0
+        assert (root / "made/here").is_dir()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(OUT.get())
 
