@@ -9,7 +9,7 @@
    The conversation, and whom a server serves: docs/design/command-server.md.
 
    A static executable without any library: the ELF header stands below, the assembler's output is
-   the file. tools/assemble_client.py makes it.
+   the file. tools/assemble.py makes it.
 
    Signals are blocked from just before the request is sent, and read from a signalfd(2): none can
    be lost between two instructions. Their dispositions stay the caller's, so what is pending when

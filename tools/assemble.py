@@ -1,8 +1,10 @@
-"""Assemble the machine code that the package carries, each ``x86_64.S`` into ``blob_x86_64.py``.
+"""Assemble all of knarr's machine code from the folders with ``x86_64.S`` and ``aarch64.S``.
 
     python tools/assemble.py
 
-Needs binutils, and binutils-aarch64-linux-gnu on another machine than that.
+What the package carries becomes ``blob_x86_64.py`` there; the thin command becomes an
+executable, ``client/client-x86_64``. Needs binutils, and binutils-aarch64-linux-gnu on
+another machine than that.
 """
 
 import pathlib
@@ -10,11 +12,12 @@ import platform
 import subprocess
 import tempfile
 
-PACKAGE = pathlib.Path(__file__).resolve().parents[1] / "src/knarr"
-# Folder of the package -> what its machine code is.
-ROOMS = {
-    "runtime/init": "knarr's init",
-    "runtime/program": "What carries out programs of system calls",
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CLIENT = "client"
+# Folder whose machine code the package carries -> what that is.
+CARRIED = {
+    "src/knarr/runtime/init": "knarr's init",
+    "src/knarr/runtime/program": "What carries out programs of system calls",
 }
 MACHINES = ("x86_64", "aarch64")
 _MODULE = '''"""{what}, for {machine}.
@@ -33,11 +36,11 @@ def tool(machine: str, name: str) -> str:
     return name if platform.machine() == machine else f"{machine}-linux-gnu-{name}"
 
 
-def assemble(room: str, machine: str) -> bytes:
+def assemble(folder: str, machine: str) -> bytes:
     """Return the machine code of a folder. Raises FileNotFoundError without the tools."""
     with tempfile.TemporaryDirectory() as directory:
         made, code = f"{directory}/code.o", f"{directory}/code"
-        source = str(PACKAGE / room / f"{machine}.S")
+        source = str(ROOT / folder / f"{machine}.S")
         subprocess.run([tool(machine, "as"), "-o", made, source], check=True)
         subprocess.run(
             [tool(machine, "objcopy"), "-O", "binary", "-j", ".text", made, code], check=True
@@ -45,14 +48,24 @@ def assemble(room: str, machine: str) -> bytes:
         return pathlib.Path(code).read_bytes()
 
 
+def carry(code: bytes, what: str, machine: str, target: pathlib.Path) -> None:
+    """Write machine code down as a module."""
+    text = code.hex()
+    lines = [f'    "{text[at : at + 88]}"' for at in range(0, len(text), 88)]
+    target.write_text(_MODULE.format(what=what, machine=machine, lines="\n".join(lines)))
+
+
 def main() -> None:
-    for room, what in ROOMS.items():
-        for machine in MACHINES:
-            text = assemble(room, machine).hex()
-            lines = [f'    "{text[at : at + 88]}"' for at in range(0, len(text), 88)]
-            module = _MODULE.format(what=what, machine=machine, lines="\n".join(lines))
-            (PACKAGE / room / f"blob_{machine}.py").write_text(module)
-            print(room, machine, len(text) // 2, "bytes")
+    for machine in MACHINES:
+        for folder, what in CARRIED.items():
+            code = assemble(folder, machine)
+            carry(code, what, machine, ROOT / folder / f"blob_{machine}.py")
+            print(folder, machine, len(code), "bytes")
+        code = assemble(CLIENT, machine)
+        executable = ROOT / CLIENT / f"client-{machine}"
+        executable.write_bytes(code)
+        executable.chmod(0o755)
+        print(CLIENT, machine, len(code), "bytes")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from tests.integration.cli.conftest import (
     make_installation,
     until,
 )
+from tests.support.machinecode import emulator
 
 
 @pytest.fixture(scope="module", params=["native", "other machine", "python"])
@@ -41,12 +42,10 @@ def prefix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 def _emulate(folder: Path) -> None:
     machine = "x86_64" if platform.machine() == "aarch64" else "aarch64"
-    emulator = shutil.which(f"qemu-{machine}") or shutil.which(f"qemu-{machine}-static")
-    if emulator is None:
-        pytest.skip(f"qemu-{machine} is not installed")
+    (qemu,) = emulator(machine)
     client = folder / "libexec" / "knarr" / f"client-{machine}"
     (folder / "bin" / "knarr").write_text(
-        f'#!/bin/sh\nexec {emulator} {client} --from-script {folder}/bin/python3 "$0" "$@"\n'
+        f'#!/bin/sh\nexec {qemu} {client} --from-script {folder}/bin/python3 "$0" "$@"\n'
     )
 
 

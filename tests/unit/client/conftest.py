@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import array
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -21,9 +20,10 @@ from typing import Self
 
 import pytest
 
+from tests.support.machinecode import MACHINES, emulator
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 SCRIPT = REPOSITORY / "scripts" / "knarr"
-MACHINES = ("x86_64", "aarch64")
 PATIENCE = 30.0
 
 
@@ -40,13 +40,7 @@ def words_of(kind: str, python: str) -> list[str]:
     if kind == "python":
         return [sys.executable, "-I", "-S", "-E", str(SCRIPT)]
     client = str(REPOSITORY / "client" / f"client-{kind}")
-    words = [client, "--from-script", python, str(SCRIPT)]
-    if platform.machine() == kind:
-        return words
-    emulator = shutil.which(f"qemu-{kind}") or shutil.which(f"qemu-{kind}-static")
-    if emulator is None:
-        pytest.skip(f"qemu-{kind} is not installed")
-    return [emulator, *words]
+    return [*emulator(kind), client, "--from-script", python, str(SCRIPT)]
 
 
 class Thin:

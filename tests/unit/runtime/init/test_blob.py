@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
-import shutil
 import signal
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,19 +12,7 @@ from pathlib import Path
 import pytest
 
 from knarr.runtime import init
-
-TOOL = Path(__file__).resolve().parents[4] / "tools/assemble.py"
-MACHINES = {"x86_64": 62, "aarch64": 183}
-
-
-def qemu(machine: str) -> list[str]:
-    """Return what runs a program of ``machine`` here; skips without qemu-user."""
-    if platform.machine() == machine:
-        return []
-    found = shutil.which(f"qemu-{machine}") or shutil.which(f"qemu-{machine}-static")
-    if found is None:
-        pytest.skip(f"qemu-{machine} is not installed")
-    return [found]
+from tests.support.machinecode import MACHINES, assembled, check_executable, emulator
 
 
 @pytest.fixture(params=MACHINES)
@@ -37,36 +22,19 @@ def program(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     path = tmp_path / "init"
     path.write_bytes(init.blob(machine))
     path.chmod(0o755)
-    return [*qemu(machine), str(path)]
+    return [*emulator(machine), str(path)]
 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_sources_assemble_to_the_same_bytes(machine: str) -> None:
-    spec = importlib.util.spec_from_file_location("assemble", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    for name in ("as", "objcopy"):
-        if shutil.which(module.tool(machine, name)) is None:
-            pytest.skip(f"binutils for {machine} are not installed")
-    assert module.assemble("runtime/init", machine) == init.blob(machine)
+    assert assembled("src/knarr/runtime/init", machine) == init.blob(machine)
 
 
-@pytest.mark.parametrize(("machine", "number"), MACHINES.items())
-def test_it_is_a_small_static_executable(machine: str, number: int) -> None:
+@pytest.mark.parametrize("machine", MACHINES)
+def test_it_is_a_small_static_executable(machine: str) -> None:
     blob = init.blob(machine)
     assert len(blob) < 1024
-    assert blob[:7] == b"\x7fELF\x02\x01\x01"
-    kind, found, _, entry, headers, _, _, _, size, count = struct.unpack_from(
-        "<HHIQQQIHHH", blob, 16
-    )
-    assert (kind, found, size, count) == (2, number, 56, 2)
-    segments = [struct.unpack_from("<IIQQQQQQ", blob, headers + i * 56) for i in range(2)]
-    (load, flags, offset, address, _, in_file, in_memory, _), stack = segments
-    assert (load, flags, offset, in_file, in_memory) == (1, 5, 0, len(blob), len(blob))
-    assert address < entry < address + len(blob)
-    assert stack[:2] == (0x6474E551, 6)  # a stack that cannot be executed
+    check_executable(blob, machine)
 
 
 def test_unknown_machine() -> None:

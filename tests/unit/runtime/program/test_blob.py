@@ -6,13 +6,9 @@ a few instructions that call it and exit with 0 or the error number.
 
 from __future__ import annotations
 
-import importlib.util
-import platform
-import shutil
 import struct
 import subprocess
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -27,8 +23,8 @@ from knarr.runtime.program.operations import (
     SET,
     TEST,
 )
+from tests.support.machinecode import assembled, binutil, emulator
 
-TOOL = Path(__file__).resolve().parents[4] / "tools/assemble.py"
 BLOBS = {"x86_64": blob_x86_64.BLOB, "aarch64": blob_aarch64.BLOB}
 # Of aarch64 (asm-generic/unistd.h).
 READ, WRITE, EVENTFD2, CLOSE = 63, 64, 19, 57
@@ -63,26 +59,9 @@ program:
 """
 
 
-@pytest.fixture(scope="module")
-def assemble() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("assemble", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def needs(assemble: ModuleType, machine: str, *names: str) -> None:
-    for name in names:
-        if shutil.which(assemble.tool(machine, name)) is None:
-            pytest.skip(f"binutils for {machine} are not installed")
-
-
 @pytest.mark.parametrize("machine", BLOBS)
-def test_sources_assemble_to_the_same_bytes(assemble: ModuleType, machine: str) -> None:
-    needs(assemble, machine, "as", "objcopy")
-    assert assemble.assemble("runtime/program", machine) == BLOBS[machine]
+def test_sources_assemble_to_the_same_bytes(machine: str) -> None:
+    assert assembled("src/knarr/runtime/program", machine) == BLOBS[machine]
 
 
 def operation(
@@ -154,30 +133,23 @@ PROGRAMS: dict[str, tuple[list[bytes], int, tuple[int, int], int | None, int | N
 }  # fmt: skip
 
 
-def harness(assemble: ModuleType, folder: Path, operations: list[bytes]) -> list[str]:
+def harness(folder: Path, operations: list[bytes]) -> list[str]:
     """Make the emulated program and return the command that runs it; skips without tools."""
-    needs(assemble, "aarch64", "as", "ld")
-    command = []
-    if platform.machine() != "aarch64":
-        found = shutil.which("qemu-aarch64") or shutil.which("qemu-aarch64-static")
-        if found is None:
-            pytest.skip("qemu-aarch64 is not installed")
-        command = [found]
+    assembler, linker = binutil("aarch64", "as"), binutil("aarch64", "ld")
+    command = emulator("aarch64")
     (folder / "code").write_bytes(blob_aarch64.BLOB)
     (folder / "program").write_bytes(b"".join(operations))
     (folder / "harness.S").write_text(_HARNESS)
-    tool = assemble.tool
-    subprocess.run([tool("aarch64", "as"), "-o", "h.o", "harness.S"], cwd=folder, check=True)
+    subprocess.run([assembler, "-o", "h.o", "harness.S"], cwd=folder, check=True)
     place = f"--section-start=.cells={CELLS:#x}"
-    linker = [tool("aarch64", "ld"), "-static", place, "-o", "h", "h.o"]
-    subprocess.run(linker, cwd=folder, check=True)
+    subprocess.run([linker, "-static", place, "-o", "h", "h.o"], cwd=folder, check=True)
     return [*command, str(folder / "h")]
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_what_aarch64_does(assemble: ModuleType, tmp_path: Path, name: str) -> None:
+def test_what_aarch64_does(tmp_path: Path, name: str) -> None:
     operations, result, fault, a, b = PROGRAMS[name]
-    command = harness(assemble, tmp_path, operations)
+    command = harness(tmp_path, operations)
     done = subprocess.run(command, capture_output=True, check=False, timeout=60)
     at, errno, in_a, in_b = struct.unpack("<4q", done.stdout[:32])
     assert (done.returncode, (at, errno)) == (result, fault)
@@ -185,8 +157,8 @@ def test_what_aarch64_does(assemble: ModuleType, tmp_path: Path, name: str) -> N
     assert b is None or in_b == b
 
 
-def test_aarch64_repeats_64_times(assemble: ModuleType, tmp_path: Path) -> None:
-    command = harness(assemble, tmp_path, PROGRAMS["repeat gives up"][0])
+def test_aarch64_repeats_64_times(tmp_path: Path) -> None:
+    command = harness(tmp_path, PROGRAMS["repeat gives up"][0])
     if len(command) == 1:
         pytest.skip("counted by the emulator")
     command.insert(1, "-strace")
