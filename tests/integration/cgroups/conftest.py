@@ -105,8 +105,13 @@ def process() -> Iterator[Callable[[str], Process]]:
 
 
 @pytest.fixture
-def path() -> str:
-    return f"/knarr-test-{os.getpid()}/{next(_numbers)}"
+def path(machine: "Manager") -> Iterator[str]:
+    """A path of the test's own; what is left there, as by a test that failed, goes with it."""
+    parent = f"/knarr-test-{os.getpid()}"
+    own = f"{parent}/{next(_numbers)}"
+    yield own
+    machine.remove(own)  # to systemd no part of its parent
+    machine.remove(parent)
 
 
 @pytest.fixture
@@ -122,7 +127,6 @@ def make(
     yield create
     for one in made:
         one.destroy()
-    remove_parent(machine, os.path.dirname(path))
 
 
 def places(machine: "Manager", path: str) -> list[str]:
@@ -134,11 +138,3 @@ def places(machine: "Manager", path: str) -> list[str]:
         if (root := getattr(machine, name, None)) is not None
     }
     return [root + path for root in roots]
-
-
-def remove_parent(machine: "Manager", path: str) -> None:
-    for place in places(machine, path):
-        try:
-            os.rmdir(place)
-        except OSError:
-            continue  # another test's groups are in it; the last one removes it

@@ -14,7 +14,7 @@ import pytest
 from knarr.cgroups import UnsupportedResource
 from knarr.kernel import clone
 
-from .conftest import Process, eventually, places, remove_parent
+from .conftest import Process, eventually, places
 
 pytestmark = pytest.mark.root
 Make = Callable[..., Any]
@@ -195,7 +195,6 @@ def test_a_refused_group_leaves_nothing(
     with pytest.raises(error):
         machine.create(path, {"pids": {"limit": 5}, **resources}).attach(process(SLEEP).pid)
     assert not [one for one in places(machine, path) if os.path.exists(one)]
-    remove_parent(machine, os.path.dirname(path))
 
 
 def test_what_this_machine_cannot_do(machine: Any) -> None:
@@ -241,8 +240,6 @@ def test_many_at_once_under_a_new_parent(machine: Any, path: str) -> None:
                 os._exit(status)
         pids.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in pids] == [0] * 8
-    remove_parent(machine, path)
-    remove_parent(machine, os.path.dirname(path))
 
 
 def test_a_process_can_start_inside(make: Make, process: Start) -> None:
@@ -293,8 +290,6 @@ def test_a_cpuset_parent_that_is_empty(machine: Any, path: str, process: Start) 
         assert worker.result() == str(os.cpu_count())
     finally:
         group.destroy()
-        remove_parent(machine, path)
-        remove_parent(machine, os.path.dirname(path))
 
 
 def test_a_process_can_enter_by_itself(make: Make) -> None:
