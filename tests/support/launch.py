@@ -9,7 +9,6 @@ import secrets
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,10 +20,10 @@ from knarr.spec import capabilities
 from knarr.spec.mount import Mount
 from knarr.supervisor import rundir, state
 from knarr.supervisor.client import ExecSession, Launcher
+from tests.support.waiting import PATIENCE, wait_until
 
 ID_BASE = 0x20000000
 ID_SIZE = 65536
-PATIENCE = 30.0
 TYPES = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
 MASKED = ("/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/timer_list",
           "/sys/firmware")  # fmt: skip
@@ -395,11 +394,3 @@ class Box:
             with open(pidfd, "rb"):
                 os.kill(one.pid, 9)
         wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
-
-
-def wait_until(condition: Callable[[], object], patience: float = PATIENCE) -> None:
-    """Look until ``condition`` holds: for what others do in their own time."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < deadline, f"{condition} did not come true"
-        time.sleep(0.003)

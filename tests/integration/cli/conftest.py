@@ -8,23 +8,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import venv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import PATIENCE, wait_until
+
 REPOSITORY = Path(__file__).resolve().parents[3]
-PATIENCE = 30.0
-
-
-def until(condition: Callable[[], bool], seconds: float = PATIENCE) -> None:
-    """Return as soon as ``condition`` holds; fail when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 class Installation:
@@ -59,7 +51,7 @@ class Installation:
                 start_new_session=True,
             )
             self.servers.append(started)
-        until(self.listens)
+        wait_until(self.listens)
         return self.server_pid()
 
     def server_pid(self) -> int:

@@ -9,7 +9,8 @@ import signal
 import tarfile
 from pathlib import Path
 
-from tests.integration.cli.conftest import PATIENCE, Installation, until
+from tests.integration.cli.conftest import Installation
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def test_create_start_wait_rm(box: Installation) -> None:
@@ -44,7 +45,7 @@ def test_stop_kill_and_running_rm(box: Installation) -> None:
     box.run("start", "one")
     assert box.run("start", "one") == (0, b"one\n", b"")
     assert box.run("kill", "-s", "KILL", "one") == (0, b"one\n", b"")
-    until(lambda: box.run("inspect", "-f", "{{.State.Status}}", "one")[1] == b"exited\n")
+    wait_until(lambda: box.run("inspect", "-f", "{{.State.Status}}", "one")[1] == b"exited\n")
     code, _, err = box.run("kill", "one")
     assert code == 1
     assert b"is not running" in err
@@ -128,7 +129,7 @@ def test_exec(box: Installation) -> None:
     assert box.run("exec", "one", "/etc")[0] == 126
     assert box.run("exec", "-it", "one", "sh")[0] == 1
     assert box.run("exec", "-d", "one", "touch", "/made") == (0, b"", b"")
-    until(lambda: box.run("exec", "one", "test", "-e", "/made")[0] == 0)
+    wait_until(lambda: box.run("exec", "one", "test", "-e", "/made")[0] == 0)
     box.run("kill", "one")
     code, _, err = box.run("exec", "one", "true")
     assert code == 1

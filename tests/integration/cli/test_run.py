@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import PATIENCE, Installation, until
+from tests.integration.cli.conftest import Installation
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def test_hello(box: Installation) -> None:
@@ -110,7 +111,7 @@ def test_a_killed_command_leaves_the_container_running(box: Installation) -> Non
     assert process.stdout.readline() == b"ready\n"
     process.kill()
     process.communicate(timeout=PATIENCE)
-    until(lambda: not box.workers())
+    wait_until(lambda: not box.workers())
     assert box.run("ps", "--format", "{{.Names}} {{.State}}")[1] == b"web running\n"
     assert box.run("logs", "web")[1] == b"ready\n"
     box.run("rm", "-f", "web")
@@ -128,7 +129,7 @@ def test_rm_is_done_though_nobody_waits(box: Installation) -> None:
     process.kill()
     process.communicate(timeout=PATIENCE)
     (folder / "fifo").write_text("go\n")
-    until(lambda: box.run("ps", "-aq")[1] == b"")
+    wait_until(lambda: box.run("ps", "-aq")[1] == b"")
 
 
 def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installation) -> None:

@@ -15,14 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.integration.cli.conftest import (
-    PATIENCE,
     REPOSITORY,
     Installation,
     end_server,
     make_installation,
-    until,
 )
 from tests.support.machinecode import emulator
+from tests.support.waiting import PATIENCE, wait_until
 
 
 @pytest.fixture(scope="module", params=["native", "other machine", "python"])
@@ -53,7 +52,7 @@ def test_the_first_command_runs_and_starts_a_server(installed: Installation) -> 
     code, out, err = installed.run("--version")
     assert (code, err) == (0, b"")
     assert out.startswith(b"knarr version ")
-    until(installed.listens)
+    wait_until(installed.listens)
     assert stat.S_IMODE(installed.run_root.stat().st_mode) == 0o700
     assert stat.S_IMODE((installed.run_root / "command.sock").stat().st_mode) == 0o600
 
@@ -79,7 +78,7 @@ def test_a_server_changes_nothing(installed: Installation, words: tuple[str, ...
 def test_commands_really_go_through_the_server(installed: Installation) -> None:
     installed.server()
     process = installed.start("load")
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     process.communicate(b"", PATIENCE)
     assert process.returncode == 1
 
@@ -129,14 +128,14 @@ def test_a_killed_server_is_not_noticed_and_replaced(installed: Installation) ->
         code, out, err = installed.run("--version")
         assert (code, err) == (0, b"")
         assert out.startswith(b"knarr version")
-    until(lambda: installed.server_pid() != first and installed.listens())
+    wait_until(lambda: installed.server_pid() != first and installed.listens())
     assert installed.run("--version")[0] == 0
 
 
 def test_a_killed_worker_is_reported(installed: Installation) -> None:
     installed.server()
     process = installed.start("load")
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     os.kill(installed.workers()[0], signal.SIGKILL)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 125
@@ -151,16 +150,16 @@ def test_signals_end_the_command_as_if_it_ran_here(
     installed.server()
     process = installed.start("load", env={**installed.environment, "KNARR_SERVER": server})
     if server == "on":
-        until(lambda: bool(installed.workers()))
-        until(lambda: _reads(installed.workers()[0]))
+        wait_until(lambda: bool(installed.workers()))
+        wait_until(lambda: _reads(installed.workers()[0]))
     else:
-        until(lambda: _reads(process.pid))
+        wait_until(lambda: _reads(process.pid))
     process.send_signal(number)
     out, err = process.communicate(timeout=PATIENCE)
     if err.startswith(b"qemu: uncaught target signal"):
         err = b""  # the emulator's own word
     assert (process.returncode, out, err) == (-number, b"", b"")
-    until(lambda: not installed.workers())
+    wait_until(lambda: not installed.workers())
 
 
 def _reads(pid: int) -> bool:
@@ -176,7 +175,7 @@ def test_an_ignored_signal_stays_ignored(installed: Installation) -> None:
     process = installed.start(
         "load", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
     )
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     process.send_signal(signal.SIGHUP)
     process.communicate(b"", PATIENCE)
     assert process.returncode == 1
@@ -185,22 +184,22 @@ def test_an_ignored_signal_stays_ignored(installed: Installation) -> None:
 def test_a_worker_ends_when_its_caller_is_killed(installed: Installation) -> None:
     installed.server()
     process = installed.start("load")
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     worker = installed.workers()[0]
     process.kill()
     process.communicate(timeout=PATIENCE)
-    until(lambda: worker not in installed.workers())
+    wait_until(lambda: worker not in installed.workers())
     assert installed.run("--version")[0] == 0
 
 
 def test_stop_and_continue(installed: Installation) -> None:
     installed.server()
     process = installed.start("load", process_group=0)
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     worker = installed.workers()[0]
-    until(lambda: _reads(worker))
+    wait_until(lambda: _reads(worker))
     process.send_signal(signal.SIGTSTP)
-    until(lambda: _state(process.pid) == "T")
+    wait_until(lambda: _state(process.pid) == "T")
     process.send_signal(signal.SIGCONT)
     process.communicate(b"", PATIENCE)
     assert process.returncode == 1
@@ -209,9 +208,9 @@ def test_stop_and_continue(installed: Installation) -> None:
 def test_stopping_where_nobody_could_continue_it(installed: Installation) -> None:
     installed.server()
     process = installed.start("load", start_new_session=True)  # an orphaned group: signal(7)
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     worker = installed.workers()[0]
-    until(lambda: _reads(worker))
+    wait_until(lambda: _reads(worker))
     process.send_signal(signal.SIGTSTP)
     process.communicate(b"", PATIENCE)
     assert process.returncode == 1
@@ -302,7 +301,7 @@ def test_a_link_to_the_script_finds_its_python(installed: Installation, tmp_path
 def test_the_server_ends_when_idle(installed: Installation) -> None:
     installed.environment = {**installed.environment, "KNARR_SERVER_IDLE": "0.2"}
     pid = installed.server()
-    until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
     assert not installed.listens()
     assert installed.run("--version")[0] == 0
 
@@ -314,7 +313,7 @@ def test_a_long_run_root(installed: Installation) -> None:
     installed.run_root = deep
     installed.server()
     process = installed.start("load")
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     process.communicate(b"", PATIENCE)
     end_server(installed)
 
@@ -322,11 +321,11 @@ def test_a_long_run_root(installed: Installation) -> None:
 def test_a_stale_socket_is_replaced(installed: Installation) -> None:
     pid = installed.server()
     os.kill(pid, signal.SIGKILL)
-    until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
+    wait_until(lambda: not Path(f"/proc/{pid}").exists() or _state(pid) == "Z")
     assert installed.listens()  # by its file; nobody is behind it
     assert installed.run("--version")[0] == 0
-    until(lambda: installed.server_pid() != pid)
-    until(lambda: installed.run("version")[0] == 0)
+    wait_until(lambda: installed.server_pid() != pid)
+    wait_until(lambda: installed.run("version")[0] == 0)
 
 
 def test_a_run_root_that_cannot_be_written_needs_no_server(installed: Installation) -> None:
@@ -362,9 +361,9 @@ def test_twenty_at_once(installed: Installation) -> None:
 def test_a_command_that_lasts_keeps_nobody_waiting(installed: Installation) -> None:
     installed.server()
     first = installed.start("load")
-    until(lambda: bool(installed.workers()))
+    wait_until(lambda: bool(installed.workers()))
     assert installed.run("--version")[0] == 0  # another worker is made for it at once
-    until(lambda: bool(installed.workers("python3")))  # and one more, since the first goes on
+    wait_until(lambda: bool(installed.workers("python3")))  # and one more, since the first goes on
     first.communicate(b"", PATIENCE)
     assert first.returncode == 1
 
@@ -413,5 +412,5 @@ def test_an_upgrade_is_seen_by_the_next_command(copied: Installation) -> None:
     file = copied.folder.parent / "src" / "knarr" / "_version.py"
     file.write_text('__version__ = "99.0"\n')
     assert copied.run("--version") == (0, b"knarr version 99.0\n", b"")
-    until(lambda: copied.server_pid() != first and copied.listens())
+    wait_until(lambda: copied.server_pid() != first and copied.listens())
     assert copied.run("--version") == (0, b"knarr version 99.0\n", b"")

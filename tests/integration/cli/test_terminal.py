@@ -15,7 +15,8 @@ from collections.abc import Iterator
 import pytest
 
 from knarr.kernel import tty as kernel_tty
-from tests.integration.cli.conftest import PATIENCE, Installation, until
+from tests.integration.cli.conftest import Installation
+from tests.support.waiting import PATIENCE, wait_until
 
 
 class Terminal:
@@ -134,8 +135,8 @@ def test_a_killed_command_gives_the_terminal_back(
     terminal.expect("# ")
     process.send_signal(number)
     assert process.wait(PATIENCE) == -number
-    until(terminal.given_back)
-    until(lambda: not box.workers())
+    wait_until(terminal.given_back)
+    wait_until(lambda: not box.workers())
     assert box.run("ps", "--format", "{{.Names}}")[1] == b"one\n"
     box.run("rm", "-f", "one")
 

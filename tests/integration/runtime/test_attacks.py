@@ -13,7 +13,8 @@ import pytest
 from knarr.cgroups import manager
 from knarr.supervisor.client import LaunchFailed
 from tests.integration.runtime.test_filesystem import mount, with_caps
-from tests.support.launch import Box, Edit, Running, Spec, spec, wait_until
+from tests.support.launch import Box, Edit, Running, Spec, spec
+from tests.support.waiting import wait_until
 
 INTERPRETER = os.path.realpath(sys.executable)
 

@@ -11,7 +11,8 @@ import pytest
 
 from knarr.cgroups import manager
 from knarr.supervisor.client import LaunchFailed
-from tests.support.launch import ID_BASE, Box, Running, Spec, wait_until
+from tests.support.launch import ID_BASE, Box, Running, Spec
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(params=[True, False], ids=["userns", "host-ids"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from knarr.supervisor.client import LaunchFailed
-from tests.support.launch import Box, wait_until
+from tests.support.launch import Box
+from tests.support.waiting import wait_until
 
 # Stops every process of knarr that shows, until told to end.
 _STOPPING = r"""

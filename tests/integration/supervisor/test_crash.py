@@ -12,7 +12,8 @@ from knarr.cgroups import manager
 from knarr.supervisor import rundir, state, undo
 from knarr.supervisor.client import LaunchFailed
 from tests.support.kernels import tells_exits
-from tests.support.launch import Box, Running, Spec, wait_until
+from tests.support.launch import Box, Running, Spec
+from tests.support.waiting import wait_until
 
 PATIENCE = 10
 

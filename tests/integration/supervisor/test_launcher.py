@@ -16,7 +16,8 @@ from knarr.config import Settings
 from knarr.runtime import packets
 from knarr.supervisor import rundir, wire
 from knarr.supervisor.client import Launcher, LaunchFailed
-from tests.support.launch import Box, Spec, wait_until
+from tests.support.launch import Box, Spec
+from tests.support.waiting import wait_until
 
 V = wire.VERSION + b"\0"
 

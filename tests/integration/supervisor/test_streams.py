@@ -15,7 +15,8 @@ import pytest
 from knarr.supervisor import log as logs
 from knarr.supervisor import rundir
 from knarr.supervisor.client import LaunchFailed
-from tests.support.launch import Box, wait_until
+from tests.support.launch import Box
+from tests.support.waiting import wait_until
 
 MIB = 1 << 20
 

@@ -13,26 +13,17 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
 import pytest
 
 from tests.support.machinecode import MACHINES, emulator
+from tests.support.waiting import PATIENCE, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SCRIPT = REPOSITORY / "scripts" / "knarr"
-PATIENCE = 30.0
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Return as soon as ``condition`` holds; fail when it does not in time."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def words_of(kind: str, python: str) -> list[str]:
@@ -84,7 +75,7 @@ class Thin:
         process = self.start(*words, **options)
         there = self.request()
         if self.kind == "python":  # until it does a signal kills it
-            until(lambda: "poll" in Path(f"/proc/{process.pid}/wchan").read_text())
+            wait_until(lambda: "poll" in Path(f"/proc/{process.pid}/wchan").read_text())
         return process, there
 
     def request(self) -> Conversation:

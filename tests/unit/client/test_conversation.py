@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.client.conftest import PATIENCE, SCRIPT, Thin, ends
+from tests.support.waiting import PATIENCE
+from tests.unit.client.conftest import SCRIPT, Thin, ends
 
 
 def test_the_request_says_all_of_the_caller(thin: Thin, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.client.conftest import PATIENCE, Thin
+from tests.support.waiting import PATIENCE
+from tests.unit.client.conftest import Thin
 
 
 def test_without_a_server_it_runs_here(native: Thin) -> None:

@@ -10,7 +10,8 @@ import time
 
 import pytest
 
-from tests.unit.client.conftest import PATIENCE, Thin, ends
+from tests.support.waiting import PATIENCE
+from tests.unit.client.conftest import Thin, ends
 
 PASSED_ON = [
     signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM,
