@@ -8,7 +8,8 @@
      ├─ Forbidden            the kernel or a policy says no              HTTP 403
      │   └─ NotExecutable    the command exists but cannot be run        exit 126
      ├─ NotFound             the named object does not exist             HTTP 404
-     │   └─ CommandNotFound  the command is not in the container         exit 127
+     │   ├─ CommandNotFound  the command is not in the container         exit 127
+     │   └─ PlatformNotFound the image is for other platforms
      ├─ Conflict             a name in use, a state that does not allow  HTTP 409
      ├─ NotModified          it already is as asked                      HTTP 304
      ├─ Unsupported          this machine or this release cannot do it   HTTP 501
@@ -59,6 +60,10 @@ class NotFound(KnarrError):
 
 class CommandNotFound(NotFound):
     """The command was not found in the container."""
+
+
+class PlatformNotFound(NotFound):
+    """The image is there, but not for the platform that was asked for."""
 
 
 class Conflict(KnarrError):

@@ -53,7 +53,7 @@ class Manager:
                 self.carry_out(found, work)
                 if owner is not None and "unified" in found.paths:
                     delegate(found.paths["unified"], owner)
-            except BaseException:
+            except BaseException:  # also a signal's: a group without its limits must not stay
                 self.discard(found, made)
                 raise
         finally:
@@ -110,7 +110,7 @@ def delegate(directory: str, owner: "int | tuple[int, int]") -> None:
     try:
         names = tuple(files.read(DELEGATE).split())
     except OSError:
-        names = DELEGATED
+        names = DELEGATED  # before 4.15, or without sysfs
     os.chown(directory, uid, gid)
     for name in names:
         try:

@@ -250,7 +250,7 @@ class Manager(v2.Manager):
             os.mkdir(f"{found.scope}/keeper")
             group.Group(path, f"{found.scope}/keeper").attach(found.keeper)
             os.mkdir(found.directory)
-        except BaseException:
+        except BaseException:  # also a signal's: the keeper would sleep for ever
             processes.signal_all([found.keeper], processes.SIGKILL)
             reap(found.keeper)
             raise

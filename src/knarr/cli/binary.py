@@ -39,7 +39,7 @@ def output(path: str | None, verb: str) -> Iterator[BinaryIO]:
         with _opened(temporary, path, "xb") as stream:
             yield stream
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException:  # also a signal's: nothing half written stays, whoever ends it
         if os.path.lexists(temporary):
             os.unlink(temporary)
         raise

@@ -14,6 +14,8 @@ import socket
 from collections.abc import Callable
 from types import FrameType
 
+from knarr.cli import exitcodes
+
 # Signals that end a command unless it passes them on to a container.
 ENDING = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 OTHERS = (signal.SIGUSR1, signal.SIGUSR2)
@@ -63,7 +65,7 @@ class Caller:
         try:
             return os.tcgetpgrp(0) == os.getpgrp()
         except OSError:
-            return True
+            return True  # no terminal, so job control has no say
 
     def stop(self, number: int) -> None:
         """Stop the caller (and this command) as signal ``number`` does, until it is continued."""
@@ -77,7 +79,7 @@ class Caller:
         if code < 0:
             signal.signal(-code, signal.SIG_DFL)
             os.kill(os.getpid(), -code)
-            code = 128 - code
+            code = exitcodes.for_signal(-code)  # it is blocked
         os._exit(code)
 
 
@@ -112,7 +114,7 @@ class ServedCaller(Caller):
             except BlockingIOError:
                 return
             except OSError:
-                word = b""
+                word = b""  # reset: gone with something of ours unread
             self._take(word)
 
     def _take(self, word: bytes) -> bool:

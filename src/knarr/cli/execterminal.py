@@ -84,7 +84,7 @@ class ExecTerminal:
             except BlockingIOError:
                 continue
             except OSError:
-                break
+                break  # as in ``try_write``
         return True
 
     def try_close_stdin(self) -> bool:

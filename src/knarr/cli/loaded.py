@@ -42,7 +42,7 @@ class LoadedCode:
         self._watch = _watch(folders)  # first, so that no change falls between
         self._files = [_state(name) for name in names]
         # A watch follows a folder, not its name: that the name still leads there is asked for.
-        self._names = [_place(folders[0]), _state(sys.executable)] if folders else []
+        self._folder, self._python = _place(folders[0]), _state(sys.executable)
         self._stale = False
         self._poll = select.poll()
         if self._watch >= 0:
@@ -52,13 +52,13 @@ class LoadedCode:
         """Return whether the files still are what was loaded."""
         if self._stale:
             return False
-        if self._watch < 0 or not self._names or self._poll.poll(0):
+        if self._watch < 0 or self._poll.poll(0):
             return same(self._files)
-        folder, executable = self._names
         try:
-            return _place(folder[0]) == folder and _state(executable[0]) == executable
+            there = _place(self._folder[0]), _state(self._python[0])
         except OSError:
-            return False
+            return False  # moved away or removed
+        return there == (self._folder, self._python)
 
     def settle(self) -> bool:
         """Compare if there is anything to compare, once for all; return as ``unchanged``.
@@ -95,7 +95,7 @@ def same(states: list[File]) -> bool:
     try:
         return all(_state(state[0]) == state for state in states)
     except OSError:
-        return False
+        return False  # one is gone
 
 
 def _watch(folders: list[str]) -> int:

@@ -151,7 +151,7 @@ class Pool:
         try:
             return os.lstat(self._path).st_ino == self._inode
         except OSError:
-            return False
+            return False  # removed, or the run root is gone
 
     def _dismiss(self, pid: int) -> None:
         """End the waiting worker; a client it has just taken sees end of file and helps itself."""

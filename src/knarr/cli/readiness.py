@@ -9,8 +9,6 @@ spec is built and dropped.
 from __future__ import annotations
 
 import os
-import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from knarr.config import Settings
@@ -20,11 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from knarr.engine.engine import Engine
-    from knarr.engine.model import ContainerConfig
-    from knarr.images.service import Image
 
 _EXAMPLE = ["run", "--rm", "-i", "--network", "none", "-m", "1g", "example", "true"]
-_ID = "0" * 64
 _ROUNDS = 10
 
 
@@ -62,7 +57,6 @@ def prepare(awaited: Callable[[], bool] = lambda: False) -> Ready | None:
     """Get ready for a command; return the opened engine, None where there is nothing yet.
 
     awaited: whether to come to an end, since a command is there.
-    Whatever goes wrong is left for the command itself to meet and to report.
     """
     try:
         settings = Settings.from_environment()
@@ -70,11 +64,14 @@ def prepare(awaited: Callable[[], bool] = lambda: False) -> Ready | None:
             return None  # nothing has run here: asking would start a launcher
         return _rehearse(settings, awaited)
     except Exception:
+        # Whatever it is, a defect included: the command meets it as well and reports it. A worker
+        # that died of it here would never come to that, nor would the next.
         return None
 
 
 def _rehearse(settings: Settings, awaited: Callable[[], bool]) -> Ready | None:
     from knarr.cli import container_config, foreground, verbs
+    from knarr.engine import rehearsal
     from knarr.engine.engine import Engine
 
     engine = Engine(settings)
@@ -89,43 +86,12 @@ def _rehearse(settings: Settings, awaited: Callable[[], bool]) -> Ready | None:
         return ready
     engine.table.all()
     images = engine.images.list()
-    if images and not awaited() and _without_a_word(engine):
+    if images and not awaited():
         try:
-            _build(engine, config, images[0])
+            rehearsal.rehearse(engine, config, images[0])
         except KnarrError:
             return ready  # say, an image that was never unpacked: the engine itself is good
     return ready
-
-
-def _build(engine: Engine, config: ContainerConfig, image: Image) -> None:
-    """Build a container's row and spec and drop them."""
-    from knarr.engine import accounts, create, serial
-    from knarr.engine.records import CREATING, ContainerRecord
-
-    text = serial.encode(config)
-    serial.decode(text)
-    # Found the way a command does: by name where it has one.
-    config = replace(config, image=image.tags[0] if image.tags else image.id)
-    config = create.effective(engine, config)
-    blueprint = engine.blueprints.get(config, serial.encode(config))
-    now = time.time_ns()
-    record = ContainerRecord(
-        _ID, "example", image.id, text, now, CREATING, 1, os.getpid(), 0, "", 0, None
-    )
-    wanted = blueprint.user
-    user = engine.users.get(
-        (image.id, wanted), lambda: accounts.resolve_in_image(engine, record, wanted)
-    )
-    blueprint.spec(record, user)
-    engine.table.rehearse(record)
-
-
-def _without_a_word(engine: Engine) -> bool:
-    """Return whether building a spec warns of nothing: a warning is for the user's eyes."""
-    from knarr.engine.security import apparmor
-
-    quiet = not apparmor.active() or apparmor.loaded()
-    return quiet and bool(engine.machine.features.get("idmap"))
 
 
 def _identity(engine: Engine) -> tuple[int, int]:
@@ -133,5 +99,5 @@ def _identity(engine: Engine) -> tuple[int, int]:
     try:
         status = os.stat(engine.store.path)
     except OSError:
-        return 0, 0
+        return 0, 0  # there is none
     return status.st_dev, status.st_ino

@@ -65,7 +65,7 @@ def listen(run_root: str) -> socket.socket:
         try:
             os.unlink(SOCKET, dir_fd=directory)
         except FileNotFoundError:
-            pass
+            pass  # the last server has removed its own
         listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
         os.chmod(SOCKET, 0o600, dir_fd=directory)
     finally:

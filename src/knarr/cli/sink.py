@@ -35,7 +35,7 @@ class Sink:
         flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             self._own = os.open(f"/proc/self/fd/{self.fd}", flags)
-        except OSError:
+        except OSError:  # not ours to open: of another user, or without /proc
             self._write = self._write_little
         else:
             self.fd = self._own

@@ -87,7 +87,7 @@ def become_a_command(listener: socket.socket, notice: int, code: LoadedCode, ser
     listener.close()
     ours = _peer_uid(link) == os.geteuid()
     if ours:
-        _greet(link)
+        _say(link, b"H")
     fresh = code.unchanged()  # while the caller puts its request together
     os.write(notice, b"a" if fresh else b"r")
     if not ours:
@@ -192,16 +192,13 @@ def text_output(fd: int) -> io.TextIOWrapper:
     )
 
 
-def _greet(link: socket.socket) -> None:
-    try:
-        link.send(b"H", socket.MSG_NOSIGNAL)
-    except OSError:
-        return  # gone: there will be no request
-
-
-def _answer(link: socket.socket, word: bytes) -> None:
+def _say(link: socket.socket, word: bytes) -> None:
     try:
         link.send(word, socket.MSG_NOSIGNAL)
     except OSError:
-        pass  # gone
+        return  # the caller is gone, and a request will not come either
+
+
+def _answer(link: socket.socket, word: bytes) -> None:
+    _say(link, word)
     os._exit(0)

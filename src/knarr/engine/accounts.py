@@ -47,8 +47,16 @@ def _resolved(user: str, passwd: bytes, group: bytes) -> ResolvedUser:
 
 
 def resolve_in_image(engine: Engine, record: ContainerRecord, user: str) -> ResolvedUser:
-    """Return the ids that ``user`` means in the container's image. Raises as :func:`resolve`."""
-    image = engine.index.get(record.image_id)
+    """Return the ids that ``user`` means in the container's image. Raises as :func:`resolve`.
+
+    An image is read once for each user.
+    """
+    image_id = record.image_id
+    return engine.users.get((image_id, user), lambda: _read_image(engine, image_id, user))
+
+
+def _read_image(engine: Engine, image_id: str, user: str) -> ResolvedUser:
+    image = engine.index.get(image_id)
     if not image.chain_id:
         return _resolved(user, b"", b"")
     root = open_root(engine.driver.view(image.chain_id))

@@ -111,9 +111,7 @@ def _known_user(engine: Engine, prepared: Prepared) -> ResolvedUser | None:
         return None
     if not engine.driver.is_untouched(record.id):
         return None
-    return engine.users.get(
-        (record.image_id, wanted), lambda: accounts.resolve_in_image(engine, record, wanted)
-    )
+    return accounts.resolve_in_image(engine, record, wanted)
 
 
 def clear_run_directory(prepared: Prepared) -> None:

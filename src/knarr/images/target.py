@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from knarr.errors import InvalidArgument, NotFound
+from knarr.errors import InvalidArgument, NotFound, PlatformNotFound
 from knarr.images.find import find
 from knarr.images.index import ImageIndex, ImageRecord, IndexRecord, Member
 from knarr.images.platform import Platform, rank
@@ -82,7 +82,7 @@ def hidden_ids(index: ImageIndex) -> set[str]:
 def for_platform(target: Target, wanted: Platform, what: str) -> tuple[Member | None, ImageRecord]:
     """Return the platform of a target that serves ``wanted`` best.
 
-    Raises NotFound in Docker's words when there is none.
+    Raises PlatformNotFound in Docker's words when there is none.
     """
     offered: list[tuple[Platform, Member | None, ImageRecord]] = [
         (member.platform, member, record) for member, record in target.members
@@ -94,7 +94,7 @@ def for_platform(target: Target, wanted: Platform, what: str) -> tuple[Member | 
     ]
     if not ranked:
         have = ", ".join(sorted({str(platform) for platform, _, _ in offered}))
-        raise NotFound(
+        raise PlatformNotFound(
             f"image {what} was found but does not provide the specified platform ({wanted}):"
             f" it is for {have}"
         )

@@ -142,6 +142,10 @@ def test_an_image_for_two_platforms(box: Installation, tmp_path: Path) -> None:
     one = box.run("save", "--format", "oci", "--platform", other, "two:1")[1]
     assert len(one) < len(whole)
     assert box.run("rmi", "--platform", other, "two:1")[1].startswith(b"Deleted: ")
+    assert box.run("rmi", "--platform", other, "-f", "two:1")[0] == 1
+    missing = b"Error: No such image: noplatform\n"
+    assert box.run("rmi", "--platform", other, "noplatform") == (1, b"", missing)
+    assert box.run("rmi", "--platform", other, "-f", "noplatform") == (0, b"", missing)
     code, _, err = box.run("image", "inspect", "--platform", other, "two:1")
     assert code == 1
     assert b"does not provide the specified platform (linux/s390x)" in err

@@ -89,7 +89,7 @@ class Manager(base.Manager):
                 cpuset.fill(mount_point, mount_point + path)
             if work[1] or work[2] is not None or self.join_unified:
                 made += self.add_unified(found)
-        except BaseException:
+        except BaseException:  # also a signal's: nobody would know of what was made so far
             self.discard(found, made)
             raise
         return found, made

@@ -57,14 +57,14 @@ def _tree(context: Context, filters: dict[str, list[str]], *, cut: bool) -> int:
     images = context.engine.images
     for image in images.list(filters):
         below = images.platforms(image)
-        used = any(context.engine.index.in_use(each.record.id) for each in below)
+        used = [bool(context.engine.index.in_use(each.record.id)) for each in below]
         total = sum({each.record.id: each.record.size for each in below}.values())
         shown = ", ".join(image.tags) or _NONE
-        lines.append([shown, image.short_id if cut else image.id, human.size(total), _used(used)])
-        for position, each in enumerate(below, 1):
+        image_id = image.short_id if cut else image.id
+        lines.append([shown, image_id, human.size(total), _used(any(used))])
+        for position, (each, in_use) in enumerate(zip(below, used, strict=True), 1):
             branch = "└─" if position == len(below) else "├─"
             image_id = each.record.id.removeprefix("sha256:")[:12] if cut else each.record.id
-            in_use = bool(context.engine.index.in_use(each.record.id))
             lines.append([f"{branch} {each.platform}", image_id, human.size(each.record.size),
                           _used(in_use)])  # fmt: skip
     print(listing.align(lines), end="")

@@ -8,7 +8,7 @@ from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
 from knarr.cli.each import for_each
 from knarr.cli.flags import SWITCH, TEXT, Args, Flag
-from knarr.errors import NotFound
+from knarr.errors import NotFound, PlatformNotFound
 
 
 def run(context: Context, args: Args) -> int:
@@ -20,9 +20,9 @@ def run(context: Context, args: Args) -> int:
             actions = context.engine.images.remove(
                 name, force=force, no_prune=args.on("no-prune"), platform=platform
             )
-        except NotFound as error:
-            if platform is not None and "platform" in str(error):
-                raise
+        except PlatformNotFound:
+            raise
+        except NotFound:
             if not force:
                 raise NotFound(f"No such image: {name}") from None
             print(f"Error: No such image: {name}", file=sys.stderr)
