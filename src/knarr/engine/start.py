@@ -17,8 +17,8 @@ from knarr.engine.attach import Attachment
 from knarr.engine.crashpoint import reached
 from knarr.engine.launchfailure import explained
 from knarr.engine.paths import prepare_run_root
-from knarr.engine.state import read_state_file
-from knarr.engine.translate import translated
+from knarr.engine.state import note_failed_start, read_state_file
+from knarr.engine.translate import from_oserror, translated
 from knarr.supervisor import undo
 from knarr.supervisor.client import LaunchFailed
 
@@ -59,7 +59,7 @@ def start(
     The caller holds the container's lock. With kill_on_hangup the container is
     killed when the attachment is closed, however this process ends. Raises
     CommandNotFound, NotExecutable, UnknownUser, NotModified (already running) and what
-    the kernel or the launcher says; the container is as before then.
+    the kernel or the launcher says; the container is as before then, and its state has why.
     """
     record, paths = prepared.record, prepared.paths
     with translated(f"container {record.name}"):
@@ -84,17 +84,29 @@ def start(
             _leave_nothing(engine, prepared)
             if ended:
                 os.rename(paths.exit + _BEFORE, paths.exit)
+            failure = _as_ours(error, record.name)
             if note is not None:
                 engine.table.mark_started(record.id, record.started, record.boot_id)
-            if isinstance(error, LaunchFailed):
-                raise explained(error, record.name) from error
-            raise
+                if failure is not None:
+                    note_failed_start(record, paths, failure)
+            if failure is None or failure is error:
+                raise
+            raise failure from error
         finally:
             request.close()
         reached("start.launched")
         if ended:
             os.unlink(paths.exit + _BEFORE)
     return None if ours is None else Attachment(ours, record.id)
+
+
+def _as_ours(error: BaseException, name: str) -> errors.KnarrError | None:
+    """Return a failure as an error of knarr; None for what is none, such as an interrupt."""
+    if isinstance(error, LaunchFailed):
+        return explained(error, name)
+    if isinstance(error, OSError):
+        return from_oserror(error, f"container {name}")
+    return error if isinstance(error, errors.KnarrError) else None
 
 
 def _note_start(engine: Engine, record: ContainerRecord) -> None:

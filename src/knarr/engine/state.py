@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from knarr import errors
 from knarr.engine import host, serial
 from knarr.engine.model import ExitStatus, Usage
 from knarr.engine.records import CREATING, REMOVING, ContainerRecord
+from knarr.supervisor import state as states
 
 if TYPE_CHECKING:
     from knarr.engine.paths import Paths
 
 REBOOT_EXIT = 255  # what Docker reports for a container that a power loss ended
+# What Docker reports for a container that could not be started, by reason.
+_NOT_FOUND, _NOT_EXECUTABLE, _NOT_STARTED = 127, 126, 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,32 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
     if record.started is not None and record.boot_id != host.boot_id():
         return _ended_by_reboot(record.started)
     return ContainerState("created")
+
+
+def note_failed_start(record: ContainerRecord, paths: Paths, error: Exception) -> None:
+    """Keep why the last start failed where the exit status is kept; the status stays as it is.
+
+    A start that works takes it away, as it does with an exit. On a full disk it is not kept:
+    the caller hears of the start itself.
+    """
+    state = merged(record, paths)
+    note = {
+        **(read_state_file(paths.exit) or {}),
+        "status": state.status,
+        "exit_code": _code_of(error),
+        "error": str(error).removeprefix(f"container {record.name}: "),
+        "oom_killed": False,
+        "started_at": state.started_at,
+        "finished_at": state.finished_at,
+    }
+    with contextlib.suppress(OSError):
+        states.write(paths.data, note, os.path.basename(paths.exit))
+
+
+def _code_of(error: Exception) -> int:
+    if isinstance(error, errors.CommandNotFound):
+        return _NOT_FOUND
+    return _NOT_EXECUTABLE if isinstance(error, errors.NotExecutable) else _NOT_STARTED
 
 
 def _ended_by_reboot(started: int) -> ContainerState:

@@ -28,6 +28,20 @@ def test_create_start_wait_rm(box: Installation) -> None:
     assert box.run("ps", "-aq")[1] == b""
 
 
+def test_a_failed_start_is_seen_by_inspect(box: Installation) -> None:
+    assert box.run("create", "--name", "one", "busybox", "nope")[0] == 0
+    assert box.run("start", "one")[0] != 0
+    code, _, err = box.run("run", "-d", "--name", "two", "busybox", "nope")
+    assert code == 127
+    assert err.count(b"\n") == 1
+    text = 'exec: "nope": executable file not found in $PATH'
+    shown = "{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}"
+    for name in ("one", "two"):
+        found = box.run("inspect", "--format", shown, name)
+        assert found == (0, f"created 127 {text}\n".encode(), b"")
+    assert box.run("ps", "-a", "--format", "{{.Status}}")[1] == b"Created\nCreated\n"
+
+
 def test_start_attached_with_stdin(box: Installation) -> None:
     box.run("create", "-i", "--name", "one", "busybox", "cat")
     assert box.run("start", "-ai", "one", input=b"abc") == (0, b"abc", b"")

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from knarr import ContainerConfig, Limits, errors
+from knarr import ContainerConfig, Engine, Limits, errors
 from knarr.engine.model import BindMount, RunResult
 from tests.support import leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from knarr import Engine
 
 
 def run(engine: Engine, *command: str, **options: object) -> RunResult:
@@ -226,6 +224,62 @@ def test_a_failed_start_leaves_a_created_container(engine: Engine) -> None:
     assert container.status == "created"
     assert os.listdir(f"{engine.settings.run_root}/containers") == []
     container.remove()
+
+
+def shown(engine: Engine, name: str) -> tuple[str, int, str]:
+    """What an engine that knows of nothing before finds: status, exit code, error."""
+    with Engine(engine.settings) as fresh:
+        state = fresh.containers.get(name).inspect()["State"]
+    return state["Status"], state["ExitCode"], state["Error"]
+
+
+def test_a_failed_start_is_kept_with_the_container(engine: Engine) -> None:
+    """Its exit code is Docker's, its error what the caller was told, until a start works."""
+    create = engine.containers.create
+    for name, code, words in (
+        ("nope", 127, 'exec: "nope": executable file not found in $PATH'),
+        ("/etc", 126, "/etc"),
+    ):
+        container = create(ContainerConfig("busybox", (name,), name=f"c{code}"))
+        with pytest.raises(errors.KnarrError) as caught:
+            container.start()
+        status, found, error = shown(engine, container.name)
+        assert (status, found) == ("created", code)
+        assert words in error
+        assert str(caught.value) == f"container {container.name}: {error}"
+        assert container.describe() == "Created"
+    container = create(ContainerConfig("busybox", user="nosuch", name="other"))
+    with pytest.raises(errors.UnknownUser):
+        container.start()
+    assert shown(engine, "other") == (
+        "created", 128, "unable to find user nosuch: no matching entries in passwd file",
+    )  # fmt: skip
+
+
+def test_a_start_that_works_takes_the_failure_away(engine: Engine, tmp_path: Path) -> None:
+    source = tmp_path / "there"
+    source.mkdir()
+    bind = BindMount(str(source), "/m", create_source=False)
+    config = ContainerConfig("busybox", ("sh", "-c", "exit 3"), name="box", binds=(bind,))
+    container = engine.containers.create(config)
+    source.rmdir()
+    for status, started in (("created", False), ("exited", True)):
+        with pytest.raises(errors.KnarrError):
+            container.start()
+        assert shown(engine, "box")[:2] == (status, 128)
+        assert str(source) in shown(engine, "box")[2]
+        assert (container.state.started_at > 0) is started
+        source.mkdir()
+        container.start()
+        assert container.wait(30).exit_code == 3
+        assert shown(engine, "box") == ("exited", 3, "")
+        source.rmdir()
+    before = container.state
+    with pytest.raises(errors.KnarrError):
+        container.start()
+    after = container.state
+    assert (after.started_at, after.finished_at) == (before.started_at, before.finished_at)
+    assert after.exit_code == 128
 
 
 def test_init_reaps_and_passes_on_the_exit_code(engine: Engine) -> None:
