@@ -55,9 +55,17 @@ def _show_log(*, debug: bool) -> None:
     """Print what the engine logs to stderr: warnings, and everything when debugging."""
     import logging
 
+    from knarr.cli import human
+
+    class Line(logging.Formatter):
+        """One line for each record, whatever is in the names that it tells."""
+
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+            return human.visible(super().formatMessage(record))
+
     logger = logging.getLogger("knarr")
     if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(Line("%(levelname)s: %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.DEBUG if debug else logging.WARNING)

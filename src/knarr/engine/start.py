@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import logging
 import os
 import shutil
 import sys
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from knarr.runtime.users import ResolvedUser
 
 
+_log = logging.getLogger("knarr.engine")
 _BEFORE = ".before"
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -77,7 +79,7 @@ def start(
                 kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
                 ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
                 request.body["attach"] = request.add(theirs.detach())
-            engine.launcher.start(request.body, request.handles, spec=spec, meanwhile=note)
+            answer = engine.launcher.start(request.body, request.handles, spec=spec, meanwhile=note)
         except BaseException as error:
             if ours is not None:
                 ours.close()
@@ -97,6 +99,8 @@ def start(
         reached("start.launched")
         if ended:
             os.unlink(paths.exit + _BEFORE)
+    for warning in answer["warnings"]:
+        _log.warning("container %s: %s", record.name, warning)
     return None if ours is None else Attachment(ours, record.id)
 
 

@@ -179,7 +179,7 @@ def meet() -> "tuple[_socket.socket, list[int]]":
     memory.write(memory.SCRATCH_PATH, f"/proc/self/fd/{scratch}\0".encode())
     for cell in (memory.PROC, memory.MASTER, memory.SLAVE):
         cell.set(-1)
-    for cell in (memory.PASSWD_SIZE, memory.GROUP_SIZE, memory.CWD_RESULT):
+    for cell in (memory.PASSWD_SIZE, memory.GROUP_SIZE):
         cell.set(0)
     return ours, [theirs, scratch, parent]
 

@@ -293,7 +293,6 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         created.master = memory.MASTER.get()
         if not known:
             _settle_user(plan, setting, created)
-        _warn(plan, created)
     except BaseException:
         created.abort()
         raise
@@ -355,13 +354,6 @@ def _settle_user(plan: Plan, setting: Setting, created: Created) -> None:
     uid, gid = resolve(plan.steps, setting)
     created.uid = host_id(uid, plan.uid_maps)
     created.gid = host_id(gid, plan.gid_maps)
-
-
-def _warn(plan: Plan, created: Created) -> None:
-    failed = memory.CWD_RESULT.get()
-    if failed < 0:
-        text = os.strerror(-failed)
-        created.warnings.append(f"working directory {plan.leg.cwd}: {text}")
 
 
 def _join(plan: Plan) -> None:

@@ -6,12 +6,25 @@ import hashlib
 import os
 import secrets
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from knarr.kernel import mounts
 from tests.integration.cli.conftest import Installation
 from tests.support.waiting import PATIENCE, wait_until
+
+
+@contextmanager
+def bound(source: str, target: Path) -> Iterator[None]:
+    """Show a directory of the host at another place while the block runs."""
+    mounts.mount(source, str(target), "", mounts.MS_BIND, "")
+    try:
+        yield
+    finally:
+        mounts.umount2(str(target), mounts.MNT_DETACH)
 
 
 def test_hello(box: Installation) -> None:
@@ -51,6 +64,24 @@ def test_stdout_and_stderr_stay_apart(box: Installation) -> None:
     assert box.run("run", "--rm", "-a", "stderr", "busybox", "sh", "-c", script)[1:] == (
         b"", b"err\n",
     )  # fmt: skip
+
+
+def test_warnings_are_lines_on_stderr(box: Installation, tmp_path: Path) -> None:
+    """Also for a name that would move the cursor."""
+    folder = tmp_path / "a\nb\x1b[2J"
+    folder.mkdir()
+    sysfs = "/sys/kernel"
+    with bound(sysfs, folder):
+        for environment in ({}, {"KNARR_SERVER": "off"}):
+            words = ("run", "--rm", "--name", "one", "-v", f"{folder}:/seen", "busybox", "true")
+            code, out, err = box.run(*words, **environment)
+            assert (code, out) == (0, b"")
+            assert err.startswith(b"WARNING: container one: ")
+            assert err.endswith(
+                b"/a?b?[2J: its file system has no id-mapped mounts, "
+                b"so files on /seen belong to nobody inside the container\n"
+            )
+            assert err.count(b"\n") == 1
 
 
 def test_flags_reach_the_container(box: Installation, tmp_path: Path) -> None:

@@ -209,6 +209,24 @@ def test_a_missing_bind_source(engine: Engine, tmp_path: Path) -> None:
     assert missing.is_dir()
 
 
+def test_files_that_will_belong_to_nobody_are_told(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line where a file system has no id-mapped mounts, as sysfs; none where it has."""
+    if not engine.machine.private_users():
+        pytest.skip("this kernel cannot map the owners of layers")
+    binds = (BindMount("/sys/kernel", "/seen"),)
+    assert run(engine, "stat", "-c", "%u", "/seen", name="one", binds=binds).text == "65534\n"
+    (told,) = caplog.records
+    assert told.getMessage() == (
+        "container one: /sys/kernel: its file system has no id-mapped mounts, "
+        "so files on /seen belong to nobody inside the container"
+    )
+    caplog.clear()
+    assert run(engine, "true", binds=(BindMount("/etc", "/seen"),)).exit_code == 0
+    assert caplog.records == []
+
+
 def test_out_of_memory_is_seen(engine: Engine) -> None:
     limits = Limits(memory=8 << 20, memory_swap=8 << 20)
     result = run(engine, "sh", "-c", "x=$(tr '\\0' x < /dev/zero)", limits=limits)
