@@ -103,6 +103,8 @@ class Engine(Closing):
         try:
             return self.launcher.features(directory)
         except LaunchFailed as failure:
+            if failure.errno:  # the caller says what it was about
+                raise OSError(failure.errno, failure.message) from failure
             raise errors.Unavailable(f"launcher: {failure.message}") from failure
 
     def _is_running(self, container_id: str) -> bool:

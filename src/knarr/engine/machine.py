@@ -27,6 +27,9 @@ NO_IDMAP = (
     "this kernel cannot map the owners of layers (idmapped overlay, Linux 5.19): "
     "containers share the host's user namespace"
 )
+_MAY_NOT_MAP = (
+    "the owners of layers cannot be mapped ({reason}): containers share the host's user namespace"
+)
 
 
 class Machine:
@@ -85,8 +88,14 @@ class Machine:
             return False
         if self.features.get("idmap"):
             return True
-        self._warn("idmap", NO_IDMAP)
+        self._warn("idmap", self._without_idmap())
         return False
+
+    def _without_idmap(self) -> str:
+        """Return why containers have no id ranges of their own: the kernel's age, or our rights."""
+        if self.features.get("idmap_denied"):
+            return _MAY_NOT_MAP.format(reason=self.features["idmap_error"])
+        return NO_IDMAP
 
     def _warn(self, about: str, text: str) -> None:
         """Say a thing about this machine once in a boot: a file in the run root remembers."""
@@ -111,7 +120,7 @@ class Machine:
         """Return what a user of this machine should know, one line each."""
         found = []
         if self._settings.userns != "host" and not self.features.get("idmap"):
-            found.append(NO_IDMAP)
+            found.append(self._without_idmap())
         return found
 
 

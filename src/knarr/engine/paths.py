@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.engine.translate import NEEDS_ROOT
 
 if TYPE_CHECKING:
     from knarr.config import Settings
@@ -140,9 +141,14 @@ class Paths:
 
 
 def prepare_run_root(run_root: str) -> None:
-    """Create the run root (0700) and its folders. Raises Conflict when others could enter it."""
+    """Create the run root (0700) and its folders.
+
+    Raises Conflict when others could enter it, Forbidden when it is root's and this is not root.
+    """
     os.makedirs(run_root, mode=0o700, exist_ok=True)
     info = os.stat(run_root)
+    if info.st_uid == 0 != os.geteuid():
+        raise errors.Forbidden(f"run root {run_root}: belongs to root ({NEEDS_ROOT})")
     if info.st_uid != os.geteuid() or info.st_mode & 0o022:
         raise errors.Conflict(
             f"run root {run_root}: must belong to this user and be writable for nobody else"

@@ -31,7 +31,7 @@ _KINDS: dict[int, type[errors.KnarrError]] = {
     errno.ECONNRESET: errors.Unavailable,
     errno.EPIPE: errors.Unavailable,
 }
-_NEEDS_ROOT = "knarr needs root: run it with sudo"
+NEEDS_ROOT = "knarr needs root: run it with sudo"
 
 
 class translated:  # noqa: N801 - reads as the verb it is; a class costs a third of a generator
@@ -70,7 +70,7 @@ def from_oserror(error: OSError, subject: str) -> errors.KnarrError:
     where = f"{subject}: {name}: {reason}" if name else f"{subject}: {reason}"
     code = error.errno or 0
     if code in (errno.EPERM, errno.EACCES) and os.geteuid() != 0:
-        return errors.Forbidden(f"{where} ({_NEEDS_ROOT})")
+        return errors.Forbidden(f"{where} ({NEEDS_ROOT})")
     if code in _EXHAUSTED:
         return errors.ResourceExhausted(where)
     return _KINDS.get(code, errors.Internal)(where)
@@ -87,7 +87,7 @@ def from_sqlite(error: sqlite3.Error, subject: str) -> errors.KnarrError:
     if code == sqlite3.SQLITE_FULL:
         return errors.ResourceExhausted(text)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        hint = "" if os.geteuid() == 0 else f" ({_NEEDS_ROOT})"
+        hint = "" if os.geteuid() == 0 else f" ({NEEDS_ROOT})"
         return errors.Forbidden(text + hint)
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return errors.Unavailable(text)

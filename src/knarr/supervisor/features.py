@@ -19,7 +19,8 @@ def probe(directory: str) -> "dict[str, bool | str]":
     idmap: idmapped mounts there, with an overlay on top (5.19 for overlay).
     overlay_append: overlays take their layers one by one (6.8). mount_api: fsopen(2).
     mount_setattr: attributes by descriptor (5.12).
-    A reason stands in ``idmap_error`` when idmap is False.
+    A reason stands in ``idmap_error`` when idmap is False, and ``idmap_denied`` says whether it
+    is for want of rights. Raises PermissionError for a user other than root.
     """
     result: dict[str, bool | str] = {"mount_api": _works(_mount_api)}
     result["mount_setattr"] = _works(_mount_setattr)
@@ -28,8 +29,10 @@ def probe(directory: str) -> "dict[str, bool | str]":
     try:
         _idmap(directory, append)
     except OSError as error:
+        _raise_for_users(error)
         result["idmap"] = False
         result["idmap_error"] = str(error)
+        result["idmap_denied"] = isinstance(error, PermissionError)
     else:
         result["idmap"] = True
     return result
@@ -39,9 +42,19 @@ def _works(attempt: "object") -> bool:
     assert callable(attempt)
     try:
         attempt()
-    except OSError:
+    except OSError as error:
+        _raise_for_users(error)
         return False
     return True
+
+
+def _raise_for_users(error: OSError) -> None:
+    """Raise what only says that this user may not: it tells nothing about the kernel.
+
+    To root it tells something: filters for system calls refuse those that they do not know so.
+    """
+    if isinstance(error, PermissionError) and os.geteuid() != 0:
+        raise error
 
 
 def _mount_api() -> None:

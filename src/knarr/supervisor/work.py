@@ -291,7 +291,11 @@ def _features(sock: "_socket.socket", run_dir: str) -> None:
     """Find out what this kernel can do; in a process of its own, since it makes namespaces."""
     del run_dir
     request, _ = wire.receive(sock)
-    _answer(Channel(sock), features.probe(request["directory"]))
+    try:
+        answer: dict[str, Any] = {**features.probe(request["directory"])}
+    except OSError as error:
+        answer = _failure(error)
+    _answer(Channel(sock), answer)
 
 
 FORKED: "dict[bytes, Work]" = {
