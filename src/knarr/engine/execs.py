@@ -194,7 +194,7 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
             try:
                 session = engine.launcher.exec(body, streams.handles)
             except LaunchFailed as failure:
-                raise explained(failure, container.name) from failure
+                raise explained(failure, container.name, inside=True) from failure
             return streams.session(session, ends)
 
 

@@ -14,6 +14,7 @@ _KINDS: dict[str, type[errors.KnarrError]] = {
     "not-found": errors.CommandNotFound,
     "not-executable": errors.NotExecutable,
     "invalid": errors.InvalidArgument,
+    "directory": errors.InvalidArgument,
     "busy": errors.Conflict,
     "not-running": errors.Conflict,
     "launcher": errors.Unavailable,
@@ -41,9 +42,14 @@ _ERRNOS: dict[int, type[errors.KnarrError]] = {
 _ABOUT_USERS = ("unable to find user ", "unable to find group ", "invalid user ", "invalid id ")
 
 
-def explained(failure: LaunchFailed, name: str) -> errors.KnarrError:
-    """Return the error for what the launcher answered about container ``name``."""
+def explained(failure: LaunchFailed, name: str, *, inside: bool = False) -> errors.KnarrError:
+    """Return the error for what the launcher answered about container ``name``.
+
+    inside: it was about a further command in the running container.
+    """
     if failure.message.startswith(_ABOUT_USERS):
         return errors.UnknownUser(failure.message)  # Docker's words, as when found out here
+    if failure.kind == "directory" and (inside or failure.errno == errno.EACCES):
+        return errors.NotExecutable(f"container {name}: {failure.message}")
     kind = _KINDS.get(failure.kind) or _ERRNOS.get(failure.errno, errors.Internal)
     return kind(f"container {name}: {failure.message}")

@@ -5,8 +5,8 @@ class RuntimeFailure(Exception):
     """A step of making a container failed.
 
     kind: ``not-found`` (the command is not in the container, exit code 127),
-    ``not-executable`` (126) or ``error`` (125). step: what was being done.
-    errno: of the system call, or 0.
+    ``not-executable`` (126), ``directory`` (its working directory cannot be entered)
+    or ``error`` (125). step: what was being done. errno: of the system call, or 0.
     """
 
     def __init__(self, kind: str, step: str, message: str, errno: int = 0) -> None:

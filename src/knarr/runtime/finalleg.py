@@ -308,8 +308,10 @@ def _prctl(b: Builder, option: int, value: int) -> None:
 def _enter(b: Builder, cwd: str) -> None:
     """Change into the working directory and prove that it lies inside the root (CVE-2024-21626)."""
     where = f'working directory "{cwd}"'
-    outside = Told("error", "chdir", f"{where} is outside the root", reason=False, numbered=False)
-    explain = Told("error", "chdir", where)
+    outside = Told(
+        "directory", "chdir", f"{where} is outside the root", reason=False, numbered=False
+    )
+    explain = Told("directory", "chdir", where)
     b.call("chdir", cwd, explain=explain)
     b.call("getcwd", memory.WORKING_DIRECTORY, memory.PATH_LIMIT, explain=explain)
     b.test(memory.WORKING_DIRECTORY, 0xFF, ord("/"), explain=outside)

@@ -33,9 +33,9 @@ _PROGRAM = (
 class LaunchFailed(Exception):
     """The launcher's answer is an error.
 
-    kind: ``not-found`` (exit code 127), ``not-executable`` (126), ``busy``,
-    ``not-running``, ``invalid`` (a bad value), ``error``, ``launcher`` (it did
-    not answer). errno: of the system call that failed, or 0.
+    kind: ``not-found`` (exit code 127), ``not-executable`` (126), ``directory`` (the
+    working directory), ``busy``, ``not-running``, ``invalid`` (a bad value), ``error``,
+    ``launcher`` (it did not answer). errno: of the system call that failed, or 0.
     """
 
     def __init__(self, kind: str, message: str, errno: int = 0) -> None:

@@ -141,6 +141,12 @@ def test_exec(box: Installation) -> None:
     assert (code, out) == (0, b"2\n7\n/usr\n")
     assert box.run("exec", "one", "nope")[0] == 127
     assert box.run("exec", "one", "/etc")[0] == 126
+    for place, why in (("/nope", b"No such file"), ("/etc/passwd", b"Not a directory")):
+        code, out, err = box.run("exec", "-w", place, "one", "true")
+        assert (code, out, err.count(b"\n")) == (126, b"", 1)
+        assert b'working directory "' + place.encode() + b'": ' + why in err
+    assert box.run("exec", "one", "mkdir", "-m", "700", "/mine")[0] == 0
+    assert box.run("exec", "-u", "7", "-w", "/mine", "one", "true")[0] == 126
     assert box.run("exec", "-it", "one", "sh")[0] == 1
     assert box.run("exec", "-d", "one", "touch", "/made") == (0, b"", b"")
     wait_until(lambda: box.run("exec", "one", "test", "-e", "/made")[0] == 0)

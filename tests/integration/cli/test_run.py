@@ -185,6 +185,12 @@ def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installati
         (("run", "--network", "web", "busybox"), 125, "networks are not available yet"),
         (("run", "-v", "/nowhere/x", "busybox"), 125, "anonymous volumes"),
         (("run", "-w", "srv", "busybox"), 125, "absolute path"),
+        (("run", "--rm", "-w", "/etc/passwd", "busybox"), 125, '"/etc/passwd": Not a directory'),
+        (
+            ("run", "--rm", "--tmpfs", "/m:mode=700", "-u", "7", "-w", "/m", "busybox"),
+            126,
+            '"/m": Permission denied',
+        ),
         (("run", "--pull", "sometimes", "busybox"), 125, "invalid pull option: 'sometimes'"),
         (("run", "--name", "-bad-", "busybox"), 125, "Invalid container name (-bad-)"),
         (("run", "-it", "busybox"), 1, "the input device is not a TTY"),

@@ -68,4 +68,8 @@ COMMAND = Command(
     arguments=(2, MANY),
     stops_early=True,
     spellings=("container exec",),
+    details="""\
+The exit code is that of the command. 126: it cannot be executed, its user is
+unknown or its working directory cannot be entered, 127: it was not found,
+128+n: signal n ended it, 1: knarr refused.""",
 )  # fmt: skip
