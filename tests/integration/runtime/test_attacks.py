@@ -29,9 +29,13 @@ def without_mounts(*destinations: str) -> Edit:
 # The interpreter and whatever else of the host a joining process carries.
 
 # Runs inside: looks at every process of knarr that shows, until told to end. What it finds
-# counts when the process has not become the container's own program meanwhile.
+# counts when the process has not become the container's own program meanwhile. Then it has
+# another name, and a moment earlier, still under the old one, execve(2) has given it the
+# program's own memory: less than this shell's, for nothing is in it yet.
 _HOSTILE = r"""
+read own rest < /proc/self/statm
 got() {
+  read size rest < $p/statm && [ "$size" -gt "$own" ] || return
   read after < $p/comm && case "$after" in knarr*) echo "$1" >> /got ;; esac
 } 2>/dev/null
 while [ ! -e /stop ]; do
