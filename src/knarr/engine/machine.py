@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger("knarr.engine")
 
 NO_IDMAP = (
-    "this kernel cannot map the owners of layers (idmapped overlay, Linux 5.19): "
-    "containers share the host's user namespace"
+    "the owners of layers cannot be mapped by this kernel or on this file system (idmapped "
+    "overlay, Linux 5.19): containers share the host's user namespace"
 )
 _MAY_NOT_MAP = (
     "the owners of layers cannot be mapped ({reason}): containers share the host's user namespace"

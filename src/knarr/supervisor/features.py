@@ -31,7 +31,7 @@ def probe(directory: str) -> "dict[str, bool | str]":
     except OSError as error:
         _raise_for_users(error)
         result["idmap"] = False
-        result["idmap_error"] = str(error)
+        result["idmap_error"] = error.strerror or str(error)
         result["idmap_denied"] = isinstance(error, PermissionError)
     else:
         result["idmap"] = True

@@ -10,6 +10,8 @@ import pytest
 
 from knarr import ContainerConfig, Engine, Settings, errors
 from knarr.kernel import mounts
+from knarr.runtime.rootfs import clone_tree
+from tests.support.namespaces import user_namespace
 
 
 @pytest.fixture
@@ -69,6 +71,45 @@ def test_a_read_only_run_root(settings: Settings, engine: Engine, tmp_path: Path
             assert other.driver.list_keys() == []
     finally:
         mounts.umount2(str(folder), mounts.MNT_DETACH)
+
+
+@pytest.fixture
+def mapped(settings: Settings) -> Iterator[Path]:
+    """A directory on a mount with mapped ids, which the kernel does not map a second time."""
+    folder = Path(settings.run_root).parent / "mapped"
+    folder.mkdir()
+    with user_namespace(0) as userns:
+        try:
+            tree = clone_tree(str(folder), userns)
+        except OSError:
+            pytest.skip("this kernel has no mounts with mapped ids here")
+    target = os.open(folder, os.O_PATH)
+    mounts.attach(tree, target)
+    os.close(target)
+    os.close(tree)
+    yield folder
+    mounts.umount2(str(folder), mounts.MNT_DETACH)
+
+
+def test_owners_that_cannot_be_mapped(
+    mapped: Path, settings: Settings, busybox_archive: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One warning in a boot, and containers have the host's ids."""
+    chosen = Settings(
+        data_root=str(mapped / "d"), run_root=settings.run_root,
+        cgroup_parent=settings.cgroup_parent, launcher_idle=60.0,
+    )  # fmt: skip
+    for _ in range(2):
+        with Engine(chosen) as other:
+            other.images.load(str(busybox_archive))
+            config = ContainerConfig("busybox", ("cat", "/proc/self/uid_map"), auto_remove=True)
+            assert other.containers.run(config).text.split() == ["0", "0", "4294967295"]
+            (told,) = caplog.records
+            assert told.getMessage() == (
+                "the owners of layers cannot be mapped (mount_setattr: Operation not permitted): "
+                "containers share the host's user namespace"
+            )
+            assert other.info()["Warnings"] == [told.getMessage()]
 
 
 def test_a_data_root_that_cannot_be_made(tmp_path: Path) -> None:

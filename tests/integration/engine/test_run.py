@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from knarr import ContainerConfig, Engine, Limits, errors
+from knarr.engine.machine import NO_IDMAP
 from knarr.engine.model import BindMount, RunResult
 from tests.support import leftovers
 
@@ -225,6 +226,17 @@ def test_files_that_will_belong_to_nobody_are_told(
     caplog.clear()
     assert run(engine, "true", binds=(BindMount("/etc", "/seen"),)).exit_code == 0
     assert caplog.records == []
+
+
+def test_where_owners_cannot_be_mapped_the_old_way_is_told_once(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    if engine.machine.features["idmap"]:
+        pytest.skip("this kernel maps the owners of layers; see test_bad_places")
+    for _ in range(2):
+        assert run(engine, "cat", "/proc/self/uid_map").text.split() == ["0", "0", "4294967295"]
+    (told,) = caplog.records
+    assert told.getMessage() == NO_IDMAP
 
 
 def test_out_of_memory_is_seen(engine: Engine) -> None:

@@ -8,7 +8,6 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 from knarr.errors import Conflict, InvalidArchive, InvalidArgument, NotFound
 from knarr.kernel import mounts as k
 from knarr.kernel.files import RENAME_EXCHANGE, renameat2
-from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER, unshare
+from knarr.kernel.namespaces import CLONE_NEWNS, unshare
 from knarr.runtime.rootfs import open_root
 from knarr.snapshots.archive import export_tree, get_archive, put_archive, stat_path
 from knarr.snapshots.drivers.overlay import Driver
@@ -26,6 +25,7 @@ from knarr.snapshots.idmap import IdMap, IdRange
 from knarr.snapshots.tarentry import CHARACTER, DIRECTORY, FILE, SYMLINK, Limits
 from knarr.snapshots.tarstream import TarReader
 from tests.support import tars
+from tests.support.namespaces import user_namespace
 from tests.support.tars import commit, directory, file, hardlink, node, symlink, tar
 
 
@@ -279,35 +279,6 @@ def test_export_shows_mount_points_empty(top: Path, tmp_path: Path) -> None:
     assert entries[b"etc/passwd"].size == 0
     assert {b"home/", b"tmp/"} <= set(entries)
     assert not any(name.startswith((b"home/p", b"tmp/v")) for name in entries)
-
-
-@contextmanager
-def user_namespace(first: int) -> Iterator[int]:
-    """A descriptor of a user namespace whose ids 0 to 999 are first and above on the host."""
-    ready_read, ready_write = os.pipe()
-    end_read, end_write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.close(end_write)
-        unshare(CLONE_NEWUSER)
-        os.write(ready_write, b"1")
-        os.read(end_read, 1)
-        os._exit(0)
-    try:
-        os.close(end_read)
-        os.read(ready_read, 1)
-        for name in ("uid_map", "gid_map"):
-            Path(f"/proc/{pid}/{name}").write_text(f"0 {first} 1000\n")
-        fd = os.open(f"/proc/{pid}/ns/user", os.O_RDONLY)
-        try:
-            yield fd
-        finally:
-            os.close(fd)
-    finally:
-        os.close(end_write)
-        os.waitpid(pid, 0)
-        os.close(ready_read)
-        os.close(ready_write)
 
 
 def test_idmapped_trees(driver: Driver, tmp_path: Path) -> None:
