@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from knarr.config import Settings
@@ -26,6 +27,12 @@ from tests.support import busybox, leftovers
 
 if TYPE_CHECKING:
     from knarr import Engine
+
+# How long an example takes says nothing about what is tested, but much about the machine.
+hypothesis.settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 NEEDS_ROOT = ("integration", "crash", "contracts", "conformance")

@@ -381,9 +381,7 @@ def members(draw: st.DrawFn) -> tars.Member:
     return node(name, CHARACTER if kind == "n" else FIFO, major=draw(st.integers(0, 1)))
 
 
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(members(), max_size=8), st.lists(members(), max_size=8), st.data())
 def test_no_archive_gets_out(
     tmp_path: Path, first: list[tars.Member], second: list[tars.Member], data: st.DataObject
@@ -413,9 +411,7 @@ def test_no_archive_gets_out(
     assert os.listdir(tmp_path / "snapshots/trash") == []
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(members(), max_size=10), st.lists(members(), max_size=10))
 def test_export_and_apply_again_is_the_same_tree(
     tmp_path: Path, first: list[tars.Member], second: list[tars.Member]

@@ -313,9 +313,7 @@ _PATHS = st.lists(
 ).map("/".join)
 
 
-@settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_no_archive_gets_out(root: int, tmp_path: Path, data: st.DataObject) -> None:
     members = []

@@ -491,7 +491,7 @@ CONFIGS = st.builds(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(config=CONFIGS, context=st.sampled_from([CONTEXT, USERNS]))
 def test_any_configuration_gives_a_sound_spec_or_an_error(
     config: ContainerConfig, context: BuildContext

@@ -297,7 +297,7 @@ def test_sparse_maps_that_lie() -> None:
             read(sparse(records, data))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_damage_never_raises_anything_else(data: st.DataObject) -> None:
     changed = bytearray(SAMPLE)
@@ -316,7 +316,6 @@ def test_damage_never_raises_anything_else(data: st.DataObject) -> None:
         pass
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=2048))
 def test_noise_never_raises_anything_else(data: bytes) -> None:
     try:

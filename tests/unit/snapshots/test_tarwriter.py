@@ -64,7 +64,7 @@ def _facts(entry: Entry) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(entries(), max_size=4))
 def test_what_is_written_is_read(members: list[tuple[Entry, bytes]]) -> None:
     data = tar(*members)

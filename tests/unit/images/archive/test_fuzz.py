@@ -6,7 +6,7 @@ import os
 import tempfile
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from knarr.errors import KnarrError
@@ -41,9 +41,7 @@ json_values = st.recursive(
     ),
     max_leaves=8,
 )
-few = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+few = settings(max_examples=40, derandomize=True)
 
 
 def check(data: bytes) -> None:

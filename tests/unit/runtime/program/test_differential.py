@@ -160,7 +160,7 @@ def _reserved() -> Iterator[None]:
     assert not any(is_open(fd) for fd in range(FIRST, PIPE + 1))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(programs(), st.lists(numbers, min_size=8, max_size=8))
 def test_both_do_the_same(program: Program, start: list[int]) -> None:
     theirs = outcome(interpreter.run, program, start)

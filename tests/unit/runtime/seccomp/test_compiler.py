@@ -130,7 +130,7 @@ def profiles(draw: st.DrawFn, machine: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_profile_for_any_call(machine: str, data: st.DataObject) -> None:
     value = data.draw(profiles(machine))
