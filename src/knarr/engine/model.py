@@ -107,10 +107,12 @@ class ContainerConfig:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a container used, from the kernel's accounting (cgroup files).
+    """What a container or a command in one used, from the kernel's accounting.
 
     cpu_*: nanoseconds. memory_*: bytes. io_*: bytes and operations on block
-    devices. A field the kernel does not account is None.
+    devices. What is not accounted is None. A container's figures are its cgroup's; a
+    command's are those of wait4(2): of it and the children it waited for, and its
+    memory_peak is the resident memory of the largest one.
     """
 
     cpu_total: int | None = None

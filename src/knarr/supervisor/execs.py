@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from knarr.cgroups.protocol import Group
 
 _MARGIN = 8192  # KiB that a fork may add to its parent's peak
+_SECTOR = 512  # bytes: Linux counts in ru_inblock and ru_oublock neither blocks nor operations
 
 
 class NotRunning(Exception):
@@ -97,16 +98,18 @@ class Exec:
         _, status, used = os.wait4(self.pid, 0)
         self._remove_group()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        # Until execve the command shared this process's memory, and its peak counts that: a
-        # smaller peak of the command itself cannot be told apart.
+        # The group is no accountant: on v2 the container's own processes beside it forbid
+        # controllers in it, and on v1 it exists in one hierarchy only. Until execve the command
+        # shared this process's memory, and its peak counts that: a smaller peak of the command
+        # itself cannot be told apart.
         ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         usage = {
             "cpu_user": int(used.ru_utime * 1e9),
             "cpu_system": int(used.ru_stime * 1e9),
             "cpu_total": int((used.ru_utime + used.ru_stime) * 1e9),
             "memory_peak": used.ru_maxrss * 1024 if used.ru_maxrss > ours + _MARGIN else None,
-            "io_read_ops": used.ru_inblock,
-            "io_write_ops": used.ru_oublock,
+            "io_read_bytes": used.ru_inblock * _SECTOR,
+            "io_write_bytes": used.ru_oublock * _SECTOR,
         }
         try:
             channel.send({"exit_code": code, "usage": usage})

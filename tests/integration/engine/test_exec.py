@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from knarr import Container, ContainerConfig, ExecConfig, errors
+from knarr.kernel.files import TMPFS_MAGIC, fstatfs_type
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from knarr import Engine
 
 
@@ -161,6 +161,20 @@ def test_usage(container: Container) -> None:
     )
     assert result.usage.cpu_total is not None
     assert result.usage.cpu_total > 1_000_000
+
+
+def test_what_it_wrote_is_in_its_usage(container: Container) -> None:
+    """Bytes, of the command and the children it waited for; what only a group counts is None."""
+    script = "dd if=/dev/zero of=/file bs=65536 count=64 && sync /file"
+    quiet = container.exec_run(ExecConfig(("true",))).usage
+    used = container.exec_run(ExecConfig(("sh", "-c", script))).usage
+    with Path(container.paths.data, "spec.json").open() as file:
+        if fstatfs_type(file.fileno()) == TMPFS_MAGIC:
+            pytest.skip("no block device is written to here")
+    assert used.io_write_bytes is not None
+    assert 4 << 20 <= used.io_write_bytes < 6 << 20
+    assert quiet.io_write_bytes == 0
+    assert (used.io_read_ops, used.io_write_ops, used.memory_current, used.pids_peak) == (None,) * 4
 
 
 def test_no_descriptors_are_left(container: Container) -> None:
