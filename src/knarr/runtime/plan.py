@@ -187,7 +187,10 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))
     if made & NAMESPACES["network"][0]:
         steps.append(Loopback())
-    steps += [_mount(index, entry) for index, entry in enumerate(spec.get("mounts") or ())]
+    mounts = [_mount(index, entry) for index, entry in enumerate(spec.get("mounts") or ())]
+    if linux.get("sysctl") and not any(map(_is_procfs, mounts)):
+        raise _without_procfs(spec)
+    steps += mounts
     process = _required(spec, "process")
     steps += _devices(linux)
     if process.get("terminal"):
@@ -256,6 +259,19 @@ def _sysctls(linux: "dict[str, Any]") -> "tuple[tuple[str, str], ...]":
     return tuple(sorted((key, str(value)) for key, value in linux["sysctl"].items()))
 
 
+def _is_procfs(step: "Step") -> bool:
+    return isinstance(step, NewMount) and step.fstype == "proc"
+
+
+def _without_procfs(spec: "dict[str, Any]") -> SpecError:
+    """Return the error for parameters of the kernel without a procfs to write them to."""
+    why = "linux.sysctl needs the kernel's procfs there"
+    for number, entry in enumerate(spec["mounts"]):
+        if _normal(entry["destination"]) == "/proc":
+            return SpecError(f"mounts[{number}]: {entry.get('source')!r} on /proc, but {why}")
+    return SpecError(f"mounts: none on /proc, but {why}")
+
+
 _PROC_FILES = frozenset("/proc/" + name for name in (
     "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
     "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"))  # fmt: skip
@@ -263,13 +279,18 @@ _PROC_FILES = frozenset("/proc/" + name for name in (
 
 def _check_proc(destination: str, kind: str, bind: bool) -> None:
     """Refuse mounts that would stand in for the kernel's own files (CVE-2019-16884)."""
-    path = "/" + "/".join(part for part in destination.split("/") if part not in ("", "."))
+    path = _normal(destination)
     if ".." in path.split("/"):
         raise SpecError(f"mounts: destination {destination!r} must not climb")
     if path == "/proc" and kind not in ("proc", "") and not bind:
         raise SpecError(f"mounts: a {kind} on /proc is refused")
     if path.startswith("/proc/") and path not in _PROC_FILES:
         raise SpecError(f"mounts: {destination!r} is inside /proc")
+
+
+def _normal(path: str) -> str:
+    """Return a path from the root on without empty parts and dots."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 _DEVICE_NUMBERS = (("major", 0), ("minor", 0), ("fileMode", 0o666), ("uid", 0), ("gid", 0))

@@ -214,6 +214,18 @@ def test_a_sysctl_needs_its_namespace(key: str, kind: str) -> None:
         plan(made)
 
 
+def test_a_sysctl_needs_a_procfs() -> None:
+    made = spec("sh")
+    made["linux"]["sysctl"] = {"kernel.msgmax": "1"}
+    (proc,) = (entry for entry in made["mounts"] if entry["type"] == "proc")
+    proc |= {"type": "bind", "source": "/host/file", "options": ["rbind"], "destination": "//proc"}
+    with pytest.raises(SpecError, match=r"mounts\[0\]: '/host/file' on /proc, but linux.sysctl"):
+        plan(made)
+    made["mounts"].remove(proc)
+    with pytest.raises(SpecError, match=r"mounts: none on /proc, but linux.sysctl"):
+        plan(made)
+
+
 def test_files_below_proc_that_may_be_covered() -> None:
     made = spec("sh")
     for name in (
