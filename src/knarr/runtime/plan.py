@@ -11,7 +11,7 @@ import resource
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
 from knarr.kernel.seccomp import FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV
 from knarr.runtime.finalleg import FinalLeg
-from knarr.runtime.mountopts import MountOptions
+from knarr.runtime.mountopts import PROPAGATION, MountOptions
 from knarr.runtime.steps.devices import (
     DEFAULT_DEVICES,
     Console,
@@ -31,6 +31,7 @@ from knarr.runtime.steps.mounts import (
     SysfsMount,
 )
 from knarr.runtime.steps.paths import MaskPaths, ReadonlyPaths, Sysctl, WorkingDirectory
+from knarr.spec.capabilities import NUMBERS
 from knarr.spec.capabilities import mask as mask_of
 
 TYPE_CHECKING = False
@@ -40,12 +41,15 @@ if TYPE_CHECKING:
     from knarr.runtime.steps.base import Step
 
 USER_NAME = "x-knarr-name"
+_WORD, _LONG = (1 << 32) - 1, (1 << 64) - 1
 _SCHEDULERS = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3,
                "SCHED_ISO": 4, "SCHED_IDLE": 5, "SCHED_DEADLINE": 6}  # fmt: skip
 _SCHEDULER_FLAGS = {"SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2,
                     "SCHED_FLAG_DL_OVERRUN": 4, "SCHED_FLAG_KEEP_POLICY": 8,
                     "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
                     "SCHED_FLAG_UTIL_CLAMP_MAX": 64}  # fmt: skip
+_SCHEDULER_NUMBERS = (("nice", -20, 19), ("priority", 0, 99), ("runtime", 0, _LONG),
+                      ("deadline", 0, _LONG), ("period", 0, _LONG))  # fmt: skip
 _IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
 _SECCOMP_FLAGS = {
     "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC,
@@ -66,6 +70,7 @@ class Plan:
     clone_flags: namespaces to make with the first process. unshare_flags: those
     it has to make itself once it is in its cgroup. joins: (clone flag, path) of
     namespaces to enter first. uid_maps, gid_maps: (container, host, size).
+    warnings: what of the spec is left out, which is to be no error.
     """
 
     __slots__ = (
@@ -77,6 +82,7 @@ class Plan:
         "steps",
         "uid_maps",
         "unshare_flags",
+        "warnings",
     )
 
     def __init__(self, **values: "Any") -> None:
@@ -92,6 +98,7 @@ class Plan:
         steps: tuple[Step, ...]
         uid_maps: tuple[tuple[int, int, int], ...]
         unshare_flags: int
+        warnings: tuple[str, ...]
 
     @property
     def in_userns(self) -> bool:
@@ -117,6 +124,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
     made, joins = _namespaces(linux)
+    leg = final_leg(_required(spec, "process"), linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
         unshare_flags=made & CLONE_NEWCGROUP,
@@ -124,16 +132,20 @@ def plan(spec: "dict[str, Any]") -> Plan:
         uid_maps=_id_maps(linux, "uidMappings", made),
         gid_maps=_id_maps(linux, "gidMappings", made),
         steps=tuple(_steps(spec, linux, made)),
-        leg=final_leg(_required(spec, "process"), linux),
+        leg=leg,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
+        warnings=_unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
     )
 
 
 # What the spec defines and this runtime does not do yet; silence would be a lie.
-_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "netDevices", "timeOffsets")
+_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "mountLabel", "netDevices", "timeOffsets")
 
 
 def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:
+    version = str(_required(spec, "ociVersion"))
+    if not version.startswith("1."):
+        raise SpecError(f"ociVersion: {version!r} is not 1.x, which this runtime knows")
     for field in _UNSUPPORTED_LINUX:
         if linux.get(field):
             raise SpecError(f"linux.{field}: is not supported by this runtime")
@@ -179,6 +191,8 @@ def _id_maps(linux: "dict[str, Any]", field: str, made: int) -> "tuple[tuple[int
 
 def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[Step]":
     propagation = linux.get("rootfsPropagation") or ""
+    if propagation and propagation not in PROPAGATION:
+        raise SpecError(f"linux.rootfsPropagation: {propagation!r} is not known")
     steps: list[Step] = [PrivateTree(propagation in ("shared", "slave", "rshared", "rslave"))]
     steps.append(AttachRoot())
     if spec.get("hostname") or spec.get("domainname"):
@@ -187,7 +201,10 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))
     if made & NAMESPACES["network"][0]:
         steps.append(Loopback())
-    mounts = [_mount(index, entry) for index, entry in enumerate(spec.get("mounts") or ())]
+    in_userns = bool(made & CLONE_NEWUSER)
+    mounts = [
+        _mount(index, entry, in_userns) for index, entry in enumerate(spec.get("mounts") or ())
+    ]
     if linux.get("sysctl") and not any(map(_is_procfs, mounts)):
         raise _without_procfs(spec)
     steps += mounts
@@ -216,7 +233,7 @@ def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: s
     return steps
 
 
-def _mount(index: int, entry: "dict[str, Any]") -> "Step":
+def _mount(index: int, entry: "dict[str, Any]", in_userns: bool) -> "Step":
     destination = _required(entry, "destination", f"mounts[{index}].")
     if not destination.startswith("/"):
         destination = "/" + destination
@@ -224,7 +241,12 @@ def _mount(index: int, entry: "dict[str, Any]") -> "Step":
     kind = entry.get("type") or ""
     source = entry.get("source") or ""
     _check_proc(destination, kind, options.bind)
-    if options.bind or kind in ("bind", "none"):
+    bind = options.bind or kind in ("bind", "none")
+    if options.idmap and not (bind and in_userns):
+        # Without ids of its own a mount gets those of the container's new user namespace.
+        which = "a new user namespace" if bind else "a bind mount"
+        raise SpecError(f"mounts[{index}].options: idmap needs {which}")
+    if bind:
         return BindMount(index, destination, source, options)
     if kind == "cgroup":
         return CgroupMount(destination, options)
@@ -293,26 +315,27 @@ def _normal(path: str) -> str:
     return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
+_USUAL = {path: (major, minor) for path, major, minor in DEFAULT_DEVICES}
 _DEVICE_NUMBERS = (("major", 0), ("minor", 0), ("fileMode", 0o666), ("uid", 0), ("gid", 0))
 
 
 def _devices(linux: "dict[str, Any]") -> "list[Step]":
-    steps: list[Step] = [Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES]
-    known = {path for path, _, _ in DEFAULT_DEVICES}
+    found = {path: Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES}
     for index, entry in enumerate(linux.get("devices") or ()):
         path = _required(entry, "path", f"linux.devices[{index}].")
         kind = _required(entry, "type", f"linux.devices[{index}].")
         if kind not in ("c", "u", "b", "p"):
             raise SpecError(f"linux.devices[{index}].type: {kind!r} is not c, u, b or p")
-        if path in known:
-            continue
         major, minor, mode, uid, gid = (
             _number(entry.get(name, default), f"linux.devices[{index}].{name}")
             for name, default in _DEVICE_NUMBERS
         )
-        steps.append(Device(path, kind, major, minor, mode & 0o7777, uid, gid))
-    steps.append(DeviceLinks())
-    return steps
+        usual = _USUAL.get(path)
+        if usual is not None and (kind in ("b", "p") or (major, minor) != usual):
+            raise SpecError(f"linux.devices[{index}]: {path} is c {usual[0]}:{usual[1]}")
+        kind = "c" if usual else kind
+        found[path] = Device(path, kind, major, minor, mode & 0o7777, uid, gid)
+    return [*found.values(), DeviceLinks()]
 
 
 def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
@@ -344,6 +367,8 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
     cwd = _required(process, "cwd", "process.")
     if not cwd.startswith("/"):
         raise SpecError(f"process.cwd: {cwd!r} is not absolute")
+    if process.get("execCPUAffinity"):
+        raise SpecError("process.execCPUAffinity: is not supported by this runtime")
     capabilities = process.get("capabilities") or {}
     flags = (linux.get("seccomp") or {}).get("flags") or ()
     persona = (linux.get("personality") or {}).get("domain")
@@ -365,6 +390,17 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
         lsm_label=_lsm_label(process),
         umask=_number((process.get("user") or {}).get("umask", 0o022), "process.user.umask"),
     )
+
+
+def _unknown_capabilities(sets: "dict[str, list[str]]", leg: FinalLeg) -> "tuple[str, ...]":
+    """Return a warning for each name that is left out (runtime-spec config.md, "capabilities")."""
+    for kind, names in sets.items():
+        if leg.capabilities.get(kind, 0).bit_count() != len(names or ()):
+            break
+    else:
+        return ()
+    unknown = sorted({str(name) for names in sets.values() for name in names or ()} - set(NUMBERS))
+    return tuple(f"process.capabilities: {name!r} is not known and left out" for name in unknown)
 
 
 def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":
@@ -423,7 +459,10 @@ def _scheduler(value: "dict[str, Any] | None") -> "dict[str, int] | None":
         if name not in _SCHEDULER_FLAGS:
             raise SpecError(f"process.scheduler.flags: {name!r} is not known")
         flags |= _SCHEDULER_FLAGS[name]
-    rest = {key: value.get(key, 0) for key in ("nice", "priority", "runtime", "deadline", "period")}
+    rest = {
+        name: _number(value.get(name, 0), f"process.scheduler.{name}", least, most)
+        for name, least, most in _SCHEDULER_NUMBERS
+    }
     return {"policy": _SCHEDULERS[value["policy"]], "flags": flags, **rest}
 
 
@@ -432,7 +471,9 @@ def _io_priority(value: "dict[str, Any] | None") -> "int | None":
         return None
     if value.get("class") not in _IO_CLASSES:
         raise SpecError(f"process.ioPriority.class: {value.get('class')!r} is not known")
-    return _IO_CLASSES[value["class"]] << 13 | int(value.get("priority", 0))
+    return _IO_CLASSES[value["class"]] << 13 | _number(
+        value.get("priority", 0), "process.ioPriority.priority", 0, 7
+    )
 
 
 def _required(value: "dict[str, Any]", field: str, prefix: str = "") -> "Any":
@@ -442,10 +483,11 @@ def _required(value: "dict[str, Any]", field: str, prefix: str = "") -> "Any":
     return found
 
 
-def _number(value: "Any", field: str) -> int:
+def _number(value: "Any", field: str, least: int = 0, most: int = _WORD) -> int:
     """Return a number; a text in its place would be handed to the kernel by its address."""
-    if type(value) is not int or not 0 <= value < 1 << 32:
-        raise SpecError(f"{field}: {value!r} is not a number of 32 bits")
+    if type(value) is not int or not least <= value <= most:
+        bounds = "of 32 bits" if most == _WORD else f"from {least} to {most}"
+        raise SpecError(f"{field}: {value!r} is not a number {bounds}")
     return value
 
 

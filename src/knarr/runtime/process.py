@@ -279,6 +279,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         entrances=len(entrances),
     )
     created = Created(process, seen)
+    created.warnings += plan.warnings
     try:
         _hand_over(recipe, created, binds)
         process.go()
