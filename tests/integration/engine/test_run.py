@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,10 +81,9 @@ def test_without_input_stdin_is_empty(engine: Engine) -> None:
 
 
 def test_time_runs_out(engine: Engine) -> None:
-    config = ContainerConfig("busybox", ("sh", "-c", "echo on; sleep 60"), auto_remove=True)
-    begin = time.monotonic()
+    # Longer than any test may take: nobody waits for its own end.
+    config = ContainerConfig("busybox", ("sh", "-c", "echo on; sleep 1000"), auto_remove=True)
     result = engine.containers.run(config, timeout=1.0)
-    assert time.monotonic() - begin < 20
     assert (result.timed_out, result.exit_code, result.stdout) == (True, 137, b"on\n")
     assert disk(engine) == []
 
