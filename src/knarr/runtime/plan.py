@@ -6,12 +6,9 @@ container's program. The moment between steps and final leg is the gate: an
 OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 """
 
-import resource
-
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
-from knarr.kernel.seccomp import FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV
-from knarr.runtime.finalleg import FinalLeg
 from knarr.runtime.mountopts import PROPAGATION, MountOptions
+from knarr.runtime.processplan import SpecError, final_leg, number, required, unknown_capabilities
 from knarr.runtime.steps.devices import (
     DEFAULT_DEVICES,
     Console,
@@ -31,37 +28,15 @@ from knarr.runtime.steps.mounts import (
     SysfsMount,
 )
 from knarr.runtime.steps.paths import MaskPaths, ReadonlyPaths, Sysctl, WorkingDirectory
-from knarr.spec.capabilities import NUMBERS
-from knarr.spec.capabilities import mask as mask_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.runtime.finalleg import FinalLeg
     from knarr.runtime.steps.base import Step
 
 USER_NAME = "x-knarr-name"
-_WORD, _LONG = (1 << 32) - 1, (1 << 64) - 1
-_SCHEDULERS = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3,
-               "SCHED_ISO": 4, "SCHED_IDLE": 5, "SCHED_DEADLINE": 6}  # fmt: skip
-_SCHEDULER_FLAGS = {"SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2,
-                    "SCHED_FLAG_DL_OVERRUN": 4, "SCHED_FLAG_KEEP_POLICY": 8,
-                    "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
-                    "SCHED_FLAG_UTIL_CLAMP_MAX": 64}  # fmt: skip
-_SCHEDULER_NUMBERS = (("nice", -20, 19), ("priority", 0, 99), ("runtime", 0, _LONG),
-                      ("deadline", 0, _LONG), ("period", 0, _LONG))  # fmt: skip
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-_SECCOMP_FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC,
-    "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
-}
-_PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
-
-
-class SpecError(ValueError):
-    """A field of the spec is missing or malformed; the text names it."""
 
 
 class Plan:
@@ -124,7 +99,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
     made, joins = _namespaces(linux)
-    leg = final_leg(_required(spec, "process"), linux)
+    leg = final_leg(required(spec, "process"), linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
         unshare_flags=made & CLONE_NEWCGROUP,
@@ -134,7 +109,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
         steps=tuple(_steps(spec, linux, made)),
         leg=leg,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
-        warnings=_unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
+        warnings=unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
     )
 
 
@@ -143,7 +118,7 @@ _UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "mountLabel", "netDevices", "t
 
 
 def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:
-    version = str(_required(spec, "ociVersion"))
+    version = str(required(spec, "ociVersion"))
     if not version.startswith("1."):
         raise SpecError(f"ociVersion: {version!r} is not 1.x, which this runtime knows")
     for field in _UNSUPPORTED_LINUX:
@@ -208,12 +183,12 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
     if linux.get("sysctl") and not any(map(_is_procfs, mounts)):
         raise _without_procfs(spec)
     steps += mounts
-    process = _required(spec, "process")
+    process = required(spec, "process")
     steps += _devices(linux)
     if process.get("terminal"):
         steps.append(Console(*_size(process)))
     steps.append(_user(process))
-    steps.append(WorkingDirectory(_required(process, "cwd", "process.")))
+    steps.append(WorkingDirectory(required(process, "cwd", "process.")))
     steps += _protections(spec, linux, propagation)
     steps.append(PivotRoot())
     return steps
@@ -234,7 +209,7 @@ def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: s
 
 
 def _mount(index: int, entry: "dict[str, Any]", in_userns: bool) -> "Step":
-    destination = _required(entry, "destination", f"mounts[{index}].")
+    destination = required(entry, "destination", f"mounts[{index}].")
     if not destination.startswith("/"):
         destination = "/" + destination
     options = MountOptions(entry.get("options") or [])
@@ -288,9 +263,9 @@ def _is_procfs(step: "Step") -> bool:
 def _without_procfs(spec: "dict[str, Any]") -> SpecError:
     """Return the error for parameters of the kernel without a procfs to write them to."""
     why = "linux.sysctl needs the kernel's procfs there"
-    for number, entry in enumerate(spec["mounts"]):
+    for index, entry in enumerate(spec["mounts"]):
         if _normal(entry["destination"]) == "/proc":
-            return SpecError(f"mounts[{number}]: {entry.get('source')!r} on /proc, but {why}")
+            return SpecError(f"mounts[{index}]: {entry.get('source')!r} on /proc, but {why}")
     return SpecError(f"mounts: none on /proc, but {why}")
 
 
@@ -322,12 +297,12 @@ _DEVICE_NUMBERS = (("major", 0), ("minor", 0), ("fileMode", 0o666), ("uid", 0), 
 def _devices(linux: "dict[str, Any]") -> "list[Step]":
     found = {path: Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES}
     for index, entry in enumerate(linux.get("devices") or ()):
-        path = _required(entry, "path", f"linux.devices[{index}].")
-        kind = _required(entry, "type", f"linux.devices[{index}].")
+        path = required(entry, "path", f"linux.devices[{index}].")
+        kind = required(entry, "type", f"linux.devices[{index}].")
         if kind not in ("c", "u", "b", "p"):
             raise SpecError(f"linux.devices[{index}].type: {kind!r} is not c, u, b or p")
         major, minor, mode, uid, gid = (
-            _number(entry.get(name, default), f"linux.devices[{index}].{name}")
+            number(entry.get(name, default), f"linux.devices[{index}].{name}")
             for name, default in _DEVICE_NUMBERS
         )
         usual = _USUAL.get(path)
@@ -359,140 +334,8 @@ def _user(process: "dict[str, Any]") -> User:
     )
 
 
-def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
-    """Return the final leg for ``process`` of a spec; also used for exec. Raises SpecError."""
-    args = tuple(process.get("args") or ())
-    if not args:
-        raise SpecError("process.args: is empty")
-    cwd = _required(process, "cwd", "process.")
-    if not cwd.startswith("/"):
-        raise SpecError(f"process.cwd: {cwd!r} is not absolute")
-    if process.get("execCPUAffinity"):
-        raise SpecError("process.execCPUAffinity: is not supported by this runtime")
-    capabilities = process.get("capabilities") or {}
-    flags = (linux.get("seccomp") or {}).get("flags") or ()
-    persona = (linux.get("personality") or {}).get("domain")
-    return FinalLeg(
-        args=args,
-        env=tuple(process.get("env") or ()),
-        cwd=cwd,
-        capabilities={
-            name: mask_of(capabilities.get(name) or ())
-            for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
-        },
-        rlimits=_rlimits(process),
-        no_new_privileges=bool(process.get("noNewPrivileges")),
-        scheduler=_scheduler(process.get("scheduler")),
-        io_priority=_io_priority(process.get("ioPriority")),
-        personality=_personality(persona),
-        seccomp_flags=_flags(flags),
-        terminal=bool(process.get("terminal")),
-        lsm_label=_lsm_label(process),
-        umask=_number((process.get("user") or {}).get("umask", 0o022), "process.user.umask"),
-    )
-
-
-def _unknown_capabilities(sets: "dict[str, list[str]]", leg: FinalLeg) -> "tuple[str, ...]":
-    """Return a warning for each name that is left out (runtime-spec config.md, "capabilities")."""
-    for kind, names in sets.items():
-        if leg.capabilities.get(kind, 0).bit_count() != len(names or ()):
-            break
-    else:
-        return ()
-    unknown = sorted({str(name) for names in sets.values() for name in names or ()} - set(NUMBERS))
-    return tuple(f"process.capabilities: {name!r} is not known and left out" for name in unknown)
-
-
-def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":
-    """Return module and text for the security module's exec attribute."""
-    if process.get("apparmorProfile") and process.get("selinuxLabel"):
-        raise SpecError("process.selinuxLabel: cannot be combined with apparmorProfile")
-    if process.get("apparmorProfile"):
-        return "apparmor", f"exec {process['apparmorProfile']}"
-    if process.get("selinuxLabel"):
-        return "selinux", process["selinuxLabel"]
-    return None
-
-
-def _personality(domain: "str | None") -> "int | None":
-    if domain is not None and domain not in _PERSONALITIES:
-        raise SpecError(f"linux.personality.domain: {domain!r} is not LINUX or LINUX32")
-    return None if domain is None else _PERSONALITIES[domain]
-
-
-def _flags(names: "list[str] | tuple[str, ...]") -> int:
-    word = 0
-    for name in names:
-        if name not in _SECCOMP_FLAGS:
-            raise SpecError(f"linux.seccomp.flags: {name!r} is not known")
-        word |= _SECCOMP_FLAGS[name]
-    return word
-
-
-def _rlimits(process: "dict[str, Any]") -> "tuple[tuple[int, int, int], ...]":
-    limits: dict[int, tuple[int, int, int]] = {}
-    for entry in process.get("rlimits") or ():
-        number = getattr(resource, str(entry.get("type")), None)
-        if not str(entry.get("type")).startswith("RLIMIT_") or number is None:
-            raise SpecError(f"process.rlimits: {entry.get('type')!r} is not known")
-        if number in limits:
-            raise SpecError(f"process.rlimits: {entry['type']!r} is given twice")
-        try:
-            limits[number] = (number, _rlimit(entry["soft"]), _rlimit(entry["hard"]))
-        except (KeyError, TypeError) as error:
-            raise SpecError(f"process.rlimits: {entry['type']} needs soft and hard") from error
-    return tuple(limits.values())
-
-
-def _rlimit(value: int) -> int:
-    """Return a limit as Python has it: RLIM_INFINITY of the kernel is -1 here."""
-    return -1 if value >= 2**63 - 1 or value < 0 else value
-
-
-def _scheduler(value: "dict[str, Any] | None") -> "dict[str, int] | None":
-    if not value:
-        return None
-    if value.get("policy") not in _SCHEDULERS:
-        raise SpecError(f"process.scheduler.policy: {value.get('policy')!r} is not known")
-    flags = 0
-    for name in value.get("flags") or ():
-        if name not in _SCHEDULER_FLAGS:
-            raise SpecError(f"process.scheduler.flags: {name!r} is not known")
-        flags |= _SCHEDULER_FLAGS[name]
-    rest = {
-        name: _number(value.get(name, 0), f"process.scheduler.{name}", least, most)
-        for name, least, most in _SCHEDULER_NUMBERS
-    }
-    return {"policy": _SCHEDULERS[value["policy"]], "flags": flags, **rest}
-
-
-def _io_priority(value: "dict[str, Any] | None") -> "int | None":
-    if not value:
-        return None
-    if value.get("class") not in _IO_CLASSES:
-        raise SpecError(f"process.ioPriority.class: {value.get('class')!r} is not known")
-    return _IO_CLASSES[value["class"]] << 13 | _number(
-        value.get("priority", 0), "process.ioPriority.priority", 0, 7
-    )
-
-
-def _required(value: "dict[str, Any]", field: str, prefix: str = "") -> "Any":
-    found = value.get(field)
-    if found is None or found == "":
-        raise SpecError(f"{prefix}{field}: is missing")
-    return found
-
-
-def _number(value: "Any", field: str, least: int = 0, most: int = _WORD) -> int:
-    """Return a number; a text in its place would be handed to the kernel by its address."""
-    if type(value) is not int or not least <= value <= most:
-        bounds = "of 32 bits" if most == _WORD else f"from {least} to {most}"
-        raise SpecError(f"{field}: {value!r} is not a number {bounds}")
-    return value
-
-
 def _size(process: "dict[str, Any]") -> "tuple[int, int]":
     """Return rows and columns of a terminal."""
     size = process.get("consoleSize") or {}
-    rows = _number(size.get("height", 0), "process.consoleSize.height")
-    return rows, _number(size.get("width", 0), "process.consoleSize.width")
+    rows = number(size.get("height", 0), "process.consoleSize.height")
+    return rows, number(size.get("width", 0), "process.consoleSize.width")
