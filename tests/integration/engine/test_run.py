@@ -216,14 +216,14 @@ def test_files_that_will_belong_to_nobody_are_told(
         pytest.skip("this kernel cannot map the owners of layers")
     binds = (BindMount("/sys/kernel", "/seen"),)
     assert run(engine, "stat", "-c", "%u", "/seen", name="one", binds=binds).text == "65534\n"
-    (told,) = caplog.records
-    assert told.getMessage() == (
+    (told,) = (record.getMessage() for record in caplog.records if "/seen" in record.getMessage())
+    assert told == (
         "container one: /sys/kernel: its file system has no id-mapped mounts, "
         "so files on /seen belong to nobody inside the container"
     )
     caplog.clear()
     assert run(engine, "true", binds=(BindMount("/etc", "/seen"),)).exit_code == 0
-    assert caplog.records == []
+    assert "/seen" not in caplog.text
 
 
 def test_where_owners_cannot_be_mapped_the_old_way_is_told_once(
@@ -233,8 +233,9 @@ def test_where_owners_cannot_be_mapped_the_old_way_is_told_once(
         pytest.skip("this kernel maps the owners of layers; see test_bad_places")
     for _ in range(2):
         assert run(engine, "cat", "/proc/self/uid_map").text.split() == ["0", "0", "4294967295"]
-    (told,) = caplog.records
-    assert told.getMessage() == NO_IDMAP
+    assert [told for record in caplog.records if "owners" in (told := record.getMessage())] == [
+        NO_IDMAP
+    ]
 
 
 def test_out_of_memory_is_seen(engine: Engine) -> None:
