@@ -285,6 +285,21 @@ def test_a_failed_start_is_kept_with_the_container(engine: Engine) -> None:
     )  # fmt: skip
 
 
+def test_one_that_is_not_to_stay_goes_when_it_cannot_be_started(engine: Engine) -> None:
+    config = ContainerConfig("busybox", ("nope",), name="gone", auto_remove=True)
+    container = engine.containers.create(config)
+    with pytest.raises(errors.CommandNotFound):
+        container.start()
+    with pytest.raises(errors.NotFound):
+        engine.containers.get("gone")
+    config = ContainerConfig("busybox", ("sleep", "100"), name="here", auto_remove=True)
+    container = engine.containers.create(config)
+    container.start()
+    with pytest.raises(errors.NotModified):
+        container.start()
+    assert container.state.running
+
+
 def test_a_start_that_works_takes_the_failure_away(engine: Engine, tmp_path: Path) -> None:
     source = tmp_path / "there"
     source.mkdir()
