@@ -276,18 +276,22 @@ class Images:
         *,
         mirror: str | None = None,
         snapshot: str | None = None,
+        include: Iterable[str] = (),
+        tag: str | None = None,
         progress: Progress = ignore_progress,
     ) -> Image:
         """Make a base image (``busybox``, ``debian:bookworm``, ...) from Debian's packages.
 
         mirror: base address of the package mirror; None takes the one of this machine's apt.
         snapshot: the moment (``20260101T000000Z``) of a mirror that keeps snapshots.
+        include: packages beside the few of a base image. tag: a name instead of the usual one.
         Raises InvalidArgument for an unknown name, Unsupported naming the package that
         is missing here, Unavailable when the mirror does not answer.
         """
-        from knarr.images.bootstrap.build import bootstrap
+        from knarr.images.bootstrap.build import Wish, bootstrap
 
-        return self._image(bootstrap(self._context, name, mirror, snapshot, progress))
+        wish = Wish(mirror, snapshot, tuple(include), tag)
+        return self._image(bootstrap(self._context, name, wish, progress))
 
     def _image(self, record: ImageRecord) -> Image:
         tags = self._context.index.tags(record.id)

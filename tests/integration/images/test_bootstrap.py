@@ -45,6 +45,10 @@ def test_busybox_is_the_same_every_time(place: Place, elsewhere: Place) -> None:
     assert place.blobs() == set(first.record.blobs)
 
 
+def test_busybox_may_have_another_name(place: Place) -> None:
+    assert place.images.bootstrap("busybox", tag="tools:1").tags == ("tools:1",)
+
+
 @pytest.mark.network
 def test_busybox_comes_from_its_package_where_there_is_none(
     place: Place, monkeypatch: pytest.MonkeyPatch
@@ -133,3 +137,17 @@ def test_debian_is_a_debian_and_the_same_everywhere(place: Place) -> None:
     with tempfile.TemporaryDirectory(prefix="knarr-elsewhere-", dir="/var/tmp") as folder:
         Path(folder).chmod(0o755)
         assert bootstrapped_elsewhere(Path(folder)) == image.id
+
+
+@pytest.mark.network
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_debian_with_python_in_it(place: Place) -> None:
+    image = place.images.bootstrap(
+        "debian:bookworm-slim", include=["python3-minimal"], tag="python"
+    )
+    assert image.tags == ("python:latest",)
+    assert place.images.history(image.id)[0].comment.endswith("slim minbase + python3-minimal")
+    root = place.tree(place.images.unpack(image) or "")
+    words = [CHROOT, root, "python3", "-c", "print(6 * 7)"]
+    assert subprocess.run(words, capture_output=True, check=True).stdout == b"42\n"

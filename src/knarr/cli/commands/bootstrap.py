@@ -5,12 +5,16 @@ from __future__ import annotations
 from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
 from knarr.cli.each import for_each
-from knarr.cli.flags import SWITCH, TEXT, Args, Flag
+from knarr.cli.flags import LIST, SWITCH, TEXT, Args, Flag
 from knarr.cli.progress import Progress
+from knarr.errors import InvalidArgument
 
 
 def run(context: Context, args: Args) -> int:
     """Print name and id of each image made."""
+    tag = args.text("tag")
+    if tag is not None and len(args.rest) > 1:
+        raise InvalidArgument("--tag names one image: give one")
 
     def make(name: str) -> None:
         with Progress(quiet=args.on("quiet")) as progress:
@@ -18,10 +22,12 @@ def run(context: Context, args: Args) -> int:
                 name,
                 mirror=args.text("mirror"),
                 snapshot=args.text("snapshot"),
+                include=[name for words in args.many("include") for name in words.split(",")],
+                tag=tag,
                 progress=progress,
             )
-        for tag in image.tags:
-            print(f"{tag} {image.id}")
+        for each in image.tags:
+            print(f"{each} {image.id}")
 
     return for_each(args.rest, make)
 
@@ -32,11 +38,15 @@ COMMAND = Command(
     usage=("[OPTIONS] IMAGE [IMAGE...]",),
     run=run,
     flags=(
+        Flag("include", LIST, "Packages to install beside those of the base image",
+             example="--include python3,git"),
         Flag("mirror", TEXT, "Base address of the package mirror (default: the one apt uses here)",
              example="--mirror http://mirror.example/debian"),
         Flag("snapshot", TEXT, "Moment to take the packages of, from a mirror that keeps snapshots",
              example="--snapshot 20260101T000000Z"),
         Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
+        Flag("tag", TEXT, "Name of the image instead of the usual one", short="t",
+             example="--include python3 -t python debian:bookworm"),
     ),
     arguments=(1, MANY),
     spellings=("image bootstrap",),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from knarr.content.store import Blob
 from knarr.errors import InvalidArgument
 from knarr.images import create, garbage, records, times
 from knarr.images.bootstrap import busybox, debian, packages
-from knarr.images.bootstrap.names import Recipe, recipe
+from knarr.images.bootstrap.names import Recipe, recipe, with_packages
 from knarr.images.bootstrap.rewrite import rewrite
 from knarr.images.context import Context, Progress, ProgressEvent, translated
 from knarr.images.index import ImageRecord
@@ -20,16 +20,24 @@ from knarr.images.reference import Reference
 _PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def bootstrap(
-    context: Context, name: str, mirror: str | None, snapshot: str | None, progress: Progress
-) -> ImageRecord:
+class Wish(NamedTuple):
+    """What of an image is not the usual: where packages come from, which, what it is called."""
+
+    mirror: str | None = None
+    snapshot: str | None = None
+    include: tuple[str, ...] = ()
+    tag: str | None = None
+
+
+def bootstrap(context: Context, name: str, wish: Wish, progress: Progress) -> ImageRecord:
     """Make the image called ``name`` on this machine, tag it and return its record.
 
     The same packages give the same image id. Raises InvalidArgument for a name that cannot be
     made, Unsupported for what this machine lacks, Unavailable when packages cannot be had.
     """
-    chosen = recipe(name)
-    if chosen.kind == "busybox" and (mirror is not None or snapshot is not None):
+    reference = Reference.parse(wish.tag or name)
+    chosen = with_packages(recipe(name), wish.include)
+    if chosen.kind == "busybox" and (wish.mirror, wish.snapshot) != (None, None):
         raise InvalidArgument("busybox is taken from this machine's apt: give no mirror")
     intake = Intake(context.store)
     try:
@@ -37,8 +45,8 @@ def bootstrap(
             if chosen.kind == "busybox":
                 record = _busybox(context, intake, progress)
             else:
-                record = _debian(context, intake, chosen, mirror, snapshot, progress)
-            records.publish(context, record, (str(Reference.parse(name)),))
+                record = _debian(context, intake, chosen, wish, progress)
+            records.publish(context, record, (str(reference),))
             return record
     finally:
         garbage.collect(context, intake.touched)
@@ -58,17 +66,17 @@ def _debian(
     context: Context,
     intake: Intake,
     chosen: Recipe,
-    mirror: str | None,
-    snapshot: str | None,
+    wish: Wish,
     progress: Progress,
 ) -> ImageRecord:
-    plan = debian.plan(chosen, mirror, snapshot, host())
+    plan = debian.plan(chosen, wish.mirror, wish.snapshot, host())
     epoch = debian.epoch_of(plan.release)
     noted = dict.fromkeys(packages.FILES, b"")
     with debian.running(plan.command, epoch, progress) as output:
         tree = rewrite(output, epoch, slim=chosen.slim, extra=plan.extra, noted=noted)
         layer = _store(intake, tree, progress)
     what = f"{chosen.kind} {chosen.suite}{' slim' if chosen.slim else ''} minbase"
+    what = " + ".join((what, *chosen.include))
     labels = packages.labels(noted, plan.suites)
     config: dict[str, Any] = {"Env": [_PATH], "Cmd": ["bash"], "Labels": labels}
     return _image(context, intake, layer, config, epoch, what, progress)

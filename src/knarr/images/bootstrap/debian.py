@@ -114,6 +114,7 @@ def plan(recipe: Recipe, mirror: str | None, snapshot: str | None, platform: Pla
         "--format=tar",
         *_merged(recipe.suite, architecture),
         f"--architectures={architecture}",
+        *([f"--include={','.join(recipe.include)}"] if recipe.include else ()),
         '--aptopt=Acquire::Languages "none"',
         *_host_options(),
         *(['--aptopt=Acquire::Check-Valid-Until "false"'] if sources.is_old(archives) else ()),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from knarr.errors import InvalidArgument
@@ -9,11 +11,15 @@ from knarr.images.reference import Reference
 
 
 class Recipe(NamedTuple):
-    """What to make: ``kind`` is busybox, debian or ubuntu; slim leaves documentation out."""
+    """What to make: ``kind`` is busybox, debian or ubuntu; slim leaves documentation out.
+
+    include: packages beside those that every image has.
+    """
 
     kind: str
     suite: str = ""
     slim: bool = False
+    include: tuple[str, ...] = ()
 
 
 _DEBIAN = {
@@ -38,6 +44,8 @@ _UBUNTU = {
     "24.04": "noble",
     "noble": "noble",
 }
+# Debian policy, "Package"; apt-get(8) takes an architecture, and a version or suite behind it.
+_PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(:[a-z0-9-]+)?([=/][A-Za-z0-9.+:~-]+)?")
 _BUSYBOX_TAGS = frozenset({"latest", "stable", "glibc"})
 
 
@@ -61,6 +69,17 @@ def recipe(name: str) -> Recipe:
         f" debian ({', '.join(sorted(_DEBIAN))}, each also with -slim)"
         f" and ubuntu ({', '.join(sorted(_UBUNTU))})"
     )
+
+
+def with_packages(chosen: Recipe, packages: Iterable[str]) -> Recipe:
+    """Return the recipe with more packages, named as for apt-get. Raises InvalidArgument."""
+    wanted = tuple(sorted(set(packages)))
+    for name in wanted:
+        if not _PACKAGE.fullmatch(name):
+            raise InvalidArgument(f"invalid package name {name!r}")
+    if wanted and chosen.kind == "busybox":
+        raise InvalidArgument("busybox is one program, without packages: include none")
+    return chosen._replace(include=wanted)
 
 
 def is_known(name: str) -> bool:

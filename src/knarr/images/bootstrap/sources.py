@@ -177,7 +177,7 @@ def _addresses(
     if main is None:
         raise Unsupported(
             f"this machine has no apt source for {distribution.capitalize()}:"
-            f" give a mirror, or add a line to /etc/apt/sources.list.d"
+            f" give --mirror {_DEFAULTS[distribution]}, or add a line to /etc/apt/sources.list.d"
         )
     return main, security
 

@@ -8,7 +8,7 @@ import pytest
 
 from knarr.errors import InvalidArchive, InvalidArgument, Unavailable
 from knarr.images.bootstrap import busybox, deb, debian, names, packages, sources, tools
-from knarr.images.bootstrap.names import Recipe
+from knarr.images.bootstrap.names import Recipe, with_packages
 from knarr.images.bootstrap.rewrite import File, rewrite
 from knarr.images.platform import Platform
 from tests.unit.images.helpers import Room, sha256, tar_of
@@ -179,8 +179,25 @@ def test_nothing_of_this_machine_is_in_the_command(monkeypatch: pytest.MonkeyPat
     assert any("lib lib32 lib64 libx32 sbin" in word for word in plan.command)
     assert plan.release == ("http://mirror.example/debian", "bookworm")
     assert {file.name for file in plan.extra} >= {"etc/apt/sources.list"}
+    assert not any(word.startswith("--include") for word in plan.command)
+    more = with_packages(Recipe("debian", "bookworm"), ["python3", "git", "git"])
+    plan = debian.plan(more, None, None, Platform("linux", "amd64"))
+    assert "--include=git,python3" in plan.command
     unmerged = debian.plan(Recipe("debian", "bullseye"), None, None, Platform("linux", "amd64"))
     assert not any("setup-hook" in word for word in unmerged.command)
+
+
+@pytest.mark.parametrize("name", ["g++", "libc6:i386", "git=1:2.39-1~deb12u1", "git/bookworm"])
+def test_packages_are_named_as_for_apt(name: str) -> None:
+    assert with_packages(Recipe("debian", "bookworm"), [name]).include == (name,)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "x y", "Git", "-o", "?essential", "~n", "a,b", "a;b", "./a.deb"]
+)
+def test_what_is_no_package_is_refused(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="invalid package name"):
+        with_packages(Recipe("debian", "bookworm"), [name])
 
 
 def test_labels_tell_the_packages() -> None:
@@ -293,6 +310,10 @@ def test_what_goes_wrong_here_ends_the_tool_and_is_told_as_it_is() -> None:
 def test_a_mirror_is_of_no_use_to_busybox(room: Room) -> None:
     with pytest.raises(InvalidArgument, match="give no mirror"):
         room.images.bootstrap("busybox", mirror="http://x.example/debian")
+    with pytest.raises(InvalidArgument, match="without packages"):
+        room.images.bootstrap("busybox", include=["git"])
+    with pytest.raises(InvalidArgument, match="lower case"):
+        room.images.bootstrap("busybox", tag="Busybox")
     with pytest.raises(InvalidArgument, match="cannot bootstrap nginx:latest"):
         room.images.bootstrap("nginx")
 
