@@ -21,7 +21,7 @@ from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Program
-from knarr.runtime.rootfs import clone_tree, idmap, open_root
+from knarr.runtime.rootfs import clone_tree, close_all, idmap, open_root
 from knarr.runtime.steps.base import Circumstances, Setting
 from knarr.runtime.steps.identity import User
 from knarr.runtime.steps.mounts import BindMount, NewMount
@@ -193,13 +193,15 @@ class Created:
     root_fd: its root file system's mount; as long as it is open, ending the
     container does not write the overlay back. master: of the pseudo-terminal, or
     -1. uid, gid: host ids of its user, -1 when there are none and as long as they are
-    not known. seen: what its program depended on.
+    not known. seen: what its program depended on. leftover: descriptors to be closed
+    once it is on its way.
     """
 
     __slots__ = (
         "_opened",
         "_process",
         "gid",
+        "leftover",
         "master",
         "root_fd",
         "seen",
@@ -213,6 +215,7 @@ class Created:
         self.root_fd = self.master = -1
         self.uid = self.gid = -1
         self._opened = False
+        self.leftover: list[int] = []
         self.warnings: list[str] = []
 
     @property
@@ -241,6 +244,7 @@ class Created:
         """Kill the process and release all that was made for it."""
         self._process.kill()
         self._process.close()
+        close_all(self.leftover)
         for fd in (self._process.pidfd, self.root_fd, self.master):
             if fd >= 0:
                 os.close(fd)
@@ -282,6 +286,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     try:
         _hand_over(recipe, created, binds)
         process.go()
+        close_all(created.leftover)
         known = is_known(plan.steps, setting)
         if known:
             _settle_user(plan, setting, created)
@@ -398,7 +403,9 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         _set_score(created.pid, plan.oom_score_adj)
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
-        created.root_fd = open_root(recipe.rootfs, userns, owner, append=recipe.append)
+        created.root_fd = open_root(
+            recipe.rootfs, userns, owner, append=recipe.append, leftover=created.leftover
+        )
         for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
             if userns is not None:
                 _idmap_bind(fd, userns, step, created)

@@ -27,14 +27,16 @@ class Supervisor:
     It keeps little: what the container is stands in ``state.json`` and is read
     when it has ended. root_fd: the root file system's mount, whose last
     reference writes the upper file system back, so it is let go of only after
-    the exit was told. ours: the container is our child, so that its exit
+    the exit was told. maker: connection to the process that made the container; it may
+    go when the exit was told. ours: the container is our child, so that its exit
     status can be waited for.
     """
 
-    __slots__ = ("ours", "pid", "pidfd", "relay", "root_fd", "run_dir", "state")
+    __slots__ = ("maker", "ours", "pid", "pidfd", "relay", "root_fd", "run_dir", "state")
 
-    def __init__(self, run_dir: str) -> None:
+    def __init__(self, run_dir: str, maker: "_socket.socket | None" = None) -> None:
         self.run_dir = run_dir
+        self.maker = maker
         self.state: dict[str, Any] = {}
         self.relay: Relay | None = None
         self.ours = True
@@ -97,6 +99,8 @@ class Supervisor:
         self.relay.finish(self._record_exit(code, error))
         on_exit = self.state.get("on_exit")
         acknowledged = self.relay.settle(acknowledge=False)
+        if self.maker is not None:
+            self.maker.close()
         self._clean_up()
         if on_exit and not acknowledged:
             acknowledged = self.relay.settle(acknowledge=True)

@@ -69,6 +69,7 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     """Be given a container that ends at once, watch it, record its end."""
     launcher, sock = packets.pair()
     maker, ours = packets.pair()
+    requests, _ = packets.pair()
     caller, other = packets.pair()
     caller.send(b"? ")
     lessons.hear(other)
@@ -76,9 +77,9 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     pidfd = kprocess.pidfd_open(pid)
     state = {"id": "", "status": states.RUNNING, "pid": pid, "exit_file": f"{run_dir}/exit.json"}
     states.write(run_dir, state)
-    spare.Spare(-1, launcher).give(wire.RUN, run_dir, caller)
+    spare.Spare(-1, launcher, requests).give(wire.RUN, run_dir, caller)
     _hand_over(maker, pid, pidfd)
-    work.attend(sock, ours, -1)
+    work.attend(sock, ours)
     for end in (maker, caller, other):
         end.close()
 

@@ -109,7 +109,7 @@ class Launcher:
         assert self.listener is not None
         rundir.remove_file(self.run_root, SOCKET)
         if self.spare is not None:
-            self.spare.sock.close()
+            self.spare.close()
             self.spare = None
         while self._accept():
             continue
@@ -166,9 +166,12 @@ class Launcher:
 
     def _fork_ahead(self) -> None:
         ours, theirs = packets.pair()
+        maker, other = packets.pair()
         pid = self._fork(template.SPARE, theirs, "")
         theirs.close()
-        self.spare = spare.Spare(self._watch(pid, ""), ours)
+        spare.hand_on(ours, b"m", other.fileno())
+        other.close()
+        self.spare = spare.Spare(self._watch(pid, ""), ours, maker)
 
     def _give(
         self, operation: bytes, sock: "_socket.socket", run_dir: str, *, watched: bool
@@ -235,7 +238,7 @@ class Launcher:
             self.template.close()
             self.template = None
         if self.spare is not None and self.spare.pidfd == pidfd:
-            self.spare.sock.close()
+            self.spare.close()
             self.spare = None
         self.epoll.unregister(pidfd)
         os.close(pidfd)
