@@ -75,16 +75,15 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     lessons.hear(other)
     pid = end_at_once(caller)
     pidfd = kprocess.pidfd_open(pid)
-    state = {"id": "", "status": states.RUNNING, "pid": pid, "exit_file": f"{run_dir}/exit.json"}
-    states.write(run_dir, state)
+    states.write(run_dir, {"status": states.RUNNING, "pid": pid})
     spare.Spare(-1, launcher, requests).give(wire.RUN, run_dir, caller)
-    _hand_over(maker, pid, pidfd)
+    _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
     work.attend(sock, ours)
     for end in (maker, caller, other):
         end.close()
 
 
-def _hand_over(to: "_socket.socket", pid: int, pidfd: int) -> None:
+def _hand_over(to: "_socket.socket", pid: int, pidfd: int, exit_file: str) -> None:
     """Send what the maker of a container sends."""
     client, listener = packets.pair()
     pipes = (*os.pipe(), *os.pipe(), *os.pipe())
@@ -92,6 +91,7 @@ def _hand_over(to: "_socket.socket", pid: int, pidfd: int) -> None:
     given = handover.Handover(
         pid=pid, pidfd=pidfd, root_fd=out, listener=listener.fileno(), out=out, err=err,
         stdin=stdin, client=client.fileno(), terminal=False, owner=False, log="/dev/null",
+        manager="none", cgroup="", exit_file=exit_file,
     )  # fmt: skip
     handover.send(to, given)
     client.close()

@@ -6,25 +6,32 @@ memory that the supervisor then keeps for as long as the container runs.
 
 import _socket
 import array
+import os
 import struct
 
 _LAYOUT = struct.Struct("=i??B")
-_LIMIT = 4400  # the longest path and what stands before it
+_LIMIT = 12800  # three of the longest paths and what stands before them
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
 
 class Handover:
     """What a supervisor needs: pid and descriptors (-1: none), the log's path ("": none).
 
+    manager, cgroup: name of the cgroup manager and path of the container's group.
+    exit_file: where the exit is recorded durably ("": nowhere).
+
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
     """
 
     __slots__ = (
+        "cgroup",
         "client",
         "err",
+        "exit_file",
         "listener",
         "log",
+        "manager",
         "out",
         "owner",
         "pid",
@@ -47,6 +54,9 @@ class Handover:
         terminal: bool,
         owner: bool,
         log: str,
+        manager: str,
+        cgroup: str,
+        exit_file: str,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -59,6 +69,9 @@ class Handover:
         self.terminal = terminal
         self.owner = owner
         self.log = log
+        self.manager = manager
+        self.cgroup = cgroup
+        self.exit_file = exit_file
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -70,9 +83,8 @@ def send(sock: "_socket.socket", value: Handover) -> None:
         if fd >= 0 and not (name == "stdin" and value.terminal):
             mask |= 1 << bit
             fds.append(fd)
-    body = _LAYOUT.pack(value.pid, value.terminal, value.owner, mask) + value.log.encode(
-        "utf-8", "surrogateescape"
-    )
+    texts = f"{value.log}\0{value.manager}\0{value.cgroup}\0{value.exit_file}"
+    body = _LAYOUT.pack(value.pid, value.terminal, value.owner, mask) + os.fsencode(texts)
     sock.sendmsg([body], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 
 
@@ -94,5 +106,14 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
     if terminal:
         named["stdin"] = named["out"]
-    log = body[_LAYOUT.size :].decode("utf-8", "surrogateescape")
-    return Handover(pid=pid, terminal=terminal, owner=owner, log=log, **named)
+    log, manager, cgroup, exit_file = os.fsdecode(body[_LAYOUT.size :]).split("\0")
+    return Handover(
+        pid=pid,
+        terminal=terminal,
+        owner=owner,
+        log=log,
+        manager=manager,
+        cgroup=cgroup,
+        exit_file=exit_file,
+        **named,
+    )

@@ -115,8 +115,8 @@ class Starter:
         """
         request = self.request
         self.state = {
+            "status": states.RUNNING,  # first: see ``states.ended``
             "id": request["id"],
-            "status": states.RUNNING,
             "pid": created.pid,
             "start_time": states.start_time(created.pid),
             "boot_id": states.boot_id(),
@@ -161,6 +161,9 @@ class Starter:
                 terminal=created.master >= 0,
                 owner=bool(self.request.get("kill_on_hangup")),
                 log=self.state["log"] or "",
+                manager=self.state["cgroup"]["manager"],
+                cgroup=self.state["cgroup"]["path"],
+                exit_file=self.state["exit_file"] or "",
             ),
         )
 
