@@ -61,6 +61,8 @@ class Supervisor:
         self._watch(streams, listener, given.log, terminal=given.terminal)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
+        if given.keeper:
+            os.waitpid(given.keeper, 0)
 
     def adopt(self, *, ours: bool = False) -> bool:
         """Take over from a dead process; False when the container has ended meanwhile.

@@ -76,7 +76,7 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     pid = end_at_once(caller)
     pidfd = kprocess.pidfd_open(pid)
     states.write(run_dir, {"status": states.RUNNING, "pid": pid})
-    spare.Spare(-1, launcher, requests).give(wire.RUN, run_dir, caller)
+    spare.Spare(-1, launcher, requests).give(wire.RUN_APART, run_dir, caller)
     _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
     work.attend(sock, ours)
     for end in (maker, caller, other):
@@ -91,7 +91,7 @@ def _hand_over(to: "_socket.socket", pid: int, pidfd: int, exit_file: str) -> No
     given = handover.Handover(
         pid=pid, pidfd=pidfd, root_fd=out, listener=listener.fileno(), out=out, err=err,
         stdin=stdin, client=client.fileno(), terminal=False, owner=False, log="/dev/null",
-        manager="none", cgroup="", exit_file=exit_file,
+        manager="none", cgroup="", exit_file=exit_file, keeper=0,
     )  # fmt: skip
     handover.send(to, given)
     client.close()

@@ -9,7 +9,7 @@ import array
 import os
 import struct
 
-_LAYOUT = struct.Struct("=i??B")
+_LAYOUT = struct.Struct("=ii??B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
@@ -18,7 +18,8 @@ class Handover:
     """What a supervisor needs: pid and descriptors (-1: none), the log's path ("": none).
 
     manager, cgroup: name of the cgroup manager and path of the container's group.
-    exit_file: where the exit is recorded durably ("": nowhere).
+    exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
+    that has done its work and is to be waited for, or 0.
 
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
@@ -29,6 +30,7 @@ class Handover:
         "client",
         "err",
         "exit_file",
+        "keeper",
         "listener",
         "log",
         "manager",
@@ -57,6 +59,7 @@ class Handover:
         manager: str,
         cgroup: str,
         exit_file: str,
+        keeper: int,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -72,6 +75,7 @@ class Handover:
         self.manager = manager
         self.cgroup = cgroup
         self.exit_file = exit_file
+        self.keeper = keeper
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -84,8 +88,8 @@ def send(sock: "_socket.socket", value: Handover) -> None:
             mask |= 1 << bit
             fds.append(fd)
     texts = f"{value.log}\0{value.manager}\0{value.cgroup}\0{value.exit_file}"
-    body = _LAYOUT.pack(value.pid, value.terminal, value.owner, mask) + os.fsencode(texts)
-    sock.sendmsg([body], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+    head = _LAYOUT.pack(value.pid, value.keeper, value.terminal, value.owner, mask)
+    sock.sendmsg([head + os.fsencode(texts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 
 
 def receive(sock: "_socket.socket") -> "Handover | None":
@@ -101,7 +105,7 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     fds = array.array("i")
     for _level, _kind, data in ancillary:
         fds.frombytes(data)
-    pid, terminal, owner, mask = _LAYOUT.unpack_from(body)
+    pid, keeper, terminal, owner, mask = _LAYOUT.unpack_from(body)
     got = iter(fds)
     named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
     if terminal:
@@ -115,5 +119,6 @@ def receive(sock: "_socket.socket") -> "Handover | None":
         manager=manager,
         cgroup=cgroup,
         exit_file=exit_file,
+        keeper=keeper,
         **named,
     )

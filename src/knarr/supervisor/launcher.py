@@ -39,6 +39,7 @@ class Launcher:
         self.school: _socket.socket | None = None
         self.template: template.Template | None = None
         self.spare: spare.Spare | None = None
+        self.last = wire.RUN  # what was asked for last: more of it may come
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
         self.children: dict[int, tuple[int, str, float]] = {}
@@ -148,7 +149,7 @@ class Launcher:
         try:
             operation, run_dir = wire.peek(sock)
             if operation in work.FORKED:
-                watched = operation in (wire.RUN, wire.ADOPT)
+                watched = operation in (*wire.RUNS, wire.ADOPT)
                 if not self._give(operation, sock, run_dir, watched=watched):
                     self._watch(self._fork(operation, sock, run_dir), run_dir if watched else "")
             elif operation == wire.QUIT:
@@ -169,7 +170,7 @@ class Launcher:
         maker, other = packets.pair()
         pid = self._fork(template.SPARE, theirs, "")
         theirs.close()
-        spare.hand_on(ours, b"m", other.fileno())
+        spare.hand_on(ours, self.last, other.fileno())
         other.close()
         self.spare = spare.Spare(self._watch(pid, ""), ours, maker)
 
@@ -177,7 +178,7 @@ class Launcher:
         self, operation: bytes, sock: "_socket.socket", run_dir: str, *, watched: bool
     ) -> bool:
         """Give a request to the process that was forked ahead, if there is one."""
-        ahead, self.spare = self.spare, None
+        ahead, self.spare, self.last = self.spare, None, operation
         if ahead is None or not ahead.give(operation, run_dir, sock):
             return False
         pid, _, _ = self.children[ahead.pidfd]

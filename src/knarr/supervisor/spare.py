@@ -10,13 +10,15 @@ import _socket
 import os
 
 from knarr.kernel.memory import code, map_code, own_pages
-from knarr.runtime import packets
+from knarr.runtime import keeper, packets
 from knarr.runtime.program import memory
 from knarr.supervisor import wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from knarr.runtime.keeper import Keeper
 
 
 class Spare:
@@ -55,7 +57,7 @@ class Spare:
 
 
 # What the process does that has its memory ready; the supervisor does the rest itself.
-_MADE = (wire.RUN, wire.EXEC)
+_MADE = (*wire.RUNS, wire.EXEC)
 _code = code()
 
 
@@ -86,12 +88,21 @@ def tell(maker: "_socket.socket", word: bytes) -> bool:
     return True
 
 
-def stand_by(sock: "_socket.socket", go: "Callable[[bytes, int], None]") -> None:
-    """Be a maker that waits for the connection of its request; never returns."""
+def stand_by(
+    sock: "_socket.socket",
+    go: "Callable[[bytes, int, Keeper | None], None]",
+    *,
+    keep: bool,
+) -> None:
+    """Be a maker that waits for the connection of its request; never returns.
+
+    keep: the container probably has all namespaces of its own, so they are made now.
+    """
     own_pages((memory.PASSWD, memory.END))
+    held = keeper.make() if keep else None
     try:
         operation, (caller,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         os._exit(0)
-    go(operation, caller)
+    go(operation, caller, held)
     os._exit(0)

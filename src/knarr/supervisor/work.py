@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from knarr.runtime.keeper import Keeper
+
     Work = Callable[[_socket.socket, str], None]
 
 TIMEOUT = 10.0  # seconds that a caller has to say what it wants
@@ -126,14 +128,18 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
     kprocess.set_name("knarr-spare")
     ours, theirs = packets.pair()
     try:
-        _, (launcher,) = packets.receive(sock, packets.LIMIT)
+        last, (launcher,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         return
     if os.fork() == 0:
         ours.close()
         sock.close()
         requests = _socket.socket(fileno=launcher)
-        spare.stand_by(requests, lambda operation, caller: _go(operation, _caller(caller), theirs))
+
+        def go(operation: bytes, caller: int, keeper: "Keeper | None") -> None:
+            _go(operation, _caller(caller), theirs, keeper)
+
+        spare.stand_by(requests, go, keep=last == wire.RUN_APART)
     theirs.close()
     os.close(launcher)
     attend(sock, ours)
@@ -147,7 +153,7 @@ def attend(sock: "_socket.socket", maker: "_socket.socket") -> None:
         return
     operation, run_dir, fd = given
     caller = _caller(fd)
-    if operation == wire.RUN:
+    if operation in wire.RUNS:
         _run(caller, run_dir, maker)
         return
     taken = operation == wire.EXEC and not (_has_died(maker) and _waits(caller))
@@ -175,12 +181,19 @@ def _waits(caller: "_socket.socket") -> bool:
     return bool(poll.poll(0))
 
 
-def _go(operation: bytes, caller: "_socket.socket", supervisor: "_socket.socket") -> None:
+def _go(
+    operation: bytes,
+    caller: "_socket.socket",
+    supervisor: "_socket.socket",
+    keeper: "Keeper | None",
+) -> None:
     """Do, as the process that has its memory ready, what there is to do."""
-    if operation == wire.RUN:
-        _make(caller, supervisor)
+    if operation in wire.RUNS:
+        _make(caller, supervisor, keeper)
         return
     supervisor.close()
+    if keeper is not None:
+        keeper.close()
     FORKED[operation](caller, "")
 
 
@@ -238,7 +251,9 @@ def _fork_maker(sock: "_socket.socket") -> "_socket.socket":
     return ours
 
 
-def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
+def _make(
+    sock: "_socket.socket", supervisor: "_socket.socket", keeper: "Keeper | None" = None
+) -> None:
     """Be the process that makes the container and answers the caller."""
     kprocess.set_name("knarr-make")
     try:
@@ -249,7 +264,7 @@ def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
                 _answer(Channel(sock), json.loads(word))
             return
         lessons.begin()
-        starter = Starter(request)
+        starter = Starter(request, keeper)
         answer = starter.start(fds, supervisor)
     except BaseException as error:  # whatever it is, the caller waits for an answer
         _answer(Channel(sock), _failure(error))
@@ -342,6 +357,7 @@ def _features(sock: "_socket.socket", run_dir: str) -> None:
 
 FORKED: "dict[bytes, Work]" = {
     wire.RUN: _run,
+    wire.RUN_APART: _run,
     wire.EXEC: _exec,
     wire.ADOPT: _adopt,
     wire.FEATURES: _features,
