@@ -22,7 +22,7 @@ demo:  ## bootstrap two images, run containers, show what knarr does
 	@sh tools/ensure demo
 	@$(BIN)/python tools/demo.py
 
-test:  ## unit, contract, integration, crash and conformance tests
+test:  ## unit, contract, integration and crash tests
 	@sh tools/ensure test
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(PYTEST_ARGS)
 

@@ -6,7 +6,7 @@
      │   └─ UnknownUser      the container has no such user or group     exec: exit 126
      ├─ Unauthorized         credentials are missing                     HTTP 401
      ├─ Forbidden            the kernel or a policy says no              HTTP 403
-     │   └─ NotExecutable    the command exists but cannot be run        exit 126
+     │   └─ NotExecutable    the command cannot be run, or not there     exit 126
      ├─ NotFound             the named object does not exist             HTTP 404
      │   ├─ CommandNotFound  the command is not in the container         exit 127
      │   └─ PlatformNotFound the image is for other platforms
@@ -51,7 +51,7 @@ class Forbidden(KnarrError):
 
 
 class NotExecutable(Forbidden):
-    """The command was found in the container but cannot be executed."""
+    """The command cannot be executed, or its working directory cannot be entered."""
 
 
 class NotFound(KnarrError):

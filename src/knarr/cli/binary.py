@@ -10,15 +10,28 @@ from contextlib import contextmanager
 from typing import BinaryIO, Literal
 
 from knarr.cli import terminal
-from knarr.errors import InvalidArgument
+from knarr.errors import InvalidArgument, Unavailable
 
 
 @contextmanager
 def output(path: str | None, verb: str) -> Iterator[BinaryIO]:
     """Yield what an archive is written to: ``path``, or stdout unless that is a terminal.
 
-    A file appears under its name only when the block ends well. Raises InvalidArgument.
+    A file appears under its name only when the block ends well. Raises InvalidArgument,
+    Unavailable naming what cannot be written to.
     """
+    try:
+        with _output(path, verb) as stream:
+            yield stream
+    except BrokenPipeError:
+        raise  # nobody reads stdout any more: no failure that has to be told
+    except OSError as error:
+        where = "standard output" if not path or path == "-" else path
+        raise Unavailable(f"{verb}: {where}: {error.strerror or error}") from error
+
+
+@contextmanager
+def _output(path: str | None, verb: str) -> Iterator[BinaryIO]:
     if not path or path == "-":
         if terminal.is_terminal(1):
             raise InvalidArgument(

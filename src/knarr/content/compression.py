@@ -1,4 +1,4 @@
-"""Streams out of compressed blobs: gzip, zstd, xz and plain, chosen by magic bytes.
+"""Streams out of compressed blobs: gzip, zstd, xz, bzip2 and plain, chosen by magic bytes.
 
 Layers come as one gzip member or many (pigz, eStargz), as one zstd frame or
 many with skippable frames between (zstd:chunked). The decoders work in bounded
@@ -8,6 +8,7 @@ time, so that a bomb costs time but no memory, and ``limit`` ends it.
 
 from __future__ import annotations
 
+import bz2
 import importlib
 import io
 import lzma
@@ -31,7 +32,7 @@ _XZ_MEMORY = 256 * 1024 * 1024
 
 
 class _Decoder(Protocol):
-    """One member or frame: the interface that lzma and zstd decompressors share."""
+    """One member or frame: the interface that lzma, bz2 and zstd decompressors share."""
 
     @property
     def eof(self) -> bool: ...
@@ -99,18 +100,24 @@ def _xz_decoder() -> _Decoder:
     return lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
 
 
+def _bzip2_decoder() -> _Decoder:
+    return bz2.BZ2Decompressor()
+
+
 _DECODERS: dict[str, Callable[[], _Decoder]] = {
     "gzip": _Gzip,
     "zstd": _zstd_decoder,
     "xz": _xz_decoder,
+    "bzip2": _bzip2_decoder,
 }
 
 
 def sniff(head: bytes) -> str:
-    """Return ``gzip``, ``zstd``, ``xz`` or ``plain`` for the first bytes of a stream.
+    """Return ``gzip``, ``zstd``, ``xz``, ``bzip2`` or ``plain`` for the first bytes of a stream.
 
     Six bytes are enough. Magic numbers: RFC 1952 section 2.3.1, RFC 8878
-    sections 3.1.1 and 3.1.2 (skippable frames), xz file format section 2.1.1.1.
+    sections 3.1.1 and 3.1.2 (skippable frames), xz file format section 2.1.1.1; bzip2 has no
+    specification but its source: level, then a block (pi in BCD) or the end (its square root).
     """
     if head[:2] == b"\x1f\x8b":
         return "gzip"
@@ -120,6 +127,8 @@ def sniff(head: bytes) -> str:
         return "zstd"
     if head[:6] == b"\xfd7zXZ\x00":
         return "xz"
+    if head[:3] == b"BZh" and head[3:4] in b"123456789" and head[4:6] in (b"1A", b"\x17r"):
+        return "bzip2"
     return "plain"
 
 
@@ -216,7 +225,7 @@ def _decode_errors(kind: str) -> tuple[type[Exception], ...]:
         return tuple(errors)
     if kind == "zstd":
         return (zstd_module().ZstdError,)
-    return (lzma.LZMAError,)
+    return (OSError, ValueError) if kind == "bzip2" else (lzma.LZMAError,)
 
 
 class _Pushback(_Over):

@@ -95,11 +95,19 @@ class Container:
     def start(self, *, attach: bool = False) -> Attachment | None:
         """Start it; with ``attach`` return the connection that sees its output from the first byte.
 
-        Raises NotModified when it runs already, CommandNotFound, NotExecutable.
+        Raises NotModified when it runs already, CommandNotFound, NotExecutable. One with
+        auto_remove that cannot be started is removed, as with Docker.
         """
         with self.paths.locked():
             prepared = create.load(self._engine, self.record)
-            return start.start(self._engine, prepared, attach=attach)
+            try:
+                return start.start(self._engine, prepared, attach=attach)
+            except errors.NotModified:
+                raise
+            except BaseException:
+                if self.record.auto_remove:
+                    remove.remove_held(self._engine, self.record, self.paths, force=True)
+                raise
 
     def attach(self) -> Attachment:
         """Return a connection to the running container's stdio. Raises Conflict when it is not."""

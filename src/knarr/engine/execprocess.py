@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import accounts
+from knarr.engine import accounts, host
 from knarr.engine.inspect import read_spec
 from knarr.engine.security import capabilities
 from knarr.engine.spec_process import USER_NAME, with_user
@@ -23,6 +23,12 @@ Object = dict[str, Any]
 
 # What of a container's ``linux`` holds for all its processes.
 _COMMON = ("seccomp", "personality")
+
+
+def _available(spec: Object) -> int:
+    """Return what a command can be given, by the rule for containers (``speccontext``)."""
+    kinds = {entry.get("type") for entry in (spec.get("linux") or {}).get("namespaces") or ()}
+    return names.ALL_MASK if "user" in kinds else host.capabilities()
 
 
 def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Object, Object]:
@@ -50,7 +56,7 @@ def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Obje
     own["cwd"] = _directory(config.working_dir, own)
     own["terminal"] = config.tty
     if config.privileged:
-        every = capabilities.effective(privileged=True, available=names.ALL_MASK)
+        every = capabilities.effective(privileged=True, available=_available(spec))
         own["capabilities"] = {
             "bounding": every, "effective": every, "permitted": every,
             "inheritable": [], "ambient": [],

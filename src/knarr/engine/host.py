@@ -1,9 +1,11 @@
-"""Facts of the running machine: its boot id, start times of processes."""
+"""Facts of the running machine: its boot id, our capabilities, start times of processes."""
 
 from __future__ import annotations
 
 import functools
 import os
+
+from knarr.spec.capabilities import ALL_MASK
 
 
 @functools.cache
@@ -11,6 +13,18 @@ def boot_id() -> str:
     """Return the id of this boot (random(4), /proc/sys/kernel/random/boot_id)."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
+
+
+def capabilities() -> int:
+    """Return the capabilities that this process can pass on, as a mask (CapBnd).
+
+    Source: proc_pid_status(5).
+    """
+    with open("/proc/self/status", "rb") as file:
+        for line in file:
+            if line.startswith(b"CapBnd:"):
+                return int(line.split()[1], 16)
+    return ALL_MASK
 
 
 def start_time(pid: int) -> int | None:

@@ -78,11 +78,24 @@ def build_spec(
         ),
         "linux": _linux(config, ctx, security, granted),
     }
+    _check_procfs(spec)
     if config.domainname:
         spec["domainname"] = config.domainname
     if config.annotations:
         spec["annotations"] = dict(config.annotations)
     return spec
+
+
+def _check_procfs(spec: dict[str, Any]) -> None:
+    """Refuse a mount in place of the procfs through which the kernel's parameters are set."""
+    if "sysctl" not in spec["linux"]:
+        return
+    for entry in spec["mounts"]:
+        if entry["destination"] == "/proc" and entry["type"] != "proc":
+            raise InvalidArgument(
+                f'"{entry["source"]}" cannot be mounted on "/proc": procfs is needed there'
+                " for network parameters"
+            )
 
 
 def _check_modes(config: ContainerConfig, ctx: BuildContext) -> None:

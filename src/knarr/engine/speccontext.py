@@ -12,6 +12,7 @@ import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from knarr.engine import host
 from knarr.engine.security import options
 from knarr.engine.security.users import ResolvedUser
 from knarr.errors import InvalidArgument
@@ -48,7 +49,7 @@ class BuildContext:
     None when the container has no user namespace. namespaces: spec name -> path of one to join.
     hostname: name when the configuration has none (host network); else the id's first 12.
     root: the spec's ``root.path``. console_size: rows, columns. bounding: mask of the
-    capabilities this process could pass on. cpus, mems: available ones as the kernel lists
+    capabilities that a container can be given. cpus, mems: available ones as the kernel lists
     them ("0-3"); None is not checked. cgroup_version: 1 or 2. kernel: release, two numbers.
     apparmor: whether the module is active; apparmor_default: a loaded profile for containers
     that ask for none. masked: further paths to hide. host_devices: for ``--privileged``.
@@ -123,8 +124,7 @@ def gather(
         console_size=console_size,
         machine=system.machine,
         kernel=kernel_version(system.release),
-        # Only what is added to the default ones can be more than we have ourselves.
-        bounding=_bounding() if config.cap_add or config.privileged else capabilities.ALL_MASK,
+        bounding=_bounding(config, in_userns=id_range is not None),
         cpu_count=os.cpu_count() or 1,
         cpus=_first_line("/sys/devices/system/cpu/online") if config.limits.cpuset_cpus else None,
         mems=_first_line("/sys/devices/system/node/online") if config.limits.cpuset_mems else None,
@@ -182,13 +182,13 @@ def thermal_throttle() -> tuple[str, ...]:
     return tuple(path for path in paths if os.path.isdir(path))
 
 
-def _bounding() -> int:
-    """Return this process's bounding set as a mask (proc_pid_status(5), CapBnd)."""
-    with open("/proc/self/status", "rb") as file:
-        for line in file:
-            if line.startswith(b"CapBnd:"):
-                return int(line.split()[1], 16)
-    return capabilities.ALL_MASK
+def _bounding(config: ContainerConfig, *, in_userns: bool) -> int:
+    """Return what a container can be given. Only what is added to the default ones matters.
+
+    A new user namespace begins with all there are, for what is in it (user_namespaces(7)).
+    """
+    asked = config.cap_add or config.privileged
+    return host.capabilities() if asked and not in_userns else capabilities.ALL_MASK
 
 
 def _first_line(path: str) -> str | None:

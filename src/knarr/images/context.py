@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from knarr.content.store import ContentStore
-from knarr.errors import Forbidden, KnarrError, NotFound, ResourceExhausted, Unavailable
+from knarr.errors import (
+    Forbidden,
+    InvalidArchive,
+    KnarrError,
+    NotFound,
+    ResourceExhausted,
+    Unavailable,
+)
 from knarr.images.index import ImageIndex
 from knarr.images.locking import UseLock
 from knarr.snapshots.driver import Driver
@@ -68,3 +76,14 @@ def translated(what: str) -> Iterator[None]:
         kind = _ERRORS.get(error.errno or 0, Unavailable)
         where = f"{error.filename}: " if isinstance(error.filename, str) else ""
         raise kind(f"{what}: {where}{error.strerror or error}") from error
+
+
+@contextlib.contextmanager
+def told_of(subject: object) -> Iterator[None]:
+    """Have an InvalidArchive of the block begin with ``subject``, unless that is a stream."""
+    try:
+        yield
+    except InvalidArchive as error:
+        if not isinstance(subject, str | os.PathLike):
+            raise
+        raise InvalidArchive(f"{os.fspath(subject)}: {error}") from error

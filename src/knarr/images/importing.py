@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from knarr.content import compression
 from knarr.images import create, garbage, layers, records, times
 from knarr.images.changes import apply_changes
-from knarr.images.context import Context, Progress, ProgressEvent, translated
+from knarr.images.context import Context, Progress, ProgressEvent, told_of, translated
 from knarr.images.index import ImageRecord
 from knarr.images.intake import Intake
 from knarr.images.platform import Platform, host
@@ -50,7 +50,7 @@ def import_tar(
     platform: Platform | None,
     progress: Progress,
 ) -> ImageRecord:
-    """Store a tar (plain, gzip, zstd or xz; path or stream) as an image and return its record.
+    """Store a tar (plain or compressed; path or stream) as an image and return its record.
 
     ``name`` is canonical. The layer is the uncompressed tar, byte for byte. Raises
     InvalidArchive when it is no whole tar, InvalidArgument for a wrong change.
@@ -58,7 +58,7 @@ def import_tar(
     config = apply_changes({}, changes)
     intake = Intake(context.store)
     try:
-        with context.lock.shared(), translated("import"):
+        with context.lock.shared(), translated("import"), told_of(source):
             if isinstance(source, str | os.PathLike):
                 with open(source, "rb", buffering=0) as file:
                     layer = _layer(file, intake, progress)

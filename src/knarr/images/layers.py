@@ -40,14 +40,19 @@ def open_layer(store: ContentStore, digest: str) -> BinaryIO:
 
 
 def kind_of(store: ContentStore, digest: str) -> str:
-    """Return ``plain``, ``gzip``, ``zstd`` or ``xz``, from the first bytes of the blob."""
+    """Return how a blob is packed, as ``compression.sniff`` tells from its first bytes."""
     with store.open(digest) as blob:
         return compression.sniff(blob.read(6))
 
 
+def has_media_type(kind: str) -> bool:
+    """Return whether a layer of this kind can be named in a manifest: not so xz and bzip2."""
+    return kind in _OCI_TYPES
+
+
 def media_type_of(kind: str) -> str:
-    """Return the OCI media type of a layer of this kind. Raises InvalidArchive for ``xz``."""
-    if kind not in _OCI_TYPES:
+    """Return the OCI media type of a layer of this kind. Raises InvalidArchive without one."""
+    if not has_media_type(kind):
         raise InvalidArchive(f"layers compressed with {kind} have no media type")
     return _OCI_TYPES[kind]
 

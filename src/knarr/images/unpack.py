@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from knarr.content import digest as digests
 from knarr.images import layers
-from knarr.images.context import Context, Progress, ProgressEvent, translated
+from knarr.images.context import Context, Progress, ProgressEvent, told_of, translated
 from knarr.images.index import ImageRecord
 from knarr.snapshots.driver import LayerSource
 
@@ -48,4 +48,5 @@ def _commit(
     def report(done: int) -> None:
         progress(ProgressEvent("Unpacking", record.diff_ids[position], done, size))
 
-    context.driver.commit_layer(chain_id, parent, source, report)
+    with told_of(f"image {record.id[:19]}: layer {layer.digest[:19]}"):
+        context.driver.commit_layer(chain_id, parent, source, report)

@@ -21,7 +21,7 @@ _FLAGS = {
     "nosymfollow": (k.MS_NOSYMFOLLOW, True), "symfollow": (k.MS_NOSYMFOLLOW, False),
 }  # fmt: skip
 
-_PROPAGATION = {
+PROPAGATION = {
     "private": (k.MS_PRIVATE, False), "rprivate": (k.MS_PRIVATE, True),
     "slave": (k.MS_SLAVE, False), "rslave": (k.MS_SLAVE, True),
     "shared": (k.MS_SHARED, False), "rshared": (k.MS_SHARED, True),
@@ -87,8 +87,8 @@ class MountOptions:
             flag, on = _FLAGS[option]
             self.set_flags = self.set_flags | flag if on else self.set_flags & ~flag
             self.clear_flags = self.clear_flags & ~flag if on else self.clear_flags | flag
-        elif option in _PROPAGATION:
-            self.propagation.append(_PROPAGATION[option])
+        elif option in PROPAGATION:
+            self.propagation.append(PROPAGATION[option])
         elif option in ("idmap", "ridmap"):
             self.idmap = True
         elif option[0] == "r" and option[1:] in _FLAGS:

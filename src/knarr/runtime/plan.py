@@ -6,12 +6,9 @@ container's program. The moment between steps and final leg is the gate: an
 OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 """
 
-import resource
-
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
-from knarr.kernel.seccomp import FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV
-from knarr.runtime.finalleg import FinalLeg
-from knarr.runtime.mountopts import MountOptions
+from knarr.runtime.mountopts import PROPAGATION, MountOptions
+from knarr.runtime.processplan import SpecError, final_leg, number, required, unknown_capabilities
 from knarr.runtime.steps.devices import (
     DEFAULT_DEVICES,
     Console,
@@ -31,33 +28,15 @@ from knarr.runtime.steps.mounts import (
     SysfsMount,
 )
 from knarr.runtime.steps.paths import MaskPaths, ReadonlyPaths, Sysctl, WorkingDirectory
-from knarr.spec.capabilities import mask as mask_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.runtime.finalleg import FinalLeg
     from knarr.runtime.steps.base import Step
 
 USER_NAME = "x-knarr-name"
-_SCHEDULERS = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3,
-               "SCHED_ISO": 4, "SCHED_IDLE": 5, "SCHED_DEADLINE": 6}  # fmt: skip
-_SCHEDULER_FLAGS = {"SCHED_FLAG_RESET_ON_FORK": 1, "SCHED_FLAG_RECLAIM": 2,
-                    "SCHED_FLAG_DL_OVERRUN": 4, "SCHED_FLAG_KEEP_POLICY": 8,
-                    "SCHED_FLAG_KEEP_PARAMS": 16, "SCHED_FLAG_UTIL_CLAMP_MIN": 32,
-                    "SCHED_FLAG_UTIL_CLAMP_MAX": 64}  # fmt: skip
-_IO_CLASSES = {"IOPRIO_CLASS_RT": 1, "IOPRIO_CLASS_BE": 2, "IOPRIO_CLASS_IDLE": 3}
-_SECCOMP_FLAGS = {
-    "SECCOMP_FILTER_FLAG_TSYNC": FLAG_TSYNC,
-    "SECCOMP_FILTER_FLAG_LOG": FLAG_LOG,
-    "SECCOMP_FILTER_FLAG_SPEC_ALLOW": FLAG_SPEC_ALLOW,
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV": FLAG_WAIT_KILLABLE_RECV,
-}
-_PERSONALITIES = {"LINUX": 0, "LINUX32": 8}
-
-
-class SpecError(ValueError):
-    """A field of the spec is missing or malformed; the text names it."""
 
 
 class Plan:
@@ -66,6 +45,7 @@ class Plan:
     clone_flags: namespaces to make with the first process. unshare_flags: those
     it has to make itself once it is in its cgroup. joins: (clone flag, path) of
     namespaces to enter first. uid_maps, gid_maps: (container, host, size).
+    warnings: what of the spec is left out, which is to be no error.
     """
 
     __slots__ = (
@@ -77,6 +57,7 @@ class Plan:
         "steps",
         "uid_maps",
         "unshare_flags",
+        "warnings",
     )
 
     def __init__(self, **values: "Any") -> None:
@@ -92,6 +73,7 @@ class Plan:
         steps: tuple[Step, ...]
         uid_maps: tuple[tuple[int, int, int], ...]
         unshare_flags: int
+        warnings: tuple[str, ...]
 
     @property
     def in_userns(self) -> bool:
@@ -117,6 +99,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
     made, joins = namespaces(linux)
+    leg = final_leg(required(spec, "process"), linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
         unshare_flags=made & CLONE_NEWCGROUP,
@@ -124,16 +107,20 @@ def plan(spec: "dict[str, Any]") -> Plan:
         uid_maps=_id_maps(linux, "uidMappings", made),
         gid_maps=_id_maps(linux, "gidMappings", made),
         steps=tuple(_steps(spec, linux, made)),
-        leg=final_leg(_required(spec, "process"), linux),
+        leg=leg,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
+        warnings=unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
     )
 
 
 # What the spec defines and this runtime does not do yet; silence would be a lie.
-_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "netDevices", "timeOffsets")
+_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "mountLabel", "netDevices", "timeOffsets")
 
 
 def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:
+    version = str(required(spec, "ociVersion"))
+    if not version.startswith("1."):
+        raise SpecError(f"ociVersion: {version!r} is not 1.x, which this runtime knows")
     for field in _UNSUPPORTED_LINUX:
         if linux.get(field):
             raise SpecError(f"linux.{field}: is not supported by this runtime")
@@ -180,6 +167,8 @@ def _id_maps(linux: "dict[str, Any]", field: str, made: int) -> "tuple[tuple[int
 
 def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[Step]":
     propagation = linux.get("rootfsPropagation") or ""
+    if propagation and propagation not in PROPAGATION:
+        raise SpecError(f"linux.rootfsPropagation: {propagation!r} is not known")
     steps: list[Step] = [PrivateTree(propagation in ("shared", "slave", "rshared", "rslave"))]
     steps.append(AttachRoot())
     if spec.get("hostname") or spec.get("domainname"):
@@ -188,13 +177,19 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))
     if made & NAMESPACES["network"][0]:
         steps.append(Loopback())
-    steps += [_mount(index, entry) for index, entry in enumerate(spec.get("mounts") or ())]
-    process = _required(spec, "process")
+    in_userns = bool(made & CLONE_NEWUSER)
+    mounts = [
+        _mount(index, entry, in_userns) for index, entry in enumerate(spec.get("mounts") or ())
+    ]
+    if linux.get("sysctl") and not any(map(_is_procfs, mounts)):
+        raise _without_procfs(spec)
+    steps += mounts
+    process = required(spec, "process")
     steps += _devices(linux)
     if process.get("terminal"):
         steps.append(Console(*_size(process)))
     steps.append(_user(process))
-    steps.append(WorkingDirectory(_required(process, "cwd", "process.")))
+    steps.append(WorkingDirectory(required(process, "cwd", "process.")))
     steps += _protections(spec, linux, propagation)
     steps.append(PivotRoot())
     return steps
@@ -214,15 +209,20 @@ def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: s
     return steps
 
 
-def _mount(index: int, entry: "dict[str, Any]") -> "Step":
-    destination = _required(entry, "destination", f"mounts[{index}].")
+def _mount(index: int, entry: "dict[str, Any]", in_userns: bool) -> "Step":
+    destination = required(entry, "destination", f"mounts[{index}].")
     if not destination.startswith("/"):
         destination = "/" + destination
     options = MountOptions(entry.get("options") or [])
     kind = entry.get("type") or ""
     source = entry.get("source") or ""
     _check_proc(destination, kind, options.bind)
-    if options.bind or kind in ("bind", "none"):
+    bind = options.bind or kind in ("bind", "none")
+    if options.idmap and not (bind and in_userns):
+        # Without ids of its own a mount gets those of the container's new user namespace.
+        which = "a new user namespace" if bind else "a bind mount"
+        raise SpecError(f"mounts[{index}].options: idmap needs {which}")
+    if bind:
         return BindMount(index, destination, source, options)
     if kind == "cgroup":
         return CgroupMount(destination, options)
@@ -257,6 +257,19 @@ def _sysctls(linux: "dict[str, Any]") -> "tuple[tuple[str, str], ...]":
     return tuple(sorted((key, str(value)) for key, value in linux["sysctl"].items()))
 
 
+def _is_procfs(step: "Step") -> bool:
+    return isinstance(step, NewMount) and step.fstype == "proc"
+
+
+def _without_procfs(spec: "dict[str, Any]") -> SpecError:
+    """Return the error for parameters of the kernel without a procfs to write them to."""
+    why = "linux.sysctl needs the kernel's procfs there"
+    for index, entry in enumerate(spec["mounts"]):
+        if _normal(entry["destination"]) == "/proc":
+            return SpecError(f"mounts[{index}]: {entry.get('source')!r} on /proc, but {why}")
+    return SpecError(f"mounts: none on /proc, but {why}")
+
+
 _PROC_FILES = frozenset("/proc/" + name for name in (
     "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
     "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"))  # fmt: skip
@@ -264,7 +277,7 @@ _PROC_FILES = frozenset("/proc/" + name for name in (
 
 def _check_proc(destination: str, kind: str, bind: bool) -> None:
     """Refuse mounts that would stand in for the kernel's own files (CVE-2019-16884)."""
-    path = "/" + "/".join(part for part in destination.split("/") if part not in ("", "."))
+    path = _normal(destination)
     if ".." in path.split("/"):
         raise SpecError(f"mounts: destination {destination!r} must not climb")
     if path == "/proc" and kind not in ("proc", "") and not bind:
@@ -273,26 +286,32 @@ def _check_proc(destination: str, kind: str, bind: bool) -> None:
         raise SpecError(f"mounts: {destination!r} is inside /proc")
 
 
+def _normal(path: str) -> str:
+    """Return a path from the root on without empty parts and dots."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
+
+
+_USUAL = {path: (major, minor) for path, major, minor in DEFAULT_DEVICES}
 _DEVICE_NUMBERS = (("major", 0), ("minor", 0), ("fileMode", 0o666), ("uid", 0), ("gid", 0))
 
 
 def _devices(linux: "dict[str, Any]") -> "list[Step]":
-    steps: list[Step] = [Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES]
-    known = {path for path, _, _ in DEFAULT_DEVICES}
+    found = {path: Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES}
     for index, entry in enumerate(linux.get("devices") or ()):
-        path = _required(entry, "path", f"linux.devices[{index}].")
-        kind = _required(entry, "type", f"linux.devices[{index}].")
+        path = required(entry, "path", f"linux.devices[{index}].")
+        kind = required(entry, "type", f"linux.devices[{index}].")
         if kind not in ("c", "u", "b", "p"):
             raise SpecError(f"linux.devices[{index}].type: {kind!r} is not c, u, b or p")
-        if path in known:
-            continue
         major, minor, mode, uid, gid = (
-            _number(entry.get(name, default), f"linux.devices[{index}].{name}")
+            number(entry.get(name, default), f"linux.devices[{index}].{name}")
             for name, default in _DEVICE_NUMBERS
         )
-        steps.append(Device(path, kind, major, minor, mode & 0o7777, uid, gid))
-    steps.append(DeviceLinks())
-    return steps
+        usual = _USUAL.get(path)
+        if usual is not None and (kind in ("b", "p") or (major, minor) != usual):
+            raise SpecError(f"linux.devices[{index}]: {path} is c {usual[0]}:{usual[1]}")
+        kind = "c" if usual else kind
+        found[path] = Device(path, kind, major, minor, mode & 0o7777, uid, gid)
+    return [*found.values(), DeviceLinks()]
 
 
 def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
@@ -316,121 +335,8 @@ def _user(process: "dict[str, Any]") -> User:
     )
 
 
-def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
-    """Return the final leg for ``process`` of a spec; also used for exec. Raises SpecError."""
-    args = tuple(process.get("args") or ())
-    if not args:
-        raise SpecError("process.args: is empty")
-    cwd = _required(process, "cwd", "process.")
-    if not cwd.startswith("/"):
-        raise SpecError(f"process.cwd: {cwd!r} is not absolute")
-    capabilities = process.get("capabilities") or {}
-    flags = (linux.get("seccomp") or {}).get("flags") or ()
-    persona = (linux.get("personality") or {}).get("domain")
-    return FinalLeg(
-        args=args,
-        env=tuple(process.get("env") or ()),
-        cwd=cwd,
-        capabilities={
-            name: mask_of(capabilities.get(name) or ())
-            for name in ("bounding", "effective", "permitted", "inheritable", "ambient")
-        },
-        rlimits=_rlimits(process),
-        no_new_privileges=bool(process.get("noNewPrivileges")),
-        scheduler=_scheduler(process.get("scheduler")),
-        io_priority=_io_priority(process.get("ioPriority")),
-        personality=_personality(persona),
-        seccomp_flags=_flags(flags),
-        terminal=bool(process.get("terminal")),
-        lsm_label=_lsm_label(process),
-        umask=_number((process.get("user") or {}).get("umask", 0o022), "process.user.umask"),
-    )
-
-
-def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":
-    """Return module and text for the security module's exec attribute."""
-    if process.get("apparmorProfile") and process.get("selinuxLabel"):
-        raise SpecError("process.selinuxLabel: cannot be combined with apparmorProfile")
-    if process.get("apparmorProfile"):
-        return "apparmor", f"exec {process['apparmorProfile']}"
-    if process.get("selinuxLabel"):
-        return "selinux", process["selinuxLabel"]
-    return None
-
-
-def _personality(domain: "str | None") -> "int | None":
-    if domain is not None and domain not in _PERSONALITIES:
-        raise SpecError(f"linux.personality.domain: {domain!r} is not LINUX or LINUX32")
-    return None if domain is None else _PERSONALITIES[domain]
-
-
-def _flags(names: "list[str] | tuple[str, ...]") -> int:
-    word = 0
-    for name in names:
-        if name not in _SECCOMP_FLAGS:
-            raise SpecError(f"linux.seccomp.flags: {name!r} is not known")
-        word |= _SECCOMP_FLAGS[name]
-    return word
-
-
-def _rlimits(process: "dict[str, Any]") -> "tuple[tuple[int, int, int], ...]":
-    limits: dict[int, tuple[int, int, int]] = {}
-    for entry in process.get("rlimits") or ():
-        number = getattr(resource, str(entry.get("type")), None)
-        if not str(entry.get("type")).startswith("RLIMIT_") or number is None:
-            raise SpecError(f"process.rlimits: {entry.get('type')!r} is not known")
-        if number in limits:
-            raise SpecError(f"process.rlimits: {entry['type']!r} is given twice")
-        try:
-            limits[number] = (number, _rlimit(entry["soft"]), _rlimit(entry["hard"]))
-        except (KeyError, TypeError) as error:
-            raise SpecError(f"process.rlimits: {entry['type']} needs soft and hard") from error
-    return tuple(limits.values())
-
-
-def _rlimit(value: int) -> int:
-    """Return a limit as Python has it: RLIM_INFINITY of the kernel is -1 here."""
-    return -1 if value >= 2**63 - 1 or value < 0 else value
-
-
-def _scheduler(value: "dict[str, Any] | None") -> "dict[str, int] | None":
-    if not value:
-        return None
-    if value.get("policy") not in _SCHEDULERS:
-        raise SpecError(f"process.scheduler.policy: {value.get('policy')!r} is not known")
-    flags = 0
-    for name in value.get("flags") or ():
-        if name not in _SCHEDULER_FLAGS:
-            raise SpecError(f"process.scheduler.flags: {name!r} is not known")
-        flags |= _SCHEDULER_FLAGS[name]
-    rest = {key: value.get(key, 0) for key in ("nice", "priority", "runtime", "deadline", "period")}
-    return {"policy": _SCHEDULERS[value["policy"]], "flags": flags, **rest}
-
-
-def _io_priority(value: "dict[str, Any] | None") -> "int | None":
-    if not value:
-        return None
-    if value.get("class") not in _IO_CLASSES:
-        raise SpecError(f"process.ioPriority.class: {value.get('class')!r} is not known")
-    return _IO_CLASSES[value["class"]] << 13 | int(value.get("priority", 0))
-
-
-def _required(value: "dict[str, Any]", field: str, prefix: str = "") -> "Any":
-    found = value.get(field)
-    if found is None or found == "":
-        raise SpecError(f"{prefix}{field}: is missing")
-    return found
-
-
-def _number(value: "Any", field: str) -> int:
-    """Return a number; a text in its place would be handed to the kernel by its address."""
-    if type(value) is not int or not 0 <= value < 1 << 32:
-        raise SpecError(f"{field}: {value!r} is not a number of 32 bits")
-    return value
-
-
 def _size(process: "dict[str, Any]") -> "tuple[int, int]":
     """Return rows and columns of a terminal."""
     size = process.get("consoleSize") or {}
-    rows = _number(size.get("height", 0), "process.consoleSize.height")
-    return rows, _number(size.get("width", 0), "process.consoleSize.width")
+    rows = number(size.get("height", 0), "process.consoleSize.height")
+    return rows, number(size.get("width", 0), "process.consoleSize.width")

@@ -290,6 +290,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         entrances=entrances,
     )
     created = Created(process, seen)
+    created.warnings += plan.warnings
     try:
         _hand_over(recipe, created, binds)
         process.go()

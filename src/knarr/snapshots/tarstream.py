@@ -169,7 +169,12 @@ class TarReader:
         self._entries += 1
         if self._entries > self._limits.max_entries:
             raise InvalidArchive(f"tar: more than {self._limits.max_entries} entries")
-        header.verify_checksum(block)
+        try:
+            header.verify_checksum(block)
+        except InvalidArchive as error:
+            if self._entries > 1:
+                raise
+            raise InvalidArchive(f"this is no tar archive: {error}") from None
         return block
 
     def _extended(self, flag: bytes, size: int, pending: _Pending) -> bool:

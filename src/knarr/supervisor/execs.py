@@ -9,7 +9,8 @@ from knarr.kernel import process as kprocess
 from knarr.kernel import tty
 from knarr.runtime.channel import Channel
 from knarr.runtime.join import Join, start
-from knarr.runtime.plan import exec_steps, final_leg
+from knarr.runtime.plan import exec_steps
+from knarr.runtime.processplan import final_leg
 from knarr.runtime.steps.base import Circumstances
 from knarr.supervisor import lessons
 from knarr.supervisor import state as states

@@ -15,7 +15,7 @@ from knarr.kernel import process as kprocess
 from knarr.runtime import packets
 from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.plan import SpecError
+from knarr.runtime.processplan import SpecError
 from knarr.supervisor import features, handover, lessons, rundir, spare, undo, wire
 from knarr.supervisor import state as states
 from knarr.supervisor.container import Supervisor

@@ -195,6 +195,11 @@ def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installati
         (("run", "--name", "-bad-", "busybox"), 125, "Invalid container name (-bad-)"),
         (("run", "-it", "busybox"), 1, "the input device is not a TTY"),
         (("run", "-d", "-a", "stdout", "busybox"), 125, "conflicting options"),
+        (
+            ("run", "-v", "/etc/passwd:/proc", "busybox"),
+            125,
+            '"/etc/passwd" cannot be mounted on "/proc"',
+        ),
         (("run", "--cap-add", "FLY", "busybox"), 125, "FLY"),
         (("run", "--security-opt", "seccomp=/no", "busybox"), 125, "/no"),
         (("run", "--stop-signal", "NOPE", "busybox"), 125, "NOPE"),

@@ -151,6 +151,16 @@ def test_a_device_of_the_spec(box: Box) -> None:
         assert out.splitlines() == ["character special file:1:3", "fifo:0:0"]
 
 
+def test_mode_and_owner_of_a_default_device(box: Box) -> None:
+    entry = {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0, "fileMode": 0o620, "gid": 5}
+    out = box.sh(
+        "stat -c %t:%T:%a:%u:%g /dev/tty /dev/full",
+        userns=False,
+        edit=lambda s: s["linux"].update(devices=[entry]),
+    )
+    assert out.splitlines() == ["5:0:620:0:5", "1:7:666:0:0"]
+
+
 def test_a_device_of_the_host_may_get_another_name(box: Box) -> None:
     """Where its node is on the host is no part of what is kept for later starts."""
     name = f"/dev/kt-{os.getpid()}"

@@ -124,6 +124,17 @@ def test_a_user_has_no_capabilities_but_ambient_ones(box: Box) -> None:
     assert sorted(text.split("Groups:")[1].splitlines()[0].split()) == ["1000", "50"]
 
 
+def test_a_capability_that_nobody_knows_is_a_warning(box: Box) -> None:
+    def edit(made: Spec) -> None:
+        names = [*made["process"]["capabilities"]["bounding"], "CAP_FLY"]
+        made["process"]["capabilities"] |= {"bounding": names, "permitted": names}
+
+    one = box.start("sleep", "100", edit=edit)
+    assert one.warnings == ["process.capabilities: 'CAP_FLY' is not known and left out"]
+    one.kill()
+    assert box.start("true").warnings == []
+
+
 def test_no_capabilities_at_all(box: Box) -> None:
     def edit(made: Spec) -> None:
         made["process"]["capabilities"] = {}

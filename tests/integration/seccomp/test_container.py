@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from knarr import ContainerConfig, errors
+from knarr import ContainerConfig, ExecConfig, errors
 from knarr.runtime import init
 from knarr.spec import capabilities
 
@@ -137,12 +137,42 @@ def test_init_reaps_orphans(engine: Engine) -> None:
     assert run(engine, script, init=True) == "clean\n"
 
 
+def bounding() -> int:
+    """What this process can pass on."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1], 16) for line in lines if line.startswith("CapBnd"))
+
+
 def test_privileged_has_what_this_machine_gives(engine: Engine) -> None:
     found = status(engine, privileged=True)
     assert found["Seccomp"] == "0"
-    bounding = next(
-        int(line.split()[1], 16)
-        for line in Path("/proc/self/status").read_text().splitlines()
-        if line.startswith("CapBnd")
-    )
-    assert int(found["CapEff"], 16) == bounding & capabilities.ALL_MASK
+    assert int(found["CapEff"], 16) == bounding() & capabilities.ALL_MASK
+
+
+@pytest.mark.parametrize("userns", [None, "host"])
+def test_all_capabilities_are_the_same_for_run_and_exec(engine: Engine, userns: str | None) -> None:
+    """In a user namespace all there are, for what is inside; else what we have ourselves."""
+    private = userns is None and engine.machine.private_users()
+    expected = capabilities.ALL_MASK & (capabilities.ALL_MASK if private else bounding())
+    assert int(status(engine, cap_add=("ALL",), userns=userns)["CapEff"], 16) == expected
+    config = ContainerConfig("busybox", ("sleep", "100"), userns=userns, auto_remove=True)
+    container, attachment = engine.containers.launch(config)
+    assert attachment is not None
+    with attachment:
+        show = ExecConfig(("grep", "Cap[EB]", "/proc/self/status"), privileged=True)
+        words = container.exec_run(show).text.split()
+        container.kill()
+        container.finish(attachment)
+    assert words[::2] == ["CapEff:", "CapBnd:"]
+    assert {int(word, 16) for word in words[1::2]} == {expected}
+
+
+def test_one_that_we_lack_is_refused_by_name(engine: Engine) -> None:
+    """Where only a user namespace of its own could give it."""
+    lacking = capabilities.from_mask(capabilities.ALL_MASK & ~bounding())
+    if not lacking:
+        pytest.skip("nothing is missing from the bounding set here")
+    if engine.machine.private_users():
+        assert status(engine, cap_add=lacking[:1])["CapEff"]
+    with pytest.raises(errors.InvalidArgument, match=f'current environment: "{lacking[0]}"'):
+        status(engine, cap_add=lacking[:1], userns="host")

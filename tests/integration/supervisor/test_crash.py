@@ -15,8 +15,6 @@ from tests.support.kernels import tells_exits
 from tests.support.launch import Box, Running, Spec
 from tests.support.waiting import wait_until
 
-PATIENCE = 10
-
 
 def kill(pid: int) -> None:
     """Kill a process and wait for its end."""

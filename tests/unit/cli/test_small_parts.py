@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from knarr.cli import binary, cidfile, each, filterargs, inspecting, loaded
-from knarr.errors import Conflict, InvalidArgument, NotFound
+from knarr.errors import Conflict, InvalidArgument, NotFound, Unavailable
 
 
 def test_filters_collect_by_name() -> None:
@@ -35,6 +35,14 @@ def test_cidfile_stays_only_when_written(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
     with pytest.raises(InvalidArgument, match="No such file"), cidfile.claimed("/none/id"):
         pass
+
+
+def test_an_output_that_takes_no_more_is_named() -> None:
+    with (
+        pytest.raises(Unavailable, match=r"^save: /dev/full: No space left on device$"),
+        binary.output("/dev/full", "save") as stream,
+    ):
+        stream.write(b"x")
 
 
 def test_an_output_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -19,10 +19,10 @@ import pytest
 
 from knarr.cli.stream import KeyFilter
 from knarr.kernel import tty as kernel_tty
+from tests.support.waiting import PATIENCE
 
 CHILD = Path(__file__).with_name("relay_child.py")
 SOURCE = Path(__file__).resolve().parents[3] / "src"
-PATIENCE = 20
 
 
 class Supervisor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
@@ -26,6 +27,9 @@ def _zstd_streaming(data: bytes) -> bytes:
     return bytes(compressor.compress(data) + compressor.flush())
 
 
+COMPRESS = {
+    "gzip": gzip.compress, "zstd": zstd.compress, "xz": lzma.compress, "bzip2": bz2.compress,
+}  # fmt: skip
 _STARTS = range(0, len(DATA), 70_000)
 STREAMS = {
     "plain": DATA,
@@ -38,6 +42,8 @@ STREAMS = {
     "zstd skippable first": SKIP + zstd.compress(DATA),
     "xz": lzma.compress(DATA),
     "xz streams": lzma.compress(DATA[:5]) + lzma.compress(DATA[5:]),
+    "bzip2": bz2.compress(DATA),
+    "bzip2 streams": bz2.compress(DATA[:5]) + bz2.compress(b"") + bz2.compress(DATA[5:]),
 }  # fmt: skip
 
 
@@ -79,7 +85,7 @@ def test_empty_is_plain() -> None:
     assert open_decompressed(io.BytesIO(b"")).read() == b""
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz"])
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz", "bzip2"])
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.9])
 def test_truncated(kind: str, cut: float) -> None:
     data = STREAMS[kind]
@@ -87,7 +93,7 @@ def test_truncated(kind: str, cut: float) -> None:
         open_decompressed(io.BytesIO(data[: int(len(data) * cut)])).read()
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz"])
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz", "bzip2"])
 def test_corrupt(kind: str) -> None:
     data = bytearray(STREAMS[kind])
     if kind == "zstd":  # whose checksum is optional
@@ -98,7 +104,7 @@ def test_corrupt(kind: str) -> None:
         open_decompressed(io.BytesIO(bytes(data)), "application/x").read()
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz"])
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz", "bzip2"])
 def test_garbage_behind(kind: str) -> None:
     with pytest.raises(InvalidArchive, match="garbage"):
         open_decompressed(io.BytesIO(STREAMS[kind] + b"garbage")).read()
@@ -106,7 +112,7 @@ def test_garbage_behind(kind: str) -> None:
         open_decompressed(io.BytesIO(STREAMS[kind] + bytes(600_000) + b"garbage")).read()
 
 
-@pytest.mark.parametrize("kind", ["plain", "gzip", "zstd", "xz"])
+@pytest.mark.parametrize("kind", ["plain", "gzip", "zstd", "xz", "bzip2"])
 def test_limit(kind: str) -> None:
     exact = open_decompressed(io.BytesIO(STREAMS[kind]), limit=len(DATA))
     assert exact.read() == DATA
@@ -114,10 +120,10 @@ def test_limit(kind: str) -> None:
         open_decompressed(io.BytesIO(STREAMS[kind]), limit=len(DATA) - 1).read()
 
 
-@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz"])
+@pytest.mark.parametrize("kind", ["gzip", "zstd", "xz", "bzip2"])
 def test_a_bomb_costs_no_memory(kind: str) -> None:
     zeros = bytes(64 << 20)
-    bomb = {"gzip": gzip.compress, "zstd": zstd.compress, "xz": lzma.compress}[kind](zeros)
+    bomb = COMPRESS[kind](zeros)
     del zeros
     tracemalloc.start()
     try:
@@ -150,6 +156,8 @@ def test_sniff() -> None:
     assert sniff(b"\x1f\x8b\x08") == "gzip"
     assert sniff(SKIP) == "zstd"
     assert sniff(zlib.compress(b"x")) == "plain"
+    assert sniff(bz2.compress(b"")) == sniff(bz2.compress(b"x")) == "bzip2"
+    assert sniff(b"BZh9 is a name") == sniff(b"BZhh1AY&SY") == sniff(b"BZh") == "plain"
 
 
 def test_zlib_without_isal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,8 +167,8 @@ def test_zlib_without_isal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.data())
 def test_any_damage_is_an_invalid_archive_or_harmless(data: st.DataObject) -> None:
-    kind = data.draw(st.sampled_from(["gzip", "zstd", "xz"]))
-    small = {"gzip": gzip.compress, "zstd": zstd.compress, "xz": lzma.compress}[kind](b"hello" * 50)
+    kind = data.draw(st.sampled_from(["gzip", "zstd", "xz", "bzip2"]))
+    small = COMPRESS[kind](b"hello" * 50)
     changed = bytearray(small)
     for _ in range(data.draw(st.integers(1, 4))):
         position = data.draw(st.integers(0, len(changed) - 1))

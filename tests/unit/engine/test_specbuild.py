@@ -273,6 +273,10 @@ def mounts(config: ContainerConfig, context: BuildContext = CONTEXT) -> dict[str
             '"/proc/sys" cannot be mounted because it is inside /proc',
         ),
         (
+            replace(CONFIG, binds=(BindMount("/a", "/proc/."),)),
+            '"/a" cannot be mounted on "/proc": procfs is needed there for network parameters',
+        ),
+        (
             replace(CONFIG, binds=(BindMount("/a", "/x", propagation="odd"),)),
             "invalid propagation mode: odd",
         ),

@@ -213,6 +213,20 @@ def test_unpack_commits_each_layer_once(room: Room) -> None:
     assert room.driver.commits == 3
 
 
+def test_a_layer_that_cannot_be_unpacked_is_named(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image_id = load(room, [A], "app")
+
+    def refuse(*_: Any) -> None:
+        raise InvalidArchive("layer: 'x' leads outside the root")
+
+    monkeypatch.setattr(room.driver, "commit_layer", refuse)
+    words = f"image {image_id[:19]}: layer {sha256(A)[:19]}: layer: 'x' leads outside the root"
+    with pytest.raises(InvalidArchive, match=f"^{words}$"):
+        room.images.unpack("app")
+
+
 # --- import ----------------------------------------------------------------
 
 

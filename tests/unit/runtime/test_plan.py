@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import resource
 from typing import Any
 
 import pytest
@@ -12,7 +11,9 @@ from hypothesis import strategies as st
 
 from knarr.errors import KnarrError
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWUSER
-from knarr.runtime.plan import SpecError, final_leg, plan
+from knarr.runtime.plan import plan
+from knarr.runtime.processplan import SpecError
+from knarr.runtime.steps.devices import Device
 from tests.support.launch import spec
 
 GOLDEN = """\
@@ -122,6 +123,24 @@ def put(value: Any, *path: str | int) -> Any:
 MOUNT = {"destination": "/x", "type": "tmpfs", "source": "", "options": []}
 ONE_MAP = [{"containerID": 0, "size": 1}]
 
+
+def scheduler(**values: object) -> Any:
+    return put({"policy": "SCHED_OTHER", **values}, "process", "scheduler")
+
+
+def io_priority(value: object) -> Any:
+    return put({"class": "IOPRIO_CLASS_BE", "priority": value}, "process", "ioPriority")
+
+
+def device(path: str, **values: object) -> Any:
+    entry = {"path": path, "type": "c", "major": 1, "minor": 3, **values}
+    return put([entry], "linux", "devices")
+
+
+def mounted(entry: dict[str, Any], *options: str) -> Any:
+    return lambda made: made["mounts"].append({**entry, "options": list(options)})
+
+
 BAD = [
     ("process", lambda s: drop(s, "process")),
     ("process.args", put([], "process", "args")),
@@ -146,6 +165,18 @@ BAD = [
         put({"policy": "SCHED_OTHER", "flags": ["X"]}, "process", "scheduler"),
     ),
     ("process.ioPriority.class", put({"class": "X"}, "process", "ioPriority")),
+    ("process.scheduler.nice", scheduler(nice="x")),
+    ("process.scheduler.nice", scheduler(nice=20)),
+    ("process.scheduler.nice", scheduler(nice=-21)),
+    ("process.scheduler.priority", scheduler(priority=100)),
+    ("process.scheduler.priority", scheduler(priority=-1)),
+    ("process.scheduler.runtime", scheduler(runtime=1 << 64)),
+    ("process.scheduler.deadline", scheduler(deadline=1.5)),
+    ("process.scheduler.period", scheduler(period=True)),
+    ("process.ioPriority.priority", io_priority(8)),
+    ("process.ioPriority.priority", io_priority("x")),
+    ("process.ioPriority.priority", io_priority(-1)),
+    ("process.execCPUAffinity", put({"initial": "0"}, "process", "execCPUAffinity")),
     ("process.selinuxLabel", lambda s: s["process"].update(apparmorProfile="a", selinuxLabel="b")),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "time"})),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "what"})),
@@ -160,6 +191,11 @@ BAD = [
     ("linux.devices[0].path", put([{"type": "c"}], "linux", "devices")),
     ("linux.devices[0].type", put([{"path": "/dev/x"}], "linux", "devices")),
     ("linux.devices[0].type", put([{"path": "/dev/x", "type": "q"}], "linux", "devices")),
+    ("linux.devices[0]: /dev/null is c 1:3", device("/dev/null", type="b", major=8, minor=0)),
+    ("linux.devices[0]: /dev/null is c 1:3", device("/dev/null", minor=5)),
+    ("linux.devices[0]: /dev/tty is c 5:0", device("/dev/tty", type="p")),
+    ("linux.rootfsPropagation", put("bogus", "linux", "rootfsPropagation")),
+    ("linux.mountLabel", put("system_u:object_r:x", "linux", "mountLabel")),
     ("linux.intelRdt", put({"closID": "x"}, "linux", "intelRdt")),
     ("linux.memoryPolicy", put({"mode": "x"}, "linux", "memoryPolicy")),
     ("linux.netDevices", put({"eth0": {}}, "linux", "netDevices")),
@@ -169,9 +205,16 @@ BAD = [
     ("linux.sysctl", put({"net": "x"}, "linux", "sysctl")),
     ("linux.sysctl", put({"net..x": "x"}, "linux", "sysctl")),
     ("linux.sysctl", put({"": "x"}, "linux", "sysctl")),
+    ("ociVersion", lambda s: drop(s, "ociVersion")),
+    ("ociVersion", put("9.0.0", "ociVersion")),
+    ("ociVersion", put("0.9.0", "ociVersion")),
+    ("ociVersion", put("11.0", "ociVersion")),
+    ("ociVersion", put(1, "ociVersion")),
     ("hooks", put({"prestart": [{"path": "/x"}]}, "hooks")),
     ("mounts[7].destination", lambda s: s["mounts"].append({"type": "tmpfs"})),
     ("mounts[7].uidMappings", lambda s: s["mounts"].append({**MOUNT, "uidMappings": ONE_MAP})),
+    ("mounts[7].options: idmap needs a bind mount", mounted(MOUNT, "idmap")),
+    ("mounts[7].options: idmap needs a bind mount", mounted(MOUNT, "ridmap")),
     ("/proc/sys", lambda s: s["mounts"].append({**MOUNT, "destination": "/proc/sys"})),
     ("/proc", lambda s: s["mounts"].append({**MOUNT, "destination": "/./proc//"})),
     ("/a/../b", lambda s: s["mounts"].append({**MOUNT, "destination": "/a/../b"})),
@@ -186,6 +229,39 @@ def test_an_error_names_its_field(field: str, change: Any) -> None:
         plan(made)
     assert field in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["idmap", "ridmap"])
+def test_an_idmapped_mount_takes_the_ids_of_a_new_user_namespace(option: str) -> None:
+    change = mounted({"destination": "/x", "type": "bind", "source": "/x"}, "rbind", option)
+    made = spec("sh")
+    change(made)
+    plan(made)
+    made = spec("sh", userns=False)
+    change(made)
+    with pytest.raises(SpecError, match=r"mounts\[7\].options: idmap needs a new user namespace"):
+        plan(made)
+
+
+def test_mode_and_owner_of_a_default_device_can_be_given() -> None:
+    made = spec("sh")
+    device("/dev/tty", major=5, minor=0, fileMode=0o620, uid=1, gid=5)(made)
+    (found,) = (one for one in plan(made).steps if getattr(one, "path", "") == "/dev/tty")
+    assert isinstance(found, Device)
+    assert (found.major, found.minor, found.mode, found.uid, found.gid) == (5, 0, 0o620, 1, 5)
+    usual = spec("sh")
+    device("/dev/null", fileMode=0o666)(usual)
+    assert plan(usual).describe() == plan(spec("sh")).describe()
+
+
+@pytest.mark.parametrize(
+    "value", ["private", "rprivate", "slave", "rslave", "shared", "rshared", "unbindable", "", None]
+)
+def test_a_propagation_of_the_root(value: str | None) -> None:
+    made = spec("sh")
+    made["linux"]["rootfsPropagation"] = value
+    line = f"root file system: {value}"
+    assert (line in plan(made).describe()) is bool(value)
 
 
 def test_a_host_name_needs_a_namespace() -> None:
@@ -214,6 +290,18 @@ def test_a_sysctl_needs_its_namespace(key: str, kind: str) -> None:
         plan(made)
 
 
+def test_a_sysctl_needs_a_procfs() -> None:
+    made = spec("sh")
+    made["linux"]["sysctl"] = {"kernel.msgmax": "1"}
+    (proc,) = (entry for entry in made["mounts"] if entry["type"] == "proc")
+    proc |= {"type": "bind", "source": "/host/file", "options": ["rbind"], "destination": "//proc"}
+    with pytest.raises(SpecError, match=r"mounts\[0\]: '/host/file' on /proc, but linux.sysctl"):
+        plan(made)
+    made["mounts"].remove(proc)
+    with pytest.raises(SpecError, match=r"mounts: none on /proc, but linux.sysctl"):
+        plan(made)
+
+
 def test_files_below_proc_that_may_be_covered() -> None:
     made = spec("sh")
     for name in (
@@ -235,38 +323,6 @@ def test_files_below_proc_that_may_be_covered() -> None:
             }
         )
     plan(made)
-
-
-def test_the_final_leg() -> None:
-    leg = final_leg(
-        {
-            "args": ["a"],
-            "cwd": "/",
-            "capabilities": {"bounding": ["CAP_CHOWN"], "ambient": ["CAP_KILL"]},
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 5, "hard": 2**64 - 1}],
-            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 3},
-            "scheduler": {
-                "policy": "SCHED_BATCH",
-                "nice": 4,
-                "flags": ["SCHED_FLAG_RESET_ON_FORK"],
-            },
-            "apparmorProfile": "knarr",
-        },
-        {"personality": {"domain": "LINUX32"}, "seccomp": {"flags": ["SECCOMP_FILTER_FLAG_LOG"]}},
-    )
-    assert leg.capabilities == {
-        "bounding": 1,
-        "effective": 0,
-        "permitted": 0,
-        "inheritable": 0,
-        "ambient": 32,
-    }
-    assert leg.rlimits == ((resource.RLIMIT_NOFILE, 5, -1),)
-    assert leg.io_priority == 2 << 13 | 3
-    assert leg.scheduler is not None
-    assert (leg.scheduler["policy"], leg.scheduler["nice"], leg.scheduler["flags"]) == (3, 4, 1)
-    assert (leg.personality, leg.umask, leg.seccomp_flags) == (8, 0o022, 2)
-    assert leg.lsm_label == ("apparmor", "exec knarr")
 
 
 JSON = st.recursive(

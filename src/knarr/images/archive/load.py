@@ -16,7 +16,7 @@ from knarr.images.archive import docker, layout
 from knarr.images.archive.directory import DirectoryMembers
 from knarr.images.archive.members import Members, TarMembers
 from knarr.images.archive.staging import Staged, Staging
-from knarr.images.context import Context, Progress, translated
+from knarr.images.context import Context, Progress, told_of, translated
 from knarr.images.intake import Intake
 from knarr.images.platform import Platform, host, rank
 from knarr.images.reference import Reference
@@ -65,6 +65,7 @@ def load(
         with (
             context.lock.shared(),
             translated("load"),
+            told_of(source),
             _opened(source, intake, progress) as members,
         ):
             staging = Staging(context, members, intake, progress)

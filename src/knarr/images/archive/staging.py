@@ -110,7 +110,7 @@ class Staging:
 
     def plain_layer(self, blob: Blob, diff_id: str) -> Blob:
         """Return the blob, or its uncompressed form when no media type covers how it is packed."""
-        if layers.kind_of(self.context.store, blob.digest) != "xz":
+        if layers.has_media_type(layers.kind_of(self.context.store, blob.digest)):
             return blob
         with layers.open_layer(self.context.store, blob.digest) as stream:
             return self.intake.stream(stream, diff_id)

@@ -48,7 +48,7 @@ def test_legacy_layer_links_as_skopeo_writes_them(room: Room) -> None:
     assert room.blobs() == set(room.images.get("app").record.blobs)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
 def test_a_compressed_archive_from_a_pipe(room: Room, pack: Callable[[bytes], bytes]) -> None:
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
@@ -61,7 +61,7 @@ def test_a_compressed_archive_from_a_pipe(room: Room, pack: Callable[[bytes], by
     assert room.images.get("app").size == len(A)
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
 def test_layers_may_be_compressed(room: Room, pack: Callable[[bytes], bytes]) -> None:
     files = docker_archive([A], ["app"])
     files[f"{sha256(A)[7:]}.tar"] = pack(A)
@@ -294,13 +294,24 @@ def test_two_manifests_are_one_too_many(room: Room) -> None:
         (b"not a tar" * 100, "checksum|truncated"),
         (tar_of(docker_archive([A], ["app"]))[:3000], "truncated"),
         (gzip.compress(tar_of(docker_archive([A], ["app"])))[:-20], "truncated"),
-        (bz2.compress(tar_of({})), "truncated|checksum"),
+        (lzma.compress(tar_of({}), format=lzma.FORMAT_ALONE), "truncated|checksum"),
         (tar_of(docker_archive([A], ["app"]) | {"manifest.json": b"[]"}), "no image to load"),
     ],
 )
 def test_what_is_no_archive_is_refused(room: Room, data: bytes, reason: str) -> None:
     with pytest.raises(InvalidArchive, match=reason):
         room.images.load(io.BytesIO(data))
+    assert room.blobs() == set()
+
+
+def test_an_error_names_the_file(room: Room, tmp_path: Any) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no archive at all\n" * 100)
+    for take in (room.images.load, room.images.import_):
+        with pytest.raises(InvalidArchive, match=rf"^{text}: this is no tar archive: "):
+            take(str(text))
+    with pytest.raises(InvalidArchive, match=rf"^{tmp_path}: this is no image archive"):
+        room.images.load(tmp_path)
     assert room.blobs() == set()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from knarr.runtime import init
 from tests.support.machinecode import MACHINES, assembled, check_executable, emulator
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture(params=MACHINES)
@@ -116,7 +117,7 @@ def test_signals_are_handed_on(program: list[str]) -> None:
         for name in names:
             process.send_signal(getattr(signal, "SIG" + name))
             assert process.stdout.readline() == f"SIG{name}\n"
-        assert process.wait(20) == 0
+        assert process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"])
@@ -125,7 +126,7 @@ def test_waiting_init_ends_on_a_signal_to_end(program: list[str], name: str) -> 
     with subprocess.Popen(program) as process:
         wait_until_blocked(process.pid, emulated=len(program) > 1)
         process.send_signal(number)
-        assert process.wait(20) == 128 + number
+        assert process.wait(PATIENCE) == 128 + number
 
 
 def test_waiting_init_ends_on_a_real_time_signal(program: list[str]) -> None:
@@ -134,7 +135,7 @@ def test_waiting_init_ends_on_a_real_time_signal(program: list[str]) -> None:
     with subprocess.Popen(program) as process:
         wait_until_blocked(process.pid, emulated=len(program) > 1)
         process.send_signal(signal.SIGRTMIN + 3)
-        assert process.wait(20) == 128 + signal.SIGRTMIN + 3
+        assert process.wait(PATIENCE) == 128 + signal.SIGRTMIN + 3
 
 
 def test_waiting_init_ignores_the_others(program: list[str]) -> None:
@@ -143,7 +144,7 @@ def test_waiting_init_ignores_the_others(program: list[str]) -> None:
         for number in (signal.SIGCONT, signal.SIGWINCH, signal.SIGPIPE, signal.SIGTSTP):
             process.send_signal(number)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 128 + signal.SIGTERM
+        assert process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 def wait_until_blocked(pid: int, *, emulated: bool) -> None:

@@ -56,7 +56,7 @@ _caps = st.lists(_some(("CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN", "CAP_CHECKPOIN
 _names = ("/data", "/etc/hosts", "/sys", "/proc/cpuinfo")
 _options = st.lists(
     _some(("ro", "rw", "rro", "bind", "rbind", "rslave", "shared", "private", "nosuid", "noatime",
-           "idmap", "mode=755", "size=1", "sync", "relatime"))
+           "mode=755", "size=1", "sync", "relatime"))
     , max_size=4)  # fmt: skip
 _mounts = st.fixed_dictionaries({
     "destination": _some(_names[:3]),
@@ -64,8 +64,9 @@ _mounts = st.fixed_dictionaries({
     "source": _some(("", "/a", "/b")),
     "options": _options,
 })  # fmt: skip
-_devices = st.fixed_dictionaries({
-    "path": _some(("/dev/fuse", "/dev/kvm", "/dev/tty")),
+_tty = {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0}
+_devices = st.just(_tty) | st.fixed_dictionaries({
+    "path": _some(("/dev/fuse", "/dev/kvm", "/dev/x")),
     "type": _some(("p", "u", "c", "b")),
     "major": _some((0, 1, 10)),
     "minor": _some((0, 1, 257)),
