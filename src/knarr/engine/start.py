@@ -79,7 +79,10 @@ def start(
                 kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
                 ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
                 request.body["attach"] = request.add(theirs.detach())
-            answer = engine.launcher.start(request.body, request.handles, spec=spec, meanwhile=note)
+            apart = record.id_slot is not None and record.config.network == "none"
+            answer = engine.launcher.start(
+                request.body, request.handles, spec=spec, meanwhile=note, apart=apart
+            )
         except BaseException as error:
             if ours is not None:
                 ours.close()

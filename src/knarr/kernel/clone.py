@@ -17,9 +17,12 @@ CLONE_FILES = 0x00000400
 CLONE_PIDFD = 0x00001000
 CLONE_VFORK = 0x00004000
 CLONE_PARENT = 0x00008000
+CLONE_PARENT_SETTID = 0x00100000
 CLONE_CLEAR_SIGHAND = 0x100000000
 CLONE_INTO_CGROUP = 0x200000000
 
+_arguments = struct.Struct("=11Q")
+ARGUMENTS_SIZE = _arguments.size
 _syscall = PYLIBC.syscall
 _syscall.restype = ctypes.c_long
 _before = ctypes.pythonapi.PyOS_BeforeFork
@@ -30,19 +33,23 @@ for _hook in (_before, _in_parent, _in_child):
 
 
 def arguments(
-    flags: int, pidfd: int, cgroup_fd: "int | None" = None, stack: "tuple[int, int]" = (0, 0)
+    flags: int,
+    pidfd: int,
+    cgroup_fd: "int | None" = None,
+    stack: "tuple[int, int]" = (0, 0),
+    tid: int = 0,
 ) -> bytes:
     """Return a ``struct clone_args`` (clone3(2)).
 
     pidfd: address for the descriptor of the child, which CLONE_PIDFD in ``flags`` asks for.
     cgroup_fd: directory of a cgroup v2 group in which the child starts (5.7).
-    stack: address and size. The parent hears of the child's end by SIGCHLD; a sibling's
-    parent as of the caller's.
+    stack: address and size. tid: address for its pid, which CLONE_PARENT_SETTID asks for.
+    The parent hears of the child's end by SIGCHLD; a sibling's parent as of the caller's.
     """
     if cgroup_fd is not None:
         flags |= CLONE_INTO_CGROUP
     end = 0 if flags & CLONE_PARENT else signal.SIGCHLD
-    return struct.pack("=11Q", flags, pidfd, 0, 0, end, *stack, 0, 0, 0, cgroup_fd or 0)
+    return _arguments.pack(flags, pidfd, 0, tid, end, *stack, 0, 0, 0, cgroup_fd or 0)
 
 
 def clone3(flags: int, cgroup_fd: "int | None" = None) -> "tuple[int, int]":

@@ -17,7 +17,7 @@ from knarr.runtime import finalleg, packets
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.program import kept, memory
-from knarr.runtime.program.builder import Builder, Label, Program, text
+from knarr.runtime.program.builder import Block, Builder, Label, Program, text
 from knarr.runtime.program.memory import (
     BYTE,
     CHANNEL,
@@ -51,13 +51,17 @@ def first(
     leg: FinalLeg,
     ending: Ending,
     entrances: "tuple[str, ...]",
+    before: "Block | None" = None,
 ) -> Program:
     """Return the program of a container's first process. Raises OSError and RuntimeFailure.
 
     entrances: files of control groups into which it writes itself; their addresses
     are in ENTRANCES, as that of the directory for the root is in TARGET_PATH.
+    before: what it has behind it when it comes here.
     """
     program = Program()
+    if before is not None:
+        program.add("create", before)
     if entrances:
         program.add("cgroup", kept.block(("enter", len(entrances)), _enter_groups, entrances))
     key = ("prepare", setting.in_userns, unshare_flags)
@@ -146,16 +150,16 @@ def gate(b: Builder) -> None:
     wait(b, 0)
 
 
-def wait(b: Builder, status: int) -> None:
+def wait(b: Builder, status: int, poll: int = POLL, channel: Cell = CHANNEL) -> None:
     """Wait for a byte from the parent; end with ``status`` when that is gone.
 
     The other end of the channel may be open in this very process, so that the
     parent's end has to be looked for itself.
     """
     go, gone = Label(), Label()
-    b.call("ppoll", POLL, 2, None, None, 0, orelse=gone)
-    b.test(POLL + _EVENTS, _POLLIN << 16, _POLLIN << 16, orelse=gone)
-    b.call("read", CHANNEL, BYTE, 1, orelse=gone)
+    b.call("ppoll", poll, 2, None, None, 0, orelse=gone)
+    b.test(poll + _EVENTS, _POLLIN << 16, _POLLIN << 16, orelse=gone)
+    b.call("read", channel, BYTE, 1, orelse=gone)
     b.jump(go)
     b.place(gone)
     b.call("exit_group", status)
@@ -168,20 +172,35 @@ def meet() -> "tuple[_socket.socket, list[int]]":
     Returns the other end, and the descriptors that are the process's: to be closed here
     once it has a table of its own.
     """
-    ours, end = packets.pair()
-    theirs = high(end.fileno())
-    end.close()
-    scratch = high(theirs)
-    parent = os.pidfd_open(os.getpid())
-    memory.write(POLL, struct.pack("=ihhihh", theirs, _POLLIN, 0, parent, _POLLIN, 0))
-    memory.CHANNEL.set(theirs)
+    ours, fds = meet_at(POLL, CHANNEL)
+    scratch = high(fds[0])
+    fds.append(scratch)
     memory.SCRATCH.set(scratch)
     memory.write(memory.SCRATCH_PATH, f"/proc/self/fd/{scratch}\0".encode())
     for cell in (memory.PROC, memory.MASTER, memory.SLAVE):
         cell.set(-1)
     for cell in (memory.PASSWD_SIZE, memory.GROUP_SIZE):
         cell.set(0)
-    return ours, [theirs, scratch, parent]
+    return ours, fds
+
+
+def meet_at(poll: int, channel: Cell) -> "tuple[_socket.socket, list[int]]":
+    """Set where ``wait`` finds a channel and its parent; returns as ``meet``."""
+    ours, end = packets.pair()
+    theirs = high(end.fileno())
+    end.close()
+    parent = os.pidfd_open(os.getpid())
+    memory.write(poll, struct.pack("=ihhihh", theirs, _POLLIN, 0, parent, _POLLIN, 0))
+    channel.set(theirs)
+    return ours, [theirs, parent]
+
+
+def part(ends: "tuple[_socket.socket, list[int]]") -> None:
+    """Close both ends of a channel."""
+    ours, fds = ends
+    ours.close()
+    for fd in fds:
+        os.close(fd)
 
 
 def high(fd: int) -> int:

@@ -98,7 +98,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
     """
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
-    made, joins = _namespaces(linux)
+    made, joins = namespaces(linux)
     leg = final_leg(required(spec, "process"), linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
@@ -133,7 +133,8 @@ def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None
             raise SpecError(f"mounts[{index}].uidMappings: is not supported by this runtime")
 
 
-def _namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ...]]":
+def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ...]]":
+    """Return CLONE_NEW* of those to make, and flag and path of those to enter. SpecError."""
     made = 0
     joins: list[tuple[int, str]] = []
     seen = set()

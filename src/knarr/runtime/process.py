@@ -18,10 +18,11 @@ from knarr.kernel.namespaces import setns
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.keeper import Keeper
 from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
-from knarr.runtime.program.builder import Program
-from knarr.runtime.rootfs import clone_tree, idmap, open_root
+from knarr.runtime.program.builder import Block, Program
+from knarr.runtime.rootfs import clone_tree, close_all, idmap, open_root
 from knarr.runtime.steps.base import Circumstances, Setting
 from knarr.runtime.steps.identity import User
 from knarr.runtime.steps.mounts import BindMount, NewMount
@@ -57,13 +58,15 @@ class Recipe:
     mounts by index in ``mounts[]``. stdio: descriptors (-1: /dev/null), None with
     a terminal. program: compiled seccomp filter. init_fd: knarr's init.
     sibling: the process becomes a child of the caller's parent (CLONE_PARENT),
-    which then waits for it. append: see ``open_root``.
+    which then waits for it. append: see ``open_root``. keeper: one that has begun for
+    this container.
     """
 
     __slots__ = (
         "append",
         "group",
         "init_fd",
+        "keeper",
         "mount_fds",
         "plan",
         "program",
@@ -86,6 +89,7 @@ class Recipe:
         init_fd: "int | None" = None,
         sibling: bool = False,
         append: bool = True,
+        keeper: "Keeper | None" = None,
     ) -> None:
         self.append = append
         self.plan = plan
@@ -96,6 +100,7 @@ class Recipe:
         self.program = program
         self.group = group
         self.init_fd = init_fd
+        self.keeper = keeper
         self.sibling = sibling
 
 
@@ -118,6 +123,18 @@ class Waiting:
         self._sock, self._theirs = ends
         self._sibling = bool(flags & CLONE_PARENT)
         self.pid, self.pidfd = carrier.spawn(program, flags, cgroup_fd)
+
+    @classmethod
+    def kept(
+        cls, program: Program, ends: "tuple[_socket.socket, list[int]]", found: "tuple[int, int]"
+    ) -> "Waiting":
+        """Return one that is there already, by its pid and pidfd, and is our sibling."""
+        self = cls.__new__(cls)
+        self._program = program
+        self._sock, self._theirs = ends
+        self._sibling = True
+        self.pid, self.pidfd = found
+        return self
 
     def go(self) -> None:
         """Let the process go on to its next stop."""
@@ -193,13 +210,15 @@ class Created:
     root_fd: its root file system's mount; as long as it is open, ending the
     container does not write the overlay back. master: of the pseudo-terminal, or
     -1. uid, gid: host ids of its user, -1 when there are none and as long as they are
-    not known. seen: what its program depended on.
+    not known. seen: what its program depended on. leftover: descriptors to be closed
+    once it is on its way.
     """
 
     __slots__ = (
         "_opened",
         "_process",
         "gid",
+        "leftover",
         "master",
         "root_fd",
         "seen",
@@ -213,6 +232,7 @@ class Created:
         self.root_fd = self.master = -1
         self.uid = self.gid = -1
         self._opened = False
+        self.leftover: list[int] = []
         self.warnings: list[str] = []
 
     @property
@@ -241,6 +261,7 @@ class Created:
         """Kill the process and release all that was made for it."""
         self._process.kill()
         self._process.close()
+        close_all(self.leftover)
         for fd in (self._process.pidfd, self.root_fd, self.master):
             if fd >= 0:
                 os.close(fd)
@@ -260,29 +281,20 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     _join(plan)
     directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in binds)
     setting = setting_for(plan, directories)
-    ends = child.meet()
-    # The group is entered at birth on v2, by the process's own hand otherwise.
-    cgroup_fd = None if recipe.group is None else recipe.group.clone_fd()
-    entrances = () if recipe.group is None or cgroup_fd is not None else recipe.group.entrances()
-    flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
-    try:
-        program = _program(recipe, setting, entrances)
-        process = Waiting(program, flags, ends, cgroup_fd)
-    finally:
-        if cgroup_fd is not None:
-            os.close(cgroup_fd)
+    process, entrances = _spawn(recipe, setting)
     seen = Circumstances(
         recipe.stdio,
         filtered=recipe.program is not None,
         has_init=recipe.init_fd is not None,
         directories=directories,
-        entrances=len(entrances),
+        entrances=entrances,
     )
     created = Created(process, seen)
     created.warnings += plan.warnings
     try:
         _hand_over(recipe, created, binds)
         process.go()
+        close_all(created.leftover)
         known = is_known(plan.steps, setting)
         if known:
             _settle_user(plan, setting, created)
@@ -300,7 +312,46 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     return created
 
 
-def _program(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> Program:
+def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
+    """Return the process on its way, and how many control groups it enters itself.
+
+    The group is entered at birth on v2, by the process's own hand otherwise.
+    """
+    plan, group = recipe.plan, recipe.group
+    cgroup_fd = None if group is None else group.clone_fd()
+    entrances = () if group is None or cgroup_fd is not None else group.entrances()
+    try:
+        process = _kept(recipe, setting, entrances)
+        if process is None:
+            ends = child.meet()
+            program = _program(recipe, setting, entrances)
+            flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
+            process = Waiting(program, flags, ends, cgroup_fd)
+    finally:
+        if cgroup_fd is not None:
+            os.close(cgroup_fd)
+    return process, len(entrances)
+
+
+def _kept(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> "Waiting | None":
+    """Return the process that the recipe's keeper has cloned; None when there is none to use."""
+    keeper = recipe.keeper
+    if keeper is None:
+        return None
+    program = _program(recipe, setting, entrances, keeper.block)
+    found = keeper.give(program)
+    if found is None:
+        keeper.close()
+        return None
+    return Waiting.kept(program, keeper.ends, found)
+
+
+def _program(
+    recipe: Recipe,
+    setting: Setting,
+    entrances: "tuple[str, ...]",
+    before: "Block | None" = None,
+) -> Program:
     """Return the program, and set the cells that it takes values from."""
     plan = recipe.plan
     init_fd = None if recipe.init_fd is None else child.high(recipe.init_fd)
@@ -308,7 +359,9 @@ def _program(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> 
     ending = finalleg.Ending(
         recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc
     )
-    program = child.first(plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances)
+    program = child.first(
+        plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances, before
+    )
     child.set_paths(program, recipe.target, entrances)
     finalleg.set_cells(program, plan.leg, ending)
     return program
@@ -399,7 +452,9 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         _set_score(created.pid, plan.oom_score_adj)
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
-        created.root_fd = open_root(recipe.rootfs, userns, owner, append=recipe.append)
+        created.root_fd = open_root(
+            recipe.rootfs, userns, owner, append=recipe.append, leftover=created.leftover
+        )
         for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
             if userns is not None:
                 _idmap_bind(fd, userns, step, created)

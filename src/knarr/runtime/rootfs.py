@@ -47,6 +47,7 @@ def open_root(
     owner: "tuple[int, int]" = (0, 0),
     *,
     append: bool = True,
+    leftover: "list[int] | None" = None,
 ) -> int:
     """Return a descriptor of the detached mount that ``mounts`` describe.
 
@@ -54,29 +55,48 @@ def open_root(
     through its id map; owner: the host ids of its root.
     append: the kernel takes layers one by one (6.8, see ``features.probe``); with
     False this is not even tried, since a refusal is a line in the kernel's log.
+    leftover: takes a descriptor that is not needed any more and whose closing waits for
+    the kernel, an RCU grace period; without a list it is closed here.
     Raises OSError; ValueError for another kind of mount.
     The caller must be single-threaded where the kernel is older than 6.8,
     since the old interface needs a mount namespace of the caller's own.
     """
     if len(mounts) != 1 or mounts[0].type not in ("overlay", "bind"):
         raise ValueError(f"root file system: cannot be made of {mounts!r}")
-    fd = _open(mounts[0], userns_fd, owner, append)
+    done: list[int] = []
+    try:
+        fd = _open(mounts[0], userns_fd, owner, append, done)
+    finally:
+        if leftover is not None:
+            leftover += done
+        else:
+            close_all(done)
     if userns_fd is not None:
         # Nobody inside can make a device node, so one in the image is there for harm.
         k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_NODEV)
     return fd
 
 
-def _open(mount: "Mount", userns_fd: "int | None", owner: "tuple[int, int]", append: bool) -> int:
+def close_all(fds: "list[int]") -> None:
+    """Close descriptors and empty their list."""
+    while fds:
+        os.close(fds.pop())
+
+
+def _open(
+    mount: "Mount",
+    userns_fd: "int | None",
+    owner: "tuple[int, int]",
+    append: bool,
+    leftover: "list[int]",
+) -> int:
     if mount.type == "bind":
         fd = clone_tree(mount.source, userns_fd, recursive=False)
         return _read_only(fd) if "ro" in mount.options else fd
     base = clone_tree(mount.source, userns_fd)
-    try:
-        with _acting_as(owner):
-            return _overlay(base, mount, append=append)
-    finally:
-        os.close(base)
+    leftover.append(base)
+    with _acting_as(owner):
+        return _overlay(base, mount, append=append)
 
 
 def _read_only(fd: int) -> int:

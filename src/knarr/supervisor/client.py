@@ -108,14 +108,19 @@ class Launcher:
         *,
         spec: "str | None" = None,
         meanwhile: "Callable[[], None] | None" = None,
+        apart: bool = False,
     ) -> "dict[str, Any]":
         """Start a container; returns ``pid``, ``started_at`` (ns) and ``warnings``.
 
         spec: JSON text for the request's member ``spec``, where it is not there already.
         meanwhile: called once the request is on its way, before the answer is awaited.
-        Raises LaunchFailed, and what ``meanwhile`` raises.
+        apart: it has user, network, IPC and UTS namespaces of its own; those of the next may
+        be made ahead. Raises LaunchFailed, and what ``meanwhile`` raises.
         """
-        channel, message, _ = self._ask(wire.RUN, request["run_dir"], request, fds, spec, meanwhile)
+        operation = wire.RUN_APART if apart else wire.RUN
+        channel, message, _ = self._ask(
+            operation, request["run_dir"], request, fds, spec, meanwhile
+        )
         channel.close()
         return message
 

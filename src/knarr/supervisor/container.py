@@ -2,7 +2,6 @@
 
 import _socket
 import os
-import time
 
 from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
@@ -14,28 +13,40 @@ from knarr.supervisor.log import LogWriter
 from knarr.supervisor.relay import Relay
 from knarr.supervisor.undo import Undo, crash_point
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
+_NO_MANAGER = "none"
 _LOST = "the exit status was lost with the supervisor that was killed"
 
 
 class Supervisor:
     """One container's supervisor, in the process that was forked for it.
 
-    It keeps little: what the container is stands in ``state.json`` and is read
-    when it has ended. root_fd: the root file system's mount, whose last
+    It keeps little: what the container is stands in ``state.json``, and goes from there
+    into the record of its end. manager, group: of its cgroup. exit_file: where its end is
+    recorded durably, or empty. root_fd: the root file system's mount, whose last
     reference writes the upper file system back, so it is let go of only after
-    the exit was told. ours: the container is our child, so that its exit
+    the exit was told. maker: connection to the process that made the container; it may
+    go when the exit was told. ours: the container is our child, so that its exit
     status can be waited for.
     """
 
-    __slots__ = ("ours", "pid", "pidfd", "relay", "root_fd", "run_dir", "state")
+    __slots__ = (
+        "exit_file",
+        "group",
+        "maker",
+        "manager",
+        "ours",
+        "pid",
+        "pidfd",
+        "relay",
+        "root_fd",
+        "run_dir",
+    )
 
-    def __init__(self, run_dir: str) -> None:
+    def __init__(self, run_dir: str, maker: "_socket.socket | None" = None) -> None:
         self.run_dir = run_dir
-        self.state: dict[str, Any] = {}
+        self.maker = maker
+        self.manager = _NO_MANAGER
+        self.group = self.exit_file = ""
         self.relay: Relay | None = None
         self.ours = True
         self.pid = self.pidfd = self.root_fd = -1
@@ -45,10 +56,13 @@ class Supervisor:
         streams = pipes.Streams()
         streams.out, streams.err, streams.stdin = given.out, given.err, given.stdin
         self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
+        self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
         self._watch(streams, listener, given.log, terminal=given.terminal)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
+        if given.keeper:
+            os.waitpid(given.keeper, 0)
 
     def adopt(self, *, ours: bool = False) -> bool:
         """Take over from a dead process; False when the container has ended meanwhile.
@@ -64,6 +78,8 @@ class Supervisor:
         if not states.alive(state):
             os.close(self.pidfd)
             return False
+        self.manager, self.group = state["cgroup"]["manager"], state["cgroup"]["path"]
+        self.exit_file = state["exit_file"] or ""
         streams = pipes.Streams() if state["tty"] else pipes.reopen_pipes(self.run_dir)
         listener = rundir.listen(self.run_dir)
         # Who reads of a new supervisor may connect to it.
@@ -92,11 +108,12 @@ class Supervisor:
         """
         assert self.relay is not None
         self.relay.run()
-        self.state = states.read(self.run_dir) or {}
         code, error = self._exit_code()
         self.relay.finish(self._record_exit(code, error))
-        on_exit = self.state.get("on_exit")
         acknowledged = self.relay.settle(acknowledge=False)
+        if self.maker is not None:
+            self.maker.close()
+        on_exit = (states.read(self.run_dir) or {}).get("on_exit")
         self._clean_up()
         if on_exit and not acknowledged:
             acknowledged = self.relay.settle(acknowledge=True)
@@ -119,32 +136,31 @@ class Supervisor:
     def _record_exit(self, code: int, error: str) -> bytes:
         """Write down how it ended; return that as it was written."""
         assert self.relay is not None
-        usage, oom_killed = account(self.state.get("cgroup"))
+        start = states.read_body(self.run_dir)
+        usage, oom_killed = self._account()
         if self.relay.log_errors:
             error = f"the log lacks {self.relay.log_errors} chunks of output: its disk was full"
-        self.state = {
-            **self.state,
-            "status": states.EXITED,
-            "finished_at": time.time_ns(),
-            "exit_code": code,
-            "oom_killed": oom_killed,
-            "error": error,
-            "usage": usage,
-        }
-        body = states.encode(self.state)
+        body = states.ended(start, code=code, oom_killed=oom_killed, error=error, usage=usage)
         crash_point("exited")
         try:
-            if self.state.get("exit_file"):
-                directory, name = os.path.split(self.state["exit_file"])
+            if self.exit_file:
+                directory, name = os.path.split(self.exit_file)
                 states.replace(directory, body, name)
             states.replace(self.run_dir, body)
         except OSError as failure:
             # The directory may be gone (forced removal) or the disk full: the clients
             # still hear how it ended.
-            self.state["error"] = error or f"the exit could not be recorded: {failure}"
-            body = states.encode(self.state)
+            error = error or f"the exit could not be recorded: {failure}"
+            body = states.ended(start, code=code, oom_killed=oom_killed, error=error, usage=usage)
         crash_point("recorded")
         return body
+
+    def _account(self) -> "tuple[dict[str, int | None], bool]":
+        """Return what its group used (names of ``model.Usage``), whether the OOM killer struck."""
+        if self.manager == _NO_MANAGER:
+            return {}, False
+        usage = cgroups.detect(self.manager).usage(self.group)
+        return usage, bool(usage.pop("memory_oom_kills"))
 
     def _clean_up(self) -> None:
         for fd in (self.root_fd, self.pidfd):
@@ -154,11 +170,3 @@ class Supervisor:
         undo.load()
         undo.run()
         undo.close()
-
-
-def account(where: "dict[str, str] | None") -> "tuple[dict[str, int | None], bool]":
-    """Return what a group used (names of ``model.Usage``) and whether the OOM killer struck."""
-    if where is None or where["manager"] == "none":
-        return {}, False
-    usage = cgroups.detect(where["manager"]).usage(where["path"])
-    return usage, bool(usage.pop("memory_oom_kills"))

@@ -69,21 +69,21 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     """Be given a container that ends at once, watch it, record its end."""
     launcher, sock = packets.pair()
     maker, ours = packets.pair()
+    requests, _ = packets.pair()
     caller, other = packets.pair()
     caller.send(b"? ")
     lessons.hear(other)
     pid = end_at_once(caller)
     pidfd = kprocess.pidfd_open(pid)
-    state = {"id": "", "status": states.RUNNING, "pid": pid, "exit_file": f"{run_dir}/exit.json"}
-    states.write(run_dir, state)
-    spare.Spare(-1, launcher).give(wire.RUN, run_dir, caller)
-    _hand_over(maker, pid, pidfd)
-    work.attend(sock, ours, -1)
+    states.write(run_dir, {"status": states.RUNNING, "pid": pid})
+    spare.Spare(-1, launcher, requests).give(wire.RUN_APART, run_dir, caller)
+    _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
+    work.attend(sock, ours)
     for end in (maker, caller, other):
         end.close()
 
 
-def _hand_over(to: "_socket.socket", pid: int, pidfd: int) -> None:
+def _hand_over(to: "_socket.socket", pid: int, pidfd: int, exit_file: str) -> None:
     """Send what the maker of a container sends."""
     client, listener = packets.pair()
     pipes = (*os.pipe(), *os.pipe(), *os.pipe())
@@ -91,6 +91,7 @@ def _hand_over(to: "_socket.socket", pid: int, pidfd: int) -> None:
     given = handover.Handover(
         pid=pid, pidfd=pidfd, root_fd=out, listener=listener.fileno(), out=out, err=err,
         stdin=stdin, client=client.fileno(), terminal=False, owner=False, log="/dev/null",
+        manager="none", cgroup="", exit_file=exit_file, keeper=0,
     )  # fmt: skip
     handover.send(to, given)
     client.close()

@@ -6,25 +6,34 @@ memory that the supervisor then keeps for as long as the container runs.
 
 import _socket
 import array
+import os
 import struct
 
-_LAYOUT = struct.Struct("=i??B")
-_LIMIT = 4400  # the longest path and what stands before it
+_LAYOUT = struct.Struct("=ii??B")
+_LIMIT = 12800  # three of the longest paths and what stands before them
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
 
 class Handover:
     """What a supervisor needs: pid and descriptors (-1: none), the log's path ("": none).
 
+    manager, cgroup: name of the cgroup manager and path of the container's group.
+    exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
+    that has done its work and is to be waited for, or 0.
+
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
     """
 
     __slots__ = (
+        "cgroup",
         "client",
         "err",
+        "exit_file",
+        "keeper",
         "listener",
         "log",
+        "manager",
         "out",
         "owner",
         "pid",
@@ -47,6 +56,10 @@ class Handover:
         terminal: bool,
         owner: bool,
         log: str,
+        manager: str,
+        cgroup: str,
+        exit_file: str,
+        keeper: int,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -59,6 +72,10 @@ class Handover:
         self.terminal = terminal
         self.owner = owner
         self.log = log
+        self.manager = manager
+        self.cgroup = cgroup
+        self.exit_file = exit_file
+        self.keeper = keeper
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -70,10 +87,9 @@ def send(sock: "_socket.socket", value: Handover) -> None:
         if fd >= 0 and not (name == "stdin" and value.terminal):
             mask |= 1 << bit
             fds.append(fd)
-    body = _LAYOUT.pack(value.pid, value.terminal, value.owner, mask) + value.log.encode(
-        "utf-8", "surrogateescape"
-    )
-    sock.sendmsg([body], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
+    texts = f"{value.log}\0{value.manager}\0{value.cgroup}\0{value.exit_file}"
+    head = _LAYOUT.pack(value.pid, value.keeper, value.terminal, value.owner, mask)
+    sock.sendmsg([head + os.fsencode(texts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 
 
 def receive(sock: "_socket.socket") -> "Handover | None":
@@ -89,10 +105,20 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     fds = array.array("i")
     for _level, _kind, data in ancillary:
         fds.frombytes(data)
-    pid, terminal, owner, mask = _LAYOUT.unpack_from(body)
+    pid, keeper, terminal, owner, mask = _LAYOUT.unpack_from(body)
     got = iter(fds)
     named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
     if terminal:
         named["stdin"] = named["out"]
-    log = body[_LAYOUT.size :].decode("utf-8", "surrogateescape")
-    return Handover(pid=pid, terminal=terminal, owner=owner, log=log, **named)
+    log, manager, cgroup, exit_file = os.fsdecode(body[_LAYOUT.size :]).split("\0")
+    return Handover(
+        pid=pid,
+        terminal=terminal,
+        owner=owner,
+        log=log,
+        manager=manager,
+        cgroup=cgroup,
+        exit_file=exit_file,
+        keeper=keeper,
+        **named,
+    )

@@ -39,6 +39,7 @@ class Launcher:
         self.school: _socket.socket | None = None
         self.template: template.Template | None = None
         self.spare: spare.Spare | None = None
+        self.last = wire.RUN  # what was asked for last: more of it may come
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
         self.children: dict[int, tuple[int, str, float]] = {}
@@ -109,7 +110,7 @@ class Launcher:
         assert self.listener is not None
         rundir.remove_file(self.run_root, SOCKET)
         if self.spare is not None:
-            self.spare.sock.close()
+            self.spare.close()
             self.spare = None
         while self._accept():
             continue
@@ -148,7 +149,7 @@ class Launcher:
         try:
             operation, run_dir = wire.peek(sock)
             if operation in work.FORKED:
-                watched = operation in (wire.RUN, wire.ADOPT)
+                watched = operation in (*wire.RUNS, wire.ADOPT)
                 if not self._give(operation, sock, run_dir, watched=watched):
                     self._watch(self._fork(operation, sock, run_dir), run_dir if watched else "")
             elif operation == wire.QUIT:
@@ -166,15 +167,18 @@ class Launcher:
 
     def _fork_ahead(self) -> None:
         ours, theirs = packets.pair()
+        maker, other = packets.pair()
         pid = self._fork(template.SPARE, theirs, "")
         theirs.close()
-        self.spare = spare.Spare(self._watch(pid, ""), ours)
+        spare.hand_on(ours, self.last, other.fileno())
+        other.close()
+        self.spare = spare.Spare(self._watch(pid, ""), ours, maker)
 
     def _give(
         self, operation: bytes, sock: "_socket.socket", run_dir: str, *, watched: bool
     ) -> bool:
         """Give a request to the process that was forked ahead, if there is one."""
-        ahead, self.spare = self.spare, None
+        ahead, self.spare, self.last = self.spare, None, operation
         if ahead is None or not ahead.give(operation, run_dir, sock):
             return False
         pid, _, _ = self.children[ahead.pidfd]
@@ -235,7 +239,7 @@ class Launcher:
             self.template.close()
             self.template = None
         if self.spare is not None and self.spare.pidfd == pidfd:
-            self.spare.sock.close()
+            self.spare.close()
             self.spare = None
         self.epoll.unregister(pidfd)
         os.close(pidfd)

@@ -9,9 +9,11 @@ import os
 import time
 
 from knarr.cgroups import manager as cgroups
-from knarr.kernel.namespaces import NAMESPACES
+from knarr.kernel.namespaces import CLONE_NEWCGROUP
+from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime.plan import plan
+from knarr.runtime.keeper import NAMESPACES
+from knarr.runtime.plan import namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.spec.mount import Mount
 from knarr.supervisor import handover, rundir
@@ -26,17 +28,31 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.cgroups.protocol import Group
+    from knarr.runtime.keeper import Keeper
 
 PROGRAM_LIMIT = 1 << 20
 
 
 class Starter:
-    """One container in the making. supervisor: pid of the process that will watch it."""
+    """One container in the making. keeper: of namespaces that were made ahead."""
 
-    __slots__ = ("created", "given", "listener", "request", "run_dir", "state", "streams", "undo")
+    __slots__ = (
+        "created",
+        "given",
+        "keeper",
+        "kept",
+        "listener",
+        "request",
+        "run_dir",
+        "state",
+        "streams",
+        "undo",
+    )
 
-    def __init__(self, request: "dict[str, Any]") -> None:
+    def __init__(self, request: "dict[str, Any]", keeper: "Keeper | None" = None) -> None:
         self.request = request
+        self.keeper = keeper
+        self.kept = 0  # pid of that, which is then the supervisor's to wait for
         self.run_dir: str = request["run_dir"]
         self.undo = Undo(self.run_dir)
         self.state: dict[str, Any] = {}
@@ -52,6 +68,7 @@ class Starter:
         """
         try:
             group = self._group()
+            self._begin(group)
             self._make_streams()
             if self.request.get("log"):
                 # The supervisor opens it when the container runs: too late to fail.
@@ -84,6 +101,18 @@ class Starter:
             self.undo.forget()
             raise
 
+    def _begin(self, group: "Group | None") -> None:
+        """Have the process cloned already if the namespaces that there are are those it gets."""
+        if self.keeper is None:
+            return
+        self.kept = self.keeper.pid
+        made, joined = namespaces(self.request["spec"].get("linux") or {})
+        if made & ~CLONE_NEWCGROUP != NAMESPACES or joined:
+            self.keeper.close()
+            self.keeper = None
+        else:
+            self.keeper.begin(None if group is None else group.clone_fd())
+
     def _make_streams(self) -> None:
         self.undo.add("file", f"{self.run_dir}/attach.sock")
         if self.request["tty"]:
@@ -106,6 +135,7 @@ class Starter:
             init_fd=None if init is None else fds[init],
             sibling=True,
             append=bool(request.get("overlay_append", True)),
+            keeper=self.keeper,
         )
 
     def _record(self, created: Created) -> None:
@@ -115,8 +145,8 @@ class Starter:
         """
         request = self.request
         self.state = {
+            "status": states.RUNNING,  # first: see ``states.ended``
             "id": request["id"],
-            "status": states.RUNNING,
             "pid": created.pid,
             "start_time": states.start_time(created.pid),
             "boot_id": states.boot_id(),
@@ -161,11 +191,17 @@ class Starter:
                 terminal=created.master >= 0,
                 owner=bool(self.request.get("kill_on_hangup")),
                 log=self.state["log"] or "",
+                manager=self.state["cgroup"]["manager"],
+                cgroup=self.state["cgroup"]["path"],
+                exit_file=self.state["exit_file"] or "",
+                keeper=self.kept,
             ),
         )
 
     def _give_up(self) -> None:
         """Leave nothing of a container that did not come to run."""
+        if self.keeper is not None:
+            self.keeper.close()
         if self.created is not None:
             self.created.abort()
         self.streams.close()
@@ -178,7 +214,7 @@ def namespace_flags(spec: "dict[str, Any]") -> int:
     """Return the CLONE_NEW* flags of the namespaces that a spec names: what exec has to enter."""
     word = 0
     for entry in (spec.get("linux") or {}).get("namespaces") or ():
-        word |= NAMESPACES[entry["type"]][0]
+        word |= KINDS[entry["type"]][0]
     return word
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 RUN, EXEC, ADOPT, FEATURES, QUIT = b"r", b"e", b"a", b"f", b"q"
+# A container that has all the namespaces that can be made ahead: a word to the launcher.
+RUN_APART = b"n"
+RUNS = (RUN, RUN_APART)
 VERSION = __version__.encode()
 LIMIT = 48 * 1024  # fits the send buffer of every configuration; what is longer travels in memory
 _HERE, _MEMORY = b"h", b"m"

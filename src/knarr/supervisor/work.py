@@ -7,6 +7,7 @@ import _socket
 import json
 import os
 import resource
+import select
 import sys
 
 from knarr.errors import KnarrError
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from knarr.runtime.keeper import Keeper
+
     Work = Callable[[_socket.socket, str], None]
 
 TIMEOUT = 10.0  # seconds that a caller has to say what it wants
@@ -33,6 +36,8 @@ _MAX_FD = 0x7FFFFFFF
 # What a maker hears from its supervisor: that the container is theirs, or the answer to give.
 _LOCKED = b"l"
 _WORD_LIMIT = 8192
+# How long a maker stays when its container runs (ms).
+_MOMENT = 20
 _KILLED = "the process that was making the container was killed; is its memory limit too low?"
 # The limit of open files that containers get: what the launcher was started with.
 FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -122,43 +127,73 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
     del run_dir
     kprocess.set_name("knarr-spare")
     ours, theirs = packets.pair()
-    maker = os.fork()
-    if maker == 0:
+    try:
+        last, (launcher,) = packets.receive(sock, packets.LIMIT)
+    except EOFError:
+        return
+    if os.fork() == 0:
         ours.close()
         sock.close()
-        spare.stand_by(theirs, lambda operation, caller: _go(operation, _caller(caller), theirs))
+        requests = _socket.socket(fileno=launcher)
+
+        def go(operation: bytes, caller: int, keeper: "Keeper | None") -> None:
+            _go(operation, _caller(caller), theirs, keeper)
+
+        spare.stand_by(requests, go, keep=last == wire.RUN_APART)
     theirs.close()
-    attend(sock, ours, maker)
+    os.close(launcher)
+    attend(sock, ours)
 
 
-def attend(sock: "_socket.socket", ours: "_socket.socket", maker: int) -> None:
-    """Wait for a request and carry it out. ours: connection to a maker, whose pid is ``maker``."""
+def attend(sock: "_socket.socket", maker: "_socket.socket") -> None:
+    """Wait for a request and carry it out, with a maker that has got it too."""
     given = spare.wait(sock)
     sock.close()
     if given is None:
         return
-    operation, run_dir, caller = given
-    if operation == wire.EXEC and spare.hand_on(ours, operation, caller):
-        # It has its memory ready and does it all; only its end needs somebody, since an
-        # orphan is not taken care of by every pid 1.
-        ours.close()
-        os.close(caller)
-        os.waitpid(maker, 0)
+    operation, run_dir, fd = given
+    caller = _caller(fd)
+    if operation in wire.RUNS:
+        _run(caller, run_dir, maker)
         return
-    if operation == wire.RUN:
-        _run(_caller(caller), run_dir, ours)
+    taken = operation == wire.EXEC and not (_has_died(maker) and _waits(caller))
+    maker.close()
+    if taken:
+        # It does it all; only its end needs somebody, since an orphan is not taken care of
+        # by every pid 1.
+        caller.close()
+        reap_all()
         return
-    ours.close()
-    os.waitpid(maker, 0)
-    FORKED[operation](_caller(caller), run_dir)
+    reap_all()
+    FORKED[operation](caller, run_dir)
 
 
-def _go(operation: bytes, caller: "_socket.socket", supervisor: "_socket.socket") -> None:
+def _has_died(maker: "_socket.socket") -> bool:
+    poll = select.poll()
+    poll.register(maker.fileno(), 0)
+    return bool(poll.poll(0))
+
+
+def _waits(caller: "_socket.socket") -> bool:
+    """Return whether nobody has taken the caller's request."""
+    poll = select.poll()
+    poll.register(caller.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _go(
+    operation: bytes,
+    caller: "_socket.socket",
+    supervisor: "_socket.socket",
+    keeper: "Keeper | None",
+) -> None:
     """Do, as the process that has its memory ready, what there is to do."""
-    if operation == wire.RUN:
-        _make(caller, supervisor)
+    if operation in wire.RUNS:
+        _make(caller, supervisor, keeper)
         return
     supervisor.close()
+    if keeper is not None:
+        keeper.close()
     FORKED[operation](caller, "")
 
 
@@ -170,33 +205,39 @@ def _caller(fd: int) -> "_socket.socket":
 
 def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = None) -> None:
     """Be a container's supervisor; a process of its own, here already or not, makes it."""
-    kprocess.set_name("knarr-watch")
     # It reads the request meanwhile, and makes nothing before it is told of the lock.
-    if maker is None or not spare.hand_on(maker, wire.RUN, sock.fileno()):
+    if maker is None:
         maker = _fork_maker(sock)
+    lock, word = -1, _LOCKED
     try:
         lock = rundir.lock(run_dir)
     except OSError as error:
-        spare.tell(maker, json.dumps(_failure(error)).encode())
+        word = json.dumps(_failure(error)).encode()
+    if not spare.tell(maker, word) and _waits(sock):
+        # The one that stood by has died without taking the request.
+        maker.close()
+        maker = _fork_maker(sock)
+        spare.tell(maker, word)
+    if lock < 0:
         reap_all()
         return
-    spare.tell(maker, _LOCKED)
+    kprocess.set_name("knarr-watch")
     given = handover.receive(maker)
-    maker.close()
-    supervisor = Supervisor(run_dir)
+    supervisor = Supervisor(run_dir, maker)
     if given is not None:
         sock.close()
         supervisor.take(given)
-        _supervise(supervisor)
+        _supervise(supervisor, lock)
     elif supervisor.adopt(ours=True):
         sock.close()
-        _supervise(supervisor)
+        _supervise(supervisor, lock)
     else:
+        maker.close()
         _bury(run_dir)
         # The maker has said why, and this is not read any more, unless it was killed: by the
         # kernel too, which kills all who share the memory of a process in the group.
         _answer(Channel(sock), told("launcher", _KILLED))
-    os.close(lock)
+        os.close(lock)
 
 
 def _fork_maker(sock: "_socket.socket") -> "_socket.socket":
@@ -210,7 +251,9 @@ def _fork_maker(sock: "_socket.socket") -> "_socket.socket":
     return ours
 
 
-def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
+def _make(
+    sock: "_socket.socket", supervisor: "_socket.socket", keeper: "Keeper | None" = None
+) -> None:
     """Be the process that makes the container and answers the caller."""
     kprocess.set_name("knarr-make")
     try:
@@ -221,18 +264,30 @@ def _make(sock: "_socket.socket", supervisor: "_socket.socket") -> None:
                 _answer(Channel(sock), json.loads(word))
             return
         lessons.begin()
-        starter = Starter(request)
+        starter = Starter(request, keeper)
         answer = starter.start(fds, supervisor)
     except BaseException as error:  # whatever it is, the caller waits for an answer
         _answer(Channel(sock), _failure(error))
         return
     _answer(Channel(sock), answer)
-    # What it made runs already, and would wait for the end of this process; which may now be
-    # long in coming, so that no end of a pipe may depend on it.
-    _keep_only(lessons.teacher())
+    # What it made runs already. It may take long until this process ends, so that no end of a
+    # pipe may depend on it.
+    _keep_only(lessons.teacher(), supervisor.fileno())
     kprocess.step_back()
     if starter.created is not None:
         lessons.teach(starter.created.seen, spec=request["spec"])
+    _linger(supervisor)
+
+
+def _linger(supervisor: "_socket.socket") -> None:
+    """Stay until the supervisor has told the container's end, or for a moment.
+
+    The kernel takes a processor for a millisecond to end a process, and lets nobody
+    interrupt it: a container that is soon done would be told late.
+    """
+    poll = select.poll()
+    poll.register(supervisor.fileno(), 0)
+    poll.poll(_MOMENT)
 
 
 def _bury(run_dir: str) -> None:
@@ -242,9 +297,10 @@ def _bury(run_dir: str) -> None:
     states.remove(run_dir)
 
 
-def _supervise(supervisor: Supervisor) -> None:
+def _supervise(supervisor: Supervisor, lock: int) -> None:
     on_exit = supervisor.watch()
-    reap_all(wait=False)  # the maker: not every init takes orphans
+    os.close(lock)
+    reap_all()  # the maker: not every init takes orphans
     if on_exit:
         os.execve(on_exit[0], on_exit, dict(os.environ))
 
@@ -268,8 +324,9 @@ def _adopt(sock: "_socket.socket", run_dir: str, *, wait: bool = False) -> None:
     _answer(channel, {"adopted": adopted})
     channel.close()
     if adopted:
-        _supervise(supervisor)
-    os.close(lock)
+        _supervise(supervisor, lock)
+    else:
+        os.close(lock)
 
 
 def _exec(sock: "_socket.socket", run_dir: str) -> None:
@@ -300,6 +357,7 @@ def _features(sock: "_socket.socket", run_dir: str) -> None:
 
 FORKED: "dict[bytes, Work]" = {
     wire.RUN: _run,
+    wire.RUN_APART: _run,
     wire.EXEC: _exec,
     wire.ADOPT: _adopt,
     wire.FEATURES: _features,

@@ -248,9 +248,13 @@ class Program:
         names = [name if isinstance(name, str) else name() for name in self._names]
         return list(zip(names, self._blocks, strict=True))
 
+    def data(self) -> bytes:
+        """Return the operations."""
+        return b"".join([block.data for block in self._blocks])
+
     def address(self) -> int:
         """Return where the operations stand, for as long as this object exists."""
-        self._data = b"".join([block.data for block in self._blocks])
+        self._data = self.data()
         return address_of(self._data)
 
     def failure(self) -> "RuntimeFailure | None":
@@ -265,8 +269,12 @@ class Program:
             at -= len(block.notes)
         return RuntimeFailure("error", "program", f"operation {at}: {os.strerror(errno)}", errno)
 
+    def size(self) -> int:
+        """Return how many bytes the operations have."""
+        return sum(len(block.data) for block in self._blocks)
+
     def __len__(self) -> int:
-        return sum(len(block.data) for block in self._blocks) // SIZE
+        return self.size() // SIZE
 
 
 def _explain(name: str, note: "Note", errno: int) -> RuntimeFailure:

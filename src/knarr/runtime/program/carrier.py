@@ -90,14 +90,23 @@ def spawn(program: "Program", flags: int, cgroup_fd: "int | None" = None) -> "tu
     cgroup_fd: a v2 group in which it starts. program: to be kept until the process
     has ended or executed something. Raises OSError (clone3(2)).
     """
-    memory.FAULT_ERROR.set(0)
-    flags |= clone.CLONE_FILES
     if _native is None:
-        return _fork(program, flags, cgroup_fd)
-    flags |= clone.CLONE_PIDFD | clone.CLONE_VM | clone.CLONE_CLEAR_SIGHAND
-    stack = (memory.STACK, memory.STACK_SIZE)
+        memory.FAULT_ERROR.set(0)
+        return _fork(program, flags | clone.CLONE_FILES, cgroup_fd)
+    return spawn_at(program.address(), flags, (memory.STACK, memory.STACK_SIZE), cgroup_fd)
+
+
+def spawn_at(
+    start: int, flags: int, stack: "tuple[int, int]", cgroup_fd: "int | None" = None
+) -> "tuple[int, int]":
+    """Return the same for a program that stands somewhere, and a stack: address and size.
+
+    Only where ``SHARED`` is not 0.
+    """
+    assert _native is not None
+    memory.FAULT_ERROR.set(0)
+    flags |= clone.CLONE_FILES | clone.CLONE_PIDFD | clone.CLONE_VM | clone.CLONE_CLEAR_SIGHAND
     arguments = clone.arguments(flags, memory.SPAWNED, cgroup_fd, stack)
-    start = program.address()
     pid = _native[1](memory.address_of(arguments), len(arguments), start, memory.FAULT_AT)
     if pid < 0:
         raise OSError(-pid, f"clone3: {os.strerror(-pid)}")

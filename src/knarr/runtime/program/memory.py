@@ -23,7 +23,7 @@ _PAGE = 4096
 _FILE = 4 << 20
 _NO_ID = 0xFFFFFFFF  # (uid_t)-1 means: leave it as it is
 _GROUPS_MAX = 65536  # NGROUPS_MAX
-_SIZE = 5 * _PAGE + 4 * _GROUPS_MAX + 2 * _FILE
+_SIZE = 38 * _PAGE + 4 * _GROUPS_MAX + 2 * _FILE
 # PyBytesObject: the bytes stand behind the header, followed by a NUL.
 _BYTES_HEADER = bytes.__basicsize__ - 1
 
@@ -69,6 +69,8 @@ PATH, ARGUMENTS, ENVIRONMENT = _cell(13), _cell(14), _cell(15)
 PASSWD_SIZE, GROUP_SIZE, CWD_RESULT = _cell(16), _cell(17), _cell(18)
 # Descriptors of the process that was spawned and of one that a program cloned: four bytes.
 SPAWNED, PIDFD = _cell(26), _cell(19)
+# A keeper's channel, what its clone returned to it, and the pid of the process it cloned.
+KEEPER_CHANNEL, KEEPER, CLONED = _cell(27), _cell(28), _cell(29)
 # For the duration of a step; nothing survives the end of one.
 TEMPORARY = tuple(_cell(number) for number in range(32, 48))
 # Descriptors of bind mounts: index n in MOUNTS + 8 * n.
@@ -80,13 +82,18 @@ STATFS = BASE + _PAGE + 512  # struct statfs
 POLL = BASE + _PAGE + 768  # struct pollfd [2]: the channel, the parent
 BYTE = BASE + _PAGE + 1024  # one byte from the channel
 SCRATCH_PATH = BASE + _PAGE + 1040  # "/proc/self/fd/N" of SCRATCH
+KEEPER_POLL = BASE + _PAGE + 1104  # struct pollfd [2]: the keeper's channel, the parent
+CLONE_ARGUMENTS = BASE + _PAGE + 1152  # struct clone_args of what a keeper clones
 WORKING_DIRECTORY = BASE + 2 * _PAGE  # result of getcwd
 PATH_LIMIT = _PAGE
 STACK = BASE + 3 * _PAGE
 STACK_SIZE = _PAGE
 HOME = BASE + 4 * _PAGE  # "HOME=…"
 GROUPS = BASE + 5 * _PAGE  # of setgroups, 32 bits each
-PASSWD = GROUPS + 4 * _GROUPS_MAX
+KEEPER_STACK = GROUPS + 4 * _GROUPS_MAX
+PROGRAM = KEEPER_STACK + STACK_SIZE  # of a keeper and the process it clones
+PROGRAM_SIZE = 32 * _PAGE
+PASSWD = PROGRAM + PROGRAM_SIZE
 GROUP = PASSWD + _FILE
 FILE_LIMIT = _FILE
 END = BASE + _SIZE
@@ -105,7 +112,7 @@ def read(address: int, size: int) -> bytes:
     return bytes(_view[at : at + size])
 
 
-def write(address: int, data: bytes) -> None:
+def write(address: int, data: "bytes | memoryview") -> None:
     """Store bytes at an address in here."""
     at = address - BASE
     _view[at : at + len(data)] = data

@@ -158,7 +158,7 @@ def test_a_user_that_cannot_be_is_refused(
 def test_the_longest_home_and_the_most_groups() -> None:
     memory.set_user(0, 0, (1,) * 65536, "/" + "x" * 4089)
     assert memory.text_at(memory.HOME) == "HOME=/" + "x" * 4089
-    assert memory.read(memory.PASSWD - 4, 4) == b"\x01\0\0\0"
+    assert memory.read(memory.KEEPER_STACK - 4, 4) == b"\x01\0\0\0"
     assert os.fsencode(memory.text_at(memory.HOME)) == memory.read(memory.HOME, 4095)
 
 

@@ -1,0 +1,169 @@
+"""Namespaces made ahead of time: a keeper lives in them until a container's process is cloned.
+
+A network namespace alone takes the kernel about as long as all the rest of making a
+process. A *keeper* is a process without Python, in new user, network, IPC and UTS
+namespaces, that shares its maker's memory and descriptors. Told to go, it clones the
+container's first process, in new mount and PID namespaces and in its control group,
+waits, as after vfork(2), until that runs, and ends. It is not in a mount namespace of
+its own: that would hold on to what the host unmounts meanwhile.
+"""
+
+import os
+import select
+import signal
+import struct
+
+from knarr.kernel import clone
+from knarr.kernel import process as kprocess
+from knarr.kernel.clone import CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_PARENT, CLONE_PIDFD
+from knarr.kernel.namespaces import (
+    CLONE_NEWIPC,
+    CLONE_NEWNET,
+    CLONE_NEWNS,
+    CLONE_NEWPID,
+    CLONE_NEWUSER,
+    CLONE_NEWUTS,
+)
+from knarr.runtime import child
+from knarr.runtime.program import carrier, kept, memory
+from knarr.runtime.program.builder import Block, Builder, Label
+from knarr.runtime.program.memory import CLONE_ARGUMENTS, CLONED, KEEPER, KEEPER_CHANNEL
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from knarr.runtime.program.builder import Program
+
+_KEPT = CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
+_CLONED = CLONE_NEWPID | CLONE_NEWNS
+# The namespaces that a container made with a keeper has.
+NAMESPACES = _KEPT | _CLONED
+_FLAGS = (CLONE_PARENT | CLONE_PIDFD | CLONE_FILES | clone.CLONE_PARENT_SETTID
+          | clone.CLONE_VFORK | clone.CLONE_VM | CLONE_CLEAR_SIGHAND)  # fmt: skip
+
+
+class Keeper:
+    """A keeper, seen from the process that made it and that makes the container.
+
+    pid: of the keeper, which is our sibling. ends: of the container's channel, as
+    ``child.meet`` returns them. block: what stands in front of the container's program.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_cgroup_fd",
+        "_done",
+        "_ends",
+        "_ours",
+        "_pidfd",
+        "block",
+        "ends",
+        "pid",
+    )
+
+    def __init__(self) -> None:
+        self._begun = self._done = False
+        self._cgroup_fd: int | None = None
+        self.block: Block = kept.block(("keeper",), _keep)
+        self.ends = child.meet()
+        self._ours, self._ends = child.meet_at(memory.KEEPER_POLL, KEEPER_CHANNEL)
+        memory.write(memory.PROGRAM, self.block.data)
+        stack = (memory.KEEPER_STACK, memory.STACK_SIZE)
+        try:
+            self.pid, self._pidfd = carrier.spawn_at(memory.PROGRAM, _KEPT | CLONE_PARENT, stack)
+        except OSError:
+            self._let_go()
+            child.part(self.ends)
+            raise
+
+    def begin(self, cgroup_fd: "int | None") -> None:
+        """Have the container's first process cloned. cgroup_fd: the v2 group it is born in.
+
+        That descriptor is the keeper's from now on.
+        """
+        self._cgroup_fd = cgroup_fd
+        stack = (memory.STACK, memory.STACK_SIZE)
+        arguments = clone.arguments(_FLAGS | _CLONED, memory.SPAWNED, cgroup_fd, stack, CLONED)
+        memory.write(CLONE_ARGUMENTS, arguments)
+        memory.write(memory.SPAWNED, struct.pack("=i", -1))
+        self._begun = True
+        self._ours.send(child.GO)
+
+    def give(self, program: "Program") -> "tuple[int, int] | None":
+        """Have the cloned process carry a program out, which begins with ``block``.
+
+        Returns its pid and pidfd, and the keeper is done. None when there is no such process
+        or no room for the program: close the keeper and go without it.
+        """
+        data = program.data()
+        if len(data) > memory.PROGRAM_SIZE:
+            return None
+        found = self._cloned()
+        if found is None:
+            return None
+        before = len(self.block.data)
+        memory.write(memory.PROGRAM + before, memoryview(data)[before:])
+        self.ends[0].send(child.GO)
+        self._leave()
+        return found
+
+    def _cloned(self) -> "tuple[int, int] | None":
+        """Return pid and pidfd of the cloned process once it is there; None: it came to nothing."""
+        poll = select.poll()
+        for fd in (self._ours.fileno(), self._pidfd):
+            poll.register(fd, select.POLLIN)
+        if self._ours.fileno() not in dict(poll.poll()):
+            return None
+        pidfd: int = struct.unpack("=i", memory.read(memory.SPAWNED, 4))[0]
+        return CLONED.get(), pidfd
+
+    def close(self) -> None:
+        """End the keeper and what it cloned, unless that was given to somebody."""
+        if self._done:
+            return
+        found = self._cloned() if self._begun else None
+        if found is not None:
+            _, pidfd = found
+            kprocess.pidfd_send_signal(pidfd, signal.SIGKILL)
+            poll = select.poll()
+            poll.register(pidfd, select.POLLIN)
+            poll.poll()
+            os.close(pidfd)
+        self._leave()
+        child.part(self.ends)
+
+    def _leave(self) -> None:
+        self._done = True
+        self._let_go()
+        os.close(self._pidfd)
+        if self._cgroup_fd is not None:
+            os.close(self._cgroup_fd)
+
+    def _let_go(self) -> None:
+        """Close the keeper's channel: if it waits for a word there, it ends."""
+        child.part((self._ours, self._ends))
+
+
+def make() -> "Keeper | None":
+    """Return a keeper; None where there can be none: a start makes all it needs itself, then."""
+    if not carrier.SHARED:
+        return None
+    try:
+        return Keeper()
+    except OSError:
+        return None  # no such namespace, or no more of them
+
+
+def _keep(b: Builder) -> None:
+    child.be_born(b)
+    child.wait(b, 0, memory.KEEPER_POLL, KEEPER_CHANNEL)
+    inside, outside = Label(), Label()
+    # Both store what they get; the keeper not before the other has ended or runs.
+    b.call("clone3", CLONE_ARGUMENTS, clone.ARGUMENTS_SIZE, out=KEEPER)
+    b.test(KEEPER, 0xFFFFFFFF, 0, orelse=outside)
+    b.jump(inside)
+    b.place(outside)
+    b.end()
+    b.place(inside)
+    child.be_born(b)
+    b.call("write", KEEPER_CHANNEL, child.READY, 1)
+    child.wait(b, 1)
