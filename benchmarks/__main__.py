@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 
 from . import plot
@@ -30,6 +31,8 @@ def main() -> int:
             parser.error(f"no benchmark {name}: choose from {', '.join(NAMES)}")
     if os.geteuid() != 0:
         parser.error("containers and namespaces take root")
+    # What a benchmark has made goes with it, also when it is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     for name in chosen:
         report: Report = importlib.import_module(f"benchmarks.bench_{name}").run()
         report.show(NAMES[name])

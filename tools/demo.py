@@ -24,6 +24,8 @@ IN_COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 # The script that a container runs to show its own namespaces, one "name link" a line.
 SHOW_NAMESPACES = f"for n in {' '.join(NAMESPACES)}; do echo $n $(readlink /proc/self/ns/$n); done"
 STARTS = 10
+# Seconds in which any command of the demo has ended, also the one that asks a slow mirror.
+PATIENCE = 600
 # What a long command says on the way; only its result is shown here.
 PROGRESS = ("Bootstrapping:", "Storing", "Verifying")
 
@@ -45,10 +47,8 @@ def heading(text: str) -> None:
 class Demo:
     """The knarr command and the library, both on the demo's own roots."""
 
-    def __init__(self) -> None:
-        self.command = str(Path(sys.executable).parent / "knarr")
-        if not os.path.exists(self.command):
-            raise DemoError(f"{self.command} is missing: run `make demo`")
+    def __init__(self, command: str) -> None:
+        self.command = command
         self.data_root = ROOT / "build" / "demo"
         self.run_root = tempfile.mkdtemp(prefix="knarr-demo-", dir="/run")
         os.environ["PATH"] = f"{Path(self.command).parent}:{os.environ['PATH']}"
@@ -58,13 +58,17 @@ class Demo:
 
     def run(self, line: str, *, expect: int = 0, stdin: str = "", show: bool = True) -> str:
         """Print and run a command line; return its output. Raises DemoError on another status."""
-        shown = f"{stdin!r} | {line}" if stdin else line
+        shown = f"echo {stdin.strip()} | {line}" if stdin else line
         if show:
             print(paint("36", f"  $ {shown}"), flush=True)
-        done = subprocess.run(
-            shlex.split(line), input=stdin, text=True, check=False,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
-        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                shlex.split(line), input=stdin, text=True, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=PATIENCE,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as late:
+            said = (late.stdout or b"").decode(errors="replace")
+            raise DemoError(f"no end after {PATIENCE} seconds: {line}\n{said}") from None
         if show:
             for text in done.stdout.splitlines():
                 if not text.startswith(PROGRESS):
@@ -196,6 +200,8 @@ class Demo:
 
     def close(self) -> None:
         """Remove containers, helper processes and the run root; the images stay in build/demo."""
+        # Commands of their own process: none starts a server that would have to be ended again.
+        os.environ["KNARR_SERVER"] = "off"
         listed = subprocess.run(
             [self.command, "ps", "-aq"], capture_output=True, text=True, check=False
         )
@@ -243,6 +249,21 @@ def limits_of(pid: int) -> list[tuple[str, str]]:
     return found
 
 
+def show(demo: Demo) -> None:
+    """Take all steps."""
+    for step in (
+        demo.images,
+        demo.output,
+        demo.namespaces,
+        demo.identity,
+        demo.limits,
+        demo.life,
+        demo.library,
+        demo.speed,
+    ):
+        step()
+
+
 def main() -> int:
     """Run all steps; clean up in any case."""
     if os.geteuid() != 0:
@@ -250,28 +271,28 @@ def main() -> int:
         return 1
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     started = time.monotonic()
-    demo = Demo()
-    try:
-        for step in (
-            demo.images,
-            demo.output,
-            demo.namespaces,
-            demo.identity,
-            demo.limits,
-            demo.life,
-            demo.library,
-            demo.speed,
-        ):
-            step()
-    except DemoError as error:
-        print(f"demo: {error}", file=sys.stderr)
-        demo.close()
+    command = Path(sys.executable).parent / "knarr"
+    if not command.exists():
+        print(f"demo: {command} is missing: run `make demo`", file=sys.stderr)
         return 1
-    except BaseException:
-        demo.close()
-        raise
-    demo.close()
-    print(f"The demo took {time.monotonic() - started:.0f} seconds.")
+    demo = Demo(str(command))
+    problems: list[DemoError] = []
+    try:
+        try:
+            show(demo)
+        except DemoError as error:
+            problems.append(error)
+        finally:
+            demo.close()
+    except DemoError as error:
+        problems.append(error)
+    for problem in problems:
+        print(f"demo: {problem}", file=sys.stderr)
+    if problems:
+        return 1
+    print(f"The demo took {time.monotonic() - started:.0f} seconds. To go on by hand:\n")
+    print(f"    export KNARR_ROOT={demo.data_root} PATH={Path(demo.command).parent}:$PATH")
+    print("    knarr run -it --rm debian:bookworm bash")
     return 0
 
 

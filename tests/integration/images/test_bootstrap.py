@@ -149,5 +149,5 @@ def test_debian_with_python_in_it(place: Place) -> None:
     assert image.tags == ("python:latest",)
     assert place.images.history(image.id)[0].comment.endswith("slim minbase + python3-minimal")
     root = place.tree(place.images.unpack(image) or "")
-    words = [CHROOT, root, "python3", "-c", "print(6 * 7)"]
+    words = [CHROOT, str(root), "python3", "-c", "print(6 * 7)"]
     assert subprocess.run(words, capture_output=True, check=True).stdout == b"42\n"
