@@ -348,19 +348,21 @@ class Box:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client = Attached(ours)
         self.clients.append(client)
+        made = {entry["type"] for entry in request["spec"]["linux"]["namespaces"]}
+        apart = {"user", "network"} <= made
         try:
             if attach:
                 request = {**request, "attach": len(fds)}
-                answer = self.launcher.start(request, [*fds, theirs.fileno()])
+                answer = self.launcher.start(request, [*fds, theirs.fileno()], apart=apart)
             else:
-                answer = self.launcher.start(request, list(fds))
+                answer = self.launcher.start(request, list(fds), apart=apart)
         finally:
             theirs.close()
         log = Path(request["log"] or "/nonexistent")
-        made = Running(self, request["id"], Path(request["run_dir"]), answer, log)
-        made.client = client if attach else None
-        self.running.append(made)
-        return made
+        started = Running(self, request["id"], Path(request["run_dir"]), answer, log)
+        started.client = client if attach else None
+        self.running.append(started)
+        return started
 
     def start(self, *args: str, attach: bool = True, **more: Any) -> Running:
         return self.send(self.request(*args, **more), attach=attach)

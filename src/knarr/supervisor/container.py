@@ -24,15 +24,13 @@ class Supervisor:
     into the record of its end. manager, group: of its cgroup. exit_file: where its end is
     recorded durably, or empty. root_fd: the root file system's mount, whose last
     reference writes the upper file system back, so it is let go of only after
-    the exit was told. maker: connection to the process that made the container; it may
-    go when the exit was told. ours: the container is our child, so that its exit
+    the exit was told. ours: the container is our child, so that its exit
     status can be waited for.
     """
 
     __slots__ = (
         "exit_file",
         "group",
-        "maker",
         "manager",
         "ours",
         "pid",
@@ -42,23 +40,26 @@ class Supervisor:
         "run_dir",
     )
 
-    def __init__(self, run_dir: str, maker: "_socket.socket | None" = None) -> None:
+    def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
-        self.maker = maker
         self.manager = _NO_MANAGER
         self.group = self.exit_file = ""
         self.relay: Relay | None = None
         self.ours = True
         self.pid = self.pidfd = self.root_fd = -1
 
-    def take(self, given: Handover) -> None:
-        """Take a started container over, with the client that is attached from its first byte."""
+    def take(self, given: Handover, maker: int) -> None:
+        """Take a started container over, with the client that is attached from its first byte.
+
+        maker: pid of the process that made it, our child, or 0.
+        """
         streams = pipes.Streams()
         streams.out, streams.err, streams.stdin = given.out, given.err, given.stdin
         self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
-        self._watch(streams, listener, given.log, terminal=given.terminal)
+        maker = kprocess.pidfd_open(maker) if maker else -1
+        self._watch(streams, listener, given.log, terminal=given.terminal, maker=maker)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         if given.keeper:
@@ -88,7 +89,13 @@ class Supervisor:
         return True
 
     def _watch(
-        self, streams: pipes.Streams, listener: "_socket.socket", log: str, *, terminal: bool
+        self,
+        streams: pipes.Streams,
+        listener: "_socket.socket",
+        log: str,
+        *,
+        terminal: bool,
+        maker: int = -1,
     ) -> None:
         hello = f'{{"tty":{"true" if terminal else "false"},"pid":{self.pid},"status":"%s"}}'
         self.relay = Relay(
@@ -98,6 +105,7 @@ class Supervisor:
             LogWriter(log) if log else None,
             hello,
             terminal=terminal,
+            maker=maker,
         )
 
     def watch(self) -> "list[str] | None":
@@ -111,8 +119,7 @@ class Supervisor:
         code, error = self._exit_code()
         self.relay.finish(self._record_exit(code, error))
         acknowledged = self.relay.settle(acknowledge=False)
-        if self.maker is not None:
-            self.maker.close()
+        self.relay.dismiss()
         on_exit = (states.read(self.run_dir) or {}).get("on_exit")
         self._clean_up()
         if on_exit and not acknowledged:

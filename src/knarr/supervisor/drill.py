@@ -78,7 +78,7 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     states.write(run_dir, {"status": states.RUNNING, "pid": pid})
     spare.Spare(-1, launcher, requests).give(wire.RUN_APART, run_dir, caller)
     _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
-    work.attend(sock, ours)
+    work.attend(sock, ours, 0)
     for end in (maker, caller, other):
         end.close()
 

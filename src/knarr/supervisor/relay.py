@@ -4,6 +4,7 @@ import _socket
 import json
 import os
 import select
+import signal
 import time
 
 from knarr.kernel import process as kprocess
@@ -29,7 +30,8 @@ class Relay:
     listener: the attach socket. pidfd: of the container's first process. tty:
     streams.out is a pseudo-terminal's master. log_errors: chunks of output that
     the log's disk did not take. hello: text of the first packet, with a place for
-    the status.
+    the status. maker: pidfd of the process that made the container, a child that stays
+    for a moment, or -1.
     """
 
     __slots__ = (
@@ -45,6 +47,7 @@ class Relay:
         "listener",
         "log",
         "log_errors",
+        "maker",
         "pidfd",
         "streams",
         "tty",
@@ -59,9 +62,11 @@ class Relay:
         hello: str,
         *,
         terminal: bool,
+        maker: int = -1,
     ) -> None:
         self.streams = streams
         self.pidfd = pidfd
+        self.maker = maker
         self.listener = listener
         self.log = log
         self.log_errors = 0
@@ -75,7 +80,7 @@ class Relay:
         self._input_done = False
         self._paused = False
         self._epoll = select.epoll()
-        for fd in (streams.out, streams.err, pidfd):
+        for fd in (streams.out, streams.err, pidfd, maker):
             if fd >= 0:
                 os.set_blocking(fd, False)
                 self._epoll.register(fd, select.EPOLLIN)
@@ -101,6 +106,18 @@ class Relay:
                     self._drain()
                     return
                 self._handle(fd, events)
+
+    def dismiss(self) -> None:
+        """Let the maker go, if it is still there and once it has answered its caller."""
+        if self.maker >= 0:
+            kprocess.pidfd_send_signal(self.maker, signal.SIGTERM)
+
+    def _part(self) -> None:
+        """Take note of the maker's end: it would stay a zombie."""
+        os.waitid(os.P_PIDFD, self.maker, os.WEXITED)
+        self._epoll.unregister(self.maker)
+        os.close(self.maker)
+        self.maker = -1
 
     def finish(self, report: bytes) -> None:
         """Send the exit (JSON) to every client; ``settle`` waits until each has it or has gone."""
@@ -159,6 +176,8 @@ class Relay:
             self._accept()
         elif fd in self.clients:
             self._client(self.clients[fd], events)
+        elif fd == self.maker:
+            self._part()
 
     # output
 

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import select
+import signal
 import sys
 
 from knarr.errors import KnarrError
@@ -36,8 +37,9 @@ _MAX_FD = 0x7FFFFFFF
 # What a maker hears from its supervisor: that the container is theirs, or the answer to give.
 _LOCKED = b"l"
 _WORD_LIMIT = 8192
-# How long a maker stays when its container runs (ms).
-_MOMENT = 20
+# How long a maker stays when its container runs (s), and the signal that ends this.
+_MOMENT = 0.02
+_DISMISSED = (signal.SIGTERM,)
 _KILLED = "the process that was making the container was killed; is its memory limit too low?"
 # The limit of open files that containers get: what the launcher was started with.
 FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -131,7 +133,8 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
         last, (launcher,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         return
-    if os.fork() == 0:
+    maker = os.fork()
+    if maker == 0:
         ours.close()
         sock.close()
         requests = _socket.socket(fileno=launcher)
@@ -142,11 +145,11 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
         spare.stand_by(requests, go, keep=last == wire.RUN_APART)
     theirs.close()
     os.close(launcher)
-    attend(sock, ours)
+    attend(sock, ours, maker)
 
 
-def attend(sock: "_socket.socket", maker: "_socket.socket") -> None:
-    """Wait for a request and carry it out, with a maker that has got it too."""
+def attend(sock: "_socket.socket", maker: "_socket.socket", pid: int) -> None:
+    """Wait for a request and carry it out, with a maker that has got it too. pid: the maker's."""
     given = spare.wait(sock)
     sock.close()
     if given is None:
@@ -154,7 +157,7 @@ def attend(sock: "_socket.socket", maker: "_socket.socket") -> None:
     operation, run_dir, fd = given
     caller = _caller(fd)
     if operation in wire.RUNS:
-        _run(caller, run_dir, maker)
+        _run(caller, run_dir, (maker, pid))
         return
     taken = operation == wire.EXEC and not (_has_died(maker) and _waits(caller))
     maker.close()
@@ -203,11 +206,12 @@ def _caller(fd: int) -> "_socket.socket":
     return sock
 
 
-def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = None) -> None:
+def _run(
+    sock: "_socket.socket", run_dir: str, standing_by: "tuple[_socket.socket, int] | None" = None
+) -> None:
     """Be a container's supervisor; a process of its own, here already or not, makes it."""
     # It reads the request meanwhile, and makes nothing before it is told of the lock.
-    if maker is None:
-        maker = _fork_maker(sock)
+    maker, pid = standing_by or _fork_maker(sock)
     lock, word = -1, _LOCKED
     try:
         lock = rundir.lock(run_dir)
@@ -216,23 +220,23 @@ def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = 
     if not spare.tell(maker, word) and _waits(sock):
         # The one that stood by has died without taking the request.
         maker.close()
-        maker = _fork_maker(sock)
+        maker, pid = _fork_maker(sock)
         spare.tell(maker, word)
     if lock < 0:
         reap_all()
         return
     kprocess.set_name("knarr-watch")
     given = handover.receive(maker)
-    supervisor = Supervisor(run_dir, maker)
+    maker.close()
+    supervisor = Supervisor(run_dir)
     if given is not None:
         sock.close()
-        supervisor.take(given)
+        supervisor.take(given, pid)
         _supervise(supervisor, lock)
     elif supervisor.adopt(ours=True):
         sock.close()
         _supervise(supervisor, lock)
     else:
-        maker.close()
         _bury(run_dir)
         # The maker has said why, and this is not read any more, unless it was killed: by the
         # kernel too, which kills all who share the memory of a process in the group.
@@ -240,15 +244,16 @@ def _run(sock: "_socket.socket", run_dir: str, maker: "_socket.socket | None" = 
         os.close(lock)
 
 
-def _fork_maker(sock: "_socket.socket") -> "_socket.socket":
-    """Return the connection to a process that makes what the caller asks for."""
+def _fork_maker(sock: "_socket.socket") -> "tuple[_socket.socket, int]":
+    """Return connection and pid of a process that makes what the caller asks for."""
     ours, theirs = packets.pair()
-    if os.fork() == 0:
+    pid = os.fork()
+    if pid == 0:
         ours.close()
         _make(sock, theirs)
         os._exit(0)
     theirs.close()
-    return ours
+    return ours, pid
 
 
 def _make(
@@ -256,6 +261,7 @@ def _make(
 ) -> None:
     """Be the process that makes the container and answers the caller."""
     kprocess.set_name("knarr-make")
+    signal.pthread_sigmask(signal.SIG_BLOCK, _DISMISSED)
     try:
         request, fds = wire.receive(sock)
         word = supervisor.recv(_WORD_LIMIT)
@@ -272,22 +278,13 @@ def _make(
     _answer(Channel(sock), answer)
     # What it made runs already. It may take long until this process ends, so that no end of a
     # pipe may depend on it.
-    _keep_only(lessons.teacher(), supervisor.fileno())
+    _keep_only(lessons.teacher())
     kprocess.step_back()
     if starter.created is not None:
         lessons.teach(starter.created.seen, spec=request["spec"])
-    _linger(supervisor)
-
-
-def _linger(supervisor: "_socket.socket") -> None:
-    """Stay until the supervisor has told the container's end, or for a moment.
-
-    The kernel takes a processor for a millisecond to end a process, and lets nobody
-    interrupt it: a container that is soon done would be told late.
-    """
-    poll = select.poll()
-    poll.register(supervisor.fileno(), 0)
-    poll.poll(_MOMENT)
+    # The kernel takes a processor for a millisecond to end a process, and lets nobody interrupt
+    # it: a container that is soon done would be told late. Its supervisor says when it was told.
+    signal.sigtimedwait(_DISMISSED, _MOMENT)
 
 
 def _bury(run_dir: str) -> None:

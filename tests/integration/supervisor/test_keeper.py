@@ -1,0 +1,179 @@
+"""Namespaces made ahead: used by the container they fit, and gone with whoever waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from knarr.runtime.program import carrier, memory
+from knarr.runtime.program.operations import SIZE
+from knarr.supervisor import rundir, undo
+from tests.support.launch import Box, Spec
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.vm,
+    pytest.mark.skipif(not carrier.SHARED, reason="no machine code here, so no keepers"),
+]
+KINDS = ("user", "net", "ipc", "uts")
+
+
+def namespaces(pid: int) -> dict[str, str]:
+    return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in (*KINDS, "mnt", "pid")}
+
+
+def launcher_of(box: Box) -> int:
+    sock = rundir.connect(box.settings.run_root, "launcher.sock")
+    with socket.socket(fileno=sock.detach()) as told:
+        raw = told.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(raw[:4], "little")
+
+
+def children(pid: int) -> list[int]:
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return ""
+
+
+def keeper_of(launcher: int) -> int | None:
+    """Return the keeper of the process that was forked ahead, None when it has none (yet)."""
+    ours = os.readlink("/proc/self/ns/net")
+    for one in children(launcher):
+        if name(one) == "knarr-spare":
+            for below in children(one):
+                try:
+                    if os.readlink(f"/proc/{below}/ns/net") != ours:
+                        return below
+                except OSError:
+                    continue
+    return None
+
+
+def awaited_keeper(box: Box) -> int:
+    found: list[int] = []
+    # Asked for once: every connection is an event, and it forks ahead when there are none.
+    launcher = launcher_of(box)
+
+    def look() -> bool:
+        keeper = keeper_of(launcher)
+        found[:] = [] if keeper is None else [keeper]
+        return bool(found)
+
+    wait_until(look)
+    return found[0]
+
+
+@pytest.fixture
+def warm(box: Box) -> Box:
+    """A box in which one container has run, so that namespaces for the next are made ahead."""
+    if not box.can("idmap"):
+        pytest.skip("this kernel cannot map the owners of layers")
+    assert box.run("true").code == 0
+    return box
+
+
+def test_the_next_container_gets_the_namespaces(warm: Box) -> None:
+    keeper = awaited_keeper(warm)
+    kept = namespaces(keeper)
+    host = namespaces(os.getpid())
+    assert all(kept[kind] != host[kind] for kind in KINDS)
+    assert kept["mnt"] == host["mnt"], "it would hold on to what the host unmounts"
+    one = warm.start("sleep", "1000")
+    own = namespaces(one.pid)
+    assert {kind: own[kind] for kind in KINDS} == {kind: kept[kind] for kind in KINDS}
+    assert own["mnt"] not in (kept["mnt"], host["mnt"])
+    assert own["pid"] not in (kept["pid"], host["pid"])
+    wait_until(lambda: name(keeper) == "")
+    assert one.kill().code == 137
+
+
+def test_no_zombie_stays_beside_a_container(warm: Box) -> None:
+    awaited_keeper(warm)
+    one = warm.start("sleep", "1000")
+    wait_until(lambda: children(one.supervisor) == [one.pid])
+    one.kill()
+
+
+def test_it_ends_with_what_waits(warm: Box) -> None:
+    keeper = awaited_keeper(warm)
+    (spare,) = (one for one in children(launcher_of(warm)) if name(one) == "knarr-spare")
+    os.kill(spare, signal.SIGKILL)
+    wait_until(lambda: name(keeper) == "")
+    assert warm.run("true").code == 0
+
+
+def test_one_that_was_killed_is_done_without(warm: Box) -> None:
+    os.kill(keeper := awaited_keeper(warm), signal.SIGKILL)
+    assert warm.sh("echo still here").strip() == "still here"
+    wait_until(lambda: name(keeper) == "")
+
+
+def test_other_namespaces_are_made_anew(warm: Box) -> None:
+    """A container with the host's users cannot have a namespace that others' users own."""
+    keeper = awaited_keeper(warm)
+    kept = namespaces(keeper)
+    one = warm.start("sleep", "1000", userns=False)
+    own = namespaces(one.pid)
+    assert all(own[kind] != kept[kind] for kind in KINDS)
+    assert own["user"] == os.readlink("/proc/self/ns/user")
+    wait_until(lambda: name(keeper) == "")
+    one.kill()
+
+
+def test_a_command_does_not_take_it(warm: Box) -> None:
+    one = warm.start("sleep", "1000")
+    keeper = awaited_keeper(warm)
+    assert one.run("readlink", "/proc/self/ns/net") == (
+        0,
+        f"{os.readlink(f'/proc/{one.pid}/ns/net')}\n".encode(),
+    )
+    wait_until(lambda: name(keeper) == "")
+    one.kill()
+
+
+def test_a_program_that_is_too_long_goes_without(warm: Box) -> None:
+    """So many mounts that their operations have no room behind the keeper's."""
+    awaited_keeper(warm)
+    per_mount = 4  # operations that a mount has at the very least
+    count = memory.PROGRAM_SIZE // SIZE // per_mount
+
+    def many(spec: Spec) -> None:
+        for number in range(count):
+            spec["mounts"].append(
+                {
+                    "destination": f"/tmp/{number}",
+                    "type": "tmpfs",
+                    "source": "tmpfs",
+                    "options": ["size=4k"],
+                }
+            )
+
+    assert int(warm.sh("grep -c ' /tmp/' /proc/self/mountinfo", edit=many)) == count
+
+
+def test_what_fails_leaves_nothing(warm: Box) -> None:
+    """The process is cloned already when the plan is refused."""
+
+    def bad(spec: Spec) -> None:
+        spec["process"]["cwd"] = "relative"
+
+    awaited_keeper(warm)
+    request = warm.request("true", edit=bad)
+    with pytest.raises(Exception, match="cwd"):
+        warm.send(request)
+    assert sorted(os.listdir(request["run_dir"])) == ["lock", "undo"]
+    assert not undo.pending(request["run_dir"])
+    assert warm.run("true").code == 0
