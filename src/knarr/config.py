@@ -13,6 +13,9 @@ DATA_ROOT = "/var/lib/knarr"
 RUN_ROOT = "/run/knarr"
 LAUNCHER_IDLE = 300.0
 SERVER_IDLE = 300.0
+# What the kernel waits at most where it is told in milliseconds, in whole millions of seconds.
+_LONGEST = 2e6
+_CHOICES = {"userns": ("auto", "host"), "cgroup_manager": ("auto", "cgroupfs", "systemd", "none")}
 
 
 class Settings:
@@ -24,6 +27,7 @@ class Settings:
     cgroup_manager: ``auto``, ``cgroupfs``, ``systemd`` or ``none``.
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
     launcher_idle, server_idle: seconds without work after which the process ends.
+    Raises ValueError for what none of these can be.
     """
 
     __slots__ = (
@@ -48,6 +52,12 @@ class Settings:
         server_idle: float = SERVER_IDLE,
     ) -> None:
         values = locals()
+        for name, choices in _CHOICES.items():
+            if values[name] not in choices:
+                raise ValueError(f"{name}: {values[name]!r} is none of {', '.join(choices)}")
+        for name in ("launcher_idle", "server_idle"):
+            if not 0 <= values[name] <= _LONGEST:
+                raise ValueError(f"{name}: {values[name]} is not between 0 and {_LONGEST:.0f}")
         for name in self.__slots__:
             object.__setattr__(self, name, values[name])
 
@@ -69,7 +79,7 @@ class Settings:
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
         KNARR_CGROUP_PARENT, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (seconds).
-        Raises ValueError when an idle time is not a number.
+        Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
         return cls(
@@ -78,6 +88,14 @@ class Settings:
             userns=env.get("KNARR_USERNS") or "auto",
             cgroup_manager=env.get("KNARR_CGROUP_MANAGER") or "auto",
             cgroup_parent=env.get("KNARR_CGROUP_PARENT") or "/knarr",
-            launcher_idle=float(env.get("KNARR_LAUNCHER_IDLE") or LAUNCHER_IDLE),
-            server_idle=float(env.get("KNARR_SERVER_IDLE") or SERVER_IDLE),
+            launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
+            server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),
         )
+
+
+def _seconds(env: "Mapping[str, str]", name: str, default: float) -> float:
+    text = env.get(name)
+    try:
+        return float(text) if text else default
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is not a number of seconds") from None

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from knarr.errors import InvalidArgument
+
+
+def _check_words(what: str, words: Sequence[object]) -> None:
+    if isinstance(words, str):
+        raise InvalidArgument(f"{what} {words!r}: give its words, such as ('ls', '-l')")
+    for word in words:
+        if not isinstance(word, str):
+            raise InvalidArgument(f"{what}: {word!r} is not a text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +115,11 @@ class ContainerConfig:
     limits: Limits = field(default_factory=Limits)
     kill_on_owner_exit: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a command that is no words: one text would be its letters."""
+        _check_words("command", self.command)
+        _check_words("entrypoint", self.entrypoint or ())
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -151,6 +167,10 @@ class ExecConfig:
     tty: bool = False
     privileged: bool = False
     detach_keys: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument for a command that is no words."""
+        _check_words("command", self.command)
 
 
 @dataclass(frozen=True, slots=True)
