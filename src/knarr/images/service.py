@@ -235,6 +235,9 @@ class Images:
 
         For recovery after a crash; does nothing while an image is being stored or unpacked.
         """
+        from knarr.images.bootstrap import workroom
+
+        workroom.sweep(self._context.store.root)
         return garbage.sweep(self._context)
 
     def history(self, name: str, platform: str | None = None) -> builtins.list[HistoryLine]:

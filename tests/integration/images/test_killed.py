@@ -1,4 +1,4 @@
-"""A load that is killed half way leaves nothing that a sweep does not take away."""
+"""A load or a bootstrap that is killed half way leaves nothing that a sweep does not take away."""
 
 import os
 import signal
@@ -48,6 +48,53 @@ def test_killed_while_loading(tmp_path: Path) -> None:
     assert os.listdir(f"{place.store.root}/ingest") == []
     place.images.load(_file(tmp_path, archive))
     assert place.images.get("app").tags == ("app:latest",)
+
+
+BOOTSTRAP = """
+import sys
+from pathlib import Path
+from knarr.images.bootstrap import debian
+from tests.integration.images.conftest import Place
+command = [*debian._held(), "sh", "-c", sys.argv[2], "sh", sys.argv[3]]
+debian.plan = lambda *_: debian.Plan(command, ("sid",), ("http://x.example/debian", "sid"), ())
+Place(Path(sys.argv[1])).images.bootstrap("debian:sid")
+"""
+# A tool that has made files and a mount, tells where, and would go on for long.
+TOOL = """
+set -e
+mkdir "$TMPDIR/root"
+mount -t tmpfs tool "$TMPDIR/root"
+touch "$TMPDIR/file"
+exec 3>"$1"
+echo "$TMPDIR" >&3
+sleep 1000
+"""
+
+
+def test_killed_while_bootstrapping(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[3]
+    environment = os.environ | {"PYTHONPATH": f"{root}:{root / 'src'}", "SOURCE_DATE_EPOCH": "0"}
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    process = subprocess.Popen(
+        [sys.executable, "-c", BOOTSTRAP, str(tmp_path / "place"), TOOL, str(told)],
+        env=environment,
+    )
+    with told.open() as words:
+        workroom = Path(words.readline().strip())
+        assert (workroom / "file").exists()
+        place = Place(tmp_path / "place")
+        place.images.sweep()
+        assert (workroom / "file").exists(), "somebody works there"
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert words.read() == "", "the end comes when all that the tool had started is gone"
+    assert str(workroom) not in Path("/proc/self/mountinfo").read_text()
+    place.images.sweep()
+    assert not workroom.exists()
+    for folder in ("bootstrap", "ingest"):
+        assert os.listdir(f"{place.store.root}/{folder}") == []
+    assert place.blobs() == set()
 
 
 def _file(folder: Path, data: bytes) -> Path:

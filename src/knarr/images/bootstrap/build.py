@@ -11,6 +11,7 @@ from knarr.images import create, garbage, records, times
 from knarr.images.bootstrap import busybox, debian, packages
 from knarr.images.bootstrap.names import Recipe, recipe, with_packages
 from knarr.images.bootstrap.rewrite import rewrite
+from knarr.images.bootstrap.workroom import workroom
 from knarr.images.context import Context, Progress, ProgressEvent, translated
 from knarr.images.index import ImageRecord
 from knarr.images.intake import Intake
@@ -41,20 +42,24 @@ def bootstrap(context: Context, name: str, wish: Wish, progress: Progress) -> Im
         raise InvalidArgument("busybox is taken from this machine's apt: give no mirror")
     intake = Intake(context.store)
     try:
-        with context.lock.shared(), translated(f"bootstrap {name}"):
+        with (
+            context.lock.shared(),
+            translated(f"bootstrap {name}"),
+            workroom(context.store.root) as directory,
+        ):
             if chosen.kind == "busybox":
-                record = _busybox(context, intake, progress)
+                record = _busybox(context, intake, directory, progress)
             else:
-                record = _debian(context, intake, chosen, wish, progress)
+                record = _debian(context, intake, chosen, wish, directory, progress)
             records.publish(context, record, (str(reference),))
             return record
     finally:
         garbage.collect(context, intake.touched)
 
 
-def _busybox(context: Context, intake: Intake, progress: Progress) -> ImageRecord:
+def _busybox(context: Context, intake: Intake, directory: str, progress: Progress) -> ImageRecord:
     progress(ProgressEvent("Bootstrapping", "finding a static busybox"))
-    found = busybox.find()
+    found = busybox.find(directory)
     given = times.source_date_epoch()
     epoch = found.mtime if given is None else given
     layer = _store(intake, busybox.tree(found, epoch), progress)
@@ -67,12 +72,13 @@ def _debian(
     intake: Intake,
     chosen: Recipe,
     wish: Wish,
+    directory: str,
     progress: Progress,
 ) -> ImageRecord:
     plan = debian.plan(chosen, wish.mirror, wish.snapshot, host())
-    epoch = debian.epoch_of(plan.release)
+    epoch = debian.epoch_of(plan.release, directory)
     noted = dict.fromkeys(packages.FILES, b"")
-    with debian.running(plan.command, epoch, progress) as output:
+    with debian.running(plan.command, epoch, progress, directory) as output:
         tree = rewrite(output, epoch, slim=chosen.slim, extra=plan.extra, noted=noted)
         layer = _store(intake, tree, progress)
     what = f"{chosen.kind} {chosen.suite}{' slim' if chosen.slim else ''} minbase"

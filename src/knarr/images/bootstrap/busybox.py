@@ -77,9 +77,10 @@ class Busybox(NamedTuple):
     version: str
 
 
-def find() -> Busybox:
+def find(directory: str | None = None) -> Busybox:
     """Return the static busybox of this machine, or the one of Debian's package.
 
+    directory: where the package may be put meanwhile; None for where temporary files go.
     Raises Unsupported when there is neither busybox nor apt, Unavailable when the package
     cannot be had, InvalidArchive when what was found is not a static program.
     """
@@ -92,7 +93,7 @@ def find() -> Busybox:
             continue  # not here, or not for us to read
         if is_static(program):
             return _described(program, mtime)
-    return _downloaded()
+    return _downloaded(directory)
 
 
 def is_static(program: bytes) -> bool:
@@ -164,9 +165,9 @@ def _utc() -> bytes:
     return head + block + head + block + b"\nUTC0\n"
 
 
-def _downloaded() -> Busybox:
+def _downloaded(within: str | None) -> Busybox:
     apt = tools.need("apt-get", "apt", "a busybox image")
-    with tempfile.TemporaryDirectory(prefix="knarr-busybox-") as directory:
+    with tempfile.TemporaryDirectory(prefix="knarr-busybox-", dir=within) as directory:
         tools.run([apt, "download", _PACKAGE], directory, f"downloading {_PACKAGE}")
         debs = [name for name in os.listdir(directory) if name.endswith(".deb")]
         if not debs:

@@ -109,6 +109,7 @@ def plan(recipe: Recipe, mirror: str | None, snapshot: str | None, platform: Pla
         archives = sources.at(archives, snapshot)
     architecture = _ARCHITECTURES.get(platform.architecture, platform.architecture)
     command = [
+        *_held(),
         tool,
         "--variant=minbase",
         "--format=tar",
@@ -130,6 +131,13 @@ def plan(recipe: Recipe, mirror: str | None, snapshot: str | None, platform: Pla
         (archives[0].address, archives[0].suite),
         (*extra, File("etc/apt/sources.list", listed.encode())),
     )
+
+
+def _held() -> list[str]:
+    """Return the words before a command that make it, and all it starts and mounts, end with us."""
+    setpriv = tools.need("setpriv", "util-linux", _PURPOSE)
+    unshare = tools.need("unshare", "util-linux", _PURPOSE)
+    return [setpriv, "--pdeathsig", "KILL", unshare, "--mount", "--pid", "--kill-child", "--"]
 
 
 def _host_options() -> list[str]:
@@ -161,7 +169,7 @@ def _merged(suite: str, architecture: str) -> list[str]:
     ]
 
 
-def epoch_of(release: tuple[str, str]) -> int:
+def epoch_of(release: tuple[str, str], directory: str | None = None) -> int:
     """Return the moment an image takes as its own: the date of its release, seconds since 1970.
 
     That of the suite itself, which changes with a point release; the Release files of updates and
@@ -170,19 +178,23 @@ def epoch_of(release: tuple[str, str]) -> int:
     file to be had, InvalidArgument for a malformed SOURCE_DATE_EPOCH.
     """
     given = times.source_date_epoch()
-    return _release_date(*release) if given is None else given
+    return _release_date(*release, directory) if given is None else given
 
 
 @contextmanager
-def running(command: list[str], epoch: int, progress: Progress) -> Iterator[BinaryIO]:
+def running(
+    command: list[str], epoch: int, progress: Progress, directory: str | None = None
+) -> Iterator[BinaryIO]:
     """Run mmdebstrap and yield its tar output; its lines go to ``progress``.
 
+    directory: where it works; None for where temporary files go. It leaves files there when it
+    is not let to its end, which an error of the block, or the death of this process, is.
     Raises Unavailable with its last words when it fails, after the output has been read.
     """
     last: deque[str] = deque(maxlen=20)
     process = subprocess.Popen(
         command,
-        env=tools.environment(SOURCE_DATE_EPOCH=str(epoch)),
+        env=tools.environment(SOURCE_DATE_EPOCH=str(epoch), **_temporary(directory)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -202,15 +214,19 @@ def running(command: list[str], epoch: int, progress: Progress) -> Iterator[Bina
         if isinstance(error, InvalidArchive) and _ended_badly(process):
             talker.join()
             raise tools.failed("mmdebstrap", list(last)) from None
-        process.terminate()  # it removes its working directory when it is told to end
+        process.kill()
         raise
     finally:
         process.stdout.close()
         process.wait()
-        talker.join()
+        talker.join()  # not before all that it had started is gone, which has the pipe as well
         process.stderr.close()
     if process.returncode != 0:
         raise tools.failed("mmdebstrap", list(last))
+
+
+def _temporary(directory: str | None) -> dict[str, str]:
+    return {} if directory is None else {"TMPDIR": directory}
 
 
 def _ended_badly(process: subprocess.Popen[bytes]) -> bool:
@@ -227,9 +243,9 @@ def _relay(stream: BinaryIO, last: deque[str], progress: Progress) -> None:
         progress(ProgressEvent("Bootstrapping", line))
 
 
-def _release_date(address: str, suite: str) -> int:
+def _release_date(address: str, suite: str, within: str | None) -> int:
     helper = tools.need(_APT_HELPER, "apt", _PURPOSE)
-    with tempfile.TemporaryDirectory(prefix="knarr-release-") as directory:
+    with tempfile.TemporaryDirectory(prefix="knarr-release-", dir=within) as directory:
         # apt drops root for downloads, to a user that has to reach the target.
         os.chmod(directory, 0o755)
         target = os.path.join(directory, "InRelease")
