@@ -58,7 +58,6 @@ class Supervisor:
         self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
-        maker = kprocess.pidfd_open(maker) if maker else -1
         self._watch(streams, listener, given.log, terminal=given.terminal, maker=maker)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
@@ -95,7 +94,7 @@ class Supervisor:
         log: str,
         *,
         terminal: bool,
-        maker: int = -1,
+        maker: int = 0,
     ) -> None:
         hello = f'{{"tty":{"true" if terminal else "false"},"pid":{self.pid},"status":"%s"}}'
         self.relay = Relay(

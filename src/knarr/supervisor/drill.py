@@ -73,12 +73,12 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     caller, other = packets.pair()
     caller.send(b"? ")
     lessons.hear(other)
-    pid = end_at_once(caller)
+    pid, pid_of_maker = end_at_once(caller), end_at_once(caller)
     pidfd = kprocess.pidfd_open(pid)
     states.write(run_dir, {"status": states.RUNNING, "pid": pid})
     spare.Spare(-1, launcher, requests).give(wire.RUN_APART, run_dir, caller)
     _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
-    work.attend(sock, ours, 0)
+    work.attend(sock, ours, pid_of_maker)
     for end in (maker, caller, other):
         end.close()
 

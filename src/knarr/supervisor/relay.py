@@ -30,8 +30,8 @@ class Relay:
     listener: the attach socket. pidfd: of the container's first process. tty:
     streams.out is a pseudo-terminal's master. log_errors: chunks of output that
     the log's disk did not take. hello: text of the first packet, with a place for
-    the status. maker: pidfd of the process that made the container, a child that stays
-    for a moment, or -1.
+    the status. maker: pid of the process that made the container, a child that stays
+    for a moment, or 0.
     """
 
     __slots__ = (
@@ -48,6 +48,7 @@ class Relay:
         "log",
         "log_errors",
         "maker",
+        "maker_fd",
         "pidfd",
         "streams",
         "tty",
@@ -62,11 +63,12 @@ class Relay:
         hello: str,
         *,
         terminal: bool,
-        maker: int = -1,
+        maker: int = 0,
     ) -> None:
         self.streams = streams
         self.pidfd = pidfd
         self.maker = maker
+        self.maker_fd = os.pidfd_open(maker) if maker else -1
         self.listener = listener
         self.log = log
         self.log_errors = 0
@@ -80,7 +82,7 @@ class Relay:
         self._input_done = False
         self._paused = False
         self._epoll = select.epoll()
-        for fd in (streams.out, streams.err, pidfd, maker):
+        for fd in (streams.out, streams.err, pidfd, self.maker_fd):
             if fd >= 0:
                 os.set_blocking(fd, False)
                 self._epoll.register(fd, select.EPOLLIN)
@@ -105,19 +107,22 @@ class Relay:
                 if fd == self.pidfd:
                     self._drain()
                     return
-                self._handle(fd, events)
+                if fd == self.maker_fd:
+                    self._part()
+                else:
+                    self._handle(fd, events)
 
     def dismiss(self) -> None:
         """Let the maker go, if it is still there and once it has answered its caller."""
-        if self.maker >= 0:
-            kprocess.pidfd_send_signal(self.maker, signal.SIGTERM)
+        if self.maker_fd >= 0:
+            kprocess.pidfd_send_signal(self.maker_fd, signal.SIGTERM)
 
     def _part(self) -> None:
         """Take note of the maker's end: it would stay a zombie."""
-        os.waitid(os.P_PIDFD, self.maker, os.WEXITED)
-        self._epoll.unregister(self.maker)
-        os.close(self.maker)
-        self.maker = -1
+        os.waitpid(self.maker, 0)
+        self._epoll.unregister(self.maker_fd)
+        os.close(self.maker_fd)
+        self.maker_fd = -1
 
     def finish(self, report: bytes) -> None:
         """Send the exit (JSON) to every client; ``settle`` waits until each has it or has gone."""
@@ -176,7 +181,7 @@ class Relay:
             self._accept()
         elif fd in self.clients:
             self._client(self.clients[fd], events)
-        elif fd == self.maker:
+        elif fd == self.maker_fd:
             self._part()
 
     # output
