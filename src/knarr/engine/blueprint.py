@@ -35,6 +35,13 @@ _FOR_LISTENERS = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"
 encode = json.JSONEncoder(separators=(",", ":")).encode  # specs as they are kept and sent
 
 
+def with_console_size(spec: str, rows: int, columns: int) -> str:
+    """Return a spec's text with the size of the process's terminal in it."""
+    whole = json.loads(spec)
+    size = {"height": rows, "width": columns}
+    return encode({**whole, "process": {**whole["process"], "consoleSize": size}})
+
+
 class Blueprint:
     """Everything but the identity of containers with one configuration; never changed.
 

@@ -92,16 +92,19 @@ class Container:
         """Return the status in Docker's words (``Up 5 seconds``)."""
         return self.state.describe(time.time_ns())
 
-    def start(self, *, attach: bool = False) -> Attachment | None:
+    def start(
+        self, *, attach: bool = False, size: tuple[int, int] | None = None
+    ) -> Attachment | None:
         """Start it; with ``attach`` return the connection that sees its output from the first byte.
 
-        Raises NotModified when it runs already, CommandNotFound, NotExecutable. One with
-        auto_remove that cannot be started is removed, as with Docker.
+        size: rows and columns of its terminal when its command starts. Raises NotModified when
+        it runs already, CommandNotFound, NotExecutable. One with auto_remove that cannot be
+        started is removed, as with Docker.
         """
         with self.paths.locked():
             prepared = create.load(self._engine, self.record)
             try:
-                return start.start(self._engine, prepared, attach=attach)
+                return start.start(self._engine, prepared, attach=attach, size=size)
             except errors.NotModified:
                 raise
             except BaseException:

@@ -38,9 +38,16 @@ class Containers:
         with create.made(self._engine, config) as prepared:
             return Container(self._engine, prepared.record)
 
-    def launch(self, config: ContainerConfig, *, attach: bool = True) -> Launched:
+    def launch(
+        self,
+        config: ContainerConfig,
+        *,
+        attach: bool = True,
+        size: tuple[int, int] | None = None,
+    ) -> Launched:
         """Create and start a container; return it with its first attachment.
 
+        size: rows and columns of its terminal when its command starts.
         When it cannot be started it stays as created, as with Docker, unless
         auto_remove is set. Raises as :meth:`create` and ``Container.start``.
         """
@@ -48,7 +55,11 @@ class Containers:
         with create.made(engine, config) as prepared:
             try:
                 attachment = start.start(
-                    engine, prepared, attach=attach, kill_on_hangup=config.kill_on_owner_exit
+                    engine,
+                    prepared,
+                    attach=attach,
+                    kill_on_hangup=config.kill_on_owner_exit,
+                    size=size,
                 )
             except BaseException:
                 if config.auto_remove:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from knarr import errors
 from knarr.engine import accounts, binds, halfstarted, host, stop, waiting
 from knarr.engine.attach import Attachment
+from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
 from knarr.engine.launchfailure import explained
 from knarr.engine.paths import prepare_run_root
@@ -54,12 +55,18 @@ class _Request:
 
 
 def start(
-    engine: Engine, prepared: Prepared, *, attach: bool, kill_on_hangup: bool = False
+    engine: Engine,
+    prepared: Prepared,
+    *,
+    attach: bool,
+    kill_on_hangup: bool = False,
+    size: tuple[int, int] | None = None,
 ) -> Attachment | None:
     """Start the container; return the first attachment when ``attach`` is set.
 
     The caller holds the container's lock. With kill_on_hangup the container is
-    killed when the attachment is closed, however this process ends. Raises
+    killed when the attachment is closed, however this process ends. size: rows and columns
+    that its terminal, if it has one, is to have from the first moment. Raises
     CommandNotFound, NotExecutable, UnknownUser, NotModified (already running) and what
     the kernel or the launcher says; the container is as before then, and its state has why.
     """
@@ -74,6 +81,8 @@ def start(
         note = None if record.auto_remove else partial(_note_start, engine, record)
         try:
             spec = prepared.spec(_known_user(engine, prepared))
+            if size is not None and record.config.tty:
+                spec = with_console_size(spec, *size)
             _add_handles(request, engine, prepared)
             if attach:
                 kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC

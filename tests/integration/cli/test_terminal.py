@@ -97,6 +97,13 @@ def test_a_shell(terminal: Terminal) -> None:
     assert terminal.given_back()
 
 
+def test_a_command_sees_the_size_at_once(terminal: Terminal) -> None:
+    for _ in range(5):
+        process = terminal.start("run", "-it", "--rm", "busybox", "stty", "size")
+        terminal.expect("33 99\r\n")
+        assert process.wait(PATIENCE) == 0
+
+
 def test_detach_and_attach_again(terminal: Terminal, box: Installation) -> None:
     process = terminal.start("run", "-it", "--name", "one", "busybox", "sh")
     terminal.expect("# ")

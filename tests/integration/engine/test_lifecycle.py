@@ -247,6 +247,20 @@ def test_a_terminal(engine: Engine) -> None:
     assert output.endswith(b"hi\r\n")
 
 
+def test_a_terminal_has_its_size_from_the_first_moment(engine: Engine) -> None:
+    config = ContainerConfig("busybox", ("stty", "size"), tty=True)
+    container, attachment = engine.containers.launch(config, size=(33, 111))
+    for rows, columns in ((33, 111), (20, 60)):
+        assert attachment is not None
+        with attachment:
+            assert b"".join(data for _, data in attachment.output(30)) == b"%d %d\r\n" % (
+                rows, columns
+            )  # fmt: skip
+        attachment = container.start(attach=True, size=(20, 60))
+    assert attachment is not None
+    attachment.close()
+
+
 def test_a_start_that_cannot_be_noted_is_taken_back(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

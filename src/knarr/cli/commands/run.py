@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from knarr.cli import cidfile, container_config, foreground, stream
+from knarr.cli import cidfile, container_config, foreground, stream, terminal
 from knarr.cli.command import MANY, Command
 from knarr.cli.container_flags import COMMON, FOREGROUND, MISSING
 from knarr.cli.context import Context
@@ -23,7 +23,7 @@ def run(context: Context, args: Args) -> int:
     config = container_config.from_args(args, os.environ)
     with cidfile.claimed(args.text("cidfile")) as note:
         container, attachment = context.engine.containers.launch(
-            config, attach=not args.on("detach")
+            config, attach=not args.on("detach"), size=terminal.size() if streams.tty else None
         )
         note(container.id)
     if attachment is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.cli import foreground, stream
+from knarr.cli import foreground, stream, terminal
 from knarr.cli.command import MANY, Command
 from knarr.cli.container_flags import DETACH_KEYS, SIG_PROXY
 from knarr.cli.context import Context
@@ -28,7 +28,7 @@ def run(context: Context, args: Args) -> int:
     )
     foreground.check_terminal(streams)
     try:
-        attachment = container.start(attach=True)
+        attachment = container.start(attach=True, size=terminal.size() if streams.tty else None)
     except NotModified:
         attachment = container.attach()  # it runs already: join it
     assert attachment is not None
