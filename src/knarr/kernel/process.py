@@ -13,7 +13,6 @@ PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 _PR_SET_NAME = 15
 _PR_SET_SECUREBITS = 28
-_PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 SECBIT_NO_SETUID_FIXUP = 1 << 2
@@ -76,11 +75,6 @@ def step_back() -> None:
 def set_name(name: str) -> None:
     """Set the name that ps shows, at most 15 bytes (prctl(2), PR_SET_NAME)."""
     LIBC.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()[:15]), 0, 0, 0)
-
-
-def set_child_subreaper(value: bool) -> None:
-    """Become, or stop being, the parent of orphaned descendants (prctl(2))."""
-    _prctl(_PR_SET_CHILD_SUBREAPER, int(value))
 
 
 def set_no_new_privs() -> None:

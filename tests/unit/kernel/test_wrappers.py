@@ -156,7 +156,7 @@ def test_switches_of_a_process() -> None:
     out = in_child("""
 from knarr.kernel import process
 process.set_dumpable(False); process.set_name("knarr-test-name-that-is-long")
-process.set_no_new_privs(); process.set_pdeathsig(0); process.set_child_subreaper(True)
+process.set_no_new_privs(); process.set_pdeathsig(0)
 print(open('/proc/self/comm').read().strip())
 print([l.split()[1] for l in open('/proc/self/status') if l.startswith('NoNewPrivs')])
 """)
