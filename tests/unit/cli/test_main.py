@@ -61,6 +61,8 @@ def test_long_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         (("run",), 1, "knarr: 'knarr run' requires at least 1 argument"),
         (("exec", "x"), 1, "knarr: 'knarr exec' requires at least 2 arguments"),
         (("ps", "x"), 1, "knarr: 'knarr ps' accepts no arguments"),
+        (("load", "x.tar"), 1,
+         "knarr: 'knarr load' accepts no arguments: name a file with -i x.tar"),
         (("images", "a", "b"), 1, "knarr: 'knarr images' requires at most 1 argument"),
         (("logs",), 1, "knarr: 'knarr logs' requires 1 argument"),
         (("cp", "a"), 1, "knarr: 'knarr cp' requires 2 arguments"),

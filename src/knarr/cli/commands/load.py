@@ -7,9 +7,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from knarr.cli import binary, human
-from knarr.cli.command import Command
+from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
-from knarr.cli.flags import SWITCH, TEXT, Args, Flag
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag, UsageError
 from knarr.cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 def run(context: Context, args: Args) -> int:
     """Print the names of the loaded images, or the ids of those without a name."""
+    if args.rest:  # podman takes it so
+        raise UsageError(
+            f"knarr: 'knarr load' accepts no arguments: name a file with -i {args.rest[0]}",
+            exit_code=1,
+        )
     images = context.engine.images
     path, platform = args.text("input"), args.text("platform")
     with Progress(quiet=args.on("quiet")) as progress, contextlib.ExitStack() as stack:
@@ -51,5 +56,6 @@ COMMAND = Command(
              example="--platform linux/arm64"),
         Flag("quiet", SWITCH, "Show no progress", short="q", example="-q"),
     ),
+    arguments=(0, MANY),
     spellings=("image load",),
 )  # fmt: skip
