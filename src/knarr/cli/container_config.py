@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from knarr.cli import mountargs
 from knarr.cli.flags import Args
-from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
+from knarr.engine.model import ContainerConfig, Limits, RestartPolicy, ThrottleDevice
 from knarr.errors import InvalidArgument, Unsupported
 
 _SHM_SIZE = 64 * 1024 * 1024
@@ -51,7 +51,22 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         platform=args.text("platform") or None,
         shm_size=args.number("shm-size") or _SHM_SIZE,
         limits=limits(args),
+        restart=restart_policy(args.text("restart")),
     )
+
+
+def restart_policy(text: str | None) -> RestartPolicy:
+    """Return the policy that ``NAME[:RETRIES]`` says. Raises InvalidArgument in Docker's words."""
+    name, mark, number = (text or "no").partition(":")
+    if not mark:
+        return RestartPolicy(name)
+    try:
+        retries = int(number)
+    except ValueError:
+        raise InvalidArgument(
+            "invalid restart policy format: maximum retry count must be an integer"
+        ) from None
+    return RestartPolicy(name, retries)
 
 
 def limits(args: Args) -> Limits:

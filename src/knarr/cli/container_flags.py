@@ -94,6 +94,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("security-opt", LIST, "Security options: seccomp=FILE|unconfined, no-new-privileges, "
          "apparmor=PROFILE, systempaths=unconfined", example="--security-opt no-new-privileges"),
     Flag("shm-size", BYTES, "Size of /dev/shm (default 64m)", example="--shm-size 256m"),
+    Flag("restart", TEXT, "Start it again when it has ended: no, on-failure[:max-retries], "
+         "always, unless-stopped (default no)", example="--restart on-failure:5"),
     Flag("stop-signal", TEXT, "Signal that asks the container to stop",
          example="--stop-signal SIGINT"),
     Flag("stop-timeout", NUMBER, "Seconds that 'stop' waits before it kills",

@@ -102,6 +102,8 @@ class Container:
         started is removed, as with Docker.
         """
         with self.paths.locked():
+            if merged(self.record, self.paths).restarting:
+                raise errors.NotModified(f"container {self.name} is already being started again")
             prepared = create.load(self._engine, self.record)
             try:
                 return start.start(self._engine, prepared, attach=attach, size=size)
@@ -116,6 +118,10 @@ class Container:
         """Return a connection to the running container's stdio. Raises Conflict when it is not."""
         attachment = stop.connect(self._engine, self.record, self.paths)
         if attachment is None:
+            if self.state.restarting:
+                raise errors.Conflict(
+                    "You cannot attach to a restarting container, wait until it is running"
+                )
             raise errors.Conflict("You cannot attach to a stopped container, start it first")
         return attachment
 

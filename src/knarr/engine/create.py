@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, initprogram, remove, serial
+from knarr.engine import binds, hostfiles, initprogram, remove, restartrules, serial
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
 from knarr.engine.paths import Paths
@@ -69,6 +69,8 @@ def made(engine: Engine, config: ContainerConfig) -> Iterator[Prepared]:
             reached("create.snapshot")
             _make_directory(paths.data)
             hostfiles.write(paths.data, config, record.id)
+            if config.restart.name != "no":
+                restartrules.write(engine.settings, paths, config.restart)
             reached("create.directory")
             if blueprint.profile is not None:
                 engine.filters.link(blueprint.profile, paths.filter)
@@ -119,6 +121,8 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     """Return the configuration with what this machine and the settings decide filled in."""
     if not config.image:
         raise errors.InvalidArgument("no image given")
+    if config.auto_remove and config.restart.name != "no":
+        raise errors.InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if config.sandbox:
         initprogram.require_own(os.uname().machine)
     elif config.init:

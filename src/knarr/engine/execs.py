@@ -174,6 +174,10 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
     """
     state = container.state
     if not state.running:
+        if container.state.restarting:
+            raise errors.Conflict(
+                f"Container {container.id} is restarting, wait until the container is running"
+            )
         raise errors.Conflict(f"container {container.id} is not running")
     with translated(f"container {container.name}"):
         process, linux = execprocess.build(container.paths, state, config)

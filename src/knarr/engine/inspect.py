@@ -45,7 +45,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "HostsPath": paths.files["/etc/hosts"],
         "LogPath": paths.log,
         "Name": f"/{record.name}",
-        "RestartCount": 0,
+        "RestartCount": state.restarts,
         "Driver": engine.driver.name,
         "Platform": "linux",
         "MountLabel": "",
@@ -77,9 +77,9 @@ def read_spec(paths: Paths) -> Object:
 def _state(state: ContainerState) -> Object:
     return {
         "Status": state.status,
-        "Running": state.running,
+        "Running": state.running or state.restarting,
         "Paused": False,
-        "Restarting": False,
+        "Restarting": state.restarting,
         "OOMKilled": state.oom_killed,
         "Dead": state.status == "dead",
         "Pid": state.pid,
@@ -99,7 +99,10 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "LogConfig": {"Type": "knarr", "Config": {}},
         "NetworkMode": config.network or "none",
         "PortBindings": {},
-        "RestartPolicy": {"Name": "no", "MaximumRetryCount": 0},
+        "RestartPolicy": {
+            "Name": config.restart.name,
+            "MaximumRetryCount": config.restart.retries,
+        },
         "AutoRemove": config.auto_remove,
         "VolumeDriver": "",
         "VolumesFrom": None,

@@ -71,6 +71,32 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartPolicy:
+    """When a container that has ended is started again (``--restart``).
+
+    name: ``no``, ``always``, ``unless-stopped`` or ``on-failure``, with which retries is how
+    often at most (0: without end). Raises InvalidArgument in Docker's words.
+    """
+
+    name: str = "no"
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no policy."""
+        if self.name not in ("no", "always", "on-failure", "unless-stopped"):
+            raise InvalidArgument(
+                f"invalid restart policy: unknown policy '{self.name}'; "
+                "use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+            )
+        if self.name != "on-failure" and self.retries:
+            raise InvalidArgument(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'"
+            )
+        if self.retries < 0:
+            raise InvalidArgument("invalid restart policy: maximum retry count cannot be negative")
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """Everything a caller may say about a container before it is created.
 
@@ -114,6 +140,7 @@ class ContainerConfig:
     shm_size: int = 64 * 1024 * 1024
     limits: Limits = field(default_factory=Limits)
     kill_on_owner_exit: bool = False
+    restart: RestartPolicy = RestartPolicy()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for a command that is no words: one text would be its letters."""

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import halfstarted, host, remove, stop
+from knarr.engine import halfstarted, host, remove, restarts, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
@@ -45,6 +45,7 @@ class RecoverReport:
     adopted: list[str] = field(default_factory=list)
     ended: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
     leftovers: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -54,6 +55,7 @@ class RecoverReport:
             ("adopted", self.adopted),
             ("marked as exited", self.ended),
             ("removed", self.removed),
+            ("started", self.started),
         )
         found = [f"{words} {container[:12]}" for words, ids in named for container in ids]
         return found + [f"cleaned {text}" for text in self.leftovers] + self.problems
@@ -125,6 +127,10 @@ def _settle_locked(
         remove.erase(engine, record, paths)
         report.removed.append(record.id)
         return
+    if state.restarting:
+        if state.stale and restarts.again(engine, record, paths):
+            report.started.append(record.id)
+        return
     if state.stale:
         if _take_over(engine, record, paths):
             report.adopted.append(record.id)
@@ -135,12 +141,27 @@ def _settle_locked(
     elif state.running or paths.supervisor_lives():
         return  # all is well, or its supervisor is just finishing
     elif not _note_reboot(record, paths):
-        if not record.auto_remove or state.status != "exited":
+        if not record.auto_remove:
+            _start_after_boot(engine, record, paths, report)
+            return
+        if state.status != "exited":
             return
     report.ended.append(record.id)
     if record.auto_remove:
         remove.erase(engine, record, paths)
         report.removed.append(record.id)
+    else:
+        _start_after_boot(engine, record, paths, report)
+
+
+def _start_after_boot(
+    engine: Engine, record: ContainerRecord, paths: Paths, report: RecoverReport
+) -> None:
+    """Start a container that ran in an earlier boot, if its policy wants that."""
+    if record.started is None or record.boot_id == host.boot_id():
+        return
+    if restarts.after_boot(engine, record, paths):
+        report.started.append(record.id)
 
 
 def _await_heirs(paths: Paths) -> None:

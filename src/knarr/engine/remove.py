@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import stop, tidy, waiting
+from knarr.engine import restartrules, stop, tidy, waiting
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
@@ -30,13 +30,17 @@ def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool
 
 def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool) -> None:
     """Remove a container that exists and whose lock the caller holds. Raises as :func:`remove`."""
-    if merged(record, paths).running:
+    state = merged(record, paths)
+    if state.running or state.restarting:
         if not force:
             raise errors.Conflict(
-                f'cannot remove container "/{record.name}": container is running: '
+                f'cannot remove container "/{record.name}": container is {state.status}: '
                 "stop the container before removing or force remove"
             )
         engine.table.mark_removing(record.id)  # whoever kills it has to see it through
+        restartrules.set_stopped(paths, stopped=True)
+        if state.restarting:
+            waiting.kill_supervisor(paths)
         stop.kill_held(engine, record, paths)
     erase(engine, record, paths)
 

@@ -7,7 +7,15 @@ import json
 from operator import attrgetter
 from typing import Any
 
-from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice, Tmpfs, Usage
+from knarr.engine.model import (
+    BindMount,
+    ContainerConfig,
+    Limits,
+    RestartPolicy,
+    ThrottleDevice,
+    Tmpfs,
+    Usage,
+)
 
 
 class _Shape:
@@ -32,7 +40,8 @@ def _defaults(cls: type) -> dict[str, Any]:
 
 
 _SHAPES: dict[type, _Shape] = {
-    cls: _Shape(cls) for cls in (ContainerConfig, Limits, BindMount, Tmpfs, ThrottleDevice)
+    cls: _Shape(cls)
+    for cls in (ContainerConfig, Limits, BindMount, RestartPolicy, Tmpfs, ThrottleDevice)
 }
 _ITEMS: dict[str, type] = {"binds": BindMount, "tmpfs": Tmpfs}
 _USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
@@ -56,6 +65,8 @@ def decode(text: str) -> ContainerConfig:
             if isinstance(entry, list):
                 limits[name] = tuple(_build(ThrottleDevice, item) for item in entry)
         value["limits"] = _build(Limits, limits)
+    if "restart" in value:
+        value["restart"] = _build(RestartPolicy, value["restart"])
     return _build(ContainerConfig, value)  # type: ignore[no-any-return]
 
 

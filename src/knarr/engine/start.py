@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import accounts, binds, halfstarted, host, stop, waiting
+from knarr.engine import accounts, binds, halfstarted, host, restartrules, stop, waiting
 from knarr.engine.attach import Attachment
 from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("knarr.engine")
 _BEFORE = ".before"
+_TRIES = 5
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
@@ -61,12 +62,14 @@ def start(
     attach: bool,
     kill_on_hangup: bool = False,
     size: tuple[int, int] | None = None,
+    again: dict[str, Any] | None = None,
 ) -> Attachment | None:
     """Start the container; return the first attachment when ``attach`` is set.
 
     The caller holds the container's lock. With kill_on_hangup the container is
     killed when the attachment is closed, however this process ends. size: rows and columns
-    that its terminal, if it has one, is to have from the first moment. Raises
+    that its terminal, if it has one, is to have from the first moment. again: which start
+    this is after how many ends, where nobody but its policy asked for it. Raises
     CommandNotFound, NotExecutable, UnknownUser, NotModified (already running) and what
     the kernel or the launcher says; the container is as before then, and its state has why.
     """
@@ -76,6 +79,10 @@ def start(
         ended = not record.auto_remove and _set_exit_aside(paths)
         reached("start.rundir")
         request = _Request(_body(engine, prepared, kill_on_hangup))
+        if again is not None:
+            request.body["restart"] = again
+        elif not record.auto_remove:
+            restartrules.set_stopped(paths, stopped=False)
         ours: _socket.socket | None = None
         # The note of a start matters after a power loss only: it need not hold up the launcher.
         note = None if record.auto_remove else partial(_note_start, engine, record)
@@ -143,24 +150,34 @@ def _known_user(engine: Engine, prepared: Prepared) -> ResolvedUser | None:
 
 
 def clear_run_directory(prepared: Prepared) -> None:
-    """Leave an empty run directory. Raises NotModified while the container runs."""
+    """Leave an empty run directory. Raises NotModified while the container runs.
+
+    The successor of a supervisor that was killed may come to it meanwhile, to find that there
+    is nothing to do; it is waited for, and the directory is cleared once more.
+    """
     paths = prepared.paths
-    try:
-        os.mkdir(paths.run, 0o700)
-        return
-    except FileNotFoundError:
-        prepare_run_root(paths.run_root)
-    except FileExistsError:
-        halfstarted.settle(paths)
-        live = read_state_file(paths.state)
-        if live is not None and live["status"] == "running":
-            raise errors.NotModified(
-                f"container {prepared.record.name} is already running"
-            ) from None
-        waiting.await_supervisor(paths)
-        undo.replay(paths.run)
-        shutil.rmtree(paths.run, ignore_errors=True)
-    os.mkdir(paths.run, 0o700)
+    for _ in range(_TRIES):
+        try:
+            os.mkdir(paths.run, 0o700)
+        except FileNotFoundError:
+            prepare_run_root(paths.run_root)
+        except FileExistsError:
+            _clear(prepared)
+        else:
+            return
+    raise errors.Unavailable(f"{paths.run}: is being used by somebody else")
+
+
+def _clear(prepared: Prepared) -> None:
+    """Remove a run directory that is there."""
+    paths = prepared.paths
+    halfstarted.settle(paths)
+    live = read_state_file(paths.state)
+    if live is not None and live["status"] == "running":
+        raise errors.NotModified(f"container {prepared.record.name} is already running") from None
+    waiting.await_supervisor(paths)
+    undo.replay(paths.run)
+    shutil.rmtree(paths.run, ignore_errors=True)
 
 
 def _leave_nothing(engine: Engine, prepared: Prepared) -> None:

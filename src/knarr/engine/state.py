@@ -6,13 +6,14 @@ import contextlib
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.engine import host, serial
 from knarr.engine.model import ExitStatus, Usage
 from knarr.engine.records import CREATING, REMOVING, ContainerRecord
+from knarr.supervisor import restart
 from knarr.supervisor import state as states
 
 if TYPE_CHECKING:
@@ -25,10 +26,11 @@ _NOT_FOUND, _NOT_EXECUTABLE, _NOT_STARTED = 127, 126, 128
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """The merged state. status: created, running, exited, removing or dead.
+    """The merged state. status: created, running, restarting, exited, removing or dead.
 
     pid 0 when not running; times in ns since the epoch, 0 when it never happened.
-    stale: the state file says running, but no supervisor lives (``recover`` settles it).
+    stale: the state file says running, or that it is started again, but no supervisor lives
+    (``recover`` settles it). restarts: how often its policy had it started.
     """
 
     status: str
@@ -41,11 +43,17 @@ class ContainerState:
     finished_at: int = 0
     usage: Usage = field(default_factory=Usage)
     stale: bool = False
+    restarts: int = 0
 
     @property
     def running(self) -> bool:
         """True while the container's first process lives."""
         return self.status == "running"
+
+    @property
+    def restarting(self) -> bool:
+        """True while it waits to be started again."""
+        return self.status == "restarting"
 
     def exit_status(self) -> ExitStatus:
         """Return how the container ended last."""
@@ -56,6 +64,8 @@ class ContainerState:
         now = time.time_ns() if now is None else now
         if self.status == "running":
             return f"Up {duration(now - self.started_at)}"
+        if self.status == "restarting":
+            return f"Restarting ({self.exit_code}) {duration(now - self.finished_at)} ago"
         if self.status == "exited":
             return f"Exited ({self.exit_code}) {duration(now - self.finished_at)} ago"
         return {"created": "Created", "removing": "Removal In Progress"}.get(self.status, "Dead")
@@ -79,19 +89,55 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
     live = read_state_file(paths.state)
     if live is not None:
         if live["status"] != "running":
-            return from_live(live)
+            return _after_its_end(live, paths)
         if live.get("boot_id") != host.boot_id():
             return _ended_by_reboot(int(live.get("started_at") or 0))
         if paths.supervisor_lives():
             return from_live(live)
         live = read_state_file(paths.state) or live  # it may have ended in between
-        return from_live(live, stale=live["status"] == "running")
+        if live["status"] != "running":
+            return _after_its_end(live, paths)
+        return from_live(live, stale=True)
     ended = read_state_file(paths.exit)
     if ended is not None:
         return from_live(ended)
     if record.started is not None and record.boot_id != host.boot_id():
         return _ended_by_reboot(record.started)
     return ContainerState("created")
+
+
+def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
+    """Return the state of a container that has ended: exited, or about to be started again.
+
+    Its supervisor sleeps until then, and becomes, under the same pid, what starts it.
+    """
+    state = from_live(live)
+    if not awaits_start(live):
+        return state
+    wanted = restart.rules(paths.exit)
+    if wanted is None or wanted.get("stopped"):
+        return state
+    awake = paths.supervisor_lives() or _lives(int(live.get("supervisor_pid") or 0), paths)
+    return replace(state, status="restarting", stale=not awake)
+
+
+def awaits_start(live: dict[str, Any] | None) -> bool:
+    """Return whether a state file says that the container is to be started again.
+
+    Whether somebody has stopped it since stands elsewhere.
+    """
+    if live is None or live["status"] == "running" or live.get("boot_id") != host.boot_id():
+        return False
+    return (live.get("restart") or {}).get("at") is not None
+
+
+def _lives(pid: int, paths: Paths) -> bool:
+    """Return whether that process is the one that starts this container again."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().split(b"\0")[-2:-1] == [paths.id.encode()]
+    except OSError:
+        return False
 
 
 def note_failed_start(record: ContainerRecord, paths: Paths, error: Exception) -> None:
@@ -144,6 +190,7 @@ def from_live(value: dict[str, Any], *, stale: bool = False) -> ContainerState:
         finished_at=int(value.get("finished_at") or 0),
         usage=serial.usage(value.get("usage")),
         stale=stale,
+        restarts=int((value.get("restart") or {}).get("count") or 0),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import waiting
+from knarr.engine import restartrules, waiting
 from knarr.engine.specbuild import stop_signal
 from knarr.engine.state import merged
 from knarr.spec import signals
@@ -38,7 +38,8 @@ def stop(
     number = _number(signal) if signal is not None else signal_of(engine, record)
     seconds = timeout if timeout is not None else record.config.stop_timeout
     seconds = DEFAULT_TIMEOUT if seconds is None else seconds
-    asked = False
+    restartrules.set_stopped(paths, stopped=True)
+    asked = restartrules.cancel(record, paths)
     while (attachment := connect(engine, record, paths)) is not None:
         asked = True
         with attachment:
@@ -57,6 +58,11 @@ def stop(
 def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | int = "KILL") -> None:
     """Send one signal. Raises Conflict when it does not run, InvalidArgument for the signal."""
     number = _number(signal)
+    if number in (KILL, signal_of(engine, record)):
+        # As with Docker, a container that is asked to end is not started again.
+        restartrules.set_stopped(paths, stopped=True)
+        if restartrules.cancel(record, paths):
+            return
     delivered = sent = False
     while not delivered:
         attachment = connect(engine, record, paths)

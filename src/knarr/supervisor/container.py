@@ -2,10 +2,11 @@
 
 import _socket
 import os
+import time
 
 from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
-from knarr.supervisor import rundir
+from knarr.supervisor import restart, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.handover import Handover
@@ -29,6 +30,7 @@ class Supervisor:
     """
 
     __slots__ = (
+        "again",
         "exit_file",
         "group",
         "manager",
@@ -42,6 +44,7 @@ class Supervisor:
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
+        self.again: restart.Again | None = None
         self.manager = _NO_MANAGER
         self.group = self.exit_file = ""
         self.relay: Relay | None = None
@@ -111,7 +114,7 @@ class Supervisor:
         """Serve the container until it has ended and everybody knows.
 
         Returns the command that the process has to become (the clean-up of a
-        container that nobody else removes), or None.
+        container that nobody else removes, or its next start), or None.
         """
         assert self.relay is not None
         self.relay.run()
@@ -126,7 +129,15 @@ class Supervisor:
         self.relay.close()
         if on_exit and acknowledged:
             rundir.remove(self.run_dir)
+        if self.again is not None:
+            return self._await_start(self.again)
         return None if acknowledged else on_exit
+
+    @staticmethod
+    def _await_start(again: restart.Again) -> "list[str]":
+        """Sleep until the container is to be started again; whoever stops it kills us."""
+        time.sleep(again.seconds)
+        return again.command
 
     def _exit_code(self) -> "tuple[int, str]":
         """Return the exit code as shells have it, and what is known to be wrong with it."""
@@ -146,13 +157,17 @@ class Supervisor:
         usage, oom_killed = self._account()
         if self.relay.log_errors:
             error = f"the log lacks {self.relay.log_errors} chunks of output: its disk was full"
-        body = states.ended(start, code=code, oom_killed=oom_killed, error=error, usage=usage)
+        again = restart.due(self.exit_file, start, code, time.time_ns())
+        body = states.ended(
+            start, code=code, oom_killed=oom_killed, error=error, usage=usage, again=again
+        )
         crash_point("exited")
         try:
             if self.exit_file:
                 directory, name = os.path.split(self.exit_file)
                 states.replace(directory, body, name)
             states.replace(self.run_dir, body)
+            self.again = again
         except OSError as failure:
             # The directory may be gone (forced removal) or the disk full: the clients
             # still hear how it ended.

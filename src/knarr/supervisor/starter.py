@@ -159,6 +159,8 @@ class Starter:
             "exit_file": request.get("exit_file"),
             "on_exit": request.get("on_exit"),
         }
+        if request.get("restart"):
+            self.state["restart"] = request["restart"]
         states.prepare(self.run_dir, self.state)
         self.listener = rundir.listen(self.run_dir)
         if created.uid >= 0:

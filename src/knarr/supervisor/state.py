@@ -19,6 +19,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.supervisor.restart import Again
+
 NAME = "state.json"
 _PREPARED = f".{NAME}.new"
 GATE_SECONDS = 1.0
@@ -58,8 +60,11 @@ def ended(
     oom_killed: bool,
     error: str,
     usage: "dict[str, int | None]",
+    again: "Again | None" = None,
 ) -> bytes:
     """Return the record of a container that has ended now. body: the one of its start, or empty.
+
+    again: the start that is due.
 
     It is put together as text: a supervisor that parsed and encoded it would touch a
     quarter of a megabyte for that, and hold up who waits for the exit.
@@ -72,6 +77,10 @@ def ended(
     ).encode()
     if not body:
         return end + b"}"
+    if again is not None:
+        at = time.time_ns() + int(again.seconds * 1e9)
+        restart = {"count": again.count, "seconds": again.seconds, "at": at}
+        return encode({**json.loads(body), **json.loads(end + b"}"), "restart": restart})
     if body.startswith(_BEGIN):
         return end + b"," + body[len(_BEGIN) :]
     return encode({**json.loads(body), **json.loads(end + b"}")})

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from knarr.cli import container_config, verbs
-from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice, Tmpfs
+from knarr.engine.model import (
+    BindMount,
+    ContainerConfig,
+    Limits,
+    RestartPolicy,
+    ThrottleDevice,
+    Tmpfs,
+)
 from knarr.errors import InvalidArgument, Unsupported
 
 ENVIRON = {"HOME": "/root", "LANG": "C.UTF-8"}
@@ -81,6 +88,33 @@ def test_everything_at_once() -> None:
             device_write_iops=(ThrottleDevice("/dev/sda", 4),),
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "policy"),
+    [
+        ("no", RestartPolicy()),
+        ("always", RestartPolicy("always")),
+        ("on-failure", RestartPolicy("on-failure")),
+        ("on-failure:4", RestartPolicy("on-failure", 4)),
+        ("unless-stopped", RestartPolicy("unless-stopped")),
+    ],
+)
+def test_restart_policies(text: str, policy: RestartPolicy) -> None:
+    assert config("--restart", text, "busybox").restart == policy
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("on-failure:x", "maximum retry count must be an integer"),
+        ("always:3", "maximum retry count can only be used with 'on-failure'"),
+        ("often", "unknown policy 'often'"),
+    ],
+)
+def test_what_is_no_restart_policy(text: str, message: str) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        config("--restart", text, "busybox")
 
 
 def test_an_empty_entrypoint_clears_the_images() -> None:

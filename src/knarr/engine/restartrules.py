@@ -1,0 +1,84 @@
+"""What is wanted of a container that has ended: a file beside its exit record.
+
+What stands in it is said in ``supervisor.restart``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from knarr.engine import waiting
+from knarr.engine.state import awaits_start, merged, read_state_file
+from knarr.supervisor import restart
+
+if TYPE_CHECKING:
+    from knarr.config import Settings
+    from knarr.engine.model import RestartPolicy
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+
+def write(
+    settings: Settings, paths: Paths, policy: RestartPolicy, *, stopped: bool = False
+) -> None:
+    """Write down what is wanted after an end; nothing where that is nothing. Raises OSError."""
+    if policy.name == "no":
+        try:
+            os.unlink(_path(paths))
+        except FileNotFoundError:
+            return
+        return
+    code = (
+        "import sys;sys.path.insert(0,sys.argv.pop(1));"
+        "from knarr.engine.startagain import main;main()"
+    )
+    wanted = {
+        "policy": policy.name,
+        "retries": policy.retries,
+        "stopped": stopped,
+        "command": [
+            sys.executable or "/usr/bin/python3", "-I", "-c", code, _PACKAGE_ROOT,
+            settings.run_root, settings.data_root, paths.id,
+        ],
+    }  # fmt: skip
+    _replace(paths, wanted)
+
+
+def set_stopped(paths: Paths, *, stopped: bool) -> None:
+    """Note that somebody has stopped the container, or started it. Raises OSError."""
+    wanted = restart.rules(paths.exit)
+    if wanted is not None and bool(wanted.get("stopped")) != stopped:
+        _replace(paths, {**wanted, "stopped": stopped})
+
+
+def cancel(record: ContainerRecord, paths: Paths) -> bool:
+    """Have a container that waits to be started again stay as it is; False when none does.
+
+    ``set_stopped`` comes first. The caller does not hold the container's lock.
+    """
+    if not awaits_start(read_state_file(paths.state)):
+        return False
+    waiting.kill_supervisor(paths)
+    # What starts it may be at it: it holds the lock, and has looked or will look again.
+    with paths.locked():
+        return not merged(record, paths).running
+
+
+def _path(paths: Paths) -> str:
+    return f"{paths.data}/{restart.NAME}"
+
+
+def _replace(paths: Paths, wanted: dict[str, Any]) -> None:
+    """Write the file, so that it is whole and there after a power loss."""
+    temporary = f"{_path(paths)}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o600), "wb") as file:
+        file.write(json.dumps(wanted).encode())
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, _path(paths))

@@ -1,0 +1,186 @@
+"""Restart policies: who is started again, after what time, and who stops that."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from knarr import Container, ContainerConfig, Engine, errors
+from knarr.engine import host
+from knarr.engine.model import RestartPolicy
+from knarr.supervisor import state as states
+from tests.support.waiting import wait_until
+
+ALWAYS = RestartPolicy("always")
+# Appends a line and ends, at once or when it is told to.
+COUNT = ("sh", "-c", "echo x >> /count; exit 3")
+ENDURE = ("sh", "-c", "trap 'exit 5' TERM; echo ready; while :; do sleep 1 & wait $!; done")
+
+
+def make(engine: Engine, *command: str, restart: RestartPolicy = ALWAYS) -> Container:
+    container = engine.containers.create(ContainerConfig("busybox", command, restart=restart))
+    container.start()
+    return container
+
+
+def record_of(container: Container) -> dict[str, object]:
+    found: dict[str, object] = json.loads(Path(container.paths.exit).read_text())
+    return found
+
+
+def test_on_failure_stops_after_so_many(engine: Engine) -> None:
+    container = make(engine, *COUNT, restart=RestartPolicy("on-failure", 3))
+    wait_until(lambda: container.status == "exited" and container.state.restarts == 3)
+    shown = container.inspect()
+    assert (shown["RestartCount"], shown["State"]["ExitCode"]) == (3, 3)
+    assert shown["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    counted = b"".join(container.get_archive("/count"))
+    assert counted.count(b"x\n") == 4
+
+
+def test_on_failure_leaves_success_alone(engine: Engine) -> None:
+    container = make(engine, "true", restart=RestartPolicy("on-failure"))
+    container.wait(30)
+    wait_until(lambda: not container.paths.supervisor_lives())
+    assert (container.status, container.state.restarts) == ("exited", 0)
+
+
+def test_each_wait_is_twice_the_last(engine: Engine) -> None:
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    told = json.loads(Path(container.paths.state).read_text())["restart"]
+    assert told["seconds"] == 0.8
+    container.remove(force=True)
+
+
+def test_waiting_shows(engine: Engine) -> None:
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 5)
+    assert container.describe().startswith("Restarting (3) ")
+    shown = container.inspect()["State"]
+    assert (shown["Status"], shown["Running"], shown["Restarting"]) == ("restarting", True, True)
+    assert [found.id for found in engine.containers.list(filters={"status": ["restarting"]})] == [
+        container.id
+    ]
+    with pytest.raises(errors.NotModified):
+        container.start()
+    with pytest.raises(errors.Conflict, match="is restarting: stop the container before"):
+        container.remove()
+    with pytest.raises(errors.Conflict, match="restarting container, wait until it is running"):
+        container.attach()
+    container.remove(force=True)
+    with pytest.raises(errors.NotFound):
+        engine.containers.get(container.id)
+
+
+def test_stop_ends_the_waiting(engine: Engine) -> None:
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    container.stop()
+    assert (container.status, container.state.exit_code) == ("exited", 3)
+    assert not container.paths.supervisor_lives()
+    assert engine.recover().lines() == []
+    assert container.status == "exited"
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_what_was_stopped_stays_so_until_it_is_started(engine: Engine, how: str) -> None:
+    container = make(engine, *ENDURE)
+    container.stop() if how == "stop" else container.kill()
+    wait_until(lambda: not container.paths.supervisor_lives())
+    assert container.status == "exited"
+    container.start()
+    os.kill(container.state.pid, signal.SIGKILL)  # nobody asked for that
+    wait_until(lambda: container.state.running and container.state.restarts == 1)
+    container.remove(force=True)
+
+
+def test_another_signal_is_no_stop(engine: Engine) -> None:
+    container = make(engine, "sleep", "1000")
+    container.kill("USR1")
+    os.kill(container.state.pid, signal.SIGKILL)
+    wait_until(lambda: container.state.running and container.state.restarts == 1)
+    container.remove(force=True)
+
+
+def test_restart_of_one_that_is_started_again(engine: Engine) -> None:
+    container = make(engine, *ENDURE)
+    container.restart()
+    assert (container.state.running, container.state.restarts) == (True, 0)
+    container.remove(force=True)
+
+
+def test_a_supervisor_killed_while_it_waits(engine: Engine) -> None:
+    """What it was waiting for is done by whoever looks next."""
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 5)
+    pid = json.loads(Path(container.paths.state).read_text())["supervisor_pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: states.start_time(pid) is None)
+    wait_until(lambda: container.state.restarts > 5)
+    container.remove(force=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "stopped", "expected"),
+    [
+        (ALWAYS, False, True),
+        (ALWAYS, True, True),
+        (RestartPolicy("unless-stopped"), False, True),
+        (RestartPolicy("unless-stopped"), True, False),
+        (RestartPolicy("on-failure"), False, True),
+        (RestartPolicy(), False, False),
+    ],
+)
+def test_after_a_boot(
+    engine: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: RestartPolicy,
+    stopped: bool,
+    expected: bool,
+) -> None:
+    """The boot is told by its id alone; real ones are those of the virtual machines."""
+    container = make(engine, *ENDURE, restart=policy)
+    if stopped:
+        container.stop()
+        wait_until(lambda: not container.paths.supervisor_lives())
+    mark = engine.table.get(container.id)
+    assert mark is not None
+    engine.table.mark_started(container.id, mark.started, "of another boot")
+    if not stopped:
+        state = json.loads(Path(container.paths.state).read_text())
+        os.kill(state["supervisor_pid"], signal.SIGSTOP)
+        os.kill(state["supervisor_pid"], signal.SIGKILL)
+        os.kill(state["pid"], signal.SIGKILL)
+        wait_until(lambda: states.start_time(state["pid"]) is None)
+        wait_until(lambda: not container.paths.supervisor_lives())
+        states.write(container.paths.run, {**state, "boot_id": "of another boot"})
+    report = engine.recover()
+    assert (container.id in report.started) == expected
+    again = engine.containers.get(container.id)
+    assert again.state.running == expected
+    assert again.record.boot_id == (host.boot_id() if expected else "of another boot")
+    again.remove(force=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "retries", "message"),
+    [
+        ("sometimes", 0, "unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure'"),
+        ("always", 2, "maximum retry count can only be used with 'on-failure'"),
+        ("on-failure", -1, "maximum retry count cannot be negative"),
+    ],
+)
+def test_what_is_no_policy(name: str, retries: int, message: str) -> None:
+    with pytest.raises(errors.InvalidArgument, match=message):
+        RestartPolicy(name, retries)
+
+
+def test_not_with_removal(engine: Engine) -> None:
+    config = ContainerConfig("busybox", ("true",), auto_remove=True, restart=ALWAYS)
+    with pytest.raises(errors.InvalidArgument, match="cannot specify both --restart and --rm"):
+        engine.containers.create(config)
