@@ -180,7 +180,6 @@ MISSING: dict[str, str] = {
     "publish-all": _NO_PORTS,
     "q": "nothing is pulled yet, so there is no pull output",
     "quiet": "nothing is pulled yet, so there is no pull output",
-    "restart": "restart policies are not available yet",
     "runtime": "knarr is its own runtime",
     "storage-opt": _LATER,
     "sysctl": _LATER,
