@@ -13,8 +13,8 @@ from knarr.cli.flags import UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
-    "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "prune", "rm", "run",
-    "start", "stop", "wait",
+    "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "prune", "rename", "rm",
+    "run", "start", "stop", "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
@@ -52,7 +52,6 @@ LATER = {
     "port": "published ports are not available yet; use --network host",
     "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
     "push": "registries are not available yet; use 'knarr save'",
-    "rename": "not available yet",
     "restart": "not available yet; use 'knarr stop' and 'knarr start'",
     "search": "registries are not available yet",
     "stats": "not available yet",

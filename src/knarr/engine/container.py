@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
-from knarr.engine import copy, create, execs, logs, remove, start, stop, waiting
+from knarr.engine import copy, create, execs, logs, remove, rename, start, stop, waiting
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.inspect import inspect as inspect_container
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Container:
     """One container. The handle is a value: cheap, and safe to use from any thread.
 
-    ``state`` is read anew each time; everything else is fixed at creation: id (64
+    ``state`` is read anew each time; everything else is as when the handle was made: id (64
     hexadecimal digits; short_id: the first 12), name (without Docker's leading slash),
     image_id (``sha256:HEX``), created (ns since the epoch).
     Errors are of ``knarr.errors``; NotFound when the container has been removed.
@@ -155,6 +155,12 @@ class Container:
     def remove(self, *, force: bool = False) -> None:
         """Remove it. Raises Conflict while it runs, unless ``force`` has it killed first."""
         remove.remove(self._engine, self.record, self.paths, force=force)
+
+    def rename(self, name: str) -> None:
+        """Give it another name. Raises Conflict for one in use, InvalidArgument for no name."""
+        rename.rename(self._engine, self.record, self.paths, name)
+        self.record = self._engine.table.find(self.id)
+        self.name = self.record.name
 
     def logs(
         self,

@@ -155,6 +155,19 @@ class ContainerTable:
         values = (started, boot_id)
         self._update("started = ?, boot_id = ?", values, container_id, durable=False)
 
+    def rename(self, container_id: str, name: str) -> str:
+        """Give a container another name, synced to disk; return the name without its slash.
+
+        Raises InvalidArgument for no name, Conflict for one in use, NotFound.
+        """
+        bare = names.check(name)
+        try:
+            if not self._update("name = ?", (bare,), container_id, durable=True):
+                raise errors.NotFound(f"No such container: {container_id}")
+        except ConstraintViolation as error:
+            raise names.conflict(bare, self.id_of_name(bare) or "") from error
+        return bare
+
     def delete(self, container_id: str, *, durable: bool) -> None:
         """Remove the row; its name and id range are free from here on."""
         self._store.change(_DELETE, (container_id,), durable=durable)
