@@ -52,6 +52,8 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         shm_size=args.number("shm-size") or _SHM_SIZE,
         limits=limits(args),
         restart=restart_policy(args.text("restart")),
+        log_driver=args.text("log-driver") or None,
+        log_opts=pairs(args.many("log-opt")),
     )
 
 

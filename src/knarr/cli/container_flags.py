@@ -72,6 +72,9 @@ COMMON: tuple[Flag, ...] = (
          example="--init"),
     Flag("interactive", SWITCH, "Keep STDIN open", short="i", example="-i"),
     Flag("label", LABELS, "Set a label on the container", short="l", example="-l tier=web"),
+    Flag("log-driver", TEXT, "Where the output goes: local, json-file, journald, syslog or none "
+         "(default local, without end)", example="--log-driver journald"),
+    Flag("log-opt", LIST, "Option of the log driver", example="--log-opt max-size=10m"),
     Flag("memory", BYTES, "Memory limit", short="m", example="-m 256m"),
     Flag("memory-reservation", BYTES, "Memory that is kept for the container when it gets scarce",
          example="--memory-reservation 128m"),
@@ -125,7 +128,6 @@ _NO_DNS = "not available yet; --network host uses the host's resolver"
 _NO_HEALTH = "health checks are not available yet"
 _NO_REALTIME = "real-time CPU limits are not available yet; use --cpus or --cpu-shares"
 _NO_VOLUMES = "named volumes are not available yet; use -v HOST:CONTAINER"
-_NO_LOGS = "log drivers are not available yet; knarr keeps every container's output"
 _WINDOWS = "only Docker on Windows has it"
 _LATER = "not available yet"
 
@@ -164,8 +166,6 @@ MISSING: dict[str, str] = {
     "label-file": "not available yet; use --label",
     "link": "gone from Docker; " + _NO_NETWORKS,
     "link-local-ip": _NO_NETWORKS,
-    "log-driver": _NO_LOGS,
-    "log-opt": _NO_LOGS,
     "mac-address": _NO_NETWORKS,
     "memory-swappiness": _LATER,
     "mount": "not available yet; use -v HOST:CONTAINER or --tmpfs PATH",

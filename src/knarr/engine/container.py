@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
-from knarr.engine import copy, create, execs, logs, remove, rename, start, stop, waiting
+from knarr.engine import copy, create, execs, logs, pause, remove, rename, start, stop, waiting
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.inspect import inspect as inspect_container
@@ -77,7 +77,7 @@ class Container:
 
     @property
     def status(self) -> str:
-        """One word: created, running, exited or removing."""
+        """One word: created, running, paused, restarting, exited or removing."""
         return self.state.status
 
     def has_spec(self) -> bool:
@@ -104,6 +104,8 @@ class Container:
         with self.paths.locked():
             if merged(self.record, self.paths).restarting:
                 raise errors.NotModified(f"container {self.name} is already being started again")
+            if merged(self.record, self.paths).paused:
+                raise errors.Conflict("cannot start a paused container, try unpause instead")
             prepared = create.load(self._engine, self.record)
             try:
                 return start.start(self._engine, prepared, attach=attach, size=size)
@@ -116,6 +118,8 @@ class Container:
 
     def attach(self) -> Attachment:
         """Return a connection to the running container's stdio. Raises Conflict when it is not."""
+        if self.state.paused:
+            raise errors.Conflict("You cannot attach to a paused container, unpause it first")
         attachment = stop.connect(self._engine, self.record, self.paths)
         if attachment is None:
             if self.state.restarting:
@@ -152,6 +156,14 @@ class Container:
         """Send a signal to its first process. Raises Conflict when it does not run."""
         stop.kill(self._engine, self.record, self.paths, signal)
 
+    def pause(self) -> None:
+        """Freeze all its processes. Raises Conflict when it does not run or is paused."""
+        pause.pause(self._engine, self.record, self.paths)
+
+    def unpause(self) -> None:
+        """Let its processes go on. Raises Conflict when it is not paused."""
+        pause.unpause(self._engine, self.record, self.paths)
+
     def remove(self, *, force: bool = False) -> None:
         """Remove it. Raises Conflict while it runs, unless ``force`` has it killed first."""
         remove.remove(self._engine, self.record, self.paths, force=force)
@@ -178,6 +190,10 @@ class Container:
         """
         options = logs.LogOptions(since, until, tail, follow, lines)
         return logs.read(self._engine, self.record, self.paths, options)
+
+    def log_details(self) -> bytes:
+        """Return what ``logs --details`` has before each line. Raises InvalidArgument."""
+        return logs.details(self._engine, self.record)
 
     def exec(
         self,

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, initprogram, remove, restartrules, serial
+from knarr.engine import binds, hostfiles, initprogram, logoptions, remove, restartrules, serial
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
 from knarr.engine.paths import Paths
@@ -123,6 +123,8 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         raise errors.InvalidArgument("no image given")
     if config.auto_remove and config.restart.name != "no":
         raise errors.InvalidArgument("conflicting options: cannot specify both --restart and --rm")
+    if config.log_driver or config.log_opts:
+        logoptions.check(config)
     if config.sandbox:
         initprogram.require_own(os.uname().machine)
     elif config.init:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr._version import __version__
-from knarr.engine import when
+from knarr.engine import logoptions, when
 from knarr.engine.specbuild import OCI_VERSION
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ def info(engine: Engine) -> dict[str, Any]:
         "ID": engine.settings.data_root,
         "Containers": sum(counts.values()),
         "ContainersRunning": counts["running"],
-        "ContainersPaused": 0,
+        "ContainersPaused": counts["paused"],
         "ContainersStopped": counts["stopped"],
         "Images": len(engine.index.list()),
         "Driver": _driver(engine),
         "DriverStatus": [],
-        "LoggingDriver": "knarr",
+        "LoggingDriver": logoptions.DEFAULT,
         "CgroupDriver": cgroups[0],
         "CgroupVersion": cgroups[1],
         "KernelVersion": system.release,
@@ -75,9 +75,10 @@ def info(engine: Engine) -> dict[str, Any]:
 
 
 def _counts(engine: Engine) -> dict[str, int]:
-    counts = {"running": 0, "stopped": 0}
+    counts = {"running": 0, "paused": 0, "stopped": 0}
     for container in engine.containers.list(all=True):
-        counts["running" if container.state.running else "stopped"] += 1
+        state = container.state
+        counts["paused" if state.paused else "running" if state.running else "stopped"] += 1
     return counts
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import hostfiles, when
+from knarr.engine import hostfiles, logoptions, when
 from knarr.engine.spec_process import INIT_NAME
 from knarr.engine.specbuild import stop_signal
 from knarr.spec import signals
@@ -43,7 +43,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "ResolvConfPath": paths.files["/etc/resolv.conf"],
         "HostnamePath": paths.files["/etc/hostname"],
         "HostsPath": paths.files["/etc/hosts"],
-        "LogPath": paths.log,
+        "LogPath": paths.json_log if record.config.log_driver == "json-file" else "",
         "Name": f"/{record.name}",
         "RestartCount": state.restarts,
         "Driver": engine.driver.name,
@@ -78,7 +78,7 @@ def _state(state: ContainerState) -> Object:
     return {
         "Status": state.status,
         "Running": state.running or state.restarting,
-        "Paused": False,
+        "Paused": state.paused,
         "Restarting": state.restarting,
         "OOMKilled": state.oom_killed,
         "Dead": state.status == "dead",
@@ -96,7 +96,7 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
     return {
         "Binds": [_bind_text(bind) for bind in config.binds] or None,
         "ContainerIDFile": "",
-        "LogConfig": {"Type": "knarr", "Config": {}},
+        "LogConfig": _log_config(config),
         "NetworkMode": config.network or "none",
         "PortBindings": {},
         "RestartPolicy": {
@@ -135,6 +135,11 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "ReadonlyPaths": linux.get("readonlyPaths") or [],
         "Init": config.init,
     }
+
+
+def _log_config(config: ContainerConfig) -> Object:
+    driver, options = logoptions.effective(config)
+    return {"Type": driver, "Config": options}
 
 
 def _limits(limits: Limits) -> Object:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote_plus
 
 from knarr import errors
-from knarr.engine import when
+from knarr.engine import logconfig, logoptions, when
+from knarr.engine.logreader import LogReader, Record
 from knarr.engine.state import merged, read_state_file
 from knarr.kernel import inotify, process
-from knarr.supervisor.log import previous_record, read_record, record_size, whole_size
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -31,7 +32,12 @@ class LogEntry(NamedTuple):
 
     def stamped(self) -> bytes:
         """Return the data with Docker's time stamp in front."""
-        return when.rfc3339_fixed(self.time).encode() + b" " + self.data
+        return self.text(stamped=True)
+
+    def text(self, *, stamped: bool, before: bytes = b"") -> bytes:
+        """Return the data with what is to stand in front, a time stamp first if wanted."""
+        moment = when.rfc3339_fixed(self.time).encode() + b" " if stamped else b""
+        return moment + before + self.data
 
 
 class LogOptions(NamedTuple):
@@ -53,16 +59,20 @@ def read(
     """Yield the container's output in the order it was written.
 
     With ``follow`` it goes on until the container ends, sleeping in the kernel
-    while nothing is written. A container that never ran has no output.
+    while nothing is written. A container that never ran has no output. Raises
+    InvalidArgument when its log driver keeps none.
     """
-    with _Reader(paths.log) as reader:
+    if not readable(record):
+        raise errors.InvalidArgument("configured logging driver does not support reading")
+    with LogReader(paths.log) as reader:
         watch = _Watch(engine, record, paths) if options.follow else None
         try:
+            skipped = 0
             if options.tail is not None:
-                reader.seek_tail(options.tail, options.since)
+                skipped = _seek_tail(reader, options.tail, options.since)
             blocks = _blocks(reader, watch, options)
             if options.lines or options.tail is not None:
-                yield from _last(_lines(blocks), reader.skip_lines)
+                yield from _last(_lines(blocks), skipped)
             else:
                 yield from blocks
         finally:
@@ -70,11 +80,28 @@ def read(
                 watch.close()
 
 
-def _blocks(reader: _Reader, watch: _Watch | None, options: LogOptions) -> Iterator[LogEntry]:
+def readable(record: ContainerRecord | None) -> bool:
+    """Return whether the output of a container is kept here."""
+    return record is None or logoptions.readable(record.config)
+
+
+def details(engine: Engine, record: ContainerRecord) -> bytes:
+    """Return what ``logs --details`` has before a line: ``name=value,name=value``, or nothing."""
+    driver, options = logoptions.effective(record.config)
+    if driver in ("local", "none"):
+        return b""
+    found = logconfig.attributes(engine, record, driver, options)
+    if driver == "json-file" and options.get("tag"):
+        found["tag"] = logconfig.tag(record, options["tag"])
+    pairs = (f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found))
+    return ",".join(pairs).encode()
+
+
+def _blocks(reader: LogReader, watch: _Watch | None, options: LogOptions) -> Iterator[LogEntry]:
     since, until = options.since or 0, options.until
     while True:
         ended = watch is None or watch.ended()  # asked before reading, so nothing is missed
-        for entry in reader.records():
+        for entry in map(_entry, reader.records()):
             if until is not None and entry.time > until:
                 return
             if entry.time >= since:
@@ -115,59 +142,34 @@ def _last(lines: Iterator[LogEntry], skip: int) -> Iterator[LogEntry]:
             yield line
 
 
-class _Reader:
-    """Reads records from an open log; what is not complete yet is left for the next time."""
+def _seek_tail(reader: LogReader, count: int, since: int | None) -> int:
+    """Go to a record from which on there are ``count`` lines; return how many more there are.
 
-    def __init__(self, path: str) -> None:
-        self.skip_lines = 0
-        self._offset = 0
-        try:
-            self._handle: int | None = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            self._handle = None  # never started
-        self._path = path
+    Goes back from the end by the lengths behind the records, until enough
+    newlines were seen. Whole lines cannot be counted backwards where two
+    streams interleave, so those found are then counted forwards.
+    """
+    newlines, begin, cut = 0, None, False
+    for record, place in reader.backwards():
+        if record[1] < (since or 0):
+            break
+        if newlines > count + 1:
+            # Where the walk stops half way, the first line may lack its beginning.
+            cut = True
+            break
+        begin = place
+        newlines += record[2].count(b"\n")
+    if begin is None:
+        reader.go_to_end()
+        return 0
+    reader.go(begin)
+    present = sum(1 for _ in _lines(map(_entry, reader.records(keep=True))))
+    reader.go(begin)
+    return max(present - count, int(cut))
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-
-    def records(self) -> Iterator[LogEntry]:
-        """Yield the records from here to the present end."""
-        handle = self._handle
-        if handle is None:
-            return
-        while (record := read_record(handle, self._offset)) is not None:
-            self._offset += record_size(len(record[2]))
-            yield LogEntry(*record)
-
-    def seek_tail(self, count: int, since: int | None) -> None:
-        """Go to a record from which on there are ``count`` lines; note how many more there are.
-
-        Goes back from the end by the lengths behind the records, until enough
-        newlines were seen. Whole lines cannot be counted backwards where two
-        streams interleave, so those found are then counted forwards.
-        """
-        handle = self._handle
-        if handle is None:
-            return
-        start: int | None = whole_size(handle)
-        newlines = 0
-        while start and newlines <= count + 1:
-            end, start = start, previous_record(handle, start)
-            record = None if start is None else read_record(handle, start)
-            if record is None or record[1] < (since or 0):
-                start = end
-                break
-            newlines += record[2].count(b"\n")
-        self._offset = begin = start or 0
-        present = sum(1 for _ in _lines(self.records()))
-        self._offset = begin
-        # Where the walk stopped half way, the first line may lack its beginning.
-        cut = begin > 0 and newlines > count + 1
-        self.skip_lines = max(present - count, int(cut))
+def _entry(record: Record) -> LogEntry:
+    return LogEntry(*record)
 
 
 class _Watch:
@@ -180,7 +182,8 @@ class _Watch:
         self._supervisor: tuple[int, int] | None = None  # pid and descriptor
         self._notify = inotify.init()
         try:
-            inotify.add_watch(self._notify, paths.log, inotify.IN_MODIFY)
+            # The directory, for the next file of a log that is rotated.
+            inotify.add_watch(self._notify, paths.data, inotify.IN_MODIFY | inotify.IN_CREATE)
             inotify.add_watch(self._notify, paths.run, inotify.IN_MOVED_TO | inotify.IN_DELETE_SELF)
         except FileNotFoundError:
             return  # not started, or gone: ``ended`` says so

@@ -106,6 +106,7 @@ class ContainerConfig:
     security_opt takes Docker's strings (``seccomp=unconfined``, ``seccomp=FILE``,
     ``no-new-privileges``, ``apparmor=PROFILE``, ``systempaths=unconfined``).
     sandbox: pid 1 is knarr's init in waiting mode; image command and entrypoint are ignored.
+    log_driver, log_opts: as ``--log-driver`` and ``--log-opt``; None keeps all output.
     """
 
     image: str
@@ -141,6 +142,8 @@ class ContainerConfig:
     limits: Limits = field(default_factory=Limits)
     kill_on_owner_exit: bool = False
     restart: RestartPolicy = RestartPolicy()
+    log_driver: str | None = None
+    log_opts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for a command that is no words: one text would be its letters."""

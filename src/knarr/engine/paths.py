@@ -37,6 +37,11 @@ class Paths:
         return f"{self.data}/log"
 
     @property
+    def json_log(self) -> str:
+        """The file of the driver ``json-file``, under Docker's name."""
+        return f"{self.data}/{self.id}-json.log"
+
+    @property
     def filter(self) -> str:
         """The compiled seccomp filter; absent when the container runs without one."""
         return f"{self.data}/seccomp.bpf"
@@ -45,6 +50,11 @@ class Paths:
     def state(self) -> str:
         """What the supervisor says of the container, replaced by rename."""
         return f"{self.run}/state.json"
+
+    @property
+    def paused(self) -> str:
+        """There while the container is paused; written before it is frozen."""
+        return f"{self.run}/paused"
 
     @property
     def exit(self) -> str:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import accounts, binds, halfstarted, host, restartrules, stop, waiting
+from knarr.engine import accounts, binds, halfstarted, host, logconfig, restartrules, stop, waiting
 from knarr.engine.attach import Attachment
 from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
@@ -91,6 +91,8 @@ def start(
             if size is not None and record.config.tty:
                 spec = with_console_size(spec, *size)
             _add_handles(request, engine, prepared)
+            if not logconfig.is_plain(record):
+                request.body.update(logconfig.request(engine, record, paths))
             if attach:
                 kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
                 ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)

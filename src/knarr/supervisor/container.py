@@ -10,9 +10,13 @@ from knarr.supervisor import restart, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.handover import Handover
-from knarr.supervisor.log import LogWriter
+from knarr.supervisor.outlet import open_log, open_outlet
 from knarr.supervisor.relay import Relay
 from knarr.supervisor.undo import Undo, crash_point
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _NO_MANAGER = "none"
 _LOST = "the exit status was lost with the supervisor that was killed"
@@ -61,7 +65,10 @@ class Supervisor:
         self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
-        self._watch(streams, listener, given.log, terminal=given.terminal, maker=maker)
+        config = None
+        if given.configured:
+            config = (states.read(self.run_dir) or {}).get("log_config")
+        self._watch(streams, listener, given.log, config, terminal=given.terminal, maker=maker)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         if given.keeper:
@@ -87,7 +94,8 @@ class Supervisor:
         listener = rundir.listen(self.run_dir)
         # Who reads of a new supervisor may connect to it.
         states.write(self.run_dir, {**state, "supervisor_pid": os.getpid()})
-        self._watch(streams, listener, state["log"] or "", terminal=bool(state["tty"]))
+        log, config = state["log"] or "", state.get("log_config")
+        self._watch(streams, listener, log, config, terminal=bool(state["tty"]))
         return True
 
     def _watch(
@@ -95,19 +103,22 @@ class Supervisor:
         streams: pipes.Streams,
         listener: "_socket.socket",
         log: str,
+        config: "dict[str, Any] | None",
         *,
         terminal: bool,
         maker: int = 0,
     ) -> None:
         hello = f'{{"tty":{"true" if terminal else "false"},"pid":{self.pid},"status":"%s"}}'
+        writer = open_log(log, config)
         self.relay = Relay(
             streams,
             self.pidfd,
             listener,
-            LogWriter(log) if log else None,
+            writer,
             hello,
             terminal=terminal,
             maker=maker,
+            outlet=open_outlet(writer, config),
         )
 
     def watch(self) -> "list[str] | None":
@@ -157,6 +168,8 @@ class Supervisor:
         usage, oom_killed = self._account()
         if self.relay.log_errors:
             error = f"the log lacks {self.relay.log_errors} chunks of output: its disk was full"
+        elif self.relay.outlet is not None and self.relay.outlet.dropped:
+            error = f"the log driver lost {self.relay.outlet.dropped} lines"
         again = restart.due(self.exit_file, start, code, time.time_ns())
         body = states.ended(
             start, code=code, oom_killed=oom_killed, error=error, usage=usage, again=again

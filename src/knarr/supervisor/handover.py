@@ -9,7 +9,7 @@ import array
 import os
 import struct
 
-_LAYOUT = struct.Struct("=ii??B")
+_LAYOUT = struct.Struct("=ii???B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
@@ -19,7 +19,8 @@ class Handover:
 
     manager, cgroup: name of the cgroup manager and path of the container's group.
     exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
-    that has done its work and is to be waited for, or 0.
+    that has done its work and is to be waited for, or 0. configured: the state says more
+    about the log.
 
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
@@ -28,6 +29,7 @@ class Handover:
     __slots__ = (
         "cgroup",
         "client",
+        "configured",
         "err",
         "exit_file",
         "keeper",
@@ -60,6 +62,7 @@ class Handover:
         cgroup: str,
         exit_file: str,
         keeper: int,
+        configured: bool = False,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -76,6 +79,7 @@ class Handover:
         self.cgroup = cgroup
         self.exit_file = exit_file
         self.keeper = keeper
+        self.configured = configured
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -88,7 +92,9 @@ def send(sock: "_socket.socket", value: Handover) -> None:
             mask |= 1 << bit
             fds.append(fd)
     texts = f"{value.log}\0{value.manager}\0{value.cgroup}\0{value.exit_file}"
-    head = _LAYOUT.pack(value.pid, value.keeper, value.terminal, value.owner, mask)
+    head = _LAYOUT.pack(
+        value.pid, value.keeper, value.terminal, value.owner, value.configured, mask
+    )
     sock.sendmsg([head + os.fsencode(texts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 
 
@@ -105,7 +111,7 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     fds = array.array("i")
     for _level, _kind, data in ancillary:
         fds.frombytes(data)
-    pid, keeper, terminal, owner, mask = _LAYOUT.unpack_from(body)
+    pid, keeper, terminal, owner, configured, mask = _LAYOUT.unpack_from(body)
     got = iter(fds)
     named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
     if terminal:
@@ -120,5 +126,6 @@ def receive(sock: "_socket.socket") -> "Handover | None":
         cgroup=cgroup,
         exit_file=exit_file,
         keeper=keeper,
+        configured=configured,
         **named,
     )

@@ -5,12 +5,14 @@ time in nanoseconds since the epoch), the payload, at most 64 KiB and cut
 wherever the container's write was cut, and the payload length once more, so
 that a log can be read from its end. One frame per read keeps the writer
 far ahead of one JSON line per write; ``docker logs`` formats are a matter of
-reading.
+reading. A log with a limit goes on in another file: see ``logfiles``.
 """
 
 import os
 import struct
 import time
+
+from knarr.supervisor import logfiles
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,20 +22,36 @@ HEAD = struct.Struct("<BxxxIQ")
 TAIL = struct.Struct("<I")
 STDOUT, STDERR = 1, 2
 CHUNK = 65536
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LogWriter:
-    """Appends records; after a full disk it goes on with the next record, never half of one."""
+    """Appends records; after a full disk it goes on with the next record, never half of one.
 
-    __slots__ = ("fd", "path", "size")
+    path: of the log's first file. number: of the file that is written. size: its bytes.
+    limit: bytes after which ``rotate`` is due, 0 for none.
+    """
 
-    def __init__(self, path: str) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    __slots__ = ("fd", "limit", "number", "path", "size")
+
+    def __init__(self, path: str, limit: int = 0) -> None:
         self.path = path
-        self.fd = os.open(path, flags, 0o600)
+        self.limit = limit
+        self.number = logfiles.newest(path) if limit else 0
+        self.fd = os.open(logfiles.name(path, self.number), _FLAGS, 0o600)
         self.size = whole_size(self.fd)
         if os.fstat(self.fd).st_size != self.size:
             os.ftruncate(self.fd, self.size)
+
+    def rotate(self, keep: int) -> None:
+        """Go on in the next file, and remove all but ``keep``. Raises OSError, and goes on here."""
+        number = self.number + 1
+        fd = os.open(logfiles.name(self.path, number), _FLAGS | os.O_TRUNC, 0o600)
+        os.close(self.fd)
+        self.fd, self.number, self.size = fd, number, 0
+        for old in logfiles.numbers(self.path):
+            if old <= number - keep:
+                logfiles.remove(self.path, old)
 
     def write(self, stream: int, data: bytes) -> None:
         """Append one record. Raises OSError (ENOSPC), leaving the file at a record's end."""

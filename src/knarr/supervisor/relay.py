@@ -15,6 +15,7 @@ from knarr.supervisor.clients import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from knarr.supervisor.outlet import Outlet
     from knarr.supervisor.streams import Streams
 
 _EIO = 5
@@ -31,7 +32,7 @@ class Relay:
     streams.out is a pseudo-terminal's master. log_errors: chunks of output that
     the log's disk did not take. hello: text of the first packet, with a place for
     the status. maker: pid of the process that made the container, a child that stays
-    for a moment, or 0.
+    for a moment, or 0. outlet: what the log has beside its file, usually nothing.
     """
 
     __slots__ = (
@@ -49,6 +50,7 @@ class Relay:
         "log_errors",
         "maker",
         "maker_fd",
+        "outlet",
         "pidfd",
         "streams",
         "tty",
@@ -64,7 +66,9 @@ class Relay:
         *,
         terminal: bool,
         maker: int = 0,
+        outlet: "Outlet | None" = None,
     ) -> None:
+        self.outlet = outlet
         self.streams = streams
         self.pidfd = pidfd
         self.maker = maker
@@ -89,6 +93,8 @@ class Relay:
         if listener is not None:
             listener.setblocking(False)
             self._epoll.register(listener.fileno(), select.EPOLLIN)
+        if outlet is not None:
+            outlet.attach(self._epoll)
 
     def add_client(self, sock: "_socket.socket", *, owner: bool = False) -> None:
         """Attach a client from now on."""
@@ -128,6 +134,8 @@ class Relay:
         """Send the exit (JSON) to every client; ``settle`` waits until each has it or has gone."""
         self._exit = report
         self._epoll.unregister(self.pidfd)
+        if self.outlet is not None:
+            self.outlet.end()
         for client in list(self.clients.values()):
             client.control(b"x", self._exit)
             self._watch(client)
@@ -141,11 +149,12 @@ class Relay:
         deadline = time.monotonic() + PATIENCE
         while True:
             waiting = any(client.waiting for client in self.clients.values())
+            waiting = waiting or (self.outlet is not None and self.outlet.waiting)
             if not waiting and (self.acknowledged or not acknowledge or not self.clients):
                 return self.acknowledged
             ready = self._epoll.poll(max(0.0, deadline - time.monotonic()), _EVENTS)
             for fd, events in ready:
-                if fd in self.clients:
+                if fd in self.clients or self.outlet is not None:
                     deadline = time.monotonic() + PATIENCE
                 self._handle(fd, events)
             if not ready:
@@ -157,6 +166,8 @@ class Relay:
             if client.waiting or all_of_them:
                 client.close()
                 self._watch(client)
+        if self.outlet is not None:
+            self.outlet.give_up()
 
     def close(self) -> None:
         """Close clients, listener, log and streams."""
@@ -167,6 +178,8 @@ class Relay:
             self.listener.close()
         if self.log is not None:
             self.log.close()
+        if self.outlet is not None:
+            self.outlet.close()
         self._epoll.close()
         self.streams.close()
 
@@ -183,6 +196,9 @@ class Relay:
             self._client(self.clients[fd], events)
         elif fd == self.maker_fd:
             self._part()
+        elif self.outlet is not None:
+            self.outlet.handle(fd)
+            self._hold()
 
     # output
 
@@ -205,12 +221,19 @@ class Relay:
         for client in list(self.clients.values()):
             client.output(stream, data, self.log, offset)
             self._watch(client)
+        if self.outlet is not None:
+            lagging = any(client.behind >= 0 for client in self.clients.values())
+            self.outlet.take(stream, data, lagging=lagging)
         self._hold()
         return True
 
     def _hold(self) -> None:
-        """Without a log there is no buffer: stop reading while a client has not got everything."""
+        """Without a log there is no buffer: stop reading while a client has not got everything.
+
+        The same goes for whoever else receives the log.
+        """
         hold = self.log is None and any(client.waiting for client in self.clients.values())
+        hold = hold or (self.outlet is not None and self.outlet.full)
         if hold == self._held:
             return
         self._held = hold

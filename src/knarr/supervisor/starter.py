@@ -19,7 +19,7 @@ from knarr.spec.mount import Mount
 from knarr.supervisor import handover, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
-from knarr.supervisor.log import LogWriter
+from knarr.supervisor.outlet import open_log, open_outlet
 from knarr.supervisor.undo import Undo, crash_point
 
 TYPE_CHECKING = False
@@ -70,9 +70,7 @@ class Starter:
             group = self._group()
             self._begin(group)
             self._make_streams()
-            if self.request.get("log"):
-                # The supervisor opens it when the container runs: too late to fail.
-                LogWriter(self.request["log"]).close()
+            self._try_log()
             self.created = create(self._recipe(fds, group), self._record)
             crash_point("created")
             if not self.given:
@@ -121,6 +119,16 @@ class Starter:
             self.undo.add("file", f"{self.run_dir}/{name}")
         self.streams = pipes.make_pipes(self.run_dir, stdin=bool(self.request["stdin"]))
 
+    def _try_log(self) -> None:
+        """Open the log as the supervisor does when the container runs, too late to fail."""
+        config = self.request.get("log_config")
+        log = open_log(self.request.get("log") or "", config)
+        outlet = open_outlet(log, config)
+        if outlet is not None:
+            outlet.close()
+        if log is not None:
+            log.close()
+
     def _recipe(self, fds: "list[int]", group: "Group | None") -> Recipe:
         request = self.request
         init = request.get("init")
@@ -156,6 +164,7 @@ class Starter:
             "namespaces": namespace_flags(request["spec"]),
             "cgroup": request["cgroup"],
             "log": request.get("log"),
+            "log_config": request.get("log_config"),
             "exit_file": request.get("exit_file"),
             "on_exit": request.get("on_exit"),
         }
@@ -197,6 +206,7 @@ class Starter:
                 cgroup=self.state["cgroup"]["path"],
                 exit_file=self.state["exit_file"] or "",
                 keeper=self.kept,
+                configured=self.state["log_config"] is not None,
             ),
         )
 

@@ -193,7 +193,7 @@ def test_inspect_is_dockers(engine: Engine) -> None:
     assert found["HostConfig"]["NetworkMode"] == "none"
     assert found["GraphDriver"]["Name"] == "overlay"
     assert os.path.isdir(found["GraphDriver"]["Data"]["UpperDir"])
-    assert os.path.exists(found["LogPath"])
+    assert found["HostConfig"]["LogConfig"]["Type"] == "local"
     assert found["Image"].startswith("sha256:")
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knarr.config import Settings
-from knarr.engine import logs
+from knarr.engine import logreader, logs
 from knarr.engine.logs import LogEntry, LogOptions
 from knarr.engine.paths import Paths
 from knarr.supervisor import log
@@ -99,6 +99,6 @@ def test_tail_of_a_long_log_reads_little(
         next(reads)
         return real(handle, offset)
 
-    monkeypatch.setattr(logs, "read_record", counting)
+    monkeypatch.setattr(logreader, "read_record", counting)
     assert len(_read(paths, tail=count)) == count
     assert next(reads) < 5 * count + 20

@@ -13,13 +13,15 @@ from knarr.errors import InvalidArgument
 
 def run(context: Context, args: Args) -> int:
     """Write stdout records to stdout and stderr records to stderr, byte for byte."""
-    stamped = args.on("timestamps")
-    entries = context.engine.containers.get(args.rest[0]).logs(
+    stamped, details = args.on("timestamps"), args.on("details")
+    container = context.engine.containers.get(args.rest[0])
+    before_line = container.log_details() + b" " if details else b""
+    entries = container.logs(
         follow=args.on("follow"),
         since=_moment(args, "since"),
         until=_moment(args, "until"),
         tail=_tail(args.text("tail") or "all"),
-        lines=stamped,
+        lines=stamped or details,
     )
     outputs = {1: sys.stdout.buffer, 2: sys.stderr.buffer}
     follow, before = args.on("follow"), 0
@@ -27,7 +29,7 @@ def run(context: Context, args: Args) -> int:
         if before not in (0, entry.stream):
             outputs[before].flush()  # keeps the order where both go to one place
         before = entry.stream
-        outputs[entry.stream].write(entry.stamped() if stamped else entry.data)
+        outputs[entry.stream].write(entry.text(stamped=stamped, before=before_line))
         if follow:
             outputs[entry.stream].flush()
     sys.stdout.flush()
@@ -60,6 +62,8 @@ COMMAND = Command(
     usage=("[OPTIONS] CONTAINER",),
     run=run,
     flags=(
+        Flag("details", SWITCH, "Show the labels and variables that the log options name",
+             example="--details"),
         Flag("follow", SWITCH, "Go on with what is written from now on", short="f", example="-f"),
         Flag("since", TEXT, "Only what was written after a time (2026-01-02T13:23:37Z) or in the "
              "last so long (42m)", example="--since 10m"),
@@ -70,6 +74,5 @@ COMMAND = Command(
              example="--until 2026-01-02T13:30:00Z"),
     ),
     arguments=(1, 1),
-    missing={"details": "not available yet"},
     spellings=("container logs",),
 )  # fmt: skip

@@ -1,0 +1,90 @@
+"""Output as lines for log drivers, and as entries of Docker's JSON file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from knarr.supervisor.jsonfile import JsonFile, rfc3339
+from knarr.supervisor.lines import LIMIT, Lines
+
+if TYPE_CHECKING:
+    from knarr.supervisor.lines import Line
+
+
+def _joined(lines: list[Line], stream: int) -> bytes:
+    return b"".join(
+        data + (b"\n" if whole else b"") for of, _, data, _, whole, _ in lines if of == stream
+    )
+
+
+@given(st.lists(st.tuples(st.sampled_from((1, 2)), st.sampled_from(
+    (b"a", b"\n", b"bc\nd", b"\n\n", b"x" * LIMIT, b"y" * (LIMIT + 1), b"z" * 40000 + b"\n"),
+))))  # fmt: skip
+def test_nothing_is_lost_between_the_lines(blocks: list[tuple[int, bytes]]) -> None:
+    cutter = Lines()
+    found: list[Line] = []
+    for stream, data in blocks:
+        found += cutter.cut(stream, data)
+    found += cutter.rest()
+    for stream in (1, 2):
+        assert _joined(found, stream) == b"".join(data for of, data in blocks if of == stream)
+    assert all(len(line[2]) <= LIMIT and b"\n" not in line[2] for line in found)
+
+
+def test_a_long_line_has_numbered_parts() -> None:
+    cutter = Lines()
+    found = cutter.cut(1, b"x" * (2 * LIMIT + 5) + b"\nshort\n")
+    assert [(part, whole) for _, _, _, part, whole, _ in found] == [
+        (1, False), (2, False), (3, True), (0, True),
+    ]  # fmt: skip
+    assert len({line[5] for line in found[:3]}) == 1
+
+
+def _config(path: Path, **more: Any) -> dict[str, Any]:
+    return {"path": str(path), "limit": 0, "keep": 1, "attrs": "", **more}
+
+
+def test_entries_are_dockers(tmp_path: Path) -> None:
+    target = tmp_path / "x-json.log"
+    file = JsonFile(_config(target, attrs='{"tag":"web"}'))
+    cutter = Lines()
+    file.send(cutter.cut(1, 'a <b> & "ü"\n'.encode()))
+    file.send(cutter.cut(2, b"\xff\x01half"))
+    file.send(cutter.rest())
+    file.close()
+    first, second = target.read_text().splitlines()
+    start = (
+        r'{"log":"a \u003cb\u003e \u0026 \"ü\"\n","stream":"stdout","attrs":{"tag":"web"},"time":"'
+    )
+    assert first.startswith(start)
+    assert json.loads(second)["log"] == "\ufffd\x01half"
+    assert json.loads(second)["stream"] == "stderr"
+    assert list(json.loads(second)) == ["log", "stream", "attrs", "time"]
+
+
+def test_files_move_on_as_dockers_do(tmp_path: Path) -> None:
+    target = tmp_path / "x-json.log"
+    file = JsonFile(_config(target, limit=100, keep=3))
+    for number in range(6):
+        file.send([(1, 0, b"%d" % number, 0, True, 0)])  # type: ignore[list-item]
+        before = file.due
+        assert not before
+        file.send([(1, 0, b"more", 0, True, 0)])  # type: ignore[list-item]
+        assert file.due
+        assert file.rotate() == f"{target}.1"
+    file.close()
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        "x-json.log", "x-json.log.1", "x-json.log.2",
+    ]  # fmt: skip
+    assert '"5\\n"' in (tmp_path / "x-json.log.1").read_text()
+    assert '"4\\n"' in (tmp_path / "x-json.log.2").read_text()
+
+
+def test_times_are_as_go_writes_them() -> None:
+    assert rfc3339(1_700_000_000_120_000_000) == "2023-11-14T22:13:20.12Z"
+    assert rfc3339(1_700_000_000_000_000_000) == "2023-11-14T22:13:20Z"
