@@ -13,8 +13,8 @@ from knarr.cli.flags import UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
-    "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "prune", "rename", "rm",
-    "run", "start", "stop", "wait",
+    "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "pause", "prune", "rename",
+    "rm", "run", "start", "stop", "unpause", "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
@@ -48,7 +48,6 @@ LATER = {
     "login": "registries are not available yet",
     "logout": "registries are not available yet",
     "network": "networks are not available yet; use --network none or --network host",
-    "pause": "not available yet",
     "port": "published ports are not available yet; use --network host",
     "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
     "push": "registries are not available yet; use 'knarr save'",
@@ -57,7 +56,6 @@ LATER = {
     "stats": "not available yet",
     "swarm": "knarr runs containers on one machine only",
     "top": "not available yet; use 'knarr exec CONTAINER ps'",
-    "unpause": "not available yet",
     "update": "not available yet",
     "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
 }

@@ -23,6 +23,7 @@ STEPS = (
     "remove.rundir",
     "remove.directory",
 )
+PAUSE_STEPS = ("pause.noted", "pause.frozen", "pause.thawed")
 
 
 _chosen = os.environ.get(VARIABLE, "").removeprefix("engine:")

@@ -179,6 +179,10 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
                 f"Container {container.id} is restarting, wait until the container is running"
             )
         raise errors.Conflict(f"container {container.id} is not running")
+    if state.paused:
+        raise errors.Conflict(
+            f"Container {container.id} is paused, unpause the container before exec"
+        )
     with translated(f"container {container.name}"):
         process, linux = execprocess.build(container.paths, state, config)
         if ends.size is not None and config.tty:

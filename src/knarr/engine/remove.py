@@ -33,9 +33,10 @@ def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force:
     state = merged(record, paths)
     if state.running or state.restarting:
         if not force:
+            advice = ": stop the container before removing or force remove"
             raise errors.Conflict(
-                f'cannot remove container "/{record.name}": container is {state.status}: '
-                "stop the container before removing or force remove"
+                f'cannot remove container "/{record.name}": container is {state.status}'
+                f"{' and must be unpaused first' if state.paused else advice}"
             )
         engine.table.mark_removing(record.id)  # whoever kills it has to see it through
         restartrules.set_stopped(paths, stopped=True)

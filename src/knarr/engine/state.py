@@ -26,7 +26,7 @@ _NOT_FOUND, _NOT_EXECUTABLE, _NOT_STARTED = 127, 126, 128
 
 @dataclass(frozen=True, slots=True)
 class ContainerState:
-    """The merged state. status: created, running, restarting, exited, removing or dead.
+    """The merged state. status: created, running, paused, restarting, exited, removing or dead.
 
     pid 0 when not running; times in ns since the epoch, 0 when it never happened.
     stale: the state file says running, or that it is started again, but no supervisor lives
@@ -47,8 +47,13 @@ class ContainerState:
 
     @property
     def running(self) -> bool:
-        """True while the container's first process lives."""
-        return self.status == "running"
+        """True while the container's first process lives, paused or not."""
+        return self.status in ("running", "paused")
+
+    @property
+    def paused(self) -> bool:
+        """True while its processes are frozen."""
+        return self.status == "paused"
 
     @property
     def restarting(self) -> bool:
@@ -64,6 +69,8 @@ class ContainerState:
         now = time.time_ns() if now is None else now
         if self.status == "running":
             return f"Up {duration(now - self.started_at)}"
+        if self.status == "paused":
+            return f"Up {duration(now - self.started_at)} (Paused)"
         if self.status == "restarting":
             return f"Restarting ({self.exit_code}) {duration(now - self.finished_at)} ago"
         if self.status == "exited":
@@ -93,7 +100,8 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
         if live.get("boot_id") != host.boot_id():
             return _ended_by_reboot(int(live.get("started_at") or 0))
         if paths.supervisor_lives():
-            return from_live(live)
+            state = from_live(live)
+            return replace(state, status="paused") if os.path.exists(paths.paused) else state
         live = read_state_file(paths.state) or live  # it may have ended in between
         if live["status"] != "running":
             return _after_its_end(live, paths)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import restartrules, waiting
+from knarr.engine import pause, restartrules, waiting
 from knarr.engine.specbuild import stop_signal
 from knarr.engine.state import merged
 from knarr.spec import signals
@@ -44,10 +44,12 @@ def stop(
         asked = True
         with attachment:
             attachment.signal(number)
+            pause.release(paths)
             try:
                 ended = attachment.wait(None if seconds < 0 else float(seconds))
             except errors.Timeout:
                 attachment.signal(KILL)
+                pause.release(paths)
                 ended = attachment.wait()
         if ended is not None:
             return  # else the supervisor died: its successor is asked again
@@ -56,9 +58,13 @@ def stop(
 
 
 def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | int = "KILL") -> None:
-    """Send one signal. Raises Conflict when it does not run, InvalidArgument for the signal."""
+    """Send one signal. Raises Conflict when it does not run, InvalidArgument for the signal.
+
+    One that asks it to end has a paused container go on; any other waits until it does.
+    """
     number = _number(signal)
-    if number in (KILL, signal_of(engine, record)):
+    ending = number in (KILL, signal_of(engine, record))
+    if ending:
         # As with Docker, a container that is asked to end is not started again.
         restartrules.set_stopped(paths, stopped=True)
         if restartrules.cancel(record, paths):
@@ -72,6 +78,8 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
             raise errors.Conflict(f"container {record.id} is not running")
         with attachment:
             attachment.signal(number)
+            if ending:
+                pause.release(paths)
             sent = True
             delivered = attachment.settle() if number != KILL else attachment.wait() is not None
 
@@ -84,6 +92,7 @@ def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     while (attachment := connect(engine, record, paths, held=True)) is not None:
         with attachment:
             attachment.signal(KILL)
+            pause.release(paths)
             try:
                 if attachment.wait(HUNG_SECONDS) is not None:
                     attachment.acknowledge()  # what would reap it (--rm) would wait for our lock

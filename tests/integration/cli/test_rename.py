@@ -25,11 +25,11 @@ def test_refusals(box: Installation) -> None:
     for name in ("one", "two"):
         ids[name] = box.run("create", "--name", name, "busybox")[1].decode().strip()
     for new, text in (
-        ("two", 'Error when allocating new name: Conflict. The container name "/two" is already in '
-                f'use by container "{ids["two"]}". You have to remove (or rename) that container '
-                "to be able to reuse that name."),
-        ("no/slash", "Error when allocating new name: Invalid container name (no/slash), only "
-                     "[a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"),
+        ("two", ('Error when allocating new name: Conflict. The container name "/two" is already '
+                 f'in use by container "{ids["two"]}". You have to remove (or rename) that '
+                 "container to be able to reuse that name.")),
+        ("no/slash", ("Error when allocating new name: Invalid container name (no/slash), only "
+                     "[a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")),
         ("one", "Renaming a container with the same name as its current name"),
         ("", "Neither old nor new names may be empty"),
     ):  # fmt: skip
