@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import glob
+import os
+from collections.abc import Iterable, Iterator, Mapping
 
-from knarr.cli import mountargs
+from knarr.cli import mountargs, runvalues
 from knarr.cli.flags import Args
-from knarr.engine.model import ContainerConfig, Limits, RestartPolicy, ThrottleDevice
+from knarr.engine.model import (
+    ContainerConfig,
+    Device,
+    Limits,
+    RestartPolicy,
+    ThrottleDevice,
+    Ulimit,
+)
 from knarr.errors import InvalidArgument, Unsupported
 
 _SHM_SIZE = 64 * 1024 * 1024
@@ -30,7 +39,7 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         user=args.text("user") or None,
         hostname=args.text("hostname") or None,
         domainname=args.text("domainname") or None,
-        labels=pairs(args.many("label")),
+        labels=pairs((*_labels(args.many("label-file")), *args.many("label"))),
         annotations=pairs(args.many("annotation")),
         tty=args.on("tty"),
         open_stdin=args.on("interactive"),
@@ -51,6 +60,17 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         platform=args.text("platform") or None,
         shm_size=args.number("shm-size") or _SHM_SIZE,
         limits=limits(args),
+        ulimits=tuple(Ulimit(*each) for each in args.many("ulimit")),
+        sysctls=pairs(args.many("sysctl")),
+        group_add=args.many("group-add"),
+        oom_score_adj=args.number("oom-score-adj") or 0,
+        extra_hosts=args.many("add-host"),
+        dns=args.many("dns"),
+        dns_search=args.many("dns-search"),
+        dns_options=args.many("dns-option"),
+        devices=tuple(device for text in args.many("device") for device in _devices(text)),
+        device_cgroup_rules=args.many("device-cgroup-rule"),
+        cgroup_parent=args.text("cgroup-parent") or None,
         restart=restart_policy(args.text("restart")),
         log_driver=args.text("log-driver") or None,
         log_opts=pairs(args.many("log-opt")),
@@ -72,19 +92,29 @@ def restart_policy(text: str | None) -> RestartPolicy:
 
 
 def limits(args: Args) -> Limits:
-    """Return the limits; 0 means none, as with Docker."""
+    """Return the limits; 0 means none, as with Docker. Raises InvalidArgument."""
+    swappiness = args.number("memory-swappiness")
+    if swappiness is not None and not -1 <= swappiness <= 100:
+        raise InvalidArgument(
+            f"invalid value: {swappiness}. Valid memory swappiness range is 0-100"
+        )
     return Limits(
         memory=args.number("memory") or None,
         memory_swap=args.number("memory-swap") or None,
         memory_reservation=args.number("memory-reservation") or None,
+        memory_swappiness=None if swappiness == -1 else swappiness,
+        oom_kill_disable=args.on("oom-kill-disable"),
         nano_cpus=args.number("cpus") or None,
         cpu_shares=args.number("cpu-shares") or None,
         cpu_period=args.number("cpu-period") or None,
         cpu_quota=args.number("cpu-quota") or None,
+        cpu_rt_period=args.number("cpu-rt-period") or None,
+        cpu_rt_runtime=args.number("cpu-rt-runtime") or None,
         cpuset_cpus=args.text("cpuset-cpus") or None,
         cpuset_mems=args.text("cpuset-mems") or None,
         pids=args.number("pids-limit") or None,
         blkio_weight=args.number("blkio-weight") or None,
+        blkio_weight_device=_throttles(args.many("blkio-weight-device")),
         device_read_bps=_throttles(args.many("device-read-bps")),
         device_write_bps=_throttles(args.many("device-write-bps")),
         device_read_iops=_throttles(args.many("device-read-iops")),
@@ -94,6 +124,21 @@ def limits(args: Args) -> Limits:
 
 def _throttles(rates: Iterable[tuple[str, int]]) -> tuple[ThrottleDevice, ...]:
     return tuple(ThrottleDevice(path, rate) for path, rate in rates)
+
+
+def _devices(text: str) -> Iterator[Device]:
+    """Yield what ``--device`` means; a path that ends in ``*`` stands for all that match."""
+    try:
+        source, target, access = runvalues.device(text)
+    except ValueError as error:
+        raise InvalidArgument(str(error)) from None
+    if not source.endswith("*"):
+        yield Device(source, os.path.normpath(target), access)
+        return
+    if target != source:
+        raise InvalidArgument(f"device with * suffix can't have dst: {text}")
+    for path in sorted(glob.glob(source)):
+        yield Device(path, path, access)
 
 
 def network(name: str | None) -> str | None:
@@ -135,6 +180,12 @@ def environment(
         entry if "=" in entry or entry not in environ else f"{entry}={environ[entry]}"
         for entry in entries
     )
+
+
+def _labels(files: Iterable[str]) -> Iterator[str]:
+    """Yield the labels of ``--label-file``. Raises InvalidArgument."""
+    for path in files:
+        yield from _read_file(path)
 
 
 def _read_file(path: str) -> list[str]:

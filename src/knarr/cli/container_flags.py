@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from knarr.cli import runvalues
 from knarr.cli.flags import (
     BYTES,
     BYTES_OR_ALL,
@@ -17,7 +18,16 @@ from knarr.cli.flags import (
     SWITCH,
     TEXT,
     Flag,
+    Kind,
 )
+
+ADDRESSES = Kind("list", runvalues.address, many=True)
+DOMAINS = Kind("list", runvalues.search_domain, many=True)
+HOSTS = Kind("list", runvalues.extra_host, many=True)
+ULIMITS = Kind("ulimit", runvalues.ulimit, many=True)
+SYSCTLS = Kind("map", runvalues.sysctl, many=True)
+WEIGHTS = Kind("list", runvalues.device_weight, many=True)
+DEVICE_RULES = Kind("list", runvalues.device_rule, many=True)
 
 DETACH_KEYS = Flag(
     "detach-keys",
@@ -35,23 +45,38 @@ SIG_PROXY = Flag(
 )
 
 COMMON: tuple[Flag, ...] = (
+    Flag("add-host", HOSTS, "Add a line to /etc/hosts: NAME=ADDRESS or NAME:ADDRESS; "
+         "'host-gateway' is the host, where its network is shared",
+         example="--add-host db=10.0.0.7"),
     Flag("annotation", LABELS, "Add an annotation to the container's OCI spec",
          metavar="map", example="--annotation org.example.owner=team-a"),
     Flag("blkio-weight", NUMBER, "Block I/O weight, between 10 and 1000, or 0 for none",
          default=0, example="--blkio-weight 300"),
+    Flag("blkio-weight-device", WEIGHTS, "Block I/O weight for one device, between 10 and 1000",
+         example="--blkio-weight-device /dev/sda:300"),
     Flag("cap-add", LIST, "Add a Linux capability, or ALL", example="--cap-add NET_ADMIN"),
     Flag("cap-drop", LIST, "Drop a Linux capability, or ALL", example="--cap-drop ALL"),
+    Flag("cgroup-parent", TEXT, "Control group in which to make the container's",
+         example="--cgroup-parent /builds"),
     Flag("cidfile", TEXT, "Write the container's id to this file, which must not exist",
          example="--cidfile /run/web.cid"),
     Flag("cpu-period", NUMBER, "Length of a CPU quota period in microseconds",
          example="--cpu-period 100000"),
     Flag("cpu-quota", NUMBER, "CPU time in each period in microseconds",
          example="--cpu-quota 50000"),
+    Flag("cpu-rt-period", NUMBER, "Length of a period of real-time scheduling in microseconds",
+         example="--cpu-rt-period 1000000"),
+    Flag("cpu-rt-runtime", NUMBER, "Real-time CPU time in each period in microseconds",
+         example="--cpu-rt-runtime 950000"),
     Flag("cpu-shares", NUMBER, "CPU shares beside other containers (1024 is usual)", short="c",
          example="--cpu-shares 512"),
     Flag("cpus", CPUS, "Number of CPUs", example="--cpus 1.5"),
     Flag("cpuset-cpus", TEXT, "CPUs on which to run (0-3, 0,1)", example="--cpuset-cpus 0,1"),
     Flag("cpuset-mems", TEXT, "Memory nodes to use (0-3, 0,1)", example="--cpuset-mems 0"),
+    Flag("device", LIST, "Add a device of the host, or a directory of them: HOST[:CONTAINER][:rwm]",
+         example="--device /dev/fuse"),
+    Flag("device-cgroup-rule", DEVICE_RULES, "Allow devices by type and numbers: 'c 13:* rwm'",
+         example="--device-cgroup-rule 'c 13:* rwm'"),
     Flag("device-read-bps", RATES, "Limit reads from a device in bytes per second",
          example="--device-read-bps /dev/sda:1mb"),
     Flag("device-read-iops", OPERATIONS, "Limit reads from a device in operations per second",
@@ -60,6 +85,11 @@ COMMON: tuple[Flag, ...] = (
          example="--device-write-bps /dev/sda:1mb"),
     Flag("device-write-iops", OPERATIONS, "Limit writes to a device in operations per second",
          example="--device-write-iops /dev/sda:1000"),
+    Flag("dns", ADDRESSES, "Name server in /etc/resolv.conf", example="--dns 9.9.9.9"),
+    Flag("dns-option", LIST, "Option in /etc/resolv.conf", example="--dns-option ndots:2",
+         aliases=("dns-opt",)),
+    Flag("dns-search", DOMAINS, "Domain in which names are searched ('.' for none)",
+         example="--dns-search example.org"),
     Flag("domainname", TEXT, "NIS domain name of the container", example="--domainname lab"),
     Flag("entrypoint", TEXT, "Program to run instead of the image's entrypoint",
          example="--entrypoint /bin/sh"),
@@ -67,11 +97,14 @@ COMMON: tuple[Flag, ...] = (
          short="e", example="-e LANG=C.UTF-8 -e TERM"),
     Flag("env-file", LIST, "Read environment variables from a file, one a line",
          example="--env-file settings.env"),
+    Flag("group-add", LIST, "Add the process to a further group, a name or a number",
+         example="--group-add audio"),
     Flag("hostname", TEXT, "Host name of the container", short="h", example="-h web"),
     Flag("init", SWITCH, "Run an init as process 1 that forwards signals and reaps processes",
          example="--init"),
     Flag("interactive", SWITCH, "Keep STDIN open", short="i", example="-i"),
     Flag("label", LABELS, "Set a label on the container", short="l", example="-l tier=web"),
+    Flag("label-file", LIST, "Read labels from a file, one a line", example="--label-file labels"),
     Flag("log-driver", TEXT, "Where the output goes: local, json-file, journald, syslog or none "
          "(default local, without end)", example="--log-driver journald"),
     Flag("log-opt", LIST, "Option of the log driver", example="--log-opt max-size=10m"),
@@ -80,9 +113,15 @@ COMMON: tuple[Flag, ...] = (
          example="--memory-reservation 128m"),
     Flag("memory-swap", BYTES_OR_ALL, "Limit of memory and swap together: '-1' for unlimited swap",
          example="--memory-swap 512m"),
+    Flag("memory-swappiness", NUMBER, "Tendency to swap, 0 to 100 (control groups v1 only)",
+         default=-1, example="--memory-swappiness 10"),
     Flag("name", TEXT, "Name of the container", example="--name web"),
     Flag("network", TEXT, "Network: none or host (default none)", metavar="network",
          example="--network host", aliases=("net",)),
+    Flag("oom-kill-disable", SWITCH, "Let processes wait instead of killing them when the memory "
+         "limit is reached (control groups v1 only)", example="--oom-kill-disable"),
+    Flag("oom-score-adj", NUMBER, "How soon the kernel kills the container when memory is "
+         "used up (-1000 to 1000)", default=0, example="--oom-score-adj 500"),
     Flag("pids-limit", NUMBER, "Limit of processes (-1 for unlimited)",
          example="--pids-limit 100"),
     Flag("platform", TEXT, "Platform to choose of an image that has several",
@@ -91,6 +130,8 @@ COMMON: tuple[Flag, ...] = (
          example="--privileged"),
     Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never")',
          default="missing", example="--pull never"),
+    Flag("quiet", SWITCH, "Print nothing about pulling the image (knarr never pulls one by itself)",
+         short="q", example="-q"),
     Flag("read-only", SWITCH, "Mount the container's root file system read-only",
          example="--read-only"),
     Flag("rm", SWITCH, "Remove the container when it ends", example="--rm"),
@@ -103,8 +144,12 @@ COMMON: tuple[Flag, ...] = (
          example="--stop-signal SIGINT"),
     Flag("stop-timeout", NUMBER, "Seconds that 'stop' waits before it kills",
          example="--stop-timeout 30"),
+    Flag("sysctl", SYSCTLS, "Set a parameter of the kernel in the container's namespaces",
+         example="--sysctl net.core.somaxconn=1024"),
     Flag("tmpfs", LIST, "Mount a tmpfs directory", example="--tmpfs /tmp:size=64m"),
     Flag("tty", SWITCH, "Give the container a terminal", short="t", example="-t"),
+    Flag("ulimit", ULIMITS, "Limit of setrlimit(2): NAME=SOFT[:HARD], -1 for unlimited",
+         example="--ulimit nofile=1024:2048"),
     Flag("user", TEXT, "User name or id (format: <name|uid>[:<group|gid>])", short="u",
          example="-u 1000:1000"),
     Flag("userns", TEXT, "User namespace: 'host' for none of its own", example="--userns host"),
@@ -124,32 +169,17 @@ FOREGROUND: tuple[Flag, ...] = (
 
 _NO_PORTS = "published ports are not available yet; use --network host"
 _NO_NETWORKS = "networks are not available yet; use --network none or --network host"
-_NO_DNS = "not available yet; --network host uses the host's resolver"
 _NO_HEALTH = "health checks are not available yet"
-_NO_REALTIME = "real-time CPU limits are not available yet; use --cpus or --cpu-shares"
 _NO_VOLUMES = "named volumes are not available yet; use -v HOST:CONTAINER"
 _WINDOWS = "only Docker on Windows has it"
-_LATER = "not available yet"
 
 MISSING: dict[str, str] = {
-    "add-host": _NO_DNS,
-    "blkio-weight-device": "not available yet; use --blkio-weight or --device-write-bps",
-    "cgroup-parent": "not available yet; KNARR_CGROUP_PARENT sets it for all containers",
     "cgroupns": "every container has a cgroup namespace of its own",
     "cpu-count": _WINDOWS,
     "cpu-percent": _WINDOWS,
-    "cpu-rt-period": _NO_REALTIME,
-    "cpu-rt-runtime": _NO_REALTIME,
-    "device": "not available yet; --privileged gives all devices",
-    "device-cgroup-rule": _LATER,
     "disable-content-trust": "gone from Docker",
-    "dns": _NO_DNS,
-    "dns-opt": _NO_DNS,
-    "dns-option": _NO_DNS,
-    "dns-search": _NO_DNS,
     "expose": _NO_PORTS,
-    "gpus": "GPUs are not available",
-    "group-add": "not available yet; use -u USER:GROUP",
+    "gpus": "there is no driver for GPUs; give their devices with --device, such as /dev/dri",
     "health-cmd": _NO_HEALTH,
     "health-interval": _NO_HEALTH,
     "health-retries": _NO_HEALTH,
@@ -161,29 +191,21 @@ MISSING: dict[str, str] = {
     "ip": _NO_NETWORKS,
     "ip6": _NO_NETWORKS,
     "ipc": "every container has an IPC namespace of its own; sharing is not available yet",
-    "isolation": _WINDOWS,
+    "isolation": "only Docker on Windows has it; on Linux it can be nothing but default",
     "kernel-memory": "gone from Linux; use --memory",
-    "label-file": "not available yet; use --label",
     "link": "gone from Docker; " + _NO_NETWORKS,
     "link-local-ip": _NO_NETWORKS,
     "mac-address": _NO_NETWORKS,
-    "memory-swappiness": _LATER,
     "mount": "not available yet; use -v HOST:CONTAINER or --tmpfs PATH",
     "network-alias": _NO_NETWORKS,
     "no-healthcheck": _NO_HEALTH,
-    "oom-kill-disable": _LATER,
-    "oom-score-adj": _LATER,
     "p": _NO_PORTS,
     "P": _NO_PORTS,
     "pid": "every container has a PID namespace of its own; sharing is not available yet",
     "publish": _NO_PORTS,
     "publish-all": _NO_PORTS,
-    "q": "nothing is pulled yet, so there is no pull output",
-    "quiet": "nothing is pulled yet, so there is no pull output",
     "runtime": "knarr is its own runtime",
-    "storage-opt": _LATER,
-    "sysctl": _LATER,
-    "ulimit": _LATER,
+    "storage-opt": "the writable layer has no quota; use --read-only and --tmpfs PATH:size=SIZE",
     "use-api-socket": "knarr has no daemon whose socket could be shared",
     "uts": "every container has a UTS namespace of its own; sharing is not available yet",
     "volume-driver": _NO_VOLUMES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from knarr.engine.security.users import ResolvedUser, resolve_user
@@ -29,19 +29,19 @@ _CONTEXT_MOUNTS = (6, 8)  # the first kernel whose overlays need no place in a t
 T = TypeVar("T")
 
 
-def resolve(user: str, root: int) -> ResolvedUser:
+def resolve(user: str, root: int, groups: Sequence[str] = ()) -> ResolvedUser:
     """Return the ids that ``user`` means in the root directory behind descriptor ``root``.
 
-    Raises UnknownUser as :func:`resolve_user` InvalidArgument, and InvalidArgument for files
-    that are no regular files or larger than 4 MiB.
+    groups: further ones, names or numbers. Raises UnknownUser as :func:`resolve_user`
+    InvalidArgument, and InvalidArgument for files that are no regular files or larger than 4 MiB.
     """
     passwd, group = (_read_inside(root, name) for name in _FILES)
-    return _resolved(user, passwd, group)
+    return _resolved(user, passwd, group, groups)
 
 
-def _resolved(user: str, passwd: bytes, group: bytes) -> ResolvedUser:
+def _resolved(user: str, passwd: bytes, group: bytes, groups: Sequence[str]) -> ResolvedUser:
     try:
-        return resolve_user(user, passwd, group)
+        return resolve_user(user, passwd, group, groups)
     except InvalidArgument as error:
         raise UnknownUser(str(error)) from error
 
@@ -51,17 +51,19 @@ def resolve_in_image(engine: Engine, record: ContainerRecord, user: str) -> Reso
 
     An image is read once for each user.
     """
-    image_id = record.image_id
-    return engine.users.get((image_id, user), lambda: _read_image(engine, image_id, user))
+    image_id, groups = record.image_id, record.config.group_add
+    return engine.users.get(
+        (image_id, user, groups), lambda: _read_image(engine, image_id, user, groups)
+    )
 
 
-def _read_image(engine: Engine, image_id: str, user: str) -> ResolvedUser:
+def _read_image(engine: Engine, image_id: str, user: str, groups: tuple[str, ...]) -> ResolvedUser:
     image = engine.index.get(image_id)
     if not image.chain_id:
-        return _resolved(user, b"", b"")
+        return _resolved(user, b"", b"", groups)
     root = open_root(engine.driver.view(image.chain_id))
     try:
-        return resolve(user, root)
+        return resolve(user, root, groups)
     finally:
         os.close(root)
 

@@ -47,6 +47,7 @@ class Blueprint:
 
     tag: the name by which the image was found, None when it was an id. user: who they run
     as, in the image's or the caller's words. profile: their seccomp profile, None without one.
+    nodes: device nodes to be made for each.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Blueprint:
         context = gather(
             config,
             id=self._id,
-            cgroups_path=engine.machine.cgroups_path(self._id),
+            cgroups_path=engine.machine.cgroups_path(self._id, config.cgroup_parent),
             files=Paths(engine.settings, self._id).files,
             id_range=(self._first, RANGE_SIZE) if wants_user_namespace(config) else None,
             cgroup_version=engine.machine.cgroups.version or 2,
             apparmor_default=engine.machine.apparmor,
+            nodes=Paths(engine.settings, self._id).data,
         )
+        self.nodes = context.devices if context.id_range else ()
         return build_spec(config, engine.image_config(self.image.id), context)
 
     def spec(self, record: ContainerRecord, user: ResolvedUser | None = None) -> str:
@@ -151,8 +154,12 @@ def _is_steady(config: ContainerConfig) -> bool:
         or config.network == "host"
         or config.cap_add
         or config.security_opt
+        or config.devices
         or limits.cpuset_cpus
         or limits.cpuset_mems
+        or limits.cpu_rt_period
+        or limits.cpu_rt_runtime
+        or limits.blkio_weight_device
         or limits.device_read_bps
         or limits.device_write_bps
         or limits.device_read_iops

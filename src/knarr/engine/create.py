@@ -11,7 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, initprogram, logoptions, remove, restartrules, serial
+from knarr.engine import (
+    binds,
+    hostdevices,
+    hostfiles,
+    initprogram,
+    logoptions,
+    remove,
+    restartrules,
+    serial,
+)
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
 from knarr.engine.paths import Paths
@@ -69,6 +78,7 @@ def made(engine: Engine, config: ContainerConfig) -> Iterator[Prepared]:
             reached("create.snapshot")
             _make_directory(paths.data)
             hostfiles.write(paths.data, config, record.id)
+            hostdevices.write(paths.data, blueprint.nodes)
             if config.restart.name != "no":
                 restartrules.write(engine.settings, paths, config.restart)
             reached("create.directory")
@@ -82,7 +92,7 @@ def made(engine: Engine, config: ContainerConfig) -> Iterator[Prepared]:
             record,
             paths,
             rootfs,
-            engine.machine.cgroups_path(record.id),
+            engine.machine.cgroups_path(record.id, config.cgroup_parent),
             blueprint.binds_of(record),
             blueprint.user,
             blueprint.profile is not None,
@@ -125,6 +135,8 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         raise errors.InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if config.log_driver or config.log_opts:
         logoptions.check(config)
+    if config.extra_hosts:
+        hostfiles.check(config)
     if config.sandbox:
         initprogram.require_own(os.uname().machine)
     elif config.init:

@@ -56,7 +56,7 @@ class Engine(Closing):
         self.filters = FilterCache(self.settings.data_root)
         self.containers = Containers(self)
         self.tidier = Tidier(self.empty_trash)
-        self.users: Cache[tuple[str, str], ResolvedUser] = Cache()
+        self.users: Cache[tuple[str, str, tuple[str, ...]], ResolvedUser] = Cache()
         self._image_configs: Cache[str, dict[str, Any]] = Cache()
         self.blueprints = Blueprints(self)
 

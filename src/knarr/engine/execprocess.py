@@ -9,10 +9,12 @@ from knarr import errors
 from knarr.engine import accounts, host
 from knarr.engine.inspect import read_spec
 from knarr.engine.security import capabilities
-from knarr.engine.spec_process import USER_NAME, with_user
+from knarr.engine.spec_process import GROUPS, USER_NAME, with_user
 from knarr.spec import capabilities as names
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from knarr.engine.model import ExecConfig
     from knarr.engine.paths import Paths
     from knarr.engine.security.users import ResolvedUser
@@ -47,7 +49,8 @@ def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Obje
     if user is None:
         user = (own.get("user") or {}).get(USER_NAME)
     if user is not None:
-        own = with_user(own, _user(user, state))
+        groups = (own.get("user") or {}).get(GROUPS) or ()
+        own = with_user(own, _user(user, state, groups))
     environment = list(own.get("env") or [])
     if config.tty and not any(entry.startswith("TERM=") for entry in environment):
         environment.append("TERM=xterm")
@@ -90,10 +93,10 @@ def _directory(wanted: str | None, own: Object) -> str:
     return path
 
 
-def _user(user: str, state: ContainerState) -> ResolvedUser:
+def _user(user: str, state: ContainerState, groups: Sequence[str]) -> ResolvedUser:
     """Return the ids of a user as the running container's files have them."""
     root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return accounts.resolve(user, root)
+        return accounts.resolve(user, root, groups)
     finally:
         os.close(root)

@@ -12,7 +12,7 @@ from knarr.spec import signals
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
-    from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice
+    from knarr.engine.model import BindMount, ContainerConfig, ThrottleDevice
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
     from knarr.engine.state import ContainerState
@@ -109,15 +109,15 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
         "CgroupnsMode": "private",
-        "Dns": [],
-        "DnsOptions": [],
-        "DnsSearch": [],
-        "ExtraHosts": None,
-        "GroupAdd": None,
+        "Dns": list(config.dns),
+        "DnsOptions": list(config.dns_options),
+        "DnsSearch": list(config.dns_search),
+        "ExtraHosts": list(config.extra_hosts) or None,
+        "GroupAdd": list(config.group_add) or None,
         "IpcMode": "private",
         "Cgroup": "",
         "Links": None,
-        "OomScoreAdj": 0,
+        "OomScoreAdj": config.oom_score_adj,
         "PidMode": "",
         "Privileged": config.privileged,
         "PublishAllPorts": False,
@@ -129,8 +129,10 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "ShmSize": config.shm_size,
         "Runtime": "knarr",
         "Isolation": "",
-        **_limits(config.limits),
-        "CgroupParent": str(linux.get("cgroupsPath", "")).rpartition("/")[0],
+        **({"Sysctls": dict(config.sysctls)} if config.sysctls else {}),
+        **_limits(config),
+        "CgroupParent": config.cgroup_parent
+        or str(linux.get("cgroupsPath", "")).rpartition("/")[0],
         "MaskedPaths": linux.get("maskedPaths") or [],
         "ReadonlyPaths": linux.get("readonlyPaths") or [],
         "Init": config.init,
@@ -142,32 +144,44 @@ def _log_config(config: ContainerConfig) -> Object:
     return {"Type": driver, "Config": options}
 
 
-def _limits(limits: Limits) -> Object:
+def _limits(config: ContainerConfig) -> Object:
+    limits = config.limits
     return {
         "CpuShares": limits.cpu_shares or 0,
         "Memory": limits.memory or 0,
         "NanoCpus": limits.nano_cpus or 0,
         "BlkioWeight": limits.blkio_weight or 0,
-        "BlkioWeightDevice": [],
+        "BlkioWeightDevice": [
+            {"Path": device.path, "Weight": device.rate} for device in limits.blkio_weight_device
+        ],
         "BlkioDeviceReadBps": _rates(limits.device_read_bps),
         "BlkioDeviceWriteBps": _rates(limits.device_write_bps),
         "BlkioDeviceReadIOps": _rates(limits.device_read_iops),
         "BlkioDeviceWriteIOps": _rates(limits.device_write_iops),
         "CpuPeriod": limits.cpu_period or 0,
         "CpuQuota": limits.cpu_quota or 0,
-        "CpuRealtimePeriod": 0,
-        "CpuRealtimeRuntime": 0,
+        "CpuRealtimePeriod": limits.cpu_rt_period or 0,
+        "CpuRealtimeRuntime": limits.cpu_rt_runtime or 0,
         "CpusetCpus": limits.cpuset_cpus or "",
         "CpusetMems": limits.cpuset_mems or "",
-        "Devices": [],
-        "DeviceCgroupRules": None,
+        "Devices": [
+            {
+                "PathOnHost": device.source,
+                "PathInContainer": device.target,
+                "CgroupPermissions": device.access,
+            }
+            for device in config.devices
+        ],
+        "DeviceCgroupRules": list(config.device_cgroup_rules) or None,
         "DeviceRequests": None,
         "MemoryReservation": limits.memory_reservation or 0,
         "MemorySwap": limits.memory_swap or 0,
-        "MemorySwappiness": None,
-        "OomKillDisable": None,
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable,
         "PidsLimit": limits.pids,
-        "Ulimits": [],
+        "Ulimits": [
+            {"Name": limit.name, "Hard": limit.hard, "Soft": limit.soft} for limit in config.ulimits
+        ],
     }
 
 

@@ -108,13 +108,22 @@ class Machine:
                 return
         _log.warning(text)
 
-    def cgroups_path(self, container_id: str) -> str:
-        """Return where a container's cgroup goes, in the form its manager wants."""
-        parent = self._settings.cgroup_parent
+    def cgroups_path(self, container_id: str, parent: str | None = None) -> str:
+        """Return where a container's cgroup goes, in the form its manager wants.
+
+        parent: None is the settings'. Raises InvalidArgument for one that cannot be.
+        """
+        asked, parent = parent, parent or self._settings.cgroup_parent
+        if asked and ".." in asked.split("/"):
+            raise errors.InvalidArgument(f"cgroup-parent {asked}: it must not climb")
         if "systemd" in self.cgroups.name:
+            if asked and not (asked.endswith(".slice") and "/" not in asked):
+                raise errors.InvalidArgument(
+                    'cgroup-parent for systemd cgroup should be a valid slice named as "xxx.slice"'
+                )
             slice_name = parent if parent.endswith(".slice") else _as_slice(parent)
             return f"{slice_name}:knarr:{container_id}"
-        return f"{parent.rstrip('/')}/{container_id}"
+        return f"/{parent.strip('/')}/{container_id}"
 
     def warnings(self) -> list[str]:
         """Return what a user of this machine should know, one line each."""

@@ -37,6 +37,27 @@ class Tmpfs:
 
 
 @dataclass(frozen=True, slots=True)
+class Device:
+    """A device of the host inside the container (``--device HOST[:CONTAINER][:rwm]``).
+
+    source: a device node, or a directory for all below it. access: of ``r``, ``w``, ``m``.
+    """
+
+    source: str
+    target: str
+    access: str = "rwm"
+
+
+@dataclass(frozen=True, slots=True)
+class Ulimit:
+    """A limit of setrlimit(2) by its name there, in lower case (``nofile``); -1 is unlimited."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True, slots=True)
 class ThrottleDevice:
     """A block device and its rate: bytes per second, I/Os per second, or weight 10 to 1000."""
 
@@ -49,21 +70,27 @@ class Limits:
     """Resource limits of one container; None means no limit of its own.
 
     memory, memory_reservation, memory_swap: bytes (memory_swap counts memory
-    plus swap, as Docker's; -1 is unlimited swap). nano_cpus: 10**9 is one
-    processor. pids: -1 is unlimited. blkio_weight: 10 to 1000.
+    plus swap, as Docker's; -1 is unlimited swap). memory_swappiness: 0 to 100.
+    nano_cpus: 10**9 is one processor. cpu_*_period, cpu_quota, cpu_rt_runtime: microseconds.
+    pids: -1 is unlimited. blkio_weight and the rates of blkio_weight_device: 10 to 1000.
     """
 
     memory: int | None = None
     memory_swap: int | None = None
     memory_reservation: int | None = None
+    memory_swappiness: int | None = None
+    oom_kill_disable: bool = False
     nano_cpus: int | None = None
     cpu_shares: int | None = None
     cpu_period: int | None = None
     cpu_quota: int | None = None
+    cpu_rt_period: int | None = None
+    cpu_rt_runtime: int | None = None
     cpuset_cpus: str | None = None
     cpuset_mems: str | None = None
     pids: int | None = None
     blkio_weight: int | None = None
+    blkio_weight_device: tuple[ThrottleDevice, ...] = ()
     device_read_bps: tuple[ThrottleDevice, ...] = ()
     device_write_bps: tuple[ThrottleDevice, ...] = ()
     device_read_iops: tuple[ThrottleDevice, ...] = ()
@@ -105,6 +132,8 @@ class ContainerConfig:
     cap_add and cap_drop take names with or without ``CAP_`` and ``ALL``.
     security_opt takes Docker's strings (``seccomp=unconfined``, ``seccomp=FILE``,
     ``no-new-privileges``, ``apparmor=PROFILE``, ``systempaths=unconfined``).
+    group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
+    ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
     sandbox: pid 1 is knarr's init in waiting mode; image command and entrypoint are ignored.
     log_driver, log_opts: as ``--log-driver`` and ``--log-opt``; None keeps all output.
     """
@@ -140,6 +169,17 @@ class ContainerConfig:
     platform: str | None = None
     shm_size: int = 64 * 1024 * 1024
     limits: Limits = field(default_factory=Limits)
+    ulimits: tuple[Ulimit, ...] = ()
+    sysctls: dict[str, str] = field(default_factory=dict)
+    group_add: tuple[str, ...] = ()
+    oom_score_adj: int = 0
+    extra_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    devices: tuple[Device, ...] = ()
+    device_cgroup_rules: tuple[str, ...] = ()
+    cgroup_parent: str | None = None
     kill_on_owner_exit: bool = False
     restart: RestartPolicy = RestartPolicy()
     log_driver: str | None = None

@@ -10,10 +10,12 @@ from typing import Any
 from knarr.engine.model import (
     BindMount,
     ContainerConfig,
+    Device,
     Limits,
     RestartPolicy,
     ThrottleDevice,
     Tmpfs,
+    Ulimit,
     Usage,
 )
 
@@ -41,9 +43,18 @@ def _defaults(cls: type) -> dict[str, Any]:
 
 _SHAPES: dict[type, _Shape] = {
     cls: _Shape(cls)
-    for cls in (ContainerConfig, Limits, BindMount, RestartPolicy, Tmpfs, ThrottleDevice)
+    for cls in (
+        ContainerConfig,
+        Limits,
+        BindMount,
+        Device,
+        RestartPolicy,
+        ThrottleDevice,
+        Tmpfs,
+        Ulimit,
+    )
 }
-_ITEMS: dict[str, type] = {"binds": BindMount, "tmpfs": Tmpfs}
+_ITEMS: dict[str, type] = {"binds": BindMount, "devices": Device, "tmpfs": Tmpfs, "ulimits": Ulimit}
 _USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 

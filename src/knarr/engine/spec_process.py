@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr.errors import InvalidArgument
 from knarr.spec import signals
+from knarr.spec.kernelnames import ULIMITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,7 +20,10 @@ DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 INIT_NAME = "/dev/init"
 # Member of a spec's user that has the runtime look a name up in the container's own files.
 USER_NAME = "x-knarr-name"
+# Member of a spec's user with further groups to be looked up there, names or numbers.
+GROUPS = "x-knarr-groups"
 MAX_HOST_NAME = 64
+_UNLIMITED = 2**64 - 1
 
 
 def image_member(image_config: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -65,7 +69,37 @@ def user(
         wanted = image.get("User") or ""
     if not isinstance(wanted, str) or "\0" in wanted:
         raise InvalidArgument("image configuration: User is not a text")
-    return {"uid": 0, "gid": 0, "additionalGids": [], USER_NAME: wanted}
+    unknown = {"uid": 0, "gid": 0, "additionalGids": [], USER_NAME: wanted}
+    return {**unknown, GROUPS: list(config.group_add)} if config.group_add else unknown
+
+
+def rlimits(config: ContainerConfig) -> list[dict[str, Any]]:
+    """Return ``process.rlimits``; the last of several for one resource counts.
+
+    Raises InvalidArgument for an unknown name, or a soft limit above the hard one.
+    """
+    found = {}
+    for limit in config.ulimits:
+        if limit.name not in ULIMITS:
+            raise InvalidArgument(f"invalid ulimit type: {limit.name}")
+        if limit.hard != -1 and (limit.soft == -1 or limit.soft > limit.hard):
+            raise InvalidArgument(
+                "ulimit soft limit must be less than or equal to hard limit:"
+                f" {limit.soft} > {limit.hard}"
+            )
+        kind = "RLIMIT_" + limit.name.upper()
+        soft, hard = (_UNLIMITED if each < 0 else each for each in (limit.soft, limit.hard))
+        found[kind] = {"type": kind, "soft": soft, "hard": hard}
+    return list(found.values())
+
+
+def oom_score(config: ContainerConfig) -> int:
+    """Return ``process.oomScoreAdj``. Raises InvalidArgument out of its range."""
+    if not -1000 <= config.oom_score_adj <= 1000:
+        raise InvalidArgument(
+            f"Invalid value {config.oom_score_adj}, range for oom score adj is [-1000, 1000]"
+        )
+    return config.oom_score_adj
 
 
 def with_user(process: Mapping[str, Any], known: ResolvedUser) -> dict[str, Any]:

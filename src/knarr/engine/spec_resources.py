@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from knarr.cgroups import devicerules
-from knarr.errors import InvalidArgument
+from knarr.errors import InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 MIN_MEMORY = 6 * 1024 * 1024  # less does not hold a process and what starts it
 CFS_PERIOD = 100_000  # microseconds
+_DEVICE_RULE = re.compile(r"([acb]) ([0-9]+|\*):([0-9]+|\*) ([rwm]{1,3})", re.ASCII)
 
 
 def resources(config: ContainerConfig, ctx: BuildContext) -> dict[str, Any]:
@@ -21,8 +23,9 @@ def resources(config: ContainerConfig, ctx: BuildContext) -> dict[str, Any]:
     Raises InvalidArgument with Docker's texts for limits out of range.
     """
     limits = config.limits
-    result: dict[str, Any] = {"devices": _devices(config)}
+    result: dict[str, Any] = {"devices": _devices(config, ctx)}
     memory, cpu, block = _memory(limits), _cpu(limits, ctx), _block_io(limits, ctx)
+    memory.update(_oom(limits, ctx))
     if memory:
         result["memory"] = memory
     if cpu:
@@ -34,10 +37,29 @@ def resources(config: ContainerConfig, ctx: BuildContext) -> dict[str, Any]:
     return result
 
 
-def _devices(config: ContainerConfig) -> list[dict[str, Any]]:
+def _devices(config: ContainerConfig, ctx: BuildContext) -> list[dict[str, Any]]:
+    """Return who may do what: the usual, the devices asked for, then the caller's own rules."""
     if config.privileged:
         return [{"allow": True, "access": "rwm"}]
-    return [dict(rule) for rule in devicerules.USUAL]
+    rules = [dict(rule) for rule in devicerules.USUAL]
+    for node in ctx.devices:
+        rules.append({
+            "allow": True, "type": node.type, "major": node.major, "minor": node.minor,
+            "access": node.access,
+        })  # fmt: skip
+    return rules + [device_rule(text) for text in config.device_cgroup_rules]
+
+
+def device_rule(text: str) -> dict[str, Any]:
+    """Return the rule that ``c 13:* rwm`` means. Raises InvalidArgument in Docker's words."""
+    found = _DEVICE_RULE.fullmatch(text)
+    if found is None:
+        raise InvalidArgument(f"invalid device cgroup format '{text}'")
+    rule: dict[str, Any] = {"allow": True, "type": found[1], "access": found[4]}
+    for name, number in (("major", found[2]), ("minor", found[3])):
+        if number != "*":
+            rule[name] = int(number)
+    return rule
 
 
 def _memory(limits: Limits) -> dict[str, int]:
@@ -68,6 +90,24 @@ def _memory(limits: Limits) -> dict[str, int]:
     return {name: value for name, value in values.items() if value}
 
 
+def _oom(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
+    """Return what control groups of version 1 alone can: swappiness, and waiting for memory."""
+    result: dict[str, Any] = {}
+    swappiness = limits.memory_swappiness
+    if swappiness is not None:
+        if not 0 <= swappiness <= 100:
+            raise InvalidArgument(
+                f"invalid value: {swappiness}. Valid memory swappiness range is 0-100"
+            )
+        result["swappiness"] = swappiness
+    if limits.oom_kill_disable:
+        result["disableOOMKiller"] = True
+    if result and ctx.cgroup_version != 1:
+        flag = "--memory-swappiness" if "swappiness" in result else "--oom-kill-disable"
+        raise Unsupported(f"{flag}: the control groups of this machine (v2) do not have it")
+    return result
+
+
 def _cpu(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
     result: dict[str, Any] = {}
     shares = limits.cpu_shares or 0
@@ -76,6 +116,7 @@ def _cpu(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
     if shares:
         result["shares"] = shares
     result.update(_cpu_time(limits, ctx.cpu_count))
+    result.update(_realtime(limits, ctx))
     for key, value, available, kind, noun in (
         ("cpus", limits.cpuset_cpus, ctx.cpus, "cpus", "CPUs"),
         ("mems", limits.cpuset_mems, ctx.mems, "mems", "memory nodes"),
@@ -114,6 +155,16 @@ def _cpu_time(limits: Limits, cpu_count: int) -> dict[str, int]:
     return {k: v for k, v in (("quota", quota), ("period", period)) if v}
 
 
+def _realtime(limits: Limits, ctx: BuildContext) -> dict[str, int]:
+    """Return the share of real-time scheduling, in microseconds."""
+    period, runtime = limits.cpu_rt_period or 0, limits.cpu_rt_runtime or 0
+    if (period or runtime) and not ctx.realtime:
+        raise Unsupported("kernel does not support CPU real-time scheduler")
+    if period and runtime > period:
+        raise InvalidArgument("cpu real-time runtime cannot be higher than cpu real-time period")
+    return {k: v for k, v in (("realtimePeriod", period), ("realtimeRuntime", runtime)) if v}
+
+
 def parse_cpu_list(text: str, kind: str = "cpus") -> set[int]:
     """Return the numbers of a list such as ``0-2,7`` (cpuset(7)). Raises InvalidArgument."""
     result: set[int] = set()
@@ -134,6 +185,8 @@ def _block_io(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
         raise InvalidArgument("Range of blkio weight is from 10 to 1000")
     if weight:
         result["weight"] = weight
+    if limits.blkio_weight_device:
+        result["weightDevice"] = [_weight(device, ctx) for device in limits.blkio_weight_device]
     for key, devices in (
         ("throttleReadBpsDevice", limits.device_read_bps),
         ("throttleWriteBpsDevice", limits.device_write_bps),
@@ -145,10 +198,22 @@ def _block_io(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
     return result
 
 
-def _throttle(device: ThrottleDevice, ctx: BuildContext) -> dict[str, int]:
+def _numbers(device: ThrottleDevice, ctx: BuildContext) -> tuple[int, int]:
     numbers = ctx.device_numbers.get(device.path)
     if numbers is None:
         raise InvalidArgument(f"stat {device.path}: no such file or directory")
+    return numbers
+
+
+def _weight(device: ThrottleDevice, ctx: BuildContext) -> dict[str, int]:
+    major, minor = _numbers(device, ctx)
+    if device.rate and not 10 <= device.rate <= 1000:
+        raise InvalidArgument(f"invalid weight for device: {device.path}:{device.rate}")
+    return {"major": major, "minor": minor, "weight": device.rate}
+
+
+def _throttle(device: ThrottleDevice, ctx: BuildContext) -> dict[str, int]:
+    major, minor = _numbers(device, ctx)
     if device.rate <= 0:
         raise InvalidArgument(f"invalid rate for device: {device.path}: must be positive")
-    return {"major": numbers[0], "minor": numbers[1], "rate": device.rate}
+    return {"major": major, "minor": minor, "rate": device.rate}

@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import spec_mounts, spec_process, spec_resources
+from knarr.engine.hostdevices import DeviceNode
 from knarr.engine.security import capabilities, options, profile
 from knarr.engine.security.seccomp_default import default_profile
-from knarr.engine.speccontext import BuildContext, DeviceNode
+from knarr.engine.speccontext import BuildContext
 from knarr.errors import InvalidArgument, Unsupported
 from knarr.runtime.seccomp import model
+from knarr.spec.kernelnames import is_sysctl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -151,8 +153,11 @@ def _process(
             "ambient": [],
         },
         "noNewPrivileges": security.no_new_privileges,
-        "oomScoreAdj": 0,
+        "oomScoreAdj": spec_process.oom_score(config),
     }
+    limits = spec_process.rlimits(config)
+    if limits:
+        process["rlimits"] = limits
     if config.tty and ctx.console_size:
         process["consoleSize"] = {"height": ctx.console_size[0], "width": ctx.console_size[1]}
     profile_name = _apparmor(config, ctx, security)
@@ -182,7 +187,7 @@ def _linux(
         "namespaces": _namespaces(config, ctx),
         "cgroupsPath": ctx.cgroups_path,
         "resources": spec_resources.resources(config, ctx),
-        "devices": _devices(ctx) if config.privileged else [],
+        "devices": _devices(config, ctx),
         "rootfsPropagation": spec_mounts.root_propagation(config.binds),
     }
     if ctx.id_range is not None:
@@ -218,17 +223,29 @@ def _namespaces(config: ContainerConfig, ctx: BuildContext) -> list[dict[str, st
 
 
 def _sysctl(config: ContainerConfig, ctx: BuildContext) -> dict[str, str]:
-    """Return what makes low ports and ping work without privileges, in a network of its own.
+    """Return the caller's parameters, and those that make low ports and ping work for everybody.
 
-    The group range ends at the last mapped group: the kernel refuses one it cannot map.
+    The latter in a network of its own only. The group range ends at the last mapped group:
+    the kernel refuses one it cannot map.
     """
+    own = dict(config.sysctls)
+    for name in own:
+        _check_sysctl(config, name)
     if config.network == "host" or "network" in ctx.namespaces:
-        return {}
+        return own
     last = _MAX_GROUP if ctx.id_range is None else ctx.id_range[1] - 1
     return {
         "net.ipv4.ping_group_range": f"0 {last}",
         "net.ipv4.ip_unprivileged_port_start": "0",
+        **own,
     }
+
+
+def _check_sysctl(config: ContainerConfig, name: str) -> None:
+    if not is_sysctl(name):
+        raise InvalidArgument(f"sysctl '{name}' is not allowed")
+    if name.startswith("net.") and config.network == "host":
+        raise InvalidArgument(f"sysctl {name!r} not allowed in host network namespace")
 
 
 def _seccomp(
@@ -269,7 +286,14 @@ def _writable_cgroups(
     return security.writable_cgroups
 
 
-def _devices(ctx: BuildContext) -> list[dict[str, Any]]:
+def _devices(config: ContainerConfig, ctx: BuildContext) -> list[dict[str, Any]]:
+    """Return the nodes to make: those asked for, and with all privileges the host's besides.
+
+    In a user namespace nobody makes nodes; those asked for are among the context's files.
+    """
+    nodes = {} if ctx.id_range else {node.path: node for node in ctx.devices}
+    if config.privileged:
+        nodes.update((node.path, node) for node in ctx.host_devices)
     return [
         {
             "path": device.path,
@@ -280,5 +304,5 @@ def _devices(ctx: BuildContext) -> list[dict[str, Any]]:
             "uid": device.uid,
             "gid": device.gid,
         }
-        for device in ctx.host_devices
+        for device in nodes.values()
     ]

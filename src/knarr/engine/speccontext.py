@@ -8,35 +8,22 @@ from __future__ import annotations
 
 import functools
 import os
-import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knarr.engine import host
+from knarr.engine import host, hostdevices
+from knarr.engine.hostdevices import DeviceNode, host_devices
 from knarr.engine.security import options
 from knarr.engine.security.users import ResolvedUser
 from knarr.errors import InvalidArgument
 from knarr.spec import capabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from knarr.engine.model import ContainerConfig
 
 PROFILE_LIMIT = 4 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceNode:
-    """A device node of the host: type ``c`` or ``b``, numbers, permission bits and owner."""
-
-    path: str
-    type: str
-    major: int
-    minor: int
-    mode: int = 0o666
-    uid: int = 0
-    gid: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +40,7 @@ class BuildContext:
     them ("0-3"); None is not checked. cgroup_version: 1 or 2. kernel: release, two numbers.
     apparmor: whether the module is active; apparmor_default: a loaded profile for containers
     that ask for none. masked: further paths to hide. host_devices: for ``--privileged``.
+    devices: those asked for by path. realtime: whether groups have real-time shares.
     device_numbers: device path -> major, minor, for I/O limits. profiles: path of a seccomp
     profile -> its JSON text.
     """
@@ -77,6 +65,8 @@ class BuildContext:
     apparmor_default: str | None = None
     masked: tuple[str, ...] = ()
     host_devices: tuple[DeviceNode, ...] = ()
+    devices: tuple[DeviceNode, ...] = ()
+    realtime: bool = False
     device_numbers: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     profiles: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,13 +96,18 @@ def gather(
     console_size: tuple[int, int] | None = None,
     cgroup_version: int = 2,
     apparmor_default: str | None = None,
+    nodes: str = "",
 ) -> BuildContext:
     """Return the context for ``config`` on this machine; see `BuildContext` for the arguments.
 
+    nodes: the directory of device nodes that are the container's own (`hostdevices.write`).
     Reads what the configuration names (profile files, device numbers) and the kernel's
     facts. Raises InvalidArgument when a profile or a device cannot be read.
     """
     system = os.uname()
+    devices = hostdevices.asked(config.devices) if config.devices else ()
+    if id_range is not None:
+        files = {**files, **hostdevices.files(nodes, devices)}
     return BuildContext(
         id=id,
         cgroups_path=cgroups_path,
@@ -133,6 +128,9 @@ def gather(
         apparmor_default=apparmor_default,
         masked=thermal_throttle(),
         host_devices=tuple(host_devices()) if config.privileged else (),
+        devices=devices,
+        realtime=bool(config.limits.cpu_rt_period or config.limits.cpu_rt_runtime)
+        and hostdevices.has_realtime_groups(),
         device_numbers=_device_numbers(config),
         profiles=_profiles(config),
     )
@@ -146,32 +144,6 @@ def kernel_version(release: str) -> tuple[int, int]:
         numbers.append(int(digits or "0"))
     major, minor = (*numbers, 0, 0)[:2]
     return major, minor
-
-
-def host_devices(root: str = "/dev") -> Iterator[DeviceNode]:
-    """Yield the device nodes below ``root`` that a privileged container gets, sorted by path.
-
-    Left out, as Docker does: terminals of others (pts), shm, mqueue, fd and the console.
-    """
-    skipped = {"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev"}
-    for directory, folders, files in os.walk(root):
-        folders[:] = sorted(set(folders) - skipped)
-        for name in sorted(files):
-            path = os.path.join(directory, name)
-            try:
-                info = os.lstat(path)
-            except FileNotFoundError:
-                continue  # devices come and go while we look
-            if name != "console" and (stat.S_ISCHR(info.st_mode) or stat.S_ISBLK(info.st_mode)):
-                yield DeviceNode(
-                    path,
-                    "c" if stat.S_ISCHR(info.st_mode) else "b",
-                    os.major(info.st_rdev),
-                    os.minor(info.st_rdev),
-                    stat.S_IMODE(info.st_mode),
-                    info.st_uid,
-                    info.st_gid,
-                )
 
 
 @functools.cache
@@ -203,6 +175,7 @@ def _device_numbers(config: ContainerConfig) -> dict[str, tuple[int, int]]:
     limits = config.limits
     numbers = {}
     for device in (
+        *limits.blkio_weight_device,
         *limits.device_read_bps,
         *limits.device_write_bps,
         *limits.device_read_iops,

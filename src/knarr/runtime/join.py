@@ -25,6 +25,7 @@ from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program
 from knarr.runtime.program.memory import PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
+from knarr.runtime.rlimits import raise_limits
 from knarr.runtime.steps.base import Setting, Step
 
 _COMMAND = TEMPORARY[13]
@@ -82,6 +83,7 @@ def start(join: Join) -> Joined:
     finalleg.set_cells(program, join.leg, ending)
     process = Waiting(program, 0, ends)
     try:
+        raise_limits(process.pid, join.leg.rlimits)
         process.go()
         known = is_known(join.steps, setting)
         if known:

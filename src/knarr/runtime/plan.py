@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from knarr.runtime.steps.base import Step
 
 USER_NAME = "x-knarr-name"
+GROUPS = "x-knarr-groups"
 
 
 class Plan:
@@ -332,6 +333,7 @@ def _user(process: "dict[str, Any]") -> User:
         gid,
         gids if name is not None else tuple(dict.fromkeys((gid, *gids))),
         name,
+        tuple(user.get(GROUPS) or ()),
     )
 
 

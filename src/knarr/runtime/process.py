@@ -22,6 +22,7 @@ from knarr.runtime.keeper import Keeper
 from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Block, Program
+from knarr.runtime.rlimits import raise_limits
 from knarr.runtime.rootfs import clone_tree, close_all, idmap, open_root
 from knarr.runtime.steps.base import Circumstances, Setting
 from knarr.runtime.steps.identity import User
@@ -450,6 +451,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         userns = os.open(f"/proc/{created.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     if plan.oom_score_adj is not None:
         _set_score(created.pid, plan.oom_score_adj)
+    raise_limits(created.pid, plan.leg.rlimits)
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
         created.root_fd = open_root(

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from knarr.engine import speccontext
+from knarr.engine.hostdevices import host_devices
 from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
 from knarr.engine.security.users import ResolvedUser
 from knarr.engine.speccontext import (
     BuildContext,
     gather,
-    host_devices,
     kernel_version,
     wants_user_namespace,
 )

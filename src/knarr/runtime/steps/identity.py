@@ -72,13 +72,21 @@ class User(Step):
     say is worked out by the parent. No NSS module of the image runs.
     """
 
-    __slots__ = ("gid", "gids", "name", "uid")
+    __slots__ = ("gid", "gids", "groups", "name", "uid")
 
-    def __init__(self, uid: int, gid: int, gids: "tuple[int, ...]", name: "str | None") -> None:
+    def __init__(
+        self,
+        uid: int,
+        gid: int,
+        gids: "tuple[int, ...]",
+        name: "str | None",
+        groups: "tuple[str, ...]" = (),
+    ) -> None:
         self.uid = uid
         self.gid = gid
         self.gids = gids
         self.name = name
+        self.groups = groups  # further ones, to be looked up with the name
 
     def key(self, setting: Setting) -> "tuple[object, ...]":
         """See Step."""
@@ -98,7 +106,7 @@ class User(Step):
     def resolve(self, setting: Setting) -> ResolvedUser:
         """Return who it is, once the step was carried out; raises InvalidArgument."""
         if self.name is not None:
-            gids = tuple(str(gid) for gid in self.gids)
+            gids = (*(str(gid) for gid in self.gids), *self.groups)
             return resolve_user(self.name, _passwd(), _text(GROUP, GROUP_SIZE), gids)
         home = "/" if setting.has_home else resolve_user(str(self.uid), _passwd(), b"").home
         return ResolvedUser(self.uid, self.gid, self.gids, home)

@@ -1,0 +1,24 @@
+"""Limits of setrlimit(2) that a container's processes cannot raise by themselves."""
+
+import resource
+
+from knarr.runtime.errors import RuntimeFailure
+
+
+def raise_limits(pid: int, limits: "tuple[tuple[int, int, int], ...]") -> None:
+    """Set those limits of a process that are above what it has, which nobody inside may do.
+
+    limits: resource, soft, hard; -1 is unlimited. See prlimit(2).
+    """
+    for number, soft, hard in limits:
+        before = resource.prlimit(pid, number)[1]
+        if before == -1 or (hard != -1 and hard <= before):
+            continue
+        try:
+            resource.prlimit(pid, number, (soft, hard))
+        except OSError as error:
+            text = f"error setting rlimit type {number}: {error.strerror}".lower()
+            raise RuntimeFailure("error", "rlimits", text, error.errno or 0) from error
+        except ValueError as error:  # how Python tells that a privilege is missing
+            text = f"error setting rlimit type {number}: {error}"
+            raise RuntimeFailure("error", "rlimits", text) from error
