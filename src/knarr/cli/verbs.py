@@ -14,7 +14,7 @@ from knarr.cli.flags import UsageError, nearest
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
     "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "pause", "prune", "rename",
-    "rm", "run", "start", "stop", "unpause", "wait",
+    "restart", "rm", "run", "start", "stop", "unpause", "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
@@ -51,7 +51,6 @@ LATER = {
     "port": "published ports are not available yet; use --network host",
     "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
     "push": "registries are not available yet; use 'knarr save'",
-    "restart": "not available yet; use 'knarr stop' and 'knarr start'",
     "search": "registries are not available yet",
     "stats": "not available yet",
     "swarm": "knarr runs containers on one machine only",

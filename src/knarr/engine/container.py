@@ -8,7 +8,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
-from knarr.engine import copy, create, execs, logs, pause, remove, rename, start, stop, waiting
+from knarr.engine import (
+    copy,
+    create,
+    execs,
+    logs,
+    pause,
+    remove,
+    rename,
+    restart,
+    start,
+    stop,
+    waiting,
+)
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.inspect import inspect as inspect_container
@@ -144,13 +156,9 @@ class Container:
         """
         stop.stop(self._engine, self.record, self.paths, timeout=timeout, signal=signal)
 
-    def restart(self, timeout: int | None = None) -> None:
-        """Stop it if it runs, then start it."""
-        try:
-            self.stop(timeout)
-        except errors.NotModified:
-            pass  # not running: only the start is left
-        self.start()
+    def restart(self, timeout: int | None = None, signal: str | int | None = None) -> None:
+        """Stop it if it runs, as :meth:`stop` does, then start it. Raises as :meth:`start`."""
+        restart.restart(self._engine, self.record, self.paths, timeout=timeout, signal=signal)
 
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to its first process. Raises Conflict when it does not run."""

@@ -104,6 +104,8 @@ def finish(engine: Engine, record: ContainerRecord, paths: Paths, attachment: At
     if record.auto_remove:
         with translated(f"container {record.name}"), paths.locked():
             # Somebody else may have removed it: nothing of that is done twice.
+            if merged(record, paths).running:
+                return  # restarted meanwhile: its next end is another's to see
             erase(engine, record, paths, settle=False)
     attachment.acknowledge()
     attachment.close()

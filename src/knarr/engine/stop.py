@@ -29,10 +29,12 @@ def stop(
     *,
     timeout: int | None = None,
     signal: str | int | None = None,
+    held: bool = False,
 ) -> None:
     """Send the stop signal, then SIGKILL when the container lives on for ``timeout`` seconds.
 
-    timeout None: the container's own, else 10; -1 waits for ever. Raises
+    timeout None: the container's own, else 10; -1 waits for ever. held: the caller holds the
+    container's lock and does what follows from its end. Raises
     NotModified when it does not run, InvalidArgument for an unknown signal.
     """
     number = _number(signal) if signal is not None else signal_of(engine, record)
@@ -40,7 +42,7 @@ def stop(
     seconds = DEFAULT_TIMEOUT if seconds is None else seconds
     restartrules.set_stopped(paths, stopped=True)
     asked = restartrules.cancel(record, paths)
-    while (attachment := connect(engine, record, paths)) is not None:
+    while (attachment := connect(engine, record, paths, held=held)) is not None:
         asked = True
         with attachment:
             attachment.signal(number)
@@ -51,6 +53,8 @@ def stop(
                 attachment.signal(KILL)
                 pause.release(paths)
                 ended = attachment.wait()
+            if ended is not None and held:
+                attachment.acknowledge()
         if ended is not None:
             return  # else the supervisor died: its successor is asked again
     if not asked:

@@ -1,0 +1,37 @@
+"""``knarr restart``: stop containers and start them again, one after the other."""
+
+from __future__ import annotations
+
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.each import for_each
+from knarr.cli.flags import NUMBER, TEXT, Args, Flag
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the names of the containers that run again."""
+
+    def restart(name: str) -> None:
+        container = context.engine.containers.get(name)
+        container.restart(args.number("timeout"), args.text("signal"))
+        print(name)
+
+    return for_each(args.rest, restart)
+
+
+COMMAND = Command(
+    name="restart",
+    summary="Restart one or more containers",
+    usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
+    run=run,
+    flags=(
+        Flag("signal", TEXT, "Signal to send instead of the container's stop signal", short="s",
+             example="-s SIGINT"),
+        Flag("timeout", NUMBER, "Seconds to wait before killing; -1 waits for ever (default: the "
+             "container's, else 10)", short="t", example="-t 30", aliases=("time",)),
+    ),
+    arguments=(1, MANY),
+    spellings=("container restart",),
+    details="The containers are restarted in the order in which they are named, each when the one "
+    "before it runs again. One that does not run is started.",
+)  # fmt: skip

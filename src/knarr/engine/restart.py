@@ -1,0 +1,87 @@
+"""``restart``: a container ends and is started again, without anybody taking it for removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from typing import TYPE_CHECKING
+
+from knarr import errors
+from knarr.engine import create, remove, start, stop, waiting
+from knarr.engine.state import read_state_file
+from knarr.kernel import process
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+
+def restart(
+    engine: Engine,
+    record: ContainerRecord,
+    paths: Paths,
+    *,
+    timeout: int | None = None,
+    signal: str | int | None = None,
+) -> None:
+    """Stop the container if it runs, then start it; see ``stop.stop`` for timeout and signal.
+
+    One with auto_remove is not removed for that end: its lock is held from before it, and
+    whoever comes to remove it finds it running. Raises as a start, Conflict for a sandbox,
+    InvalidArgument for an unknown signal.
+    """
+    if record.config.kill_on_owner_exit:
+        raise errors.Conflict(
+            f"Cannot restart container {record.name}: it lives as long as the program that made it"
+        )
+    if record.auto_remove:
+        with paths.locked():
+            _stop_for_good(engine, record, paths, timeout, signal)
+            _start(engine, record, paths)
+        return
+    with contextlib.suppress(errors.NotModified):
+        stop.stop(engine, record, paths, timeout=timeout, signal=signal)
+    with paths.locked():
+        _start(engine, record, paths)
+
+
+def _stop_for_good(
+    engine: Engine,
+    record: ContainerRecord,
+    paths: Paths,
+    timeout: int | None,
+    signal: str | int | None,
+) -> None:
+    """Stop a container with auto_remove and await its supervisor, which removes its own traces.
+
+    The caller holds the container's lock.
+    """
+    pid = int((read_state_file(paths.state) or {}).get("supervisor_pid") or 0)
+    with contextlib.ExitStack() as open_files:
+        try:
+            supervisor = process.pidfd_open(pid) if pid else -1
+            if supervisor >= 0:
+                open_files.callback(os.close, supervisor)
+        except ProcessLookupError:
+            supervisor = -1  # it died: whoever stops the container puts that right
+        with contextlib.suppress(errors.NotModified):
+            stop.stop(engine, record, paths, timeout=timeout, signal=signal, held=True)
+            if supervisor >= 0:
+                select.select([supervisor], [], [], waiting.SUPERVISOR_SECONDS)
+
+
+def _start(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+    """Start a container whose lock the caller holds."""
+    if engine.table.get(record.id) is None:
+        paths.forget_lock()
+        raise errors.NotFound(f"No such container: {record.id}")
+    try:
+        start.start(engine, create.load(engine, record), attach=False)
+    except errors.NotModified:
+        return  # started by somebody else since
+    except BaseException:
+        if record.auto_remove:
+            remove.remove_held(engine, record, paths, force=True)
+        raise
