@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from knarr.cli import mountargs, runvalues
 from knarr.cli.flags import Args
 from knarr.engine.model import (
+    BindMount,
     ContainerConfig,
     Device,
     Limits,
     RestartPolicy,
     ThrottleDevice,
+    Tmpfs,
     Ulimit,
 )
 from knarr.errors import InvalidArgument, Unsupported
@@ -48,8 +50,15 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         stop_signal=args.text("stop-signal") or None,
         stop_timeout=args.number("stop-timeout"),
         read_only=args.on("read-only"),
-        tmpfs=tuple(mountargs.tmpfs(text) for text in args.many("tmpfs")),
-        binds=tuple(mountargs.bind(text) for text in args.many("volume")),
+        tmpfs=(
+            *(mountargs.tmpfs(text) for text in args.many("tmpfs")),
+            *(each for each in args.many("mount") if isinstance(each, Tmpfs)),
+        ),
+        binds=(
+            *(mountargs.bind(text) for text in args.many("volume")),
+            *(each for each in args.many("mount") if isinstance(each, BindMount)),
+        ),
+        volumes_from=args.many("volumes-from"),
         cap_add=args.many("cap-add"),
         cap_drop=args.many("cap-drop"),
         security_opt=args.many("security-opt"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.cli import runvalues
+from knarr.cli import mountargs, runvalues
 from knarr.cli.flags import (
     BYTES,
     BYTES_OR_ALL,
@@ -27,6 +27,7 @@ HOSTS = Kind("list", runvalues.extra_host, many=True)
 ULIMITS = Kind("ulimit", runvalues.ulimit, many=True)
 SYSCTLS = Kind("map", runvalues.sysctl, many=True)
 WEIGHTS = Kind("list", runvalues.device_weight, many=True)
+MOUNTS = Kind("mount", mountargs.mount, many=True)
 DEVICE_RULES = Kind("list", runvalues.device_rule, many=True)
 
 DETACH_KEYS = Flag(
@@ -115,6 +116,10 @@ COMMON: tuple[Flag, ...] = (
          example="--memory-swap 512m"),
     Flag("memory-swappiness", NUMBER, "Tendency to swap, 0 to 100 (control groups v1 only)",
          default=-1, example="--memory-swappiness 10"),
+    Flag("mount", MOUNTS, "Mount a directory or file of the host, or a tmpfs: type=bind|tmpfs, "
+         "source=HOST, target=PATH, readonly, bind-propagation=, bind-recursive=enabled|disabled|"
+         "writable|readonly, tmpfs-size=, tmpfs-mode=",
+         example="--mount type=bind,source=/srv/data,target=/data,readonly"),
     Flag("name", TEXT, "Name of the container", example="--name web"),
     Flag("network", TEXT, "Network: none or host (default none)", metavar="network",
          example="--network host", aliases=("net",)),
@@ -155,6 +160,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("userns", TEXT, "User namespace: 'host' for none of its own", example="--userns host"),
     Flag("volume", LIST, "Bind mount a directory or file of the host", short="v",
          example="-v /srv/data:/data:ro"),
+    Flag("volumes-from", LIST, "Mount what another container has mounted: CONTAINER[:ro]",
+         example="--volumes-from web:ro"),
     Flag("workdir", TEXT, "Working directory inside the container", short="w", example="-w /srv"),
 )  # fmt: skip
 
@@ -196,7 +203,6 @@ MISSING: dict[str, str] = {
     "link": "gone from Docker; " + _NO_NETWORKS,
     "link-local-ip": _NO_NETWORKS,
     "mac-address": _NO_NETWORKS,
-    "mount": "not available yet; use -v HOST:CONTAINER or --tmpfs PATH",
     "network-alias": _NO_NETWORKS,
     "no-healthcheck": _NO_HEALTH,
     "p": _NO_PORTS,
@@ -209,5 +215,4 @@ MISSING: dict[str, str] = {
     "use-api-socket": "knarr has no daemon whose socket could be shared",
     "uts": "every container has a UTS namespace of its own; sharing is not available yet",
     "volume-driver": _NO_VOLUMES,
-    "volumes-from": _NO_VOLUMES,
 }

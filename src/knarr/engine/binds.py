@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from knarr.engine.model import BindMount
 
 _RECURSIVE = "rbind"
+_MISSING = 'invalid mount config for type "bind": bind source path does not exist: '
 
 
 class Bind(NamedTuple):
@@ -30,6 +31,13 @@ def listed(spec_mounts: Sequence[Mapping[str, Any]]) -> list[Bind]:
         for index, entry in enumerate(spec_mounts)
         if entry.get("type") == "bind"
     ]
+
+
+def check(binds: Sequence[BindMount]) -> None:
+    """Raise InvalidArgument for a ``--mount`` of a path that does not exist."""
+    for bind in binds:
+        if bind.by_mount and not bind.inherited and not os.path.lexists(bind.source):
+            raise InvalidArgument(_MISSING + bind.source)
 
 
 def open_binds(wanted: Sequence[Bind], binds: Sequence[BindMount]) -> dict[int, int]:
@@ -56,9 +64,6 @@ def _open(bind: Bind, created: set[str]) -> int:
         return mounts.open_tree(mounts.AT_FDCWD, bind.source, flags)
     except FileNotFoundError as error:
         if bind.source not in created:
-            raise InvalidArgument(
-                'invalid mount config for type "bind": bind source path does not exist: '
-                + bind.source
-            ) from error
+            raise InvalidArgument(_MISSING + bind.source) from error
     os.makedirs(bind.source, mode=0o755, exist_ok=True)
     return mounts.open_tree(mounts.AT_FDCWD, bind.source, flags)

@@ -20,6 +20,7 @@ from knarr.engine import (
     remove,
     restartrules,
     serial,
+    volumesfrom,
 )
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
@@ -137,6 +138,10 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         logoptions.check(config)
     if config.extra_hosts:
         hostfiles.check(config)
+    if config.volumes_from:
+        config = volumesfrom.resolved(engine, config)
+    if config.binds:
+        binds.check(config.binds)
     if config.sandbox:
         initprogram.require_own(os.uname().machine)
     elif config.init:

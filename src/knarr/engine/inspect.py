@@ -94,7 +94,10 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
     """Return Docker's HostConfig: what depends on the host rather than on the image."""
     linux = spec.get("linux") or {}
     return {
-        "Binds": [_bind_text(bind) for bind in config.binds] or None,
+        "Binds": [
+            _bind_text(bind) for bind in config.binds if not bind.by_mount and not bind.inherited
+        ]
+        or None,
         "ContainerIDFile": "",
         "LogConfig": _log_config(config),
         "NetworkMode": config.network or "none",
@@ -105,7 +108,7 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         },
         "AutoRemove": config.auto_remove,
         "VolumeDriver": "",
-        "VolumesFrom": None,
+        "VolumesFrom": list(config.volumes_from) or None,
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
         "CgroupnsMode": "private",
@@ -123,7 +126,10 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "PublishAllPorts": False,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": list(config.security_opt) or None,
-        "Tmpfs": {entry.target: ",".join(entry.options) for entry in config.tmpfs},
+        "Tmpfs": {
+            entry.target: ",".join(entry.options) for entry in config.tmpfs if not entry.by_mount
+        },
+        **_mounts(config),
         "UTSMode": "",
         "UsernsMode": "host" if record.id_slot is None else "private",
         "ShmSize": config.shm_size,
@@ -196,12 +202,47 @@ def _bind_text(bind: BindMount) -> str:
     return ":".join((bind.source, bind.target, *([",".join(options)] if options else [])))
 
 
+def _mounts(config: ContainerConfig) -> Object:
+    """Return what was said with ``--mount``, under its name; nothing when there is none."""
+    found: list[Object] = []
+    for bind in config.binds:
+        if bind.by_mount and not bind.inherited:
+            options: Object = {
+                "Propagation": "" if bind.propagation == "rprivate" else bind.propagation,
+                "NonRecursive": not bind.recursive,
+                "ReadOnlyNonRecursive": bind.recursive_read_only is False,
+                "ReadOnlyForceRecursive": bind.recursive_read_only is True,
+            }
+            found.append(
+                _given({
+                    "Type": "bind", "Source": bind.source, "Target": bind.target,
+                    "ReadOnly": bind.read_only, "BindOptions": _given(options),
+                })
+            )  # fmt: skip
+    for tmpfs in config.tmpfs:
+        if tmpfs.by_mount:
+            said = dict(option.partition("=")[::2] for option in tmpfs.options)
+            options = {"SizeBytes": int(said.get("size", 0)), "Mode": int(said.get("mode", "0"), 8)}
+            found.append(
+                _given({
+                    "Type": "tmpfs", "Target": tmpfs.target, "ReadOnly": "ro" in said,
+                    "TmpfsOptions": _given(options),
+                })
+            )  # fmt: skip
+    return {"Mounts": found} if found else {}
+
+
+def _given(value: Object) -> Object:
+    """Return the members that say something."""
+    return {name: entry for name, entry in value.items() if entry}
+
+
 def _mount_point(bind: BindMount) -> Object:
     return {
         "Type": "bind",
         "Source": bind.source,
         "Destination": bind.target,
-        "Mode": "ro" if bind.read_only else "",
+        "Mode": "ro" if bind.read_only and not bind.by_mount else "",
         "RW": not bind.read_only,
         "Propagation": bind.propagation,
     }

@@ -18,7 +18,12 @@ def _check_words(what: str, words: Sequence[object]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class BindMount:
-    """A host path seen inside the container (``-v HOST:CONTAINER[:OPTIONS]``)."""
+    """A host path seen inside the container (``-v HOST:CONTAINER[:OPTIONS]``).
+
+    recursive_read_only: whether ``read_only`` holds for what is mounted below, too: None is
+    where the kernel can (5.12), True is or else an error. by_mount: said with ``--mount``.
+    inherited: another container's (``--volumes-from``).
+    """
 
     source: str
     target: str
@@ -26,14 +31,21 @@ class BindMount:
     propagation: str = "rprivate"
     create_source: bool = True
     recursive: bool = True
+    recursive_read_only: bool | None = None
+    by_mount: bool = False
+    inherited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Tmpfs:
-    """A tmpfs inside the container (``--tmpfs PATH[:OPTIONS]``); options as mount(8) has them."""
+    """A tmpfs inside the container (``--tmpfs PATH[:OPTIONS]``); options as mount(8) has them.
+
+    by_mount: said with ``--mount``.
+    """
 
     target: str
     options: tuple[str, ...] = ()
+    by_mount: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,7 @@ class ContainerConfig:
     cap_add and cap_drop take names with or without ``CAP_`` and ``ALL``.
     security_opt takes Docker's strings (``seccomp=unconfined``, ``seccomp=FILE``,
     ``no-new-privileges``, ``apparmor=PROFILE``, ``systempaths=unconfined``).
+    volumes_from: ``CONTAINER[:ro]``, whose bind mounts this one gets when it is created.
     group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
     sandbox: pid 1 is knarr's init in waiting mode; image command and entrypoint are ignored.
@@ -159,6 +172,7 @@ class ContainerConfig:
     read_only: bool = False
     tmpfs: tuple[Tmpfs, ...] = ()
     binds: tuple[BindMount, ...] = ()
+    volumes_from: tuple[str, ...] = ()
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
     security_opt: tuple[str, ...] = ()

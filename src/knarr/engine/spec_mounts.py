@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from typing import TYPE_CHECKING, Any
 
-from knarr.errors import InvalidArgument
+from knarr.errors import InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,7 +117,10 @@ def _binds(config: ContainerConfig, ctx: BuildContext) -> Iterator[Entry]:
             raise InvalidArgument(f"invalid propagation mode: {bind.propagation}")
         options = ["rbind" if bind.recursive else "bind"]
         if bind.read_only:
-            deep = bind.recursive and ctx.kernel >= _RECURSIVE_READ_ONLY
+            can = ctx.kernel >= _RECURSIVE_READ_ONLY
+            if bind.recursive_read_only and not can:
+                raise Unsupported("recursive read-only mounts need Linux 5.12 or later")
+            deep = bind.recursive and can and bind.recursive_read_only is not False
             options.append("rro" if deep else "ro")
         yield _bind(ctx, bind.source, destination, [*options, bind.propagation])
 
