@@ -109,13 +109,13 @@ def _template_table(rows: Sequence[Row], layout: Layout, source: str) -> str:
     return align([line.split("\t") for line in rendered])
 
 
-def align(lines: Sequence[Sequence[str]]) -> str:
-    """Return cells in columns, at least ten wide and three apart; the last one is not padded."""
+def align(lines: Sequence[Sequence[str]], narrowest: int = _NARROWEST) -> str:
+    """Return cells in columns, at least so wide and three apart; the last one is not padded."""
     widths: list[int] = []
     for line in lines:
         for column, cell in enumerate(line[:-1]):
             if column == len(widths):
-                widths.append(_NARROWEST - _GAP)
+                widths.append(narrowest - _GAP)
             widths[column] = max(widths[column], len(cell))
     return "".join(
         "".join(cell.ljust(width + _GAP) for cell, width in zip(line[:-1], widths, strict=False))

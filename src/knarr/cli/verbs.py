@@ -13,8 +13,8 @@ from knarr.cli.flags import UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
-    "attach", "cp", "create", "exec", "export", "inspect", "kill", "logs", "pause", "prune", "rename",
-    "restart", "rm", "run", "start", "stop", "unpause", "wait",
+    "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "prune",
+    "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
@@ -43,18 +43,15 @@ LATER = {
     "build": "building images is not available yet; make one elsewhere and use 'knarr load'",
     "commit": "not available yet; use 'knarr export' and 'knarr import'",
     "compose": "Compose projects are not available yet",
-    "diff": "not available yet",
     "events": "not available yet",
     "login": "registries are not available yet",
     "logout": "registries are not available yet",
     "network": "networks are not available yet; use --network none or --network host",
-    "port": "published ports are not available yet; use --network host",
     "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
     "push": "registries are not available yet; use 'knarr save'",
     "search": "registries are not available yet",
     "stats": "not available yet",
     "swarm": "knarr runs containers on one machine only",
-    "top": "not available yet; use 'knarr exec CONTAINER ps'",
     "update": "not available yet",
     "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from knarr.engine.logs import LogEntry
     from knarr.engine.model import ContainerConfig, ExecConfig, ExitStatus, RunResult
     from knarr.engine.records import ContainerRecord
+    from knarr.engine.top import ProcessList
+    from knarr.snapshots.driver import Change
 
 
 class Container:
@@ -233,6 +235,27 @@ class Container:
     def inspect(self) -> dict[str, Any]:
         """Return everything about it as Docker's JSON object."""
         return inspect_container(self._engine, self.record, self.paths, self.state)
+
+    @property
+    def ports(self) -> dict[str, list[dict[str, str]]]:
+        """What is published: ``80/tcp`` -> [{"HostIp": …, "HostPort": …}]; nothing, so far."""
+        found: dict[str, list[dict[str, str]]] = self.inspect()["NetworkSettings"]["Ports"]
+        return found
+
+    def top(self, options: Sequence[str] = ()) -> ProcessList:
+        """Return its processes as ps(1) shows them; options: ps's own, else ``-ef``.
+
+        Raises Conflict when it does not run, InvalidArgument with what ps says of the options.
+        """
+        from knarr.engine import top
+
+        return top.top(self._engine, self.record, self.paths, options)
+
+    def diff(self) -> list[Change]:
+        """Return what it changed in its image's file system, sorted by path: (A, C or D, path)."""
+        from knarr.engine import changes
+
+        return changes.diff(self._engine, self.record)
 
     def stat_path(self, path: str, *, follow: bool = False) -> PathStat:
         """Return what is at ``path`` inside; a link there is followed if asked. Raises NotFound."""

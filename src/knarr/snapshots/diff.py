@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from knarr.snapshots import nodes, tarentry, tarwriter, whiteouts
 from knarr.snapshots.driver import Change, DiskUsage
-from knarr.snapshots.trees import walk
+from knarr.snapshots.trees import OPEN_DIRECTORY, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from knarr.snapshots.lowers import Lowers
     from knarr.snapshots.tarentry import Entry
@@ -144,12 +144,13 @@ def pack_node(fd: int, archive_name: bytes, adjust: EntryFilter | None = None) -
     yield tarwriter.END
 
 
-def pack_changes(upper: int) -> Iterator[bytes]:
+def pack_changes(upper: int, apart: Collection[str] = ()) -> Iterator[bytes]:
     """Yield a writable overlayfs directory as an OCI layer (layer.md, "Whiteouts").
 
     upper: its descriptor. Whiteout devices become ``.wh.NAME``, opaque
-    directories get ``.wh..wh..opq``.
+    directories get ``.wh..wh..opq``. apart: see ``driver.Driver.diff``.
     """
+    places = {os.fsencode(path.strip("/")) for path in apart}
     packer = _Packer()
     for directory in walk(upper):
         if not directory.path:
@@ -157,20 +158,27 @@ def pack_changes(upper: int) -> Iterator[bytes]:
         if whiteouts.is_opaque(directory.fd):
             yield _marker(_join(b"", directory.path, whiteouts.OPAQUE_MARKER))
         for name in directory.names:
+            path = _join(b"", directory.path, name)
             if _is_whiteout(directory, name):
                 yield _marker(_join(b"", directory.path, whiteouts.PREFIX + name))
-            else:
-                yield from packer.member(directory.fd, name, _join(b"", directory.path, name))
+            elif path not in places or not _is_empty(directory, name):
+                yield from packer.member(directory.fd, name, path)
     yield tarwriter.END
 
 
-def changes(upper: int, lowers: Lowers) -> Iterator[Change]:
-    """Yield how a writable overlayfs directory differs from the layers below, by path."""
+def changes(upper: int, lowers: Lowers, apart: Collection[str] = ()) -> Iterator[Change]:
+    """Yield how a writable overlayfs directory differs from the layers below, by path.
+
+    apart: see ``driver.Driver.diff``.
+    """
     found: list[Change] = []
     touched: set[bytes] = set()
+    places = {os.fsencode(path.strip("/")) for path in apart}
     for directory in walk(upper):
         for name in directory.names:
             path = _join(b"", directory.path, name)
+            if path in places and _is_empty(directory, name):
+                continue
             kind = _kind_of_change(directory, name, path, lowers)
             if kind:
                 found.append(Change(kind, "/" + os.fsdecode(path)))
@@ -249,6 +257,21 @@ def _is_whiteout(directory: Directory, name: bytes) -> bool:
     except FileNotFoundError:
         return False
     return whiteouts.is_whiteout(status)
+
+
+def _is_empty(directory: Directory, name: bytes) -> bool:
+    """Return whether a name is a file or directory with nothing in it, as mounts need them."""
+    try:
+        status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(status.st_mode):
+        inside = os.open(name, OPEN_DIRECTORY, dir_fd=directory.fd)
+        try:
+            return not os.listdir(inside)
+        finally:
+            os.close(inside)
+    return stat.S_ISREG(status.st_mode) and not status.st_size
 
 
 def _marker(name: bytes) -> bytes:

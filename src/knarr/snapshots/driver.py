@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from knarr.spec.mount import Mount
 
@@ -126,12 +126,19 @@ class Driver(Protocol):
         """Return whether nothing was written above the image; raises NotFound."""
         ...
 
-    def diff(self, key: str) -> Iterator[Change]:
-        """Yield what the container changed, sorted by path; raises NotFound."""
+    def diff(self, key: str, apart: Collection[str] = ()) -> Iterator[Change]:
+        """Yield what the container changed, sorted by path; raises NotFound.
+
+        apart: absolute paths that were made to mount something there; they do not count
+        while there is nothing in them.
+        """
         ...
 
-    def export_diff(self, key: str) -> Iterator[bytes]:
-        """Yield the writable layer as an OCI layer tar, deterministic; raises NotFound."""
+    def export_diff(self, key: str, apart: Collection[str] = ()) -> Iterator[bytes]:
+        """Yield the writable layer as an OCI layer tar, deterministic; raises NotFound.
+
+        apart: as for :meth:`diff`.
+        """
         ...
 
     def usage(self, key: str) -> DiskUsage:

@@ -10,7 +10,7 @@ import io
 import json
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from knarr.content import digest as digests
@@ -151,10 +151,10 @@ class MemoryDriver:
     def is_untouched(self, key: str) -> bool:
         raise AssertionError("images have no writable layers")
 
-    def diff(self, key: str) -> Iterator[Change]:
+    def diff(self, key: str, apart: Collection[str] = ()) -> Iterator[Change]:
         raise AssertionError("images never diff")
 
-    def export_diff(self, key: str) -> Iterator[bytes]:
+    def export_diff(self, key: str, apart: Collection[str] = ()) -> Iterator[bytes]:
         raise AssertionError("images never diff")
 
     def usage(self, key: str) -> DiskUsage:

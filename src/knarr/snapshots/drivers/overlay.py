@@ -23,7 +23,7 @@ from knarr.snapshots.trees import OPEN_DIRECTORY, remove_tree
 from knarr.spec.mount import Mount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from knarr.snapshots.driver import Change, DiskUsage, LayerSource, Progress
 
@@ -230,25 +230,25 @@ class Driver:
         options = tuple(f"lower=l/{number}/fs" for number in layer.stack)
         return [Mount("overlay", self._root, options)]
 
-    def diff(self, key: str) -> Iterator[Change]:
+    def diff(self, key: str, apart: Collection[str] = ()) -> Iterator[Change]:
         """Yield what the container changed, sorted by path; raises NotFound."""
         layer = self._layers.standing_on(key)
-        return self._diff(key, layer.stack if layer else ())
+        return self._diff(key, layer.stack if layer else (), apart)
 
-    def _diff(self, key: str, stack: tuple[str, ...]) -> Iterator[Change]:
+    def _diff(self, key: str, stack: tuple[str, ...], apart: Collection[str]) -> Iterator[Change]:
         with contextlib.ExitStack() as open_files:
             upper = _opened(open_files, self._layers.key_path(key) + "/fs")
-            yield from diff.changes(upper, self._lowers(open_files, stack))
+            yield from diff.changes(upper, self._lowers(open_files, stack), apart)
 
-    def export_diff(self, key: str) -> Iterator[bytes]:
+    def export_diff(self, key: str, apart: Collection[str] = ()) -> Iterator[bytes]:
         """Yield the writable directory as an OCI layer; raises NotFound."""
         self._layers.standing_on(key)
-        return self._export_diff(key)
+        return self._export_diff(key, apart)
 
-    def _export_diff(self, key: str) -> Iterator[bytes]:
+    def _export_diff(self, key: str, apart: Collection[str]) -> Iterator[bytes]:
         with contextlib.ExitStack() as open_files:
             upper = _opened(open_files, self._layers.key_path(key) + "/fs")
-            yield from diff.pack_changes(upper)
+            yield from diff.pack_changes(upper, apart)
 
     def usage(self, key: str) -> DiskUsage:
         """Return the disk use of the writable directory; raises NotFound."""
