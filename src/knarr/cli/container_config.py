@@ -123,15 +123,16 @@ def limits(args: Args) -> Limits:
         cpuset_mems=args.text("cpuset-mems") or None,
         pids=args.number("pids-limit") or None,
         blkio_weight=args.number("blkio-weight") or None,
-        blkio_weight_device=_throttles(args.many("blkio-weight-device")),
-        device_read_bps=_throttles(args.many("device-read-bps")),
-        device_write_bps=_throttles(args.many("device-write-bps")),
-        device_read_iops=_throttles(args.many("device-read-iops")),
-        device_write_iops=_throttles(args.many("device-write-iops")),
+        blkio_weight_device=throttles(args.many("blkio-weight-device")),
+        device_read_bps=throttles(args.many("device-read-bps")),
+        device_write_bps=throttles(args.many("device-write-bps")),
+        device_read_iops=throttles(args.many("device-read-iops")),
+        device_write_iops=throttles(args.many("device-write-iops")),
     )
 
 
-def _throttles(rates: Iterable[tuple[str, int]]) -> tuple[ThrottleDevice, ...]:
+def throttles(rates: Iterable[tuple[str, int]]) -> tuple[ThrottleDevice, ...]:
+    """Return the devices with their rates."""
     return tuple(ThrottleDevice(path, rate) for path, rate in rates)
 
 

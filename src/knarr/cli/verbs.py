@@ -14,7 +14,8 @@ from knarr.cli.flags import UsageError, nearest
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
     "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "prune",
-    "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "wait",
+    "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "update",
+    "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
@@ -52,7 +53,6 @@ LATER = {
     "search": "registries are not available yet",
     "stats": "not available yet",
     "swarm": "knarr runs containers on one machine only",
-    "update": "not available yet",
     "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
 }
 

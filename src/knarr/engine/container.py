@@ -32,7 +32,14 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.execs import ExecSession
     from knarr.engine.logs import LogEntry
-    from knarr.engine.model import ContainerConfig, ExecConfig, ExitStatus, RunResult
+    from knarr.engine.model import (
+        ContainerConfig,
+        ExecConfig,
+        ExitStatus,
+        Limits,
+        RestartPolicy,
+        RunResult,
+    )
     from knarr.engine.records import ContainerRecord
     from knarr.engine.top import ProcessList
     from knarr.snapshots.driver import Change
@@ -177,6 +184,17 @@ class Container:
     def remove(self, *, force: bool = False) -> None:
         """Remove it. Raises Conflict while it runs, unless ``force`` has it killed first."""
         remove.remove(self._engine, self.record, self.paths, force=force)
+
+    def update(self, limits: Limits | None = None, restart: RestartPolicy | None = None) -> None:
+        """Change its limits, at once where it runs, and its restart policy.
+
+        limits: what is None or empty stays as it is. Raises InvalidArgument, Conflict and what
+        the kernel says; everything is as before then.
+        """
+        from knarr.engine import update
+
+        update.update(self._engine, self.record, self.paths, limits, restart)
+        self.record = self._engine.table.find(self.id)
 
     def rename(self, name: str) -> None:
         """Give it another name. Raises Conflict for one in use, InvalidArgument for no name."""

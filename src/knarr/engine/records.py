@@ -168,6 +168,10 @@ class ContainerTable:
             raise names.conflict(bare, self.id_of_name(bare) or "") from error
         return bare
 
+    def configure(self, container_id: str, config: ContainerConfig) -> None:
+        """Replace what a container was created with, synced to disk."""
+        self._update("config = ?", (serial.encode(config),), container_id, durable=True)
+
     def delete(self, container_id: str, *, durable: bool) -> None:
         """Remove the row; its name and id range are free from here on."""
         self._store.change(_DELETE, (container_id,), durable=durable)

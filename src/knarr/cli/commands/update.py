@@ -1,0 +1,72 @@
+"""``knarr update``: other limits for containers that exist."""
+
+from __future__ import annotations
+
+from knarr.cli import container_config, container_flags
+from knarr.cli.command import MANY, Command
+from knarr.cli.context import Context
+from knarr.cli.each import for_each
+from knarr.cli.exitcodes import CommandError
+from knarr.cli.flags import Args
+from knarr.engine.model import Limits
+
+_NAMES = frozenset({
+    "blkio-weight", "blkio-weight-device", "cpu-period", "cpu-quota", "cpu-rt-period",
+    "cpu-rt-runtime", "cpu-shares", "cpus", "cpuset-cpus", "cpuset-mems", "device-read-bps",
+    "device-read-iops", "device-write-bps", "device-write-iops", "memory", "memory-reservation",
+    "memory-swap", "pids-limit", "restart",
+})  # fmt: skip
+
+
+def run(context: Context, args: Args) -> int:
+    """Print the names of the containers that were changed."""
+    if not args.given:
+        raise CommandError("you must provide one or more flags when using this command")
+    limits = _limits(args) if args.given - {"restart"} else None
+    policy = None
+    if args.text("restart"):
+        policy = container_config.restart_policy(args.text("restart"))
+
+    def update(name: str) -> None:
+        context.engine.containers.get(name).update(limits, policy)
+        print(name)
+
+    return for_each(args.rest, update)
+
+
+def _limits(args: Args) -> Limits:
+    """Return what is to change; 0 and nothing are as good as not given, as with Docker."""
+    return Limits(
+        memory=args.number("memory") or None,
+        memory_swap=args.number("memory-swap") or None,
+        memory_reservation=args.number("memory-reservation") or None,
+        nano_cpus=args.number("cpus") or None,
+        cpu_shares=args.number("cpu-shares") or None,
+        cpu_period=args.number("cpu-period") or None,
+        cpu_quota=args.number("cpu-quota") or None,
+        cpu_rt_period=args.number("cpu-rt-period") or None,
+        cpu_rt_runtime=args.number("cpu-rt-runtime") or None,
+        cpuset_cpus=args.text("cpuset-cpus") or None,
+        cpuset_mems=args.text("cpuset-mems") or None,
+        pids=args.number("pids-limit") or None,
+        blkio_weight=args.number("blkio-weight") or None,
+        blkio_weight_device=container_config.throttles(args.many("blkio-weight-device")),
+        device_read_bps=container_config.throttles(args.many("device-read-bps")),
+        device_write_bps=container_config.throttles(args.many("device-write-bps")),
+        device_read_iops=container_config.throttles(args.many("device-read-iops")),
+        device_write_iops=container_config.throttles(args.many("device-write-iops")),
+    )
+
+
+COMMAND = Command(
+    name="update",
+    summary="Update configuration of one or more containers",
+    usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
+    run=run,
+    flags=tuple(flag for flag in container_flags.COMMON if flag.name in _NAMES),
+    arguments=(1, MANY),
+    missing={"kernel-memory": container_flags.MISSING["kernel-memory"]},
+    spellings=("container update",),
+    details="What is not named stays as it is. A container that runs has its new limits at once, "
+    "any other from its next start.",
+)
