@@ -13,7 +13,7 @@ from knarr.cli.flags import UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
-    "attach", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "prune",
+    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "prune",
     "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "update",
     "wait",
 )  # fmt: skip
@@ -42,7 +42,6 @@ GROUP_SUMMARIES = {
 # Docker's verbs that knarr does not have yet, and what serves instead.
 LATER = {
     "build": "building images is not available yet; make one elsewhere and use 'knarr load'",
-    "commit": "not available yet; use 'knarr export' and 'knarr import'",
     "compose": "Compose projects are not available yet",
     "events": "not available yet",
     "login": "registries are not available yet",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     )
     from knarr.engine.records import ContainerRecord
     from knarr.engine.top import ProcessList
+    from knarr.images.service import Image
     from knarr.snapshots.driver import Change
 
 
@@ -274,6 +275,25 @@ class Container:
         from knarr.engine import changes
 
         return changes.diff(self._engine, self.record)
+
+    def commit(
+        self,
+        ref: str | None = None,
+        *,
+        author: str = "",
+        message: str = "",
+        changes: Iterable[str] = (),
+        pause: bool = True,
+    ) -> Image:
+        """Make an image of what it changed, above its own image.
+
+        changes: Dockerfile instructions (``CMD ["sh"]``). pause: freeze it meanwhile, if it
+        runs. Raises InvalidArgument, Conflict for one that is being removed.
+        """
+        from knarr.engine import commit
+
+        wish = commit.Wish(ref, author, message, tuple(changes), pause)
+        return commit.commit(self._engine, self.record, self.paths, wish)
 
     def stat_path(self, path: str, *, follow: bool = False) -> PathStat:
         """Return what is at ``path`` inside; a link there is followed if asked. Raises NotFound."""

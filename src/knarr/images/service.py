@@ -32,6 +32,7 @@ from knarr.snapshots.driver import Driver
 if TYPE_CHECKING:
     from knarr.images.archive import load as loading
     from knarr.images.archive import save as saving
+    from knarr.images.committing import HistoryNote
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,27 @@ class Images:
         record = importing.import_tar(
             self._context, source, name, changes, message, wanted, progress
         )
+        return self._image(record)
+
+    def commit(
+        self,
+        parent_id: str,
+        layer: Iterable[bytes],
+        config: dict[str, Any],
+        ref: str | None = None,
+        *,
+        note: HistoryNote,
+        progress: Progress = ignore_progress,
+    ) -> Image:
+        """Make an image of one layer, an uncompressed tar, above another image; return it.
+
+        config: what containers of it inherit. Raises InvalidArgument for the name.
+        """
+        from knarr.images import committing
+
+        name = None if ref is None else _tagged(ref)
+        parent = self._context.index.get(parent_id)
+        record = committing.commit(self._context, parent, layer, config, name, note, progress)
         return self._image(record)
 
     def tag(self, source: str, target: str) -> None:

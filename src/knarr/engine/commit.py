@@ -1,0 +1,97 @@
+"""``commit``: an image from what a container changed and how it was configured."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from knarr import errors
+from knarr.engine import changes, pause
+from knarr.engine.inspect import arguments, read_spec
+from knarr.engine.records import REMOVING
+from knarr.engine.state import merged
+from knarr.engine.translate import translated
+from knarr.images.changes import apply_changes
+from knarr.images.committing import HistoryNote
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+    from knarr.images.service import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the image is to be called and to say; pause: freeze the container meanwhile."""
+
+    ref: str | None
+    author: str
+    message: str
+    changes: tuple[str, ...]
+    pause: bool
+
+
+def commit(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) -> Image:
+    """Return the new image. Raises Conflict, InvalidArgument, NotFound."""
+    now = engine.table.get(record.id)
+    if now is None:
+        raise errors.NotFound(f"No such container: {record.id}")
+    if now.state == REMOVING:
+        raise errors.Conflict(f"You cannot commit container {record.id} which is being removed")
+    image = engine.image_config(record.image_id).get("config") or {}
+    config = apply_changes(inherited(now.config, image), wish.changes)
+    note = HistoryNote(" ".join(arguments(read_spec(paths))), wish.author, wish.message)
+    with translated(f"container {record.name}"), _still(engine, record, paths, wish):
+        layer = engine.driver.export_diff(record.id, changes.mounted_on(engine, record))
+        return engine.images.commit(record.image_id, layer, config, wish.ref, note=note)
+
+
+def inherited(config: ContainerConfig, image: dict[str, Any]) -> dict[str, Any]:
+    """Return what containers of the new image inherit: the image's own, under the container's.
+
+    image: the ``config`` of the container's image.
+    """
+    found = dict(image)
+    if not config.sandbox:
+        if config.entrypoint is not None:
+            found["Entrypoint"] = list(config.entrypoint) or None
+            found["Cmd"] = None
+        if config.command:
+            found["Cmd"] = list(config.command)
+    found["Env"] = _environment(config.env, image.get("Env") or ())
+    own = {
+        "User": config.user,
+        "WorkingDir": config.working_dir,
+        "StopSignal": config.stop_signal,
+    }
+    found |= {key: value for key, value in own.items() if value}
+    found["Labels"] = {**(image.get("Labels") or {}), **config.labels}
+    return {key: value for key, value in found.items() if value not in (None, "", [], {})}
+
+
+def _environment(own: Iterable[str], image: Iterable[str]) -> list[str]:
+    """Return the image's variables under the container's; ``NAME`` alone takes one away."""
+    found = {entry.partition("=")[0]: entry for entry in (*image, *own)}
+    return [entry for entry in found.values() if "=" in entry]
+
+
+@contextlib.contextmanager
+def _still(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) -> Iterator[None]:
+    """Have the container stand still while the block runs, if that is wished and it runs."""
+    paused = False
+    if wish.pause and merged(record, paths).status == "running":
+        try:
+            pause.pause(engine, record, paths)
+            paused = True
+        except errors.Conflict:
+            pass  # it has ended, or was paused by somebody else
+    try:
+        yield
+    finally:
+        if paused:
+            with contextlib.suppress(errors.Conflict, errors.NotFound):
+                pause.unpause(engine, record, paths)
