@@ -296,3 +296,31 @@ def test_another_instance_sees_the_same(driver: Driver, tmp_path: Path) -> None:
 
 def _everything(root: Path) -> set[str]:
     return {str(path) for path in root.rglob("*")}
+
+
+def test_a_copy_has_everything_and_goes_its_own_way(driver: Driver) -> None:
+    top = commit(driver, BASE, TOP)
+    with mounted(driver.prepare("one", top)) as root:
+        (root / "etc/passwd").write_text("changed")
+        (root / "etc/passwd").chmod(0o640)
+        (root / "var/new").unlink()
+        (root / "more").mkdir()
+        os.link(root / "etc/passwd", root / "more/linked")
+    before = list(driver.diff("one"))
+    mounts = driver.copy("one", "two")
+    assert mounts == driver.mounts("two") != driver.mounts("one")
+    assert list(driver.diff("two")) == before
+    assert b"".join(driver.export_diff("two")) == b"".join(driver.export_diff("one"))
+    with mounted(mounts) as root:
+        (root / "etc/passwd").write_text("again")
+        assert (root / "more/linked").read_text() == "again"
+    with mounted(driver.mounts("one")) as root:
+        assert (root / "etc/passwd").read_text() == "changed"
+    driver.remove("one")
+    with mounted(driver.mounts("two")) as root:
+        assert (root / "etc/passwd").read_text() == "again"
+    with pytest.raises(Conflict):
+        driver.copy("two", "two")
+    with pytest.raises(NotFound):
+        driver.copy("one", "three")
+    assert driver.list_keys() == ["two"]

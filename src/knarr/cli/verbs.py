@@ -13,15 +13,16 @@ from knarr.cli.flags import UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
-    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs", "pause", "port", "prune",
-    "rename", "restart", "rm", "run", "start", "stop", "top", "unpause", "update",
-    "wait",
+    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs",
+    "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stop", "top",
+    "unpause", "update", "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
         **{verb: verb for verb in _CONTAINER_VERBS},
         **dict.fromkeys(("ls", "list", "ps"), "ps"),
         "remove": "rm",
+        "clone": "container_clone",
         "inspect": "container_inspect",
         "prune": "container_prune",
     },

@@ -45,6 +45,16 @@ class AsyncSandbox:
         """Run a command; arguments and errors are those of :meth:`Sandbox.run`."""
         return await asyncio.to_thread(self.box.run, *argv, **options)
 
+    async def fork(self, name: str | None = None) -> AsyncSandbox:
+        """Return a second sandbox with the same files, as :meth:`Sandbox.fork`; close it."""
+        other = AsyncSandbox(self._image, **self._options)
+        other._box = await asyncio.to_thread(self.box.fork, name)
+        return other
+
+    async def close(self) -> None:
+        """Kill and remove the container, as the end of ``async with`` does."""
+        await self.__aexit__()
+
     async def read(self, path: str) -> bytes:
         """Return the bytes of a file. Raises NotFound."""
         return await asyncio.to_thread(self.box.files.read, path)

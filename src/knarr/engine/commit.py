@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,6 @@ from knarr import errors
 from knarr.engine import changes, pause
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.records import REMOVING
-from knarr.engine.state import merged
 from knarr.engine.translate import translated
 from knarr.images.changes import apply_changes
 from knarr.images.committing import HistoryNote
@@ -45,7 +44,8 @@ def commit(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) ->
     image = engine.image_config(record.image_id).get("config") or {}
     config = apply_changes(inherited(now.config, image), wish.changes)
     note = HistoryNote(" ".join(arguments(read_spec(paths))), wish.author, wish.message)
-    with translated(f"container {record.name}"), _still(engine, record, paths, wish):
+    still = pause.still(engine, record, paths) if wish.pause else contextlib.nullcontext()
+    with translated(f"container {record.name}"), still:
         layer = engine.driver.export_diff(record.id, changes.mounted_on(engine, record))
         return engine.images.commit(record.image_id, layer, config, wish.ref, note=note)
 
@@ -77,21 +77,3 @@ def _environment(own: Iterable[str], image: Iterable[str]) -> list[str]:
     """Return the image's variables under the container's; ``NAME`` alone takes one away."""
     found = {entry.partition("=")[0]: entry for entry in (*image, *own)}
     return [entry for entry in found.values() if "=" in entry]
-
-
-@contextlib.contextmanager
-def _still(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) -> Iterator[None]:
-    """Have the container stand still while the block runs, if that is wished and it runs."""
-    paused = False
-    if wish.pause and merged(record, paths).status == "running":
-        try:
-            pause.pause(engine, record, paths)
-            paused = True
-        except errors.Conflict:
-            pass  # it has ended, or was paused by somebody else
-    try:
-        yield
-    finally:
-        if paused:
-            with contextlib.suppress(errors.Conflict, errors.NotFound):
-                pause.unpause(engine, record, paths)

@@ -295,6 +295,16 @@ class Container:
         wish = commit.Wish(ref, author, message, tuple(changes), pause)
         return commit.commit(self._engine, self.record, self.paths, wish)
 
+    def clone(self, name: str | None = None) -> Container:
+        """Return a new container, not started, with its configuration and all that it wrote.
+
+        It stands still meanwhile, if it runs. name: by default a random one. A clone of a
+        sandbox does not end with who made that. Raises as ``Containers.create``.
+        """
+        from knarr.engine import clone
+
+        return clone.clone(self._engine, self, name)
+
     def stat_path(self, path: str, *, follow: bool = False) -> PathStat:
         """Return what is at ``path`` inside; a link there is followed if asked. Raises NotFound."""
         return copy.stat_path(self._engine, self, path, follow=follow)

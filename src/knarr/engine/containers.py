@@ -30,12 +30,13 @@ class Containers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def create(self, config: ContainerConfig) -> Container:
+    def create(self, config: ContainerConfig, *, source: Container | None = None) -> Container:
         """Create a container and return it, not started.
 
+        source: one of the same image, whose files it begins with (``Container.clone``).
         Raises NotFound (image), Conflict (name in use), InvalidArgument, Unsupported.
         """
-        with create.made(self._engine, config) as prepared:
+        with create.made(self._engine, config, source.id if source else None) as prepared:
             return Container(self._engine, prepared.record)
 
     def launch(
@@ -44,15 +45,16 @@ class Containers:
         *,
         attach: bool = True,
         size: tuple[int, int] | None = None,
+        source: Container | None = None,
     ) -> Launched:
         """Create and start a container; return it with its first attachment.
 
-        size: rows and columns of its terminal when its command starts.
+        size: rows and columns of its terminal when its command starts. source: see `create`.
         When it cannot be started it stays as created, as with Docker, unless
         auto_remove is set. Raises as :meth:`create` and ``Container.start``.
         """
         engine = self._engine
-        with create.made(engine, config) as prepared:
+        with create.made(engine, config, source.id if source else None) as prepared:
             try:
                 attachment = start.start(
                     engine,

@@ -62,10 +62,12 @@ class Prepared:
 
 
 @contextmanager
-def made(engine: Engine, config: ContainerConfig) -> Iterator[Prepared]:
+def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> Iterator[Prepared]:
     """Make the container and hold its lock while the block runs.
 
-    The row is this process's until the spec is written. Raises NotFound (image), Conflict
+    source: id of a container of the same image, whose files it begins with.
+
+    The row is this process's until the spec is written. Raises NotFound (image, source), Conflict
     (name), InvalidArgument, ResourceExhausted and what the disk says; nothing is left then.
     What the block raises does not undo it.
     """
@@ -75,7 +77,10 @@ def made(engine: Engine, config: ContainerConfig) -> Iterator[Prepared]:
     with paths.locked():
         with _undone_on_error(engine, record, paths):
             reached("create.row")
-            rootfs = _snapshot(engine, record, blueprint.image)
+            if source is None:
+                rootfs = _snapshot(engine, record, blueprint.image)
+            else:
+                rootfs = engine.driver.copy(source, record.id)
             reached("create.snapshot")
             _make_directory(paths.data)
             hostfiles.write(paths.data, config, record.id)

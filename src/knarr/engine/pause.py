@@ -7,7 +7,9 @@ what ``unpause`` puts right. It goes with the run directory when the container e
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from knarr import errors
@@ -55,6 +57,24 @@ def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
         if not settled(engine, record, paths).paused:
             raise errors.Conflict(f"Container {record.id} is not paused")
         release(paths)
+
+
+@contextlib.contextmanager
+def still(engine: Engine, record: ContainerRecord, paths: Paths) -> Iterator[None]:
+    """Have a container stand still while the block runs, if it runs; a paused one stays so."""
+    paused = False
+    if merged(record, paths).status == "running":
+        try:
+            pause(engine, record, paths)
+            paused = True
+        except errors.Conflict:
+            pass  # it has ended, or was paused by somebody else
+    try:
+        yield
+    finally:
+        if paused:
+            with contextlib.suppress(errors.Conflict, errors.NotFound):
+                unpause(engine, record, paths)
 
 
 def release(paths: Paths) -> None:

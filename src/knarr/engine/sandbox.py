@@ -75,13 +75,30 @@ class Sandbox(Closing):
             sandbox=True,
             kill_on_owner_exit=True,
         )
+        self._launch(config)
+
+    def _launch(self, config: ContainerConfig, source: Container | None = None) -> None:
         self._closed = False
-        launched = self._engine.containers.launch(config)
+        launched = self._engine.containers.launch(config, source=source)
         self.container: Container = launched.container
         self.id, self.name = self.container.id, self.container.name
         assert launched.attachment is not None
         self._tie = launched.attachment
         self.files = Files(self.container)
+
+    def fork(self, name: str | None = None) -> Sandbox:
+        """Return a second sandbox with the same files; what either writes, the other lacks.
+
+        It has the same limits and mounts, and none of the processes, which stand still
+        meanwhile. It ends by itself or with this process, not with this sandbox. Raises
+        Conflict when this one is gone.
+        """
+        from knarr.engine import clone
+
+        if self._closed:
+            raise errors.Conflict(f"sandbox {self.container.short_id} is closed")
+        with clone.source(self._engine, self.container, name) as config:
+            return _Fork(self._engine, config, self.container)
 
     def __repr__(self) -> str:
         return f"<Sandbox {self.container.short_id} {self.container.image}>"
@@ -164,6 +181,14 @@ class Sandbox(Closing):
             raise errors.Conflict(f"sandbox {self.container.short_id} is closed")
         pairs = tuple(f"{key}={value}" for key, value in (env or {}).items())
         return ExecConfig(command=argv, env=pairs, working_dir=cwd, user=user, tty=tty)
+
+
+class _Fork(Sandbox):
+    """A sandbox that begins with another's files, on the engine of that one."""
+
+    def __init__(self, engine: Engine, config: ContainerConfig, source: Container) -> None:
+        self._engine, self._owns_engine = engine, False
+        self._launch(config, source)
 
 
 class CommandFailed(errors.KnarrError):

@@ -7,9 +7,9 @@ Life of a layer (named by its chain id, shared by every image that has it):
 
 Life of a container's file system (named by its key, the container id):
 
-    absent --prepare--> prepared --remove--> in the trash --purge_trash--> gone
-                           |  mounts(): as often as wanted, also after a reboot
-                           |  diff(), export_diff(), usage(): at any time
+    absent --prepare, copy--> prepared --remove--> in the trash --purge_trash--> gone
+                                 |  mounts(): as often as wanted, also after a reboot
+                                 |  diff(), export_diff(), usage(): at any time
 
 The order that callers keep: a layer's parent is committed before it and
 removed after it; ``prepare`` needs its layers present. The driver refuses
@@ -108,6 +108,14 @@ class Driver(Protocol):
         size limits it, in bytes. Raises Conflict when the key exists,
         NotFound when the layer does not, Unsupported for a size the driver
         cannot enforce.
+        """
+        ...
+
+    def copy(self, source: str, key: str) -> list[Mount]:
+        """Make a writable file system with all that is in that of ``source``; return its mounts.
+
+        What is written to either later is not seen in the other. Nobody should write to the
+        source meanwhile. Raises NotFound for it, Conflict when the key exists.
         """
         ...
 

@@ -11,7 +11,14 @@ from knarr.cli.command import Command
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "cli"
 MODULES = sorted(
-    {*verbs.names(), "container_inspect", "container_prune", "image_inspect", "image_prune"}
+    {
+        *verbs.names(),
+        "container_clone",
+        "container_inspect",
+        "container_prune",
+        "image_inspect",
+        "image_prune",
+    }
 )
 
 

@@ -151,6 +151,9 @@ class MemoryDriver:
     def is_untouched(self, key: str) -> bool:
         raise AssertionError("images have no writable layers")
 
+    def copy(self, source: str, key: str) -> list[Mount]:
+        raise AssertionError("images have no keys")
+
     def diff(self, key: str, apart: Collection[str] = ()) -> Iterator[Change]:
         raise AssertionError("images never diff")
 

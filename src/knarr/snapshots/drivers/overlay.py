@@ -19,6 +19,7 @@ from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory
 from knarr.snapshots.lowers import Lowers
 from knarr.snapshots.tarentry import Limits
 from knarr.snapshots.tarstream import TarReader
+from knarr.snapshots.treecopy import copy_tree
 from knarr.snapshots.trees import OPEN_DIRECTORY, remove_tree
 from knarr.spec.mount import Mount
 
@@ -202,6 +203,15 @@ class Driver:
         for name, value in attributes.items():
             os.setxattr(target, name, value)
         os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+    def copy(self, source: str, key: str) -> list[Mount]:
+        """Make a writable directory with all that is in another; see the protocol."""
+        layer = self._layers.standing_on(source)
+        self._layers.prepare(key, layer.meta["chain_id"] if layer else None)
+        with contextlib.ExitStack() as open_files:
+            origin = _opened(open_files, self._layers.key_path(source) + "/fs")
+            copy_tree(origin, _opened(open_files, self._layers.key_path(key) + "/fs"))
+        return self._writable(key, layer)
 
     def is_untouched(self, key: str) -> bool:
         """Return whether nothing was written above the image; raises NotFound."""
