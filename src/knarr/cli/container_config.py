@@ -20,6 +20,7 @@ from knarr.engine.model import (
 )
 from knarr.errors import InvalidArgument, Unsupported
 
+_OTHER = "container:"
 _SHM_SIZE = 64 * 1024 * 1024
 
 
@@ -65,6 +66,10 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         privileged=args.on("privileged"),
         userns=args.text("userns") or None,
         network=network(args.text("network")),
+        pid=_mode(args, "pid", "PID", others=True),
+        ipc=args.text("ipc") or None,
+        uts=_mode(args, "uts", "UTS"),
+        cgroupns=_mode(args, "cgroupns", "CGROUP", "private"),
         pull=args.text("pull") or "missing",
         platform=args.text("platform") or None,
         shm_size=args.number("shm-size") or _SHM_SIZE,
@@ -152,14 +157,26 @@ def _devices(text: str) -> Iterator[Device]:
 
 
 def network(name: str | None) -> str | None:
-    """Return the network; none and host exist. Raises Unsupported for all others."""
+    """Return the network: none, host, another container's. Raises Unsupported for all others."""
     if not name or name == "default":
         return None
+    if name.startswith(_OTHER):
+        return name
     if name not in ("none", "host"):
         raise Unsupported(
             f"network {name}: networks are not available yet; use --network none or --network host"
         )
     return name
+
+
+def _mode(args: Args, flag: str, word: str, *known: str, others: bool = False) -> str | None:
+    """Return whose namespace it is to be. Raises InvalidArgument in Docker's words."""
+    mode = args.text(flag) or None
+    if mode is None or mode == "host" or mode in known:
+        return mode
+    if not (others and mode.startswith(_OTHER) and mode != _OTHER):
+        raise InvalidArgument(f"--{flag}: invalid {word} mode")
+    return mode
 
 
 def _workdir(path: str | None) -> str | None:

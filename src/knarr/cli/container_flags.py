@@ -59,6 +59,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("cap-drop", LIST, "Drop a Linux capability, or ALL", example="--cap-drop ALL"),
     Flag("cgroup-parent", TEXT, "Control group in which to make the container's",
          example="--cgroup-parent /builds"),
+    Flag("cgroupns", TEXT, "Control group namespace: host or private (default private)",
+         example="--cgroupns host"),
     Flag("cidfile", TEXT, "Write the container's id to this file, which must not exist",
          example="--cidfile /run/web.cid"),
     Flag("cpu-period", NUMBER, "Length of a CPU quota period in microseconds",
@@ -104,6 +106,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("init", SWITCH, "Run an init as process 1 that forwards signals and reaps processes",
          example="--init"),
     Flag("interactive", SWITCH, "Keep STDIN open", short="i", example="-i"),
+    Flag("ipc", TEXT, "IPC namespace: host, private, or none for one without /dev/shm (default "
+         "private)", example="--ipc host"),
     Flag("label", LABELS, "Set a label on the container", short="l", example="-l tier=web"),
     Flag("label-file", LIST, "Read labels from a file, one a line", example="--label-file labels"),
     Flag("log-driver", TEXT, "Where the output goes: local, json-file, journald, syslog or none "
@@ -121,12 +125,14 @@ COMMON: tuple[Flag, ...] = (
          "writable|readonly, tmpfs-size=, tmpfs-mode=",
          example="--mount type=bind,source=/srv/data,target=/data,readonly"),
     Flag("name", TEXT, "Name of the container", example="--name web"),
-    Flag("network", TEXT, "Network: none or host (default none)", metavar="network",
-         example="--network host", aliases=("net",)),
+    Flag("network", TEXT, "Network: none, host, or container:NAME for another's (default none)",
+         metavar="network", example="--network host", aliases=("net",)),
     Flag("oom-kill-disable", SWITCH, "Let processes wait instead of killing them when the memory "
          "limit is reached (control groups v1 only)", example="--oom-kill-disable"),
     Flag("oom-score-adj", NUMBER, "How soon the kernel kills the container when memory is "
          "used up (-1000 to 1000)", default=0, example="--oom-score-adj 500"),
+    Flag("pid", TEXT, "PID namespace: host, or container:NAME for another's (default its own)",
+         example="--pid container:web"),
     Flag("pids-limit", NUMBER, "Limit of processes (-1 for unlimited)",
          example="--pids-limit 100"),
     Flag("platform", TEXT, "Platform to choose of an image that has several",
@@ -158,6 +164,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("user", TEXT, "User name or id (format: <name|uid>[:<group|gid>])", short="u",
          example="-u 1000:1000"),
     Flag("userns", TEXT, "User namespace: 'host' for none of its own", example="--userns host"),
+    Flag("uts", TEXT, "UTS namespace, which has the host name: host (default its own)",
+         example="--uts host"),
     Flag("volume", LIST, "Bind mount a directory or file of the host", short="v",
          example="-v /srv/data:/data:ro"),
     Flag("volumes-from", LIST, "Mount what another container has mounted: CONTAINER[:ro]",
@@ -181,7 +189,6 @@ _NO_VOLUMES = "named volumes are not available yet; use -v HOST:CONTAINER"
 _WINDOWS = "only Docker on Windows has it"
 
 MISSING: dict[str, str] = {
-    "cgroupns": "every container has a cgroup namespace of its own",
     "cpu-count": _WINDOWS,
     "cpu-percent": _WINDOWS,
     "disable-content-trust": "gone from Docker",
@@ -197,7 +204,6 @@ MISSING: dict[str, str] = {
     "io-maxiops": _WINDOWS,
     "ip": _NO_NETWORKS,
     "ip6": _NO_NETWORKS,
-    "ipc": "every container has an IPC namespace of its own; sharing is not available yet",
     "isolation": "only Docker on Windows has it; on Linux it can be nothing but default",
     "kernel-memory": "gone from Linux; use --memory",
     "link": "gone from Docker; " + _NO_NETWORKS,
@@ -207,12 +213,10 @@ MISSING: dict[str, str] = {
     "no-healthcheck": _NO_HEALTH,
     "p": _NO_PORTS,
     "P": _NO_PORTS,
-    "pid": "every container has a PID namespace of its own; sharing is not available yet",
     "publish": _NO_PORTS,
     "publish-all": _NO_PORTS,
     "runtime": "knarr is its own runtime",
     "storage-opt": "the writable layer has no quota; use --read-only and --tmpfs PATH:size=SIZE",
     "use-api-socket": "knarr has no daemon whose socket could be shared",
-    "uts": "every container has a UTS namespace of its own; sharing is not available yet",
     "volume-driver": _NO_VOLUMES,
 }

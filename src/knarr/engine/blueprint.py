@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import binds, spec_process
+from knarr.engine import binds, sharing, spec_process
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.paths import Paths
 from knarr.engine.specbuild import build_spec
@@ -68,12 +68,17 @@ class Blueprint:
         self._texts: dict[ResolvedUser | None, str] = {None: encode(spec)}
 
     def _build(self, engine: Engine, config: ContainerConfig) -> dict[str, Any]:
+        own = wants_user_namespace(config)
+        first = self._first if own else sharing.first_id(engine, config)
+        owner = sharing.network_owner(engine, config)
         context = gather(
             config,
             id=self._id,
             cgroups_path=engine.machine.cgroups_path(self._id, config.cgroup_parent),
-            files=Paths(engine.settings, self._id).files,
-            id_range=(self._first, RANGE_SIZE) if wants_user_namespace(config) else None,
+            files=Paths(engine.settings, self._id if owner is None else owner.id).files,
+            id_range=None if first is None else (first, RANGE_SIZE),
+            namespaces=sharing.paths(config),
+            hostname=sharing.hostname(engine, config),
             cgroup_version=engine.machine.cgroups.version or 2,
             apparmor_default=engine.machine.apparmor,
             nodes=Paths(engine.settings, self._id).data,
@@ -155,6 +160,7 @@ def _is_steady(config: ContainerConfig) -> bool:
         or config.cap_add
         or config.security_opt
         or config.devices
+        or not sharing.is_plain(config)
         or limits.cpuset_cpus
         or limits.cpuset_mems
         or limits.cpu_rt_period

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from knarr import errors
-from knarr.engine import accounts
+from knarr.engine import accounts, sharing
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.translate import translated
 from knarr.kernel import files
@@ -156,6 +156,10 @@ def _running_root(container: Container, pid: int, started: int) -> int:
 def _idmap(engine: Engine, container: Container) -> IdMap | None:
     slot = container.record.id_slot
     if slot is None:
+        first = sharing.first_id(engine, container.record.config)
+    else:
+        first = engine.ranges.first_id(slot)
+    if first is None:
         return None
-    ranges = (IdRange(0, engine.ranges.first_id(slot), RANGE_SIZE),)
+    ranges = (IdRange(0, first, RANGE_SIZE),)
     return IdMap(ranges, ranges)

@@ -20,6 +20,7 @@ from knarr.engine import (
     remove,
     restartrules,
     serial,
+    sharing,
     volumesfrom,
 )
 from knarr.engine.blueprint import encode
@@ -141,6 +142,8 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         raise errors.InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if config.log_driver or config.log_opts:
         logoptions.check(config)
+    if not sharing.is_plain(config):
+        config = sharing.settled(engine, config)
     if config.extra_hosts:
         hostfiles.check(config)
     if config.volumes_from:

@@ -27,7 +27,7 @@ def hostname(config: ContainerConfig, container_id: str) -> str:
     """Return the name the container sees itself under."""
     if config.hostname:
         return config.hostname
-    return os.uname().nodename if config.network == "host" else container_id[:12]
+    return os.uname().nodename if "host" in (config.network, config.uts) else container_id[:12]
 
 
 def contents(config: ContainerConfig, container_id: str) -> dict[str, str]:

@@ -33,6 +33,8 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
     spec = read_spec(paths)
     process = spec.get("process") or {}
     command = arguments(spec)
+    sources = {each["destination"]: each["source"] for each in spec.get("mounts") or ()}
+    files = {**paths.files, **sources}
     return {
         "Id": record.id,
         "Created": when.rfc3339(record.created),
@@ -40,9 +42,9 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "Args": command[1:],
         "State": _state(state),
         "Image": record.image_id,
-        "ResolvConfPath": paths.files["/etc/resolv.conf"],
-        "HostnamePath": paths.files["/etc/hostname"],
-        "HostsPath": paths.files["/etc/hosts"],
+        "ResolvConfPath": files.get("/etc/resolv.conf", ""),
+        "HostnamePath": files.get("/etc/hostname", ""),
+        "HostsPath": files.get("/etc/hosts", ""),
         "LogPath": paths.json_log if record.config.log_driver == "json-file" else "",
         "Name": f"/{record.name}",
         "RestartCount": state.restarts,
@@ -52,14 +54,14 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "ProcessLabel": "",
         "AppArmorProfile": process.get("apparmorProfile", ""),
         "ExecIDs": None,
-        "HostConfig": host_config(config, record, spec),
+        "HostConfig": host_config(config, spec),
         "GraphDriver": {
             "Name": engine.driver.name,
             "Data": _graph(engine.driver.mounts(record.id)),
         },
         "Mounts": [_mount_point(bind) for bind in config.binds]
         + [_tmpfs_point(tmpfs.target) for tmpfs in config.tmpfs],
-        "Config": _config(engine, record, process),
+        "Config": _config(engine, record, spec),
         "NetworkSettings": _network(config),
     }
 
@@ -90,7 +92,7 @@ def _state(state: ContainerState) -> Object:
     }
 
 
-def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) -> Object:
+def host_config(config: ContainerConfig, spec: Object) -> Object:
     """Return Docker's HostConfig: what depends on the host rather than on the image."""
     linux = spec.get("linux") or {}
     return {
@@ -111,17 +113,17 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "VolumesFrom": list(config.volumes_from) or None,
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
-        "CgroupnsMode": "private",
+        "CgroupnsMode": "private" if "cgroup" in _kinds(linux) else "host",
         "Dns": list(config.dns),
         "DnsOptions": list(config.dns_options),
         "DnsSearch": list(config.dns_search),
         "ExtraHosts": list(config.extra_hosts) or None,
         "GroupAdd": list(config.group_add) or None,
-        "IpcMode": "private",
+        "IpcMode": config.ipc or "private",
         "Cgroup": "",
         "Links": None,
         "OomScoreAdj": config.oom_score_adj,
-        "PidMode": "",
+        "PidMode": config.pid or "",
         "Privileged": config.privileged,
         "PublishAllPorts": False,
         "ReadonlyRootfs": config.read_only,
@@ -130,8 +132,8 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
             entry.target: ",".join(entry.options) for entry in config.tmpfs if not entry.by_mount
         },
         **_mounts(config),
-        "UTSMode": "",
-        "UsernsMode": "host" if record.id_slot is None else "private",
+        "UTSMode": config.uts or "",
+        "UsernsMode": "private" if "user" in _kinds(linux) else "host",
         "ShmSize": config.shm_size,
         "Runtime": "knarr",
         "Isolation": "",
@@ -143,6 +145,11 @@ def host_config(config: ContainerConfig, record: ContainerRecord, spec: Object) 
         "ReadonlyPaths": linux.get("readonlyPaths") or [],
         "Init": config.init,
     }
+
+
+def _kinds(linux: Object) -> set[str]:
+    """Return the namespaces of a spec that are not the host's."""
+    return {entry["type"] for entry in linux.get("namespaces") or ()}
 
 
 def _log_config(config: ContainerConfig) -> Object:
@@ -274,8 +281,8 @@ def _graph(mounts: list[Mount]) -> Object:
     }
 
 
-def _config(engine: Engine, record: ContainerRecord, process: Object) -> Object:
-    config = record.config
+def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
+    config, process = record.config, spec.get("process") or {}
     image = engine.image_config(record.image_id)
     member = image.get("config") or {}
     entrypoint = config.entrypoint if config.entrypoint is not None else member.get("Entrypoint")
@@ -283,7 +290,7 @@ def _config(engine: Engine, record: ContainerRecord, process: Object) -> Object:
     if not command and config.entrypoint is None:
         command = member.get("Cmd")
     return {
-        "Hostname": hostfiles.hostname(config, record.id),
+        "Hostname": spec.get("hostname") or hostfiles.hostname(config, record.id),
         "Domainname": config.domainname or "",
         "User": config.user if config.user is not None else member.get("User") or "",
         "AttachStdin": config.open_stdin,

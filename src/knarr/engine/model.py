@@ -144,6 +144,7 @@ class ContainerConfig:
     cap_add and cap_drop take names with or without ``CAP_`` and ``ALL``.
     security_opt takes Docker's strings (``seccomp=unconfined``, ``seccomp=FILE``,
     ``no-new-privileges``, ``apparmor=PROFILE``, ``systempaths=unconfined``).
+    network, pid: ``host`` or ``container:NAME`` too; ipc, uts, cgroupns: ``host`` too.
     volumes_from: ``CONTAINER[:ro]``, whose bind mounts this one gets when it is created.
     group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
@@ -179,6 +180,10 @@ class ContainerConfig:
     privileged: bool = False
     userns: str | None = None
     network: str | None = None
+    pid: str | None = None
+    ipc: str | None = None
+    uts: str | None = None
+    cgroupns: str | None = None
     pull: str = "missing"
     platform: str | None = None
     shm_size: int = 64 * 1024 * 1024

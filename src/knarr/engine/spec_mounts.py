@@ -49,11 +49,14 @@ def mounts(config: ContainerConfig, ctx: BuildContext, *, writable_cgroups: bool
     all below it. Raises InvalidArgument for bad, duplicate or forbidden destinations.
     """
     own = _own_mounts(config, ctx)
+    if config.ipc == "host":
+        own = _with_shm_of_host(own, ctx)
     taken = {entry["destination"] for entry in own}
     defaults = [
         entry
         for entry in _kernel_mounts(config, writable_cgroups=writable_cgroups)
         if entry["destination"] not in taken
+        and not (config.ipc == "none" and entry["destination"] == "/dev/shm")
         and not ("/dev" in taken and entry["destination"].startswith("/dev/"))
     ]
     if config.read_only:
@@ -104,6 +107,13 @@ def _own_mounts(config: ContainerConfig, ctx: BuildContext) -> list[Entry]:
         seen.add(entry["destination"])
         entries.append(entry)
     return entries
+
+
+def _with_shm_of_host(own: list[Entry], ctx: BuildContext) -> list[Entry]:
+    """Return the mounts with the memory that the host's processes share, unless one is there."""
+    if any(entry["destination"] in ("/dev", "/dev/shm") for entry in own):
+        return own
+    return [*own, _bind(ctx, "/dev/shm", "/dev/shm", ["rbind", "rprivate"])]
 
 
 def _binds(config: ContainerConfig, ctx: BuildContext) -> Iterator[Entry]:

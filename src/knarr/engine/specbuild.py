@@ -74,7 +74,7 @@ def build_spec(
         "ociVersion": OCI_VERSION,
         "root": {"path": ctx.root, "readonly": config.read_only},
         "process": _process(config, image_config, ctx, security, granted),
-        "hostname": spec_process.host_name(config, ctx),
+        **({} if config.uts == "host" else {"hostname": spec_process.host_name(config, ctx)}),
         "mounts": spec_mounts.mounts(
             config, ctx, writable_cgroups=_writable_cgroups(config, ctx, security)
         ),
@@ -102,7 +102,7 @@ def _check_procfs(spec: dict[str, Any]) -> None:
 
 def _check_modes(config: ContainerConfig, ctx: BuildContext) -> None:
     """Refuse what cannot go together. Raises InvalidArgument, Unsupported."""
-    if config.userns not in (None, "", "host", "private", "auto"):
+    if config.userns not in (None, "", "host", "private", "auto") and "user" not in ctx.namespaces:
         raise InvalidArgument(f"invalid USER mode: {config.userns}")
     if config.network not in (None, "", "none", "host") and "network" not in ctx.namespaces:
         raise Unsupported(
@@ -209,10 +209,13 @@ def _linux(
 def _namespaces(config: ContainerConfig, ctx: BuildContext) -> list[dict[str, str]]:
     """Return the namespaces to make, or to join where the context has a path."""
     wanted = ["mount", "network", "uts", "pid", "ipc", "cgroup"]
-    if config.network == "host":
-        wanted.remove("network")
-    if ctx.cgroup_version == 1 and config.privileged:
-        wanted.remove("cgroup")
+    private = {name: mode != "host" for name, mode in (
+        ("network", config.network), ("uts", config.uts), ("pid", config.pid), ("ipc", config.ipc),
+    )}  # fmt: skip
+    private["cgroup"] = config.cgroupns != "host" and not (
+        ctx.cgroup_version == 1 and config.privileged and not config.cgroupns
+    )
+    wanted = [name for name in wanted if private.get(name, True)]
     if ctx.id_range is not None:
         wanted.insert(0, "user")
     result = []
@@ -245,7 +248,9 @@ def _check_sysctl(config: ContainerConfig, name: str) -> None:
     if not is_sysctl(name):
         raise InvalidArgument(f"sysctl '{name}' is not allowed")
     if name.startswith("net.") and config.network == "host":
-        raise InvalidArgument(f"sysctl {name!r} not allowed in host network namespace")
+        raise InvalidArgument(f"sysctl '{name}' not allowed in host network namespace")
+    if not name.startswith("net.") and config.ipc == "host":
+        raise InvalidArgument(f"sysctl '{name}' is not allowed in the hosts ipc namespace")
 
 
 def _seccomp(

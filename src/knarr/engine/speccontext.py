@@ -74,13 +74,16 @@ class BuildContext:
 def wants_user_namespace(config: ContainerConfig) -> bool:
     """Return whether the container gets an id range of its own.
 
-    ``--userns host`` says no, and so do ``--privileged`` and the host's network, which
-    mean nothing inside a user namespace; asking for both is an error of `build_spec`.
+    ``--userns host`` says no, and so do ``--privileged`` and the host's network, processes,
+    IPC or control groups, which mean nothing inside a user namespace, and a namespace of
+    another container, whose user namespace comes with it; asking for both is an error.
     """
     if config.userns == "host":
         return False
     if config.userns is not None:
-        return True
+        return not config.userns.startswith("container:")
+    if "host" in (config.pid, config.ipc, config.cgroupns):
+        return False
     return not config.privileged and config.network != "host"
 
 
@@ -97,10 +100,12 @@ def gather(
     cgroup_version: int = 2,
     apparmor_default: str | None = None,
     nodes: str = "",
+    hostname: str | None = None,
 ) -> BuildContext:
     """Return the context for ``config`` on this machine; see `BuildContext` for the arguments.
 
-    nodes: the directory of device nodes that are the container's own (`hostdevices.write`).
+    hostname: another container's, where its network is shared. nodes: the directory of device
+    nodes that are the container's own (`hostdevices.write`).
     Reads what the configuration names (profile files, device numbers) and the kernel's
     facts. Raises InvalidArgument when a profile or a device cannot be read.
     """
@@ -115,7 +120,7 @@ def gather(
         user=user,
         id_range=id_range,
         namespaces=namespaces or {},
-        hostname=system.nodename if config.network == "host" else None,
+        hostname=hostname or (system.nodename if "host" in (config.network, config.uts) else None),
         console_size=console_size,
         machine=system.machine,
         kernel=kernel_version(system.release),

@@ -13,7 +13,17 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import accounts, binds, halfstarted, host, logconfig, restartrules, stop, waiting
+from knarr.engine import (
+    accounts,
+    binds,
+    halfstarted,
+    host,
+    logconfig,
+    restartrules,
+    sharing,
+    stop,
+    waiting,
+)
 from knarr.engine.attach import Attachment
 from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
@@ -238,6 +248,11 @@ def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
     if prepared.filtered:
         filter_fd = os.open(prepared.paths.filter, os.O_RDONLY | os.O_CLOEXEC)
         request.body["seccomp"] = request.add(filter_fd)
+    if not sharing.is_plain(config):
+        request.body["namespace_fds"] = {
+            kind: request.add(handle)
+            for kind, handle in sharing.opened(engine, prepared.record).items()
+        }
     opened = binds.open_binds(prepared.binds, config.binds)
     request.body["mount_fds"] = {
         str(index): request.add(handle) for index, handle in opened.items()

@@ -51,6 +51,7 @@ class Keeper:
     __slots__ = (
         "_begun",
         "_cgroup_fd",
+        "_cloned_flags",
         "_done",
         "_ends",
         "_ours",
@@ -60,16 +61,27 @@ class Keeper:
         "pid",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, joined: "tuple[tuple[int, int], ...]" = (), made: int = NAMESPACES) -> None:
+        """Make a keeper.
+
+        joined: flag and descriptor of namespaces that it enters, a user namespace first, and
+        with it the container; made: CLONE_NEW* of those it makes. Raises OSError.
+        """
         self._begun = self._done = False
         self._cgroup_fd: int | None = None
-        self.block: Block = kept.block(("keeper",), _keep)
+        self._cloned_flags = made & _CLONED
+        flags = made & _KEPT
+        if joined:
+            self.block: Block = kept.make(_enter, joined, flags)
+            flags = 0
+        else:
+            self.block = kept.block(("keeper",), _keep)
         self.ends = child.meet()
         self._ours, self._ends = child.meet_at(memory.KEEPER_POLL, KEEPER_CHANNEL)
         memory.write(memory.PROGRAM, self.block.data)
         stack = (memory.KEEPER_STACK, memory.STACK_SIZE)
         try:
-            self.pid, self._pidfd = carrier.spawn_at(memory.PROGRAM, _KEPT | CLONE_PARENT, stack)
+            self.pid, self._pidfd = carrier.spawn_at(memory.PROGRAM, flags | CLONE_PARENT, stack)
         except OSError:
             self._let_go()
             child.part(self.ends)
@@ -82,7 +94,9 @@ class Keeper:
         """
         self._cgroup_fd = cgroup_fd
         stack = (memory.STACK, memory.STACK_SIZE)
-        arguments = clone.arguments(_FLAGS | _CLONED, memory.SPAWNED, cgroup_fd, stack, CLONED)
+        arguments = clone.arguments(
+            _FLAGS | self._cloned_flags, memory.SPAWNED, cgroup_fd, stack, CLONED
+        )
         memory.write(CLONE_ARGUMENTS, arguments)
         memory.write(memory.SPAWNED, struct.pack("=i", -1))
         self._begun = True
@@ -131,6 +145,17 @@ class Keeper:
         self._leave()
         child.part(self.ends)
 
+    def dismiss(self) -> None:
+        """End a keeper that has not begun, and return when it has ended: its memory is free."""
+        child.part((self._ours, self._ends))
+        self._ends = []
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        poll.poll()
+        self._done = True
+        os.close(self._pidfd)
+        child.part(self.ends)
+
     def _leave(self) -> None:
         self._done = True
         self._let_go()
@@ -151,6 +176,19 @@ def make() -> "Keeper | None":
         return Keeper()
     except OSError:
         return None  # no such namespace, or no more of them
+
+
+def _enter(b: Builder, joined: "tuple[tuple[int, int], ...]", made: int) -> None:
+    """Be a keeper in namespaces of another container.
+
+    What is made is made there, so that it belongs to that user namespace.
+    """
+    child.be_born(b)
+    for flag, fd in joined:
+        b.call("setns", fd, flag)
+    if made:
+        b.call("unshare", made)
+    _keep(b)
 
 
 def _keep(b: Builder) -> None:

@@ -78,8 +78,13 @@ class Plan:
 
     @property
     def in_userns(self) -> bool:
-        """Whether the container has a user namespace of its own."""
-        return bool(self.clone_flags & CLONE_NEWUSER)
+        """Whether the container is in a user namespace other than the host's."""
+        return bool(self.clone_flags & CLONE_NEWUSER) or self.joins_user
+
+    @property
+    def joins_user(self) -> bool:
+        """Whether that is another container's; its id maps are those of the spec."""
+        return any(flag == CLONE_NEWUSER for flag, _ in self.joins)
 
     def describe(self) -> "list[str]":
         """Return the plan as lines for people, in the order in which it happens."""
@@ -100,14 +105,15 @@ def plan(spec: "dict[str, Any]") -> Plan:
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
     made, joins = namespaces(linux)
+    users = made | sum(flag for flag, _ in joins if flag == CLONE_NEWUSER)
     leg = final_leg(required(spec, "process"), linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
         unshare_flags=made & CLONE_NEWCGROUP,
         joins=joins,
-        uid_maps=_id_maps(linux, "uidMappings", made),
-        gid_maps=_id_maps(linux, "gidMappings", made),
-        steps=tuple(_steps(spec, linux, made)),
+        uid_maps=_id_maps(linux, "uidMappings", users),
+        gid_maps=_id_maps(linux, "gidMappings", users),
+        steps=tuple(_steps(spec, linux, made, bool(users & CLONE_NEWUSER))),
         leg=leg,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
         warnings=unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
@@ -153,20 +159,24 @@ def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ..
             made |= flag
     if "mount" not in seen:
         raise SpecError("linux.namespaces: a container without a mount namespace is not supported")
+    # Whoever has entered a user namespace may enter others that belong to it.
+    joins.sort(key=lambda join: join[0] != CLONE_NEWUSER)
     return made, tuple(joins)
 
 
-def _id_maps(linux: "dict[str, Any]", field: str, made: int) -> "tuple[tuple[int, int, int], ...]":
+def _id_maps(linux: "dict[str, Any]", field: str, users: int) -> "tuple[tuple[int, int, int], ...]":
     maps = linux.get(field) or ()
-    if bool(maps) != bool(made & CLONE_NEWUSER):
-        raise SpecError(f"linux.{field}: needed with a new user namespace, and only then")
+    if bool(maps) != bool(users & CLONE_NEWUSER):
+        raise SpecError(f"linux.{field}: needed with a user namespace, and only then")
     try:
         return tuple((m["containerID"], m["hostID"], m["size"]) for m in maps)
     except (KeyError, TypeError) as error:
         raise SpecError(f"linux.{field}: needs containerID, hostID and size") from error
 
 
-def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[Step]":
+def _steps(
+    spec: "dict[str, Any]", linux: "dict[str, Any]", made: int, in_userns: bool
+) -> "list[Step]":
     propagation = linux.get("rootfsPropagation") or ""
     if propagation and propagation not in PROPAGATION:
         raise SpecError(f"linux.rootfsPropagation: {propagation!r} is not known")
@@ -178,7 +188,6 @@ def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int) -> "list[
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))
     if made & NAMESPACES["network"][0]:
         steps.append(Loopback())
-    in_userns = bool(made & CLONE_NEWUSER)
     mounts = [
         _mount(index, entry, in_userns) for index, entry in enumerate(spec.get("mounts") or ())
     ]

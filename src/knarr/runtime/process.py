@@ -323,6 +323,8 @@ def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
     entrances = () if group is None or cgroup_fd is not None else group.entrances()
     try:
         process = _kept(recipe, setting, entrances)
+        if process is None and plan.joins_user:
+            raise RuntimeFailure("error", "join", "cannot enter the other container's namespaces")
         if process is None:
             ends = child.meet()
             program = _program(recipe, setting, entrances)
@@ -412,7 +414,9 @@ def _settle_user(plan: Plan, setting: Setting, created: Created) -> None:
 
 
 def _join(plan: Plan) -> None:
-    """Enter namespaces given by path; the child inherits them."""
+    """Enter namespaces given by path; the child inherits them. With a user one, a keeper does."""
+    if plan.joins_user:
+        return
     for flag, path in plan.joins:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -444,10 +448,11 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     """Write the id maps and prepare the mounts through them, where the process finds them."""
     plan = recipe.plan
     userns = None
-    if plan.in_userns:
+    if plan.in_userns and not plan.joins_user:
         for name, maps in (("uid_map", plan.uid_maps), ("gid_map", plan.gid_maps)):
             text = "\n".join(f"{inside} {outside} {size}" for inside, outside, size in maps)
             _write(f"/proc/{created.pid}/{name}", text)
+    if plan.in_userns:
         userns = os.open(f"/proc/{created.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     if plan.oom_score_adj is not None:
         _set_score(created.pid, plan.oom_score_adj)

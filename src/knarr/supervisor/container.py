@@ -71,8 +71,9 @@ class Supervisor:
         self._watch(streams, listener, given.log, config, terminal=given.terminal, maker=maker)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
-        if given.keeper:
-            os.waitpid(given.keeper, 0)
+        for keeper in (given.keeper, given.spare):
+            if keeper:
+                os.waitpid(keeper, 0)
 
     def adopt(self, *, ours: bool = False) -> bool:
         """Take over from a dead process; False when the container has ended meanwhile.

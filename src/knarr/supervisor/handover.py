@@ -9,7 +9,7 @@ import array
 import os
 import struct
 
-_LAYOUT = struct.Struct("=ii???B")
+_LAYOUT = struct.Struct("=iii???B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
@@ -19,7 +19,8 @@ class Handover:
 
     manager, cgroup: name of the cgroup manager and path of the container's group.
     exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
-    that has done its work and is to be waited for, or 0. configured: the state says more
+    that has done its work and is to be waited for, or 0; spare: of one that was not needed.
+    configured: the state says more
     about the log.
 
     With a terminal, out and stdin are its master. client: a connection that is
@@ -41,6 +42,7 @@ class Handover:
         "pid",
         "pidfd",
         "root_fd",
+        "spare",
         "stdin",
         "terminal",
     )
@@ -63,6 +65,7 @@ class Handover:
         exit_file: str,
         keeper: int,
         configured: bool = False,
+        spare: int = 0,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -79,6 +82,7 @@ class Handover:
         self.cgroup = cgroup
         self.exit_file = exit_file
         self.keeper = keeper
+        self.spare = spare
         self.configured = configured
 
 
@@ -93,7 +97,13 @@ def send(sock: "_socket.socket", value: Handover) -> None:
             fds.append(fd)
     texts = f"{value.log}\0{value.manager}\0{value.cgroup}\0{value.exit_file}"
     head = _LAYOUT.pack(
-        value.pid, value.keeper, value.terminal, value.owner, value.configured, mask
+        value.pid,
+        value.keeper,
+        value.spare,
+        value.terminal,
+        value.owner,
+        value.configured,
+        mask,
     )
     sock.sendmsg([head + os.fsencode(texts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 
@@ -111,7 +121,7 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     fds = array.array("i")
     for _level, _kind, data in ancillary:
         fds.frombytes(data)
-    pid, keeper, terminal, owner, configured, mask = _LAYOUT.unpack_from(body)
+    pid, keeper, spare, terminal, owner, configured, mask = _LAYOUT.unpack_from(body)
     got = iter(fds)
     named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
     if terminal:
@@ -127,5 +137,6 @@ def receive(sock: "_socket.socket") -> "Handover | None":
         exit_file=exit_file,
         keeper=keeper,
         configured=configured,
+        spare=spare,
         **named,
     )

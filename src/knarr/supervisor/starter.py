@@ -9,12 +9,14 @@ import os
 import time
 
 from knarr.cgroups import manager as cgroups
-from knarr.kernel.namespaces import CLONE_NEWCGROUP
+from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
 from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime.keeper import NAMESPACES
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.keeper import NAMESPACES, Keeper
 from knarr.runtime.plan import namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
+from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
 from knarr.supervisor import handover, rundir
 from knarr.supervisor import state as states
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.cgroups.protocol import Group
-    from knarr.runtime.keeper import Keeper
 
 PROGRAM_LIMIT = 1 << 20
 
@@ -44,6 +45,7 @@ class Starter:
         "listener",
         "request",
         "run_dir",
+        "spare",
         "state",
         "streams",
         "undo",
@@ -53,6 +55,7 @@ class Starter:
         self.request = request
         self.keeper = keeper
         self.kept = 0  # pid of that, which is then the supervisor's to wait for
+        self.spare = 0  # pid of one that was not needed
         self.run_dir: str = request["run_dir"]
         self.undo = Undo(self.run_dir)
         self.state: dict[str, Any] = {}
@@ -67,6 +70,7 @@ class Starter:
         What fails is undone and raised: RuntimeFailure, SpecError, OSError.
         """
         try:
+            self._place_namespaces(fds)
             group = self._group()
             self._begin(group)
             self._make_streams()
@@ -101,15 +105,44 @@ class Starter:
 
     def _begin(self, group: "Group | None") -> None:
         """Have the process cloned already if the namespaces that there are are those it gets."""
+        made, joined = namespaces(self.request["spec"].get("linux") or {})
+        if any(flag == CLONE_NEWUSER for flag, _ in joined):
+            self._enter(joined, made, group)
+            return
         if self.keeper is None:
             return
         self.kept = self.keeper.pid
-        made, joined = namespaces(self.request["spec"].get("linux") or {})
         if made & ~CLONE_NEWCGROUP != NAMESPACES or joined:
             self.keeper.close()
             self.keeper = None
         else:
             self.keeper.begin(None if group is None else group.clone_fd())
+
+    def _enter(
+        self, joined: "tuple[tuple[int, str], ...]", made: int, group: "Group | None"
+    ) -> None:
+        """Have the process cloned in another container's user namespace, and in what is there."""
+        if not carrier.SHARED:
+            text = "namespaces of other containers cannot be joined on this kind of machine"
+            raise RuntimeFailure("error", "join", text)
+        if self.keeper is not None:
+            self.spare = self.keeper.pid
+            self.keeper.dismiss()
+            self.keeper = None
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        opened = tuple((flag, os.open(path, flags)) for flag, path in joined)
+        self.keeper = Keeper(opened, made)
+        self.kept = self.keeper.pid
+        self.keeper.begin(None if group is None else group.clone_fd())
+
+    def _place_namespaces(self, fds: "list[int]") -> None:
+        """Say where the namespaces of other containers are that came as descriptors."""
+        given = self.request.get("namespace_fds")
+        if not given:
+            return
+        for entry in self.request["spec"]["linux"]["namespaces"]:
+            if entry["type"] in given:
+                entry["path"] = f"/proc/self/fd/{fds[given[entry['type']]]}"
 
     def _make_streams(self) -> None:
         self.undo.add("file", f"{self.run_dir}/attach.sock")
@@ -206,6 +239,7 @@ class Starter:
                 cgroup=self.state["cgroup"]["path"],
                 exit_file=self.state["exit_file"] or "",
                 keeper=self.kept,
+                spare=self.spare,
                 configured=self.state["log_config"] is not None,
             ),
         )

@@ -7,13 +7,16 @@ from pathlib import Path
 import pytest
 
 from knarr.cli import container_config, verbs
+from knarr.engine import serial
 from knarr.engine.model import (
     BindMount,
     ContainerConfig,
+    Device,
     Limits,
     RestartPolicy,
     ThrottleDevice,
     Tmpfs,
+    Ulimit,
 )
 from knarr.errors import InvalidArgument, Unsupported
 
@@ -26,6 +29,72 @@ def config(*argv: str) -> ContainerConfig:
 
 def test_the_shortest_one_is_all_defaults() -> None:
     assert config("busybox") == ContainerConfig(image="busybox")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--pid web", "--pid: invalid PID mode"),
+        ("--pid container:", "--pid: invalid PID mode"),
+        ("--uts container:web", "--uts: invalid UTS mode"),
+        ("--cgroupns web", "--cgroupns: invalid CGROUP mode"),
+        ("--memory-swappiness 101", "invalid value: 101. Valid memory swappiness range is 0-100"),
+        ("--device a:b:c:d", "bad format for path: a:b:c:d"),
+        ("--device /dev/n*:/dev/m", "device with * suffix can't have dst: /dev/n*:/dev/m"),
+    ],
+)
+def test_words_for_what_cannot_be(argv: str, message: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        config(*argv.split(), "busybox")
+    assert str(caught.value) == message
+
+
+def test_whose_namespaces() -> None:
+    made = config(
+        "--pid", "container:a", "--ipc", "host", "--uts", "host", "--cgroupns", "private",
+        "--network", "container:b", "busybox",
+    )  # fmt: skip
+    assert (made.pid, made.ipc, made.uts, made.cgroupns) == (
+        "container:a", "host", "host", "private",
+    )  # fmt: skip
+    assert made.network == "container:b"
+
+
+def test_hosts_resolver_and_limits(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("# of the file\na=1\nb=2\n")
+    made = config(
+        "--add-host", "db=10.0.0.7", "--dns", "9.9.9.9", "--dns-opt", "ndots:2", "--dns-search",
+        "a.org", "--ulimit", "nofile=1:2", "--sysctl", "net.core.somaxconn=9", "--group-add", "x",
+        "--oom-score-adj", "-5", "--label-file", str(tmp_path / "labels"), "-l", "b=3",
+        "--cgroup-parent", "/x", "--device", "/dev/null:/dev/no:r", "--device-cgroup-rule",
+        "c 1:3 r", "--memory-swappiness", "0", "--oom-kill-disable", "--blkio-weight-device",
+        "/dev/sda:10", "--cpu-rt-period", "5", "--cpu-rt-runtime", "4", "-q", "--volumes-from", "a",
+        "busybox",
+    )  # fmt: skip
+    assert made == ContainerConfig(
+        image="busybox",
+        extra_hosts=("db:10.0.0.7",),
+        dns=("9.9.9.9",),
+        dns_options=("ndots:2",),
+        dns_search=("a.org",),
+        ulimits=(Ulimit("nofile", 1, 2),),
+        sysctls={"net.core.somaxconn": "9"},
+        group_add=("x",),
+        oom_score_adj=-5,
+        labels={"a": "1", "b": "3"},
+        cgroup_parent="/x",
+        devices=(Device("/dev/null", "/dev/no", "r"),),
+        device_cgroup_rules=("c 1:3 r",),
+        limits=Limits(
+            memory_swappiness=0,
+            oom_kill_disable=True,
+            blkio_weight_device=(ThrottleDevice("/dev/sda", 10),),
+            cpu_rt_period=5,
+            cpu_rt_runtime=4,
+        ),
+        volumes_from=("a",),
+    )
+    assert serial.decode(serial.encode(made)) == made
 
 
 def test_everything_at_once() -> None:
@@ -123,7 +192,7 @@ def test_an_empty_entrypoint_clears_the_images() -> None:
 
 
 def test_networks_that_do_not_exist_yet_are_named() -> None:
-    for name in ("bridge", "web", "container:x"):
+    for name in ("bridge", "web"):
         with pytest.raises(Unsupported, match="use --network none or --network host"):
             config("--network", name, "img")
     assert config("--net", "none", "img").network == "none"
