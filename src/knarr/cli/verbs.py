@@ -33,7 +33,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "inspect": "image_inspect",
         "prune": "image_prune",
     },
-    "system": {"info": "info"},
+    "system": {"events": "events", "info": "info"},
 }
 GROUP_SUMMARIES = {
     "container": "Manage containers",
@@ -44,7 +44,6 @@ GROUP_SUMMARIES = {
 LATER = {
     "build": "building images is not available yet; make one elsewhere and use 'knarr load'",
     "compose": "Compose projects are not available yet",
-    "events": "not available yet",
     "login": "registries are not available yet",
     "logout": "registries are not available yet",
     "network": "networks are not available yet; use --network none or --network host",

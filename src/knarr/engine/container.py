@@ -11,6 +11,7 @@ from knarr import errors
 from knarr.engine import (
     copy,
     create,
+    events,
     execs,
     logs,
     pause,
@@ -149,7 +150,11 @@ class Container:
                     "You cannot attach to a restarting container, wait until it is running"
                 )
             raise errors.Conflict("You cannot attach to a stopped container, start it first")
+        self._tell("attach")
         return attachment
+
+    def _tell(self, action: str, **more: str) -> None:
+        events.note(self._engine, self.record, action, **more)
 
     def finish(self, attachment: Attachment) -> None:
         """Do what follows from an exit that ``attachment`` saw: with auto_remove, remove it."""
@@ -169,6 +174,7 @@ class Container:
     def restart(self, timeout: int | None = None, signal: str | int | None = None) -> None:
         """Stop it if it runs, as :meth:`stop` does, then start it. Raises as :meth:`start`."""
         restart.restart(self._engine, self.record, self.paths, timeout=timeout, signal=signal)
+        self._tell("restart")
 
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to its first process. Raises Conflict when it does not run."""
@@ -177,10 +183,12 @@ class Container:
     def pause(self) -> None:
         """Freeze all its processes. Raises Conflict when it does not run or is paused."""
         pause.pause(self._engine, self.record, self.paths)
+        self._tell("pause")
 
     def unpause(self) -> None:
         """Let its processes go on. Raises Conflict when it is not paused."""
         pause.unpause(self._engine, self.record, self.paths)
+        self._tell("unpause")
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it. Raises Conflict while it runs, unless ``force`` has it killed first."""
@@ -196,12 +204,14 @@ class Container:
 
         update.update(self._engine, self.record, self.paths, limits, restart)
         self.record = self._engine.table.find(self.id)
+        self._tell("update")
 
     def rename(self, name: str) -> None:
         """Give it another name. Raises Conflict for one in use, InvalidArgument for no name."""
         rename.rename(self._engine, self.record, self.paths, name)
-        self.record = self._engine.table.find(self.id)
+        before, self.record = self.name, self._engine.table.find(self.id)
         self.name = self.record.name
+        events.renamed(self._engine, self.record, self.paths, before)
 
     def logs(
         self,
@@ -268,7 +278,9 @@ class Container:
         """
         from knarr.engine import top
 
-        return top.top(self._engine, self.record, self.paths, options)
+        found = top.top(self._engine, self.record, self.paths, options)
+        self._tell("top")
+        return found
 
     def diff(self) -> list[Change]:
         """Return what it changed in its image's file system, sorted by path: (A, C or D, path)."""
@@ -293,7 +305,9 @@ class Container:
         from knarr.engine import commit
 
         wish = commit.Wish(ref, author, message, tuple(changes), pause)
-        return commit.commit(self._engine, self.record, self.paths, wish)
+        image = commit.commit(self._engine, self.record, self.paths, wish)
+        self._tell("commit", comment=message, imageID=image.id, imageRef=ref or "")
+        return image
 
     def clone(self, name: str | None = None) -> Container:
         """Return a new container, not started, with its configuration and all that it wrote.
@@ -311,6 +325,7 @@ class Container:
 
     def get_archive(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the file or directory at ``path`` as a tar. Raises NotFound."""
+        self._tell("archive-path", path=path)
         return copy.get_archive(self._engine, self, path, follow=follow)
 
     def put_archive(
@@ -328,6 +343,7 @@ class Container:
         round. Raises NotFound, InvalidArchive, Conflict, Forbidden.
         """
         copy.put_archive(self._engine, self, path, archive, owner=owner, keep_kinds=keep_kinds)
+        self._tell("extract-to-dir", path=path)
 
     def list_directory(self, path: str) -> list[DirectoryEntry]:
         """Return what is in a directory inside, sorted by name. Raises NotFound."""
@@ -339,4 +355,5 @@ class Container:
 
     def export(self) -> Iterator[bytes]:
         """Yield its whole file system as a tar, without what is mounted in it."""
+        self._tell("export")
         return copy.export(self._engine, self)

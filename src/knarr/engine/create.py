@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from knarr import errors
 from knarr.engine import (
     binds,
+    events,
     hostdevices,
     hostfiles,
     initprogram,
@@ -95,6 +96,7 @@ def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> 
             reached("create.spec")
             if not config.auto_remove:
                 engine.table.confirm(record.id)
+            events.note(engine, record, "create")
         yield Prepared(
             record,
             paths,

@@ -4,34 +4,35 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from knarr import errors
 from knarr.config import Settings
 from knarr.content.store import ContentStore
+from knarr.engine import eventreader, initprogram, memory, tidy
 from knarr.engine import info as information
-from knarr.engine import initprogram, memory, tidy
 from knarr.engine import recover as recovery
 from knarr.engine.blueprint import Blueprints
 from knarr.engine.closing import Closing
 from knarr.engine.containers import Containers
 from knarr.engine.filters import FilterCache
 from knarr.engine.ids import RangePlan
+from knarr.engine.imageevents import EngineImages
 from knarr.engine.imageindex import StoredImageIndex
 from knarr.engine.machine import Machine
 from knarr.engine.records import ContainerRecord, ContainerTable
 from knarr.engine.store import Store
 from knarr.engine.tidy import Tidier
 from knarr.engine.translate import translated
-from knarr.images.service import Images
 from knarr.snapshots.drivers.overlay import Driver as OverlayDriver
 from knarr.supervisor.client import Launcher, LaunchFailed
 
 if TYPE_CHECKING:
     from knarr.engine.recover import RecoverReport
     from knarr.engine.security.users import ResolvedUser
+    from knarr.images.service import Images
     from knarr.snapshots.driver import Driver
 
 K = TypeVar("K", bound=Hashable)
@@ -80,7 +81,7 @@ class Engine(Closing):
     @cached_property
     def images(self) -> Images:
         """The images."""
-        return Images(self.content, self.driver, self.index, is_running=self._is_running)
+        return EngineImages(self)
 
     @cached_property
     def launcher(self) -> Launcher:
@@ -107,7 +108,8 @@ class Engine(Closing):
                 raise OSError(failure.errno, failure.message) from failure
             raise errors.Unavailable(f"launcher: {failure.message}") from failure
 
-    def _is_running(self, container_id: str) -> bool:
+    def is_running(self, container_id: str) -> bool:
+        """Return whether there is a container with this id that runs."""
         try:
             return self.containers.get(container_id).state.running
         except errors.NotFound:
@@ -129,6 +131,20 @@ class Engine(Closing):
     def info(self) -> dict[str, Any]:
         """Return the state of engine and machine under the names of ``docker info``."""
         return information.info(self)
+
+    def events(
+        self,
+        *,
+        since: int | None = None,
+        until: int | None = None,
+        filters: Mapping[str, Sequence[str]] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Return an iterator over events as Docker's JSON objects, in their order.
+
+        What happens after the call is in it. since, until: ns since the epoch; without since
+        only what is new, without until it never ends. Raises InvalidArgument for a filter.
+        """
+        return eventreader.read(self.settings, since=since, until=until, filters=filters)
 
     def version(self) -> dict[str, Any]:
         """Return versions under the names of ``docker version``."""

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from knarr import errors
-from knarr.engine import execprocess, serial
+from knarr.engine import events, execprocess, serial
 from knarr.engine.closing import Closing
 from knarr.engine.launchfailure import explained
 from knarr.engine.model import RunResult, Usage
@@ -199,6 +199,11 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
                 if "seccomp" in linux
                 else None,
             }
+            command = " ".join(config.command)
+            for action in ("exec_create", "exec_start"):
+                events.note(
+                    engine, container.record, f"{action}: {command}", execID=body["exec_id"]
+                )
             try:
                 session = engine.launcher.exec(body, streams.handles)
             except LaunchFailed as failure:

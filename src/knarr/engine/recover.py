@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import halfstarted, host, remove, restarts, stop
+from knarr.engine import events, halfstarted, host, remove, restarts, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
@@ -136,6 +136,7 @@ def _settle_locked(
             report.adopted.append(record.id)
             return
         _note_end(record, paths, REBOOT_EXIT, _LOST)
+        events.note_end(engine, record, REBOOT_EXIT)
     elif state.running and _has_lost_owner(record):
         stop.kill_held(engine, record, paths)
     elif state.running or paths.supervisor_lives():

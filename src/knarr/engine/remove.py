@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import restartrules, stop, tidy, waiting
+from knarr.engine import events, restartrules, stop, tidy, waiting
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
@@ -56,6 +57,7 @@ def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool
     """
     if not record.auto_remove:
         engine.table.mark_removing(record.id)
+    told = os.path.exists(paths.spec)  # one that was never complete was never told of
     reached("remove.marked")
     if settle:
         waiting.await_supervisor(paths)
@@ -65,6 +67,8 @@ def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool
     tidy.put_aside(engine.settings.data_root, paths.data)
     reached("remove.directory")
     engine.table.delete(record.id, durable=not record.auto_remove)
+    if told:
+        events.note(engine, record, "destroy")
     if settle:
         _delete(paths.run)
     reached("remove.rundir")

@@ -16,11 +16,18 @@ from knarr import errors
 from knarr.engine import (
     accounts,
     binds,
+<<<<<<< /work/life/src/knarr/engine/start.py
+    events,
+=======
+>>>>>>> /tmp/tmps44827mz/m
     halfstarted,
     host,
     logconfig,
     restartrules,
+<<<<<<< /work/life/src/knarr/engine/start.py
+=======
     sharing,
+>>>>>>> /tmp/tmps44827mz/m
     stop,
     waiting,
 )
@@ -101,6 +108,7 @@ def start(
             if size is not None and record.config.tty:
                 spec = with_console_size(spec, *size)
             _add_handles(request, engine, prepared)
+            events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
             if not logconfig.is_plain(record):
                 request.body.update(logconfig.request(engine, record, paths))
             if attach:

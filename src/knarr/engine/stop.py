@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import pause, restartrules, waiting
+from knarr.engine import events, pause, restartrules, waiting
 from knarr.engine.specbuild import stop_signal
 from knarr.engine.state import merged
 from knarr.spec import signals
@@ -45,20 +45,27 @@ def stop(
     while (attachment := connect(engine, record, paths, held=held)) is not None:
         asked = True
         with attachment:
-            attachment.signal(number)
+            _signal(engine, record, attachment, number)
             pause.release(paths)
             try:
                 ended = attachment.wait(None if seconds < 0 else float(seconds))
             except errors.Timeout:
-                attachment.signal(KILL)
+                _signal(engine, record, attachment, KILL)
                 pause.release(paths)
                 ended = attachment.wait()
             if ended is not None and held:
                 attachment.acknowledge()
         if ended is not None:
-            return  # else the supervisor died: its successor is asked again
+            break  # else the supervisor died: its successor is asked again
     if not asked:
         raise errors.NotModified(f"container {record.name} is not running")
+    events.note(engine, record, "stop")
+
+
+def _signal(engine: Engine, record: ContainerRecord, attachment: Attachment, number: int) -> None:
+    """Send a signal, told before it can have an effect."""
+    events.note(engine, record, "kill", signal=str(number))
+    attachment.signal(number)
 
 
 def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | int = "KILL") -> None:
@@ -81,7 +88,7 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
                 return  # it ended before its supervisor could tell
             raise errors.Conflict(f"container {record.id} is not running")
         with attachment:
-            attachment.signal(number)
+            _signal(engine, record, attachment, number)
             if ending:
                 pause.release(paths)
             sent = True
@@ -95,7 +102,7 @@ def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """
     while (attachment := connect(engine, record, paths, held=True)) is not None:
         with attachment:
-            attachment.signal(KILL)
+            _signal(engine, record, attachment, KILL)
             pause.release(paths)
             try:
                 if attachment.wait(HUNG_SECONDS) is not None:

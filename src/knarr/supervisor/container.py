@@ -6,7 +6,7 @@ import time
 
 from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
-from knarr.supervisor import restart, rundir
+from knarr.supervisor import journal, restart, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.handover import Handover
@@ -176,6 +176,7 @@ class Supervisor:
             start, code=code, oom_killed=oom_killed, error=error, usage=usage, again=again
         )
         crash_point("exited")
+        self._tell(start, code, oom_killed=oom_killed)
         try:
             if self.exit_file:
                 directory, name = os.path.split(self.exit_file)
@@ -189,6 +190,14 @@ class Supervisor:
             body = states.ended(start, code=code, oom_killed=oom_killed, error=error, usage=usage)
         crash_point("recorded")
         return body
+
+    def _tell(self, start: bytes, code: int, *, oom_killed: bool) -> None:
+        """Have the end in the journal, before anybody can do what follows from it."""
+        if oom_killed:
+            journal.note(self.run_dir, b"oom")
+        seconds = max(0, time.time_ns() - states.started_at(start)) // 1_000_000_000
+        more = b',"execDuration":"%d","exitCode":"%d"' % (seconds, code)
+        journal.note(self.run_dir, b"die", more)
 
     def _account(self) -> "tuple[dict[str, int | None], bool]":
         """Return what its group used (names of ``model.Usage``), whether the OOM killer struck."""

@@ -11,7 +11,7 @@ import sys
 
 from knarr.kernel import process as kprocess
 from knarr.runtime import packets
-from knarr.supervisor import handover, lessons, rundir, spare, undo, usual, wire, work
+from knarr.supervisor import handover, journal, lessons, rundir, spare, undo, usual, wire, work
 from knarr.supervisor import state as states
 
 TYPE_CHECKING = False
@@ -75,7 +75,9 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     lessons.hear(other)
     pid, pid_of_maker = end_at_once(caller), end_at_once(caller)
     pidfd = kprocess.pidfd_open(pid)
-    states.write(run_dir, {"status": states.RUNNING, "pid": pid})
+    states.write(run_dir, {"status": states.RUNNING, "pid": pid, "started_at": 0, "tty": False})
+    with open(f"{run_dir}/{journal.ACTOR}", "w") as file:
+        file.write(f'{run_dir}/{journal.NAME}\n{{"ID":"","Attributes":{{"name":""')
     spare.Spare(-1, launcher, requests).give(wire.RUN_APART, run_dir, caller)
     _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
     work.attend(sock, ours, pid_of_maker)

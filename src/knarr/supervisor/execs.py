@@ -12,7 +12,7 @@ from knarr.runtime.join import Join, start
 from knarr.runtime.plan import exec_steps
 from knarr.runtime.processplan import final_leg
 from knarr.runtime.steps.base import Circumstances
-from knarr.supervisor import lessons
+from knarr.supervisor import journal, lessons
 from knarr.supervisor import state as states
 from knarr.supervisor.starter import read_program
 
@@ -36,15 +36,17 @@ class Exec:
     pid, pidfd: of the command, which is our child. master: of its terminal, or -1.
     """
 
-    __slots__ = ("group", "master", "pid", "pidfd")
+    __slots__ = ("group", "master", "name", "pid", "pidfd", "run_dir")
 
     def __init__(self) -> None:
+        self.run_dir = self.name = ""
         self.group: Group | None = None
         self.pid = self.pidfd = self.master = -1
 
     def start(self, request: "dict[str, Any]", fds: "list[int]") -> None:
         """Start the command; raises NotRunning, RuntimeFailure, SpecError, OSError."""
-        state, target = _running(request["run_dir"])
+        self.run_dir, self.name = request["run_dir"], request["exec_id"]
+        state, target = _running(self.run_dir)
         linux = request.get("linux") or {}
         leg = final_leg(request["process"], linux)
         steps = exec_steps(request["process"])
@@ -99,6 +101,8 @@ class Exec:
         _, status, used = os.wait4(self.pid, 0)
         self._remove_group()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        more = b',"execID":"%s","exitCode":"%d"' % (self.name.encode(), code)
+        journal.note(self.run_dir, b"exec_die", more)
         # The group is no accountant: on v2 the container's own processes beside it forbid
         # controllers in it, and on v1 it exists in one hierarchy only. Until execve the command
         # shared this process's memory, and its peak counts that: a smaller peak of the command

@@ -18,7 +18,7 @@ from knarr.runtime.plan import namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
-from knarr.supervisor import handover, rundir
+from knarr.supervisor import handover, journal, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.outlet import open_log, open_outlet
@@ -81,6 +81,7 @@ class Starter:
                 self._give_streams(self.created)
             self.created.start()
             states.publish(self.run_dir)
+            journal.note(self.run_dir, b"start")
             crash_point("started")
             self._hand_over(supervisor, fds)
         except BaseException:

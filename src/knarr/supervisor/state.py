@@ -30,6 +30,7 @@ EXITED = "exited"
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 # How the record of a start begins, which has its status first.
 _BEGIN = f'{{"status":"{RUNNING}",'.encode()
+_STARTED = b'"started_at":'
 _EMPTY = '""'
 
 
@@ -84,6 +85,16 @@ def ended(
     if body.startswith(_BEGIN):
         return end + b"," + body[len(_BEGIN) :]
     return encode({**json.loads(body), **json.loads(end + b"}")})
+
+
+def started_at(body: bytes) -> int:
+    """Return when a container was started (ns since the epoch), by its record; now without one.
+
+    It is found without parsing: see ``ended``.
+    """
+    _, mark, rest = body.partition(_STARTED)
+    digits = rest[:24].partition(b",")[0]
+    return int(digits) if mark and digits.isdigit() else time.time_ns()
 
 
 def write(run_dir: str, state: "dict[str, Any]", name: str = NAME) -> None:

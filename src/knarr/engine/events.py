@@ -1,0 +1,98 @@
+"""Events: what happens to containers and images, as ``docker events`` tells it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+from knarr import errors
+from knarr.engine.paths import prepare_run_root
+from knarr.supervisor import journal
+
+if TYPE_CHECKING:
+    from knarr.config import Settings
+    from knarr.engine.engine import Engine
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def path(settings: Settings) -> str:
+    """Return the path of the journal."""
+    return f"{settings.run_root}/{journal.NAME}"
+
+
+def note(engine: Engine, record: ContainerRecord, action: str, **more: str) -> None:
+    """Tell what was done to a container. more: further attributes of the event."""
+    # Inside an actor that ends with attributes: ``{"ID":…,"Attributes":{…`` and no braces.
+    added = f",{_encode(more)[1:-1]}" if more else ""
+    body = journal.event(
+        _encode(action)[1:-1].encode(), actor(engine, record).encode(), added.encode()
+    )
+    _append(engine.settings, body)
+
+
+def _append(settings: Settings, body: bytes) -> None:
+    if not journal.append(path(settings), body):
+        with contextlib.suppress(errors.KnarrError, OSError):
+            prepare_run_root(settings.run_root)
+            journal.append(path(settings), body)
+
+
+def note_image(engine: Engine, action: str, image_id: str, name: str = "") -> None:
+    """Tell what was done to an image. name: the one it has, had, or gets."""
+    attributes = {"name": name or image_id}
+    text = _encode({
+        "Type": "image",
+        "Action": action,
+        "Actor": {"ID": image_id, "Attributes": attributes},
+        "scope": "local",
+    })  # fmt: skip
+    _append(engine.settings, text[1:-1].encode())
+
+
+def actor(engine: Engine, record: ContainerRecord) -> str:
+    """Return the actor of a container's events, without the braces at the end."""
+    try:
+        member = engine.image_config(record.image_id).get("config") or {}
+    except errors.KnarrError:
+        member = {}  # a damaged image is not the event's business
+    attributes = {**(member.get("Labels") or {}), **record.config.labels}
+    attributes |= {"image": record.config.image, "name": record.name}
+    return _encode({"ID": record.id, "Attributes": attributes})[:-2]
+
+
+def introduce(
+    engine: Engine, record: ContainerRecord, paths: Paths, *, attached: bool = False
+) -> None:
+    """Write down who a container is for what is told by its supervisor and others below us.
+
+    Written anew under the same name when the container is renamed. attached: somebody is, from
+    the beginning, which is told. Raises OSError.
+    """
+    text = f"{path(engine.settings)}\n{actor(engine, record)}".encode()
+    temporary = f"{paths.run}/.{journal.ACTOR}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    handle = os.open(temporary, flags, 0o600)
+    try:
+        os.write(handle, text)
+    finally:
+        os.close(handle)
+    os.rename(temporary, f"{paths.run}/{journal.ACTOR}")
+    if attached:
+        note(engine, record, "attach")
+
+
+def renamed(engine: Engine, record: ContainerRecord, paths: Paths, before: str) -> None:
+    """Tell that a container has another name than before."""
+    with contextlib.suppress(FileNotFoundError):  # it does not run
+        introduce(engine, record, paths)
+    note(engine, record, "rename", oldName=f"/{before}")
+
+
+def note_end(engine: Engine, record: ContainerRecord, code: int) -> None:
+    """Tell an end that no supervisor told."""
+    note(engine, record, "die", exitCode=str(code))
