@@ -16,18 +16,12 @@ from knarr import errors
 from knarr.engine import (
     accounts,
     binds,
-<<<<<<< /work/life/src/knarr/engine/start.py
     events,
-=======
->>>>>>> /tmp/tmps44827mz/m
     halfstarted,
     host,
     logconfig,
     restartrules,
-<<<<<<< /work/life/src/knarr/engine/start.py
-=======
     sharing,
->>>>>>> /tmp/tmps44827mz/m
     stop,
     waiting,
 )
