@@ -85,6 +85,12 @@ class Container:
         return {**(member.get("Labels") or {}), **self.config.labels}
 
     @property
+    def exposed_ports(self) -> dict[str, Any]:
+        """The ports that the image says are listened on: ``80/tcp`` -> {}."""
+        member = self._engine.image_config(self.record.image_id).get("config") or {}
+        return member.get("ExposedPorts") or {}
+
+    @property
     def arguments(self) -> list[str]:
         """The command line that runs in it, without knarr's own init before it."""
         return arguments(read_spec(self.paths))

@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 Filters = Mapping[str, Sequence[str]]
 Test = Callable[[Container, "ContainerState", str], bool]
 
+_TRUE = ("1", "t", "T", "true", "TRUE", "True")
+_FALSE = ("0", "f", "F", "false", "FALSE", "False")
+_HEALTHS = ("starting", "healthy", "unhealthy", "none")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
 def select(
     engine: Engine, *, all: bool, filters: Filters | None, limit: int | None
 ) -> list[Container]:
-    """Return the containers that match, the newest first.
+    """Return the containers that match, the newest first; one that restarts counts as running.
 
     Values of one filter are alternatives, except ``label``, whose values must
     all hold. Raises InvalidArgument for unknown filters and statuses.
@@ -40,7 +43,7 @@ def select(
         state = container.state
         if not is_complete(record, state.started_at > 0, container.has_spec()):
             continue
-        if not (show_all or state.running):
+        if not (show_all or state.running or state.restarting):
             continue
         if not bounds[0] < record.created < bounds[1]:
             continue
@@ -68,6 +71,13 @@ def _check(wanted: Filters) -> None:
     for status in wanted.get("status", ()):
         if status not in STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
+    for name, known in (("health", _HEALTHS), ("is-task", (*_TRUE, *_FALSE))):
+        for value in wanted.get(name, ()):
+            if value not in known:
+                raise InvalidArgument(f"invalid filter '{name}={value}'")
+    for name in ("expose", "publish"):
+        for value in wanted.get(name, ()):
+            _ports(value, name)
     for code in wanted.get("exited", ()):
         if not code.lstrip("-").isdigit():
             raise InvalidArgument(f"invalid filter 'exited={code}'")
@@ -126,6 +136,51 @@ def _by_exit(container: Container, state: ContainerState, value: str) -> bool:
     return state.status == "exited" and state.exit_code == int(value)
 
 
+def _by_volume(container: Container, state: ContainerState, value: str) -> bool:
+    """Return whether something that is mounted comes from there, or is there inside."""
+    del state
+    config = container.config
+    places = [place for bind in config.binds for place in (bind.source, bind.target)]
+    places += [tmpfs.target for tmpfs in config.tmpfs]
+    return value.rstrip("/") in [place.rstrip("/") for place in places]
+
+
+def _by_health(container: Container, state: ContainerState, value: str) -> bool:
+    del container, state
+    return value == "none"  # there are no health checks yet
+
+
+def _by_task(container: Container, state: ContainerState, value: str) -> bool:
+    del container, state
+    return value in _FALSE  # tasks are Swarm's
+
+
+def _by_exposed(container: Container, state: ContainerState, value: str) -> bool:
+    """Return whether the image exposes one of the ports of ``80``, ``80/udp`` or ``80-90/tcp``."""
+    del state
+    return bool(_ports(value, "expose") & container.exposed_ports.keys())
+
+
+def _by_published(container: Container, state: ContainerState, value: str) -> bool:
+    del state
+    return bool(_ports(value, "publish") & container.ports.keys())
+
+
+def _ports(text: str, name: str) -> set[str]:
+    numbers, _, protocol = text.partition("/")
+    first, dash, last = numbers.partition("-")
+    wrong = InvalidArgument(f"invalid filter '{name}={text}'")
+    if protocol not in ("", "tcp", "udp", "sctp"):
+        raise wrong
+    try:
+        low, high = int(first), int(last if dash else first)
+    except ValueError:
+        raise wrong from None
+    if not 0 < low <= high < 1 << 16:
+        raise wrong
+    return {f"{number}/{protocol or 'tcp'}" for number in range(low, high + 1)}
+
+
 def _by_network(container: Container, state: ContainerState, value: str) -> bool:
     del state
     return (container.config.network or "none") == value
@@ -139,4 +194,9 @@ _TESTS: dict[str, Test] = {
     "exited": _by_exit,
     "ancestor": _by_ancestor,
     "network": _by_network,
+    "volume": _by_volume,
+    "health": _by_health,
+    "is-task": _by_task,
+    "expose": _by_exposed,
+    "publish": _by_published,
 }

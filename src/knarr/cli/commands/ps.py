@@ -31,6 +31,7 @@ _HEADINGS = {
     "LocalVolumes": "LOCAL VOLUMES",
     "Networks": "NETWORKS",
 }
+_NOT_GIVEN = -1  # of --last; as with Docker, 0 means no limit and not what has ended
 _COLUMNS = ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names")
 
 
@@ -39,10 +40,10 @@ def run(context: Context, args: Args) -> int:
     engine = context.engine
     last = args.number("last")
     limit = last if last is not None and last > 0 else None
-    if args.on("latest"):
+    if args.on("latest") and last == _NOT_GIVEN:
         limit = 1
     found = engine.containers.list(
-        all=args.on("all") or last == 0,
+        all=args.on("all"),
         filters=filterargs.by_name(args.many("filter")),
         limit=limit,
     )
@@ -100,10 +101,11 @@ COMMAND = Command(
     flags=(
         Flag("all", SWITCH, "Show all containers, not only running ones", short="a", example="-a"),
         filterargs.flag("Only containers for which a condition holds: ancestor, before, exited, "
-                        "id, label, name, network, since, status", "-f status=exited"),
+                        "expose, health, id, is-task, label, name, network, publish, since, "
+                        "status, volume", "-f status=exited"),
         listing.FORMAT,
         Flag("last", NUMBER, "Show the last n created containers, running or not", short="n",
-             default=-1, example="-n 5"),
+             default=_NOT_GIVEN, example="-n 5"),
         Flag("latest", SWITCH, "Show the last created container, running or not", short="l",
              example="-l"),
         Flag("no-trunc", SWITCH, "Show ids and commands in full", example="--no-trunc"),
