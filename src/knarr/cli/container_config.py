@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
 
@@ -152,6 +151,8 @@ def _devices(text: str) -> Iterator[Device]:
         return
     if target != source:
         raise InvalidArgument(f"device with * suffix can't have dst: {text}")
+    import glob
+
     for path in sorted(glob.glob(source)):
         yield Device(path, path, access)
 

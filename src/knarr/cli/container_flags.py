@@ -209,6 +209,7 @@ MISSING: dict[str, str] = {
     "link": "gone from Docker; " + _NO_NETWORKS,
     "link-local-ip": _NO_NETWORKS,
     "mac-address": _NO_NETWORKS,
+    "net-alias": _NO_NETWORKS,
     "network-alias": _NO_NETWORKS,
     "no-healthcheck": _NO_HEALTH,
     "p": _NO_PORTS,

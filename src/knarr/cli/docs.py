@@ -6,7 +6,7 @@ import os
 import pkgutil
 import sys
 
-from knarr.cli import commands, globalflags, helptext, verbs
+from knarr.cli import commands, dockerflags, globalflags, helptext, verbs
 from knarr.cli.command import Command
 from knarr.cli.flags import Flag
 
@@ -21,6 +21,7 @@ def pages() -> dict[str, str]:
     found = {name: verbs.load(name) for name in modules}
     made = {f"{name.replace('_', '-')}.md": page(command) for name, command in found.items()}
     made["README.md"] = _index(found)
+    made["docker.md"] = _beside_docker()
     return made
 
 
@@ -69,6 +70,37 @@ def _missing_table(missing: dict[str, str]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def _beside_docker() -> str:
+    """Return the page with each of Docker's flags: present, or why not."""
+    rows, absent, more = [], [], []
+    for name, command in dockerflags.commands().items():
+        if command is None:
+            absent.append(f"| `{name}` | {_cell(verbs.LATER.get(name, 'not available yet'))} |")
+            continue
+        for each in dockerflags.compared(command):
+            here = "yes" if each.present else "no"
+            rows.append(f"| `{name}` | `{each.flag}` | {here} | {_cell(each.instead)} |")
+        if ours := dockerflags.only_ours(command):
+            more.append(f"| `{name}` | {', '.join(f'`{flag}`' for flag in ours)} |")
+    return "\n".join(
+        (
+            f"{_MADE}\n# The flags of docker {dockerflags.RELEASE}\n",
+            "Each flag of each verb: whether `knarr` has it, else what to do instead. A flag",
+            "that is not here is an error with the same words, never ignored.\n",
+            "| verb | flag | here | instead |",
+            "|---|---|---|---|",
+            *rows,
+            *(["\n## Verbs that are not here\n", "| verb | instead |", "|---|---|", *absent]
+              if absent else []),
+            "\n## Flags that only knarr has\n",
+            "| verb | flags |",
+            "|---|---|",
+            *more,
+            "",
+        )
+    )  # fmt: skip
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -86,6 +118,7 @@ def _index(found: dict[str, Command]) -> str:
             *rows,
             "\n## Options before the command\n",
             _flag_table(globalflags.GLOBAL.flags),
+            f"[The flags of docker {dockerflags.RELEASE}](docker.md): here, or why not.\n",
             "Settings that are variables of the environment are described with `knarr.config`.\n",
             "## Docker's commands that are not here\n",
             *later,
