@@ -15,7 +15,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from knarr import errors
@@ -46,6 +46,8 @@ class Attachment(Closing):
         self._reset = False
         self.status: ExitStatus | None = None
         self.acknowledged = False
+        # Called with each signal before it is sent, by whose events it is told.
+        self.on_signal: Callable[[int], None] | None = None
 
     @classmethod
     def connect(cls, path: str, container_id: str) -> Attachment:
@@ -197,6 +199,8 @@ class Attachment(Closing):
 
     def signal(self, number: int) -> None:
         """Send a signal to the container's first process."""
+        if self.on_signal is not None:
+            self.on_signal(number)
         self._send(b"k" + str(number).encode())
 
     def acknowledge(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
@@ -157,6 +158,7 @@ class Container:
                 )
             raise errors.Conflict("You cannot attach to a stopped container, start it first")
         self._tell("attach")
+        attachment.on_signal = partial(events.note_signal, self._engine, self.record)
         return attachment
 
     def _tell(self, action: str, **more: str) -> None:

@@ -86,6 +86,11 @@ def introduce(
         note(engine, record, "attach")
 
 
+def note_signal(engine: Engine, record: ContainerRecord, number: int) -> None:
+    """Tell a signal, before it can have an effect."""
+    note(engine, record, "kill", signal=str(number))
+
+
 def renamed(engine: Engine, record: ContainerRecord, paths: Paths, before: str) -> None:
     """Tell that a container has another name than before."""
     with contextlib.suppress(FileNotFoundError):  # it does not run

@@ -134,7 +134,13 @@ def start(
             os.unlink(paths.exit + _BEFORE)
     for warning in answer["warnings"]:
         _log.warning("container %s: %s", record.name, warning)
-    return None if ours is None else Attachment(ours, record.id)
+    return None if ours is None else _attached(engine, record, ours)
+
+
+def _attached(engine: Engine, record: ContainerRecord, ours: _socket.socket) -> Attachment:
+    attachment = Attachment(ours, record.id)
+    attachment.on_signal = partial(events.note_signal, engine, record)
+    return attachment
 
 
 def _as_ours(error: BaseException, name: str) -> errors.KnarrError | None:

@@ -63,8 +63,7 @@ def stop(
 
 
 def _signal(engine: Engine, record: ContainerRecord, attachment: Attachment, number: int) -> None:
-    """Send a signal, told before it can have an effect."""
-    events.note(engine, record, "kill", signal=str(number))
+    events.note_signal(engine, record, number)
     attachment.signal(number)
 
 

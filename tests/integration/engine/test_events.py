@@ -68,6 +68,18 @@ def test_one_that_is_removed_when_it_ends(engine: Engine) -> None:
     assert found == ["create", "attach", "start", "die", "destroy"]
 
 
+def test_signals_of_an_attached_client(engine: Engine) -> None:
+    config = ContainerConfig("busybox", ("sleep", "1000"))
+    container, attachment = engine.containers.launch(config)
+    assert attachment is not None
+    with attachment:
+        attachment.signal(9)
+        assert attachment.wait(PATIENCE) is not None
+        container.finish(attachment)
+    assert actions(engine, container) == ["create", "attach", "start", "kill", "die"]
+    assert attributes(engine, container, "kill")["signal"] == "9"
+
+
 def test_kill_and_forced_removal(engine: Engine) -> None:
     config = ContainerConfig("busybox", ("sleep", "1000"))
     container = engine.containers.create(config)
