@@ -106,8 +106,9 @@ COMMON: tuple[Flag, ...] = (
     Flag("init", SWITCH, "Run an init as process 1 that forwards signals and reaps processes",
          example="--init"),
     Flag("interactive", SWITCH, "Keep STDIN open", short="i", example="-i"),
-    Flag("ipc", TEXT, "IPC namespace: host, private, or none for one without /dev/shm (default "
-         "private)", example="--ipc host"),
+    Flag("ipc", TEXT, "IPC namespace: host, private, shareable, container:NAME for that of one "
+         "that is shareable, or none for one without /dev/shm (default private)",
+         example="--ipc shareable"),
     Flag("label", LABELS, "Set a label on the container", short="l", example="-l tier=web"),
     Flag("label-file", LIST, "Read labels from a file, one a line", example="--label-file labels"),
     Flag("log-driver", TEXT, "Where the output goes: local, json-file, journald, syslog or none "

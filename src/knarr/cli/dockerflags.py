@@ -17,8 +17,8 @@ RELEASE = 28
 
 _RUN = """
 add-host annotation attach,a blkio-weight blkio-weight-device cap-add cap-drop cgroup-parent
-cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c
-cpus
+cgroupns cidfile cpu-count cpu-percent cpu-period cpu-quota cpu-rt-period cpu-rt-runtime
+cpu-shares,c cpus
 cpuset-cpus cpuset-mems device device-cgroup-rule device-read-bps device-read-iops device-write-bps
 device-write-iops disable-content-trust dns dns-opt dns-option dns-search domainname entrypoint
 env,e env-file expose gpus group-add health-cmd health-interval health-retries

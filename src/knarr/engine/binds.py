@@ -25,11 +25,11 @@ class Bind(NamedTuple):
 
 
 def listed(spec_mounts: Sequence[Mapping[str, Any]]) -> list[Bind]:
-    """Return the bind mounts among the mounts of a spec."""
+    """Return the bind mounts of the host's paths among the mounts of a spec."""
     return [
         Bind(index, entry["source"], _RECURSIVE in (entry.get("options") or ()))
         for index, entry in enumerate(spec_mounts)
-        if entry.get("type") == "bind"
+        if entry.get("type") == "bind" and entry["source"].startswith("/")
     ]
 
 

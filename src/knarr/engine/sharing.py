@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from knarr.engine import hostfiles
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
-from knarr.errors import Conflict, InvalidArgument, Unsupported
+from knarr.errors import Conflict, InvalidArgument
 from knarr.supervisor import state as states
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
 
 OTHER = "container:"
-_FILES = {"network": "net", "pid": "pid", "user": "user"}
+_FILES = {"network": "net", "pid": "pid", "ipc": "ipc", "user": "user", "mount": "mnt"}
 
 
 def others(config: ContainerConfig) -> dict[str, str]:
     """Return spec name of a namespace -> the container (id, or name) whose it is."""
-    asked = {"network": config.network, "pid": config.pid}
+    asked = {"network": config.network, "pid": config.pid, "ipc": config.ipc}
     return {
         kind: mode.removeprefix(OTHER)
         for kind, mode in asked.items()
@@ -59,7 +59,7 @@ def paths(config: ContainerConfig) -> dict[str, str]:
 def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     """Return the configuration with ids for names, and the user namespace that follows.
 
-    Raises InvalidArgument in Docker's words, NotFound, Unsupported.
+    Raises InvalidArgument in Docker's words, NotFound.
     """
     _check(config)
     wanted = others(config)
@@ -68,7 +68,10 @@ def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     rows = {kind: engine.table.find(name) for kind, name in wanted.items()}
     modes = {kind: OTHER + row.id for kind, row in rows.items()}
     config = replace(
-        config, network=modes.get("network", config.network), pid=modes.get("pid", config.pid)
+        config,
+        network=modes.get("network", config.network),
+        pid=modes.get("pid", config.pid),
+        ipc=modes.get("ipc", config.ipc),
     )
     owners = {_owner(row) for row in rows.values()}
     if len(owners) > 1:
@@ -83,7 +86,7 @@ def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
 
 
 def _check(config: ContainerConfig) -> None:
-    """Raise InvalidArgument for a mode that there is not, or that conflicts; Unsupported."""
+    """Raise InvalidArgument for a mode that there is not, or that conflicts."""
     if (config.network or "").startswith(OTHER):
         _check_network(config)
     if config.pid and config.pid != "host" and config.pid.removeprefix(OTHER) in ("", config.pid):
@@ -111,9 +114,9 @@ def _check_network(config: ContainerConfig) -> None:
 
 
 def _check_ipc(ipc: str) -> None:
-    if ipc == "shareable" or (ipc.startswith(OTHER) and ipc != OTHER):
-        raise Unsupported(f"--ipc {ipc}: containers share no IPC namespace; use --ipc host for all")
-    if ipc not in ("", "private", "none", "host"):
+    if ipc.startswith(OTHER) and ipc != OTHER:
+        return
+    if ipc not in ("", "private", "none", "host", "shareable"):
         raise InvalidArgument(f"invalid IPC mode: {ipc}")
 
 
@@ -172,6 +175,8 @@ def opened(engine: Engine, record: ContainerRecord) -> dict[str, int]:
         for kind, other in others(record.config).items():
             pid = _pid(engine, record, kind, other)
             found[kind] = _open(pid, kind)
+            if kind == "ipc":
+                found["mount"] = _open(pid, "mount")  # for its /dev/shm
             if "user" not in found and (record.config.userns or "").startswith(OTHER):
                 found["user"] = _open(pid, "user")
     except BaseException:
@@ -199,7 +204,14 @@ def _pid(engine: Engine, record: ContainerRecord, kind: str, other: str) -> tupl
     row = engine.table.find(other)
     if row.id == record.id:
         raise Conflict("cannot join own network")
-    if kind == "network":
+    if kind == "ipc":
+        problem = f"can't join IPC of container {row.id}: container {row.id} is not running"
+        if row.config.ipc not in ("shareable", "host"):
+            raise Conflict(
+                f"can't join IPC of container {row.id}: non-shareable IPC "
+                "(hint: use IpcMode:shareable for the donor container)"
+            )
+    elif kind == "network":
         problem = f"cannot join network of a non running container: {row.id}"
     else:
         problem = f"cannot join PID of a non running container: {row.id}"

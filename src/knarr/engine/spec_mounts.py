@@ -49,8 +49,8 @@ def mounts(config: ContainerConfig, ctx: BuildContext, *, writable_cgroups: bool
     all below it. Raises InvalidArgument for bad, duplicate or forbidden destinations.
     """
     own = _own_mounts(config, ctx)
-    if config.ipc == "host":
-        own = _with_shm_of_host(own, ctx)
+    if config.ipc == "host" or "ipc" in ctx.namespaces:
+        own = _with_shared_memory(own, ctx)
     taken = {entry["destination"] for entry in own}
     defaults = [
         entry
@@ -109,11 +109,17 @@ def _own_mounts(config: ContainerConfig, ctx: BuildContext) -> list[Entry]:
     return entries
 
 
-def _with_shm_of_host(own: list[Entry], ctx: BuildContext) -> list[Entry]:
-    """Return the mounts with the memory that the host's processes share, unless one is there."""
+def _with_shared_memory(own: list[Entry], ctx: BuildContext) -> list[Entry]:
+    """Return the mounts with /dev/shm of whoever's IPC namespace it is, unless one is there.
+
+    Another container's has no path of the host: the runtime takes it from its mount namespace.
+    """
     if any(entry["destination"] in ("/dev", "/dev/shm") for entry in own):
         return own
-    return [*own, _bind(ctx, "/dev/shm", "/dev/shm", ["rbind", "rprivate"])]
+    options = ["rbind", "rprivate"]
+    if "ipc" in ctx.namespaces:
+        return [*own, _entry("/dev/shm", "bind", ctx.namespaces["ipc"], options)]
+    return [*own, _bind(ctx, "/dev/shm", "/dev/shm", options)]
 
 
 def _binds(config: ContainerConfig, ctx: BuildContext) -> Iterator[Entry]:

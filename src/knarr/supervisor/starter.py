@@ -12,6 +12,7 @@ from knarr.cgroups import manager as cgroups
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
 from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
+from knarr.runtime import elsewhere
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import NAMESPACES, Keeper
 from knarr.runtime.plan import namespaces, plan
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from knarr.cgroups.protocol import Group
 
 PROGRAM_LIMIT = 1 << 20
+SHARED_MEMORY = "/dev/shm"
 
 
 class Starter:
@@ -142,7 +144,7 @@ class Starter:
         if not given:
             return
         for entry in self.request["spec"]["linux"]["namespaces"]:
-            if entry["type"] in given:
+            if entry["type"] in given and entry["type"] != "mount":
                 entry["path"] = f"/proc/self/fd/{fds[given[entry['type']]]}"
 
     def _make_streams(self) -> None:
@@ -163,6 +165,17 @@ class Starter:
         if log is not None:
             log.close()
 
+    def _mount_fds(self, fds: "list[int]") -> "dict[int, int]":
+        """Return the mounts that were made elsewhere: the caller's, another container's memory."""
+        request = self.request
+        found = {int(k): fds[v] for k, v in (request.get("mount_fds") or {}).items()}
+        given = request.get("namespace_fds") or {}
+        if "mount" in given:
+            for index, entry in enumerate(request["spec"]["mounts"]):
+                if entry["destination"] == SHARED_MEMORY and entry["type"] == "bind":
+                    found.setdefault(index, elsewhere.clone(fds[given["mount"]], SHARED_MEMORY))
+        return found
+
     def _recipe(self, fds: "list[int]", group: "Group | None") -> Recipe:
         request = self.request
         init = request.get("init")
@@ -170,7 +183,7 @@ class Starter:
             plan(request["spec"]),
             [Mount.from_dict(mount) for mount in request["rootfs"]],
             self.run_dir,
-            mount_fds={int(k): fds[v] for k, v in (request.get("mount_fds") or {}).items()},
+            mount_fds=self._mount_fds(fds),
             stdio=self.streams.child,
             program=read_program(request, fds),
             group=group,

@@ -12,6 +12,7 @@ import pytest
 
 from knarr import Container, ContainerConfig, Engine, ExecConfig, errors
 from knarr.engine.model import RunResult
+from tests.support.waiting import wait_until
 
 
 def run(engine: Engine, script: str, **options: Any) -> RunResult:
@@ -95,6 +96,20 @@ def test_files_are_the_containers_own_whoevers_ids_it_has(engine: Engine, other:
     container.remove(force=True)
 
 
+def states_of_children(pid: int) -> list[str]:
+    """Return the state of each child, a letter of proc_pid_stat(5)."""
+    found = []
+    with open(f"/proc/{pid}/task/{pid}/children") as file:
+        children = file.read().split()
+    for child in children:
+        try:
+            with open(f"/proc/{child}/stat") as file:
+                found.append(file.read().rpartition(")")[2].split()[0])
+        except FileNotFoundError:
+            continue  # it has been waited for
+    return found
+
+
 def test_no_zombie_stays_beside_it(engine: Engine, other: Container) -> None:
     config = ContainerConfig("busybox", ("sleep", "1000"), network="container:other")
     run(engine, "true", network="none")  # the next one has a keeper that it cannot use
@@ -102,13 +117,7 @@ def test_no_zombie_stays_beside_it(engine: Engine, other: Container) -> None:
     container.start()
     with open(f"/proc/{pid_of(container)}/stat") as file:
         supervisor = int(file.read().rpartition(")")[2].split()[1])
-    with open(f"/proc/{supervisor}/task/{supervisor}/children") as file:
-        children = file.read().split()
-    states = []
-    for child in children:
-        with open(f"/proc/{child}/stat") as file:
-            states.append(file.read().rpartition(")")[2].split()[0])
-    assert "Z" not in states
+    wait_until(lambda: "Z" not in states_of_children(supervisor))
     container.remove(force=True)
 
 
@@ -143,6 +152,34 @@ def test_shared_memory(engine: Engine) -> None:
         os.unlink(f"/dev/shm/{name}")
     assert run(engine, "grep -c ' /dev/shm ' /proc/mounts", ipc="none").text == "0\n"
     assert run(engine, "grep -c ' /dev/shm ' /proc/mounts", ipc="private").text == "1\n"
+
+
+@pytest.mark.parametrize("userns", [None, "host"])
+def test_the_memory_of_another_container(engine: Engine, userns: str | None) -> None:
+    config = ContainerConfig(
+        "busybox", ("sleep", "1000"), name="donor", ipc="shareable", userns=userns
+    )
+    donor = engine.containers.create(config)
+    donor.start()
+    script = "echo given > /dev/shm/f; ipcmk -Q >/dev/null 2>&1; readlink /proc/self/ns/ipc"
+    theirs = donor.exec_run(ExecConfig(("sh", "-c", script))).text
+    script = "cat /dev/shm/f; echo back > /dev/shm/g; readlink /proc/self/ns/ipc"
+    result = run(engine, script, ipc="container:donor")
+    assert result.text == "given\n" + theirs
+    assert donor.exec_run(ExecConfig(("cat", "/dev/shm/g"))).text == "back\n"
+    donor.remove(force=True)
+
+
+def test_memory_that_is_not_to_be_shared(engine: Engine) -> None:
+    other = engine.containers.create(ContainerConfig("busybox", ("sleep", "1000"), name="own"))
+    other.start()
+    with pytest.raises(errors.Conflict) as caught:
+        run(engine, "true", ipc="container:own")
+    assert str(caught.value) == (
+        f"can't join IPC of container {other.id}: non-shareable IPC "
+        "(hint: use IpcMode:shareable for the donor container)"
+    )
+    other.remove(force=True)
 
 
 def test_inspect_tells_whose_they_are(engine: Engine) -> None:
