@@ -120,7 +120,16 @@ class Supervisor:
             terminal=terminal,
             maker=maker,
             outlet=open_outlet(writer, config),
+            thaw=self._thaw,
         )
+
+    def _thaw(self) -> None:
+        """Have a paused container go on: with cgroup v1 nothing that is frozen dies."""
+        if self.manager != _NO_MANAGER and os.access(f"{self.run_dir}/paused", os.F_OK):
+            try:
+                cgroups.detect(self.manager).open(self.group).thaw()
+            except OSError:
+                return  # its group is gone with its last process
 
     def watch(self) -> "list[str] | None":
         """Serve the container until it has ended and everybody knows.

@@ -15,6 +15,8 @@ from knarr.supervisor.clients import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from knarr.supervisor.outlet import Outlet
     from knarr.supervisor.streams import Streams
 
@@ -33,6 +35,7 @@ class Relay:
     the log's disk did not take. hello: text of the first packet, with a place for
     the status. maker: pid of the process that made the container, a child that stays
     for a moment, or 0. outlet: what the log has beside its file, usually nothing.
+    thaw: has the container go on if it is frozen, since it does not die before.
     """
 
     __slots__ = (
@@ -53,6 +56,7 @@ class Relay:
         "outlet",
         "pidfd",
         "streams",
+        "thaw",
         "tty",
     )
 
@@ -67,24 +71,18 @@ class Relay:
         terminal: bool,
         maker: int = 0,
         outlet: "Outlet | None" = None,
+        thaw: "Callable[[], object]" = object,
     ) -> None:
-        self.outlet = outlet
-        self.streams = streams
-        self.pidfd = pidfd
-        self.maker = maker
+        self.outlet, self.thaw, self.listener = outlet, thaw, listener
+        self.streams, self.pidfd, self.maker = streams, pidfd, maker
         self.maker_fd = os.pidfd_open(maker) if maker else -1
-        self.listener = listener
-        self.log = log
-        self.log_errors = 0
-        self.hello = hello
-        self.tty = terminal
+        self.log, self.log_errors = log, 0
+        self.hello, self.tty = hello, terminal
         self.clients: dict[int, Client] = {}
-        self.acknowledged = False
-        self._held = False
+        self.acknowledged = self._held = False
         self._exit: bytes | None = None
         self._input: list[tuple[Client | None, bytes]] = []
-        self._input_done = False
-        self._paused = False
+        self._input_done = self._paused = False
         self._epoll = select.epoll()
         for fd in (streams.out, streams.err, pidfd, self.maker_fd):
             if fd >= 0:
@@ -360,6 +358,8 @@ class Relay:
         # After the exit the descriptor's number may already be something else's.
         if self._exit is None:
             kprocess.pidfd_send_signal(self.pidfd, number)
+            if number == signal.SIGKILL:
+                self.thaw()
 
     def _client(self, client: Client, events: int) -> None:
         if events & select.EPOLLOUT:

@@ -183,7 +183,14 @@ time.sleep(1000)
 """
 
 
-def test_it_dies_with_its_owner(engine: Engine, settings: Settings) -> None:
+def test_a_paused_one_is_closed(engine: Engine) -> None:
+    with Sandbox("busybox", engine=engine) as box:
+        box.container.pause()
+    assert engine.containers.list(all=True) == []
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_it_dies_with_its_owner(engine: Engine, settings: Settings, *, paused: bool) -> None:
     source = str(Path(knarr.__file__).parents[1])
     owner = subprocess.Popen(
         [sys.executable, "-c", OWNER, settings.data_root, settings.run_root,
@@ -194,6 +201,8 @@ def test_it_dies_with_its_owner(engine: Engine, settings: Settings) -> None:
         assert owner.stdout is not None
         container = engine.containers.get(owner.stdout.readline().decode().strip())
         assert container.state.running
+        if paused:
+            container.pause()
         owner.kill()
         container.wait(30)
         deadline = time.monotonic() + 30
