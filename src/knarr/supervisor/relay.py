@@ -110,6 +110,8 @@ class Relay:
             for fd, events in self._epoll.poll(None, _EVENTS):
                 if fd == self.pidfd:
                     self._drain()
+                    if self.outlet is not None:  # before anybody is told of the end
+                        self.outlet.end()
                     return
                 if fd == self.maker_fd:
                     self._part()
@@ -132,8 +134,6 @@ class Relay:
         """Send the exit (JSON) to every client; ``settle`` waits until each has it or has gone."""
         self._exit = report
         self._epoll.unregister(self.pidfd)
-        if self.outlet is not None:
-            self.outlet.end()
         for client in list(self.clients.values()):
             client.control(b"x", self._exit)
             self._watch(client)

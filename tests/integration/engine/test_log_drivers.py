@@ -79,11 +79,13 @@ def test_local_is_rotated_and_compressed(engine: Engine) -> None:
 
 
 def test_what_is_too_old_goes(engine: Engine) -> None:
-    script = COUNT % 3000
-    container = finished(made(engine, script, "local", max_size="10k", max_file="2"))
+    script = COUNT % 30_000
+    options = {"max_size": "10k", "max_file": "2", "compress": "false"}
+    container = finished(made(engine, script, "local", **options))
     kept = text(container)
-    assert kept.endswith(b"line 2999\n")
-    assert 0 < len(kept) < 25_000
+    assert kept.endswith(b"line 29999\n")
+    # A file ends with the piece of output, at most 64 KiB, that makes it too long.
+    assert 0 < len(kept) < 2 * (10_000 + 65_536)
     assert len(logfiles.numbers(container.paths.log)) == 2
     for number in logfiles.numbers(container.paths.log):
         assert Path(logfiles.name(container.paths.log, number)).stat().st_size < 10_000 + 70_000
