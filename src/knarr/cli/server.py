@@ -14,6 +14,7 @@ import fcntl
 import os
 import socket
 import sys
+import time
 
 SOCKET = "command.sock"
 LOCK = "command.lock"
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
     Returns 0, also when a server is there already; 1 when others could put a
     socket of theirs into the run root.
     """
-    run_root = argv[1]
+    run_root, began = argv[1], time.time_ns()
     os.closerange(3, _highest_fd() + 1)  # whatever the first caller's shell had left open
     os.chdir("/")
     os.umask(0o077)
@@ -41,11 +42,12 @@ def main(argv: list[str]) -> int:
     line = b"%d\n" % os.getpid()  # for people; nothing relies on it
     os.ftruncate(lock, os.pwrite(lock, line, 0))
 
-    from knarr.cli import pool
+    from knarr.cli import loaded, pool
 
     pool.preload()
+    code = loaded.LoadedCode(began)  # before anybody can rely on being served by this code
     leave = pool.Leave()
-    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock, leave)
+    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock, leave, code)
     try:
         served.serve(_idle_seconds())
     finally:
