@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -177,3 +179,29 @@ def test_what_fails_leaves_nothing(warm: Box) -> None:
     assert sorted(os.listdir(request["run_dir"])) == ["lock", "undo"]
     assert not undo.pending(request["run_dir"])
     assert warm.run("true").code == 0
+
+
+# Whose children, and whose children's children, end up here: those of a maker and its keeper.
+ALL_OF_THEM = """
+import ctypes, os
+from knarr.runtime import keeper
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+for _ in range(20):
+    if os.fork() == 0:
+        keeper.make().close()
+        os._exit(0)
+    count = 0
+    try:
+        while os.wait():
+            count += 1
+    except ChildProcessError:
+        print(count)
+"""
+
+
+def test_one_that_is_not_used_makes_nothing() -> None:
+    """The end of its channel is no word to go: it would copy its maker, descriptors and all."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_OF_THEM], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == {"2"}, done.stdout
