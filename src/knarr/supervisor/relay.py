@@ -167,6 +167,9 @@ class Relay:
             self.listener.close()
         if self.log is not None:
             self.log.close()
+        if self.maker_fd >= 0:
+            os.close(self.maker_fd)
+            self.maker_fd = -1
         self._epoll.close()
         self.streams.close()
 

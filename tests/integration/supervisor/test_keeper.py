@@ -102,10 +102,13 @@ def test_the_next_container_gets_the_namespaces(warm: Box) -> None:
     assert one.kill().code == 137
 
 
-def test_no_zombie_stays_beside_a_container(warm: Box) -> None:
+def test_nothing_of_what_made_it_stays_beside_a_container(warm: Box) -> None:
     awaited_keeper(warm)
     one = warm.start("sleep", "1000")
     wait_until(lambda: children(one.supervisor) == [one.pid])
+    folder = Path(f"/proc/{one.supervisor}/fd")
+    held = [os.readlink(folder / fd) for fd in os.listdir(folder)]
+    assert sum("pidfd" in what for what in held) == 1, f"of others than the container: {held}"
     one.kill()
 
 
