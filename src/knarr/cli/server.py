@@ -17,6 +17,7 @@ import sys
 import time
 
 SOCKET = "command.sock"
+_UNNAMED = f"{SOCKET}.new"
 LOCK = "command.lock"
 
 
@@ -58,21 +59,23 @@ def main(argv: list[str]) -> int:
 def listen(run_root: str) -> socket.socket:
     """Return a socket that listens in ``run_root``; a stale one is replaced.
 
-    The caller holds the lock, so whatever is at the path belongs to nobody.
-    A descriptor of the directory keeps the name short (unix(7), sun_path).
+    The caller holds the lock, so whatever is at the path belongs to nobody. It gets its name
+    when it listens: whoever sees it can connect. A descriptor of the directory keeps the name
+    short (unix(7), sun_path).
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(run_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            os.unlink(SOCKET, dir_fd=directory)
+            os.unlink(_UNNAMED, dir_fd=directory)
         except FileNotFoundError:
-            pass  # the last server has removed its own
-        listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
-        os.chmod(SOCKET, 0o600, dir_fd=directory)
+            pass  # no server was killed just here
+        listener.bind(f"/proc/self/fd/{directory}/{_UNNAMED}")
+        os.chmod(_UNNAMED, 0o600, dir_fd=directory)
+        listener.listen(128)
+        os.rename(_UNNAMED, SOCKET, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
         os.close(directory)
-    listener.listen(128)
     return listener
 
 
