@@ -395,6 +395,15 @@ def test_nothing_is_left_by_a_start_that_fails(box: Box) -> None:
     wait_until(lambda: fds(launcher) <= before and at_rest(launcher))
 
 
+def test_what_a_killed_drill_left_goes(box: Box) -> None:
+    left = Path(box.settings.run_root) / f"drill.{2**22 + 1}"  # no process has that number
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    box.run("true")
+    wait_until(lambda: at_rest(pid_of(box)))
+    assert not list(Path(box.settings.run_root).glob("drill*"))
+
+
 def test_it_keeps_nothing_of_many_containers(box: Box) -> None:
     """Descriptors, children and memory after a hundred starts are those after twenty."""
 
