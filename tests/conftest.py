@@ -112,11 +112,7 @@ def settings() -> Iterator[Settings]:
     problems: list[str] = []
     try:
         problems += _remove_containers(chosen)
-        for name in ("command.sock", "launcher.sock"):
-            leftovers.end_server(f"{chosen.run_root}/{name}")
-        problems += [
-            f"process {p}" for p in leftovers.settle(lambda: leftovers.processes(chosen.run_root))
-        ]
+        problems += [f"process {p}" for p in leftovers.settle(lambda: _processes(chosen))]
         problems += [f"mount {m}" for m in leftovers.settle(lambda: leftovers.mounts(str(folder)))]
         problems += [
             f"cgroup {c}" for c in leftovers.settle(lambda: _used_cgroups(chosen.cgroup_parent))
@@ -128,6 +124,13 @@ def settings() -> Iterator[Settings]:
         problems.append(f"files in {folder}")
     if problems:
         pytest.fail("left over: " + "; ".join(problems))
+
+
+def _processes(chosen: Settings) -> list[str]:
+    """Return what runs, but end the servers: one may only just have been started."""
+    for name in ("command.sock", "launcher.sock"):
+        leftovers.end_server(f"{chosen.run_root}/{name}")
+    return leftovers.processes(chosen.run_root)
 
 
 def _used_cgroups(parent: str) -> list[str]:

@@ -170,7 +170,7 @@ class Demo:
             if line and not line.startswith(("from __future__", '"""')):
                 print(paint("36", f"    {line}"))
         print("  gives")
-        done = self.run(f"{sys.executable} {program}", show=False)
+        done = self.run(shlex.join([sys.executable, str(program)]), show=False)
         for line in done.splitlines():
             print(f"    {line}")
 
@@ -291,7 +291,8 @@ def main() -> int:
     if problems:
         return 1
     print(f"The demo took {time.monotonic() - started:.0f} seconds. To go on by hand:\n")
-    print(f"    export KNARR_ROOT={demo.data_root} PATH={Path(demo.command).parent}:$PATH")
+    path = shlex.quote(str(command.parent))
+    print(f"    export KNARR_ROOT={shlex.quote(str(demo.data_root))} PATH={path}:$PATH")
     print("    knarr run -it --rm debian:bookworm bash")
     return 0
 

@@ -77,6 +77,8 @@ def end_server(path: str) -> None:
             return
         peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     pid = struct.unpack("3i", peer)[0]
+    if pid == 0:
+        return  # it listened, and has ended since
     try:
         handle = os.pidfd_open(pid)
     except ProcessLookupError:

@@ -45,13 +45,18 @@ Name=en* eth*
 Address=10.0.2.15/24
 Gateway=10.0.2.2
 """
+# A job that is killed ends the machine, or the host would wait until its time is over. A process
+# that makes a container with too low a limit dies of it and belongs to the job's own memory:
+# systemd would stop the job for that.
 UNIT = """\
 [Unit]
 Description=The job on the second disk
 After=multi-user.target network-online.target
 Wants=network-online.target
+FailureAction=poweroff-force
 [Service]
 Type=oneshot
+OOMPolicy=continue
 ExecStart=/usr/local/sbin/vm-job
 TimeoutStartSec=infinity
 """

@@ -238,6 +238,9 @@ class Connection:
             if bus:
                 name = "org.freedesktop.DBus"
                 self.call(name, ("/org/freedesktop/DBus", name, "Hello"))
+        except TimeoutError:
+            self.close()
+            raise self._late(path) from None
         except OSError as error:
             self.close()
             error.filename = path
@@ -265,10 +268,17 @@ class Connection:
             raise PermissionError(errno.EACCES, f"D-Bus: {line.decode(errors='replace')}")
 
     def _receive(self) -> None:
-        data = self._socket.recv(65536)
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            raise self._late() from None
         if not data:
             raise ConnectionResetError(errno.ECONNRESET, "D-Bus: the peer closed the connection")
         self._buffer += data
+
+    def _late(self, path: "str | None" = None) -> TimeoutError:
+        """Return the error for an answer that does not come; the socket's own says nothing."""
+        return TimeoutError(errno.ETIMEDOUT, f"D-Bus: no answer for {self._timeout:g} s", path)
 
     def _next(self, deadline: float) -> Message:
         self._socket.settimeout(max(deadline - time.monotonic(), 0.001))

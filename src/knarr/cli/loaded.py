@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import select
 import sys
+import time
 
 from knarr.kernel import files, inotify
 
@@ -34,16 +35,21 @@ _LOCAL = {
 
 
 class LoadedCode:
-    """All code of ours that is loaded, as it was when this was made."""
+    """All code of ours that is loaded, as it was when this was made.
 
-    def __init__(self) -> None:
+    began: time (ns since 1970) before the loading; what was written since may not be what
+    was loaded.
+    """
+
+    def __init__(self, began: int) -> None:
         names = _loaded_files()
         folders = sorted({os.path.dirname(name) for name in names if name != sys.executable})
         self._watch = _watch(folders)  # first, so that no change falls between
         self._files = [_state(name) for name in names]
         # A watch follows a folder, not its name: that the name still leads there is asked for.
         self._folder, self._python = _place(folders[0]), _state(sys.executable)
-        self._stale = False
+        now = time.time_ns()  # a file may have a time to come for ever
+        self._stale = any(began <= modified <= now for _, modified, _ in self._files)
         self._poll = select.poll()
         if self._watch >= 0:
             self._poll.register(self._watch, select.POLLIN)
@@ -67,7 +73,7 @@ class LoadedCode:
         """
         if self._watch >= 0 and self._poll.poll(0):
             inotify.drain(self._watch)
-            self._stale = not same(self._files)
+            self._stale = self._stale or not same(self._files)
         return self.unchanged()
 
 

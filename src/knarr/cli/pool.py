@@ -72,13 +72,15 @@ class Pool:
     stays open until it ends.
     """
 
-    def __init__(self, listener: socket.socket, path: str, lock: int, leave: Leave) -> None:
+    def __init__(
+        self, listener: socket.socket, path: str, lock: int, leave: Leave, code: LoadedCode
+    ) -> None:
         self._listener = listener
         self._path = path
         self._lock = lock
         self._leave = leave
         self._inode = os.lstat(path).st_ino
-        self._code = LoadedCode()
+        self._code = code
 
     def serve(self, idle: float) -> None:
         """Keep a worker waiting until SIGTERM, or ``idle`` seconds without a command.

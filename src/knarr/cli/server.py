@@ -14,8 +14,10 @@ import fcntl
 import os
 import socket
 import sys
+import time
 
 SOCKET = "command.sock"
+_UNNAMED = f"{SOCKET}.new"
 LOCK = "command.lock"
 
 
@@ -25,7 +27,7 @@ def main(argv: list[str]) -> int:
     Returns 0, also when a server is there already; 1 when others could put a
     socket of theirs into the run root.
     """
-    run_root = argv[1]
+    run_root, began = argv[1], time.time_ns()
     os.closerange(3, _highest_fd() + 1)  # whatever the first caller's shell had left open
     os.chdir("/")
     os.umask(0o077)
@@ -41,11 +43,12 @@ def main(argv: list[str]) -> int:
     line = b"%d\n" % os.getpid()  # for people; nothing relies on it
     os.ftruncate(lock, os.pwrite(lock, line, 0))
 
-    from knarr.cli import pool
+    from knarr.cli import loaded, pool
 
     pool.preload()
+    code = loaded.LoadedCode(began)  # before anybody can rely on being served by this code
     leave = pool.Leave()
-    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock, leave)
+    served = pool.Pool(listen(run_root), os.path.join(run_root, SOCKET), lock, leave, code)
     try:
         served.serve(_idle_seconds())
     finally:
@@ -56,21 +59,23 @@ def main(argv: list[str]) -> int:
 def listen(run_root: str) -> socket.socket:
     """Return a socket that listens in ``run_root``; a stale one is replaced.
 
-    The caller holds the lock, so whatever is at the path belongs to nobody.
-    A descriptor of the directory keeps the name short (unix(7), sun_path).
+    The caller holds the lock, so whatever is at the path belongs to nobody. It gets its name
+    when it listens: whoever sees it can connect. A descriptor of the directory keeps the name
+    short (unix(7), sun_path).
     """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     directory = os.open(run_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
-            os.unlink(SOCKET, dir_fd=directory)
+            os.unlink(_UNNAMED, dir_fd=directory)
         except FileNotFoundError:
-            pass  # the last server has removed its own
-        listener.bind(f"/proc/self/fd/{directory}/{SOCKET}")
-        os.chmod(SOCKET, 0o600, dir_fd=directory)
+            pass  # no server was killed just here
+        listener.bind(f"/proc/self/fd/{directory}/{_UNNAMED}")
+        os.chmod(_UNNAMED, 0o600, dir_fd=directory)
+        listener.listen(128)
+        os.rename(_UNNAMED, SOCKET, src_dir_fd=directory, dst_dir_fd=directory)
     finally:
         os.close(directory)
-    listener.listen(128)
     return listener
 
 

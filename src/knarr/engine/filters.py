@@ -6,6 +6,7 @@ so the cache below ``<data_root>/seccomp`` may be emptied at any time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -46,11 +47,15 @@ class FilterCache:
         horizon = time.time() - UNUSED_SECONDS  # a younger one may just be on its way somewhere
         unused = []
         for entry in entries:
-            info = entry.stat(follow_symlinks=False)
+            try:
+                info = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # it has got its name, or somebody else was quicker
             if info.st_nlink == 1 and info.st_ctime < horizon:
                 unused.append(entry)
         for entry in unused:
-            os.unlink(entry.path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(entry.path)
         self._known.clear()
         return len(unused)
 

@@ -23,7 +23,7 @@ from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.process import Waiting, is_known, resolve
 from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program
-from knarr.runtime.program.memory import PIDFD, ROOT, TEMPORARY
+from knarr.runtime.program.memory import CLONED, PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
 from knarr.runtime.rlimits import raise_limits
 from knarr.runtime.steps.base import Setting, Step
@@ -76,6 +76,7 @@ def start(join: Join) -> Joined:
     carrier.prepare()
     ends = child.meet()
     memory.write(PIDFD, struct.pack("=i", -1))
+    CLONED.set(0)
     permitted = caps.permitted(in_userns=bool(join.flags & CLONE_NEWUSER))
     ending = Ending(join.stdio, join.program, None, permitted, has_proc=False)
     setting = Setting.inside(join.leg)
@@ -101,7 +102,7 @@ def start(join: Join) -> Joined:
     process.close()
     os.waitpid(process.pid, 0)
     os.close(process.pidfd)
-    return Joined(_COMMAND.get(), _pidfd(), memory.MASTER.get())
+    return Joined(CLONED.get(), _pidfd(), memory.MASTER.get())
 
 
 def _end(process: Waiting) -> None:
@@ -152,7 +153,8 @@ def _clone(b: Builder, join: Join) -> None:
     child.be_born(b)
     b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
     flags = CLONE_PARENT | CLONE_PIDFD | CLONE_FILES | CLONE_VFORK | carrier.SHARED
-    arguments = clone.arguments(flags, PIDFD)
+    # Its pid is told by the kernel: a helper that is killed meanwhile stores nothing.
+    arguments = clone.arguments(flags | clone.CLONE_PARENT_SETTID, PIDFD, tid=CLONED)
     inside, outside = Label(), Label()
     # Both store what they get; the helper not before the command's process has ended or runs.
     b.call("clone3", arguments, len(arguments), out=_COMMAND)

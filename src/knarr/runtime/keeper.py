@@ -98,7 +98,7 @@ class Keeper:
             _FLAGS | self._cloned_flags, memory.SPAWNED, cgroup_fd, stack, CLONED
         )
         memory.write(CLONE_ARGUMENTS, arguments)
-        memory.write(memory.SPAWNED, struct.pack("=i", -1))
+        CLONED.set(0)
         self._begun = True
         self._ours.send(child.GO)
 
@@ -111,37 +111,34 @@ class Keeper:
         data = program.data()
         if len(data) > memory.PROGRAM_SIZE:
             return None
-        found = self._cloned()
-        if found is None:
-            return None
-        before = len(self.block.data)
-        memory.write(memory.PROGRAM + before, memoryview(data)[before:])
-        self.ends[0].send(child.GO)
-        self._leave()
-        return found
-
-    def _cloned(self) -> "tuple[int, int] | None":
-        """Return pid and pidfd of the cloned process once it is there; None: it came to nothing."""
         poll = select.poll()
         for fd in (self._ours.fileno(), self._pidfd):
             poll.register(fd, select.POLLIN)
         if self._ours.fileno() not in dict(poll.poll()):
-            return None
-        pidfd: int = struct.unpack("=i", memory.read(memory.SPAWNED, 4))[0]
-        return CLONED.get(), pidfd
+            return None  # it has ended
+        before = len(self.block.data)
+        memory.write(memory.PROGRAM + before, memoryview(data)[before:])
+        self.ends[0].send(child.GO)
+        self._leave()
+        return CLONED.get(), _spawned()
 
     def close(self) -> None:
-        """End the keeper and what it cloned, unless that was given to somebody."""
+        """End the keeper and what it cloned, unless that was given to somebody.
+
+        By force: it would take the end of its channel for a word, and what has its number by
+        then for its channel.
+        """
         if self._done:
             return
-        found = self._cloned() if self._begun else None
-        if found is not None:
-            _, pidfd = found
-            kprocess.pidfd_send_signal(pidfd, signal.SIGKILL)
-            poll = select.poll()
-            poll.register(pidfd, select.POLLIN)
-            poll.poll()
-            os.close(pidfd)
+        _kill(self._pidfd)
+        if self._begun:
+            # Now it is settled whether it has cloned anything.
+            _await(self._pidfd)
+            if CLONED.get():
+                pidfd = _spawned()
+                _kill(pidfd)
+                _await(pidfd)
+                os.close(pidfd)
         self._leave()
         child.part(self.ends)
 
@@ -164,8 +161,26 @@ class Keeper:
             os.close(self._cgroup_fd)
 
     def _let_go(self) -> None:
-        """Close the keeper's channel: if it waits for a word there, it ends."""
+        """Close the keeper's channel, where it must not wait any more."""
         child.part((self._ours, self._ends))
+
+
+def _spawned() -> int:
+    pidfd: int = struct.unpack("=i", memory.read(memory.SPAWNED, 4))[0]
+    return pidfd
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        kprocess.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it has ended, and our parent has waited for it
+
+
+def _await(pidfd: int) -> None:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
 
 
 def make() -> "Keeper | None":

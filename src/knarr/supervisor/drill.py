@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Calls after which the interpreter has adapted a function to what it meets.
 _ROUNDS = 12
-_DIRECTORY = "drill"
+_PREFIX = "drill."
 
 
 def prepare(run_root: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
@@ -32,8 +32,9 @@ def prepare(run_root: str, end_at_once: "Callable[[_socket.socket], int]") -> No
     """
     if undo.CRASH_VARIABLE in os.environ:
         return  # this process would meet the points at which others are to die
-    run_dir = f"{run_root}/{_DIRECTORY}"
-    rundir.remove(run_dir)
+    _sweep(run_root)
+    # Of its own: the template of a launcher that was killed may be at it as well.
+    run_dir = f"{run_root}/{_PREFIX}{os.getpid()}"
     os.mkdir(run_dir, 0o700)
     called: dict[CodeType, None] = dict.fromkeys((work.be.__code__, work.stand_by.__code__))
 
@@ -55,6 +56,13 @@ def prepare(run_root: str, end_at_once: "Callable[[_socket.socket], int]") -> No
         usual.rehearse()
     finally:
         rundir.remove(run_dir)
+
+
+def _sweep(run_root: str) -> None:
+    """Remove what drills left that were killed."""
+    for name in os.listdir(run_root):
+        if name.startswith(_PREFIX) and states.start_time(int(name[len(_PREFIX) :])) is None:
+            rundir.remove(f"{run_root}/{name}")
 
 
 def _gather(called: "dict[CodeType, None]") -> None:

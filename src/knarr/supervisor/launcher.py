@@ -27,6 +27,8 @@ LOCK = "launcher.lock"
 # Seconds without any event after which the next supervisor is forked ahead. The end of
 # one is such a moment as well; sooner it would get in the way of a start.
 _LEISURE = 0.02
+# The same after one could not be forked, or ended before it was given anything.
+_RESPITE = 1.0
 
 
 class Launcher:
@@ -40,6 +42,7 @@ class Launcher:
         self.template: template.Template | None = None
         self.spare: spare.Spare | None = None
         self.last = wire.RUN  # what was asked for last: more of it may come
+        self.leisure = _LEISURE
         self.epoll = select.epoll()
         self.callers: dict[int, _socket.socket] = {}
         self.children: dict[int, tuple[int, str, float]] = {}
@@ -83,7 +86,7 @@ class Launcher:
 
     def _turn(self) -> bool:
         """Wait for one round of events; False when it is time to end."""
-        events = self.epoll.poll(self.idle if self.spare is not None else _LEISURE)
+        events = self.epoll.poll(self.idle if self.spare is not None else self.leisure)
         if not events:
             if self.spare is not None:
                 return self._end()
@@ -93,8 +96,7 @@ class Launcher:
             if self.listener is not None and fd == self.listener.fileno():
                 self._accept()
             elif fd in self.children:
-                self._reap(fd)
-                quiet = True
+                quiet = self._reap(fd) or quiet
             elif self.school is not None and fd == self.school.fileno():
                 self._learn(self.school)
             elif fd in self.callers:
@@ -166,6 +168,14 @@ class Launcher:
         return True
 
     def _fork_ahead(self) -> None:
+        """Have a spare forked; where that cannot be now, supervisors are forked when asked for."""
+        try:
+            self._fork_spare()
+        except OSError as error:
+            self.leisure = _RESPITE
+            print(f"knarr launcher: nothing is forked ahead: {error}", file=sys.stderr)
+
+    def _fork_spare(self) -> None:
         ours, theirs = packets.pair()
         maker, other = packets.pair()
         pid = self._fork(template.SPARE, theirs, "")
@@ -181,6 +191,7 @@ class Launcher:
         ahead, self.spare, self.last = self.spare, None, operation
         if ahead is None or not ahead.give(operation, run_dir, sock):
             return False
+        self.leisure = _LEISURE
         pid, _, _ = self.children[ahead.pidfd]
         self.children[ahead.pidfd] = (pid, run_dir if watched else "", time.monotonic())
         return True
@@ -203,7 +214,7 @@ class Launcher:
         """Return the pid of a new child that does ``what``. Raises OSError."""
         try:
             return self._template().fork(what, sock, run_dir)
-        except BrokenPipeError:
+        except (BrokenPipeError, ConnectionResetError):  # it died before it took this
             return self._template(new=True).fork(what, sock, run_dir)
 
     def _learn(self, school: "_socket.socket") -> None:
@@ -228,28 +239,38 @@ class Launcher:
             self._watch(self.template.pid, "")
         return self.template
 
-    def _reap(self, pidfd: int) -> None:
+    def _reap(self, pidfd: int) -> bool:
         """Take note of an ended child; a supervisor that was killed gets a successor.
 
         So does one that a defect ended, unless the defect ended it at once: its
-        successor would meet the same.
+        successor would meet the same. Returns False for a spare, which none should replace now.
         """
         pid, run_dir, began = self.children.pop(pidfd)
         if self.template is not None and self.template.pid == pid:
             self.template.close()
             self.template = None
-        if self.spare is not None and self.spare.pidfd == pidfd:
+        unused = self.spare is not None and self.spare.pidfd == pidfd
+        if self.spare is not None and unused:
             self.spare.close()
             self.spare = None
+            self.leisure = _RESPITE
         self.epoll.unregister(pidfd)
         os.close(pidfd)
         _, status = os.waitpid(pid, 0)
         failed = os.WIFSIGNALED(status) or (status and time.monotonic() - began > 1)
         if run_dir and failed and states.exists(run_dir):
+            self._succeed(run_dir)
+        return not unused
+
+    def _succeed(self, run_dir: str) -> None:
+        """Give a container another supervisor; where that fails, it waits for ``recover``."""
+        try:
             ours, theirs = packets.pair()
             self._watch(self._fork(template.SUCCESSOR, theirs, run_dir), run_dir)
             ours.close()
             theirs.close()
+        except OSError as error:
+            print(f"knarr launcher: no supervisor for {run_dir}: {error}", file=sys.stderr)
 
 
 def _load_cgroups() -> None:

@@ -178,6 +178,9 @@ class Relay:
             self.log.close()
         if self.outlet is not None:
             self.outlet.close()
+        if self.maker_fd >= 0:
+            os.close(self.maker_fd)
+            self.maker_fd = -1
         self._epoll.close()
         self.streams.close()
 

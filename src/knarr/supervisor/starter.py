@@ -232,9 +232,7 @@ class Starter:
         created = self.created
         assert created is not None
         assert self.listener is not None
-        streams = self.streams
-        if created.master >= 0:
-            streams.out = streams.stdin = created.master
+        master, streams = created.master, self.streams
         handover.send(
             supervisor,
             handover.Handover(
@@ -242,11 +240,11 @@ class Starter:
                 pidfd=created.pidfd,
                 root_fd=created.root_fd,
                 listener=self.listener.fileno(),
-                out=streams.out,
+                out=master if master >= 0 else streams.out,
                 err=streams.err,
-                stdin=streams.stdin,
+                stdin=master if master >= 0 else streams.stdin,
                 client=-1 if attach is None else fds[attach],
-                terminal=created.master >= 0,
+                terminal=master >= 0,
                 owner=bool(self.request.get("kill_on_hangup")),
                 log=self.state["log"] or "",
                 manager=self.state["cgroup"]["manager"],

@@ -50,7 +50,8 @@ class Template:
     def fork(self, what: bytes, sock: "_socket.socket", run_dir: str) -> int:
         """Return the pid of a new child of the launcher's that does ``what`` over ``sock``.
 
-        Raises OSError, BrokenPipeError when the process has died and nothing was done.
+        Raises OSError; BrokenPipeError or ConnectionResetError when the process has died and
+        nothing was done.
         """
         packets.send(self._sock, what + os.fsencode(run_dir), [sock.fileno()])
         return self._answer()

@@ -133,7 +133,10 @@ def stand_by(sock: "_socket.socket", run_dir: str) -> None:
         last, (launcher,) = packets.receive(sock, packets.LIMIT)
     except EOFError:
         return
-    maker = os.fork()
+    try:
+        maker = os.fork()
+    except OSError:
+        return  # the launcher tries again later
     if maker == 0:
         ours.close()
         sock.close()
@@ -220,6 +223,7 @@ def _run(
     if not spare.tell(maker, word) and _waits(sock):
         # The one that stood by has died without taking the request.
         maker.close()
+        reap_all()
         maker, pid = _fork_maker(sock)
         spare.tell(maker, word)
     if lock < 0:
@@ -239,15 +243,21 @@ def _run(
     else:
         _bury(run_dir)
         # The maker has said why, and this is not read any more, unless it was killed: by the
-        # kernel too, which kills all who share the memory of a process in the group.
-        _answer(Channel(sock), told("launcher", _KILLED))
+        # kernel too, which kills all who share the memory of a process in the group. Whose
+        # request was not even taken finds the connection reset and asks again.
+        if not _waits(sock):
+            _answer(Channel(sock), told("launcher", _KILLED))
         os.close(lock)
 
 
 def _fork_maker(sock: "_socket.socket") -> "tuple[_socket.socket, int]":
     """Return connection and pid of a process that makes what the caller asks for."""
     ours, theirs = packets.pair()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError as error:
+        refuse(sock, _failure(error))
+        os._exit(1)
     if pid == 0:
         ours.close()
         _make(sock, theirs)

@@ -155,6 +155,7 @@ def test_signals_end_the_command_as_if_it_ran_here(
     else:
         wait_until(lambda: _reads(process.pid))
     process.send_signal(number)
+    process.wait(PATIENCE)  # before its input is closed, which would end it otherwise
     out, err = process.communicate(timeout=PATIENCE)
     if err.startswith(b"qemu: uncaught target signal"):
         err = b""  # the emulator's own word

@@ -208,6 +208,16 @@ def test_a_missing_bind_source(engine: Engine, tmp_path: Path) -> None:
     assert missing.is_dir()
 
 
+def test_a_bind_mount_of_the_wrong_kind(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for source, target, words in (
+        (tmp_path / "file", "/tmp", "a file cannot be mounted on the directory /tmp"),
+        (tmp_path, "/etc/passwd", "openat2: Not a directory: /etc/passwd"),
+    ):
+        with pytest.raises(errors.InvalidArgument, match=f"bind {source} on {target}: {words}"):
+            run(engine, "true", binds=(BindMount(str(source), target),))
+
+
 def test_files_that_will_belong_to_nobody_are_told(
     engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from knarr.cgroups import manager
 from knarr.supervisor.client import LaunchFailed
-from tests.support.launch import ID_BASE, Box, Running, Spec
+from tests.support.launch import ID_BASE, Box, Running, Spec, process
 from tests.support.waiting import wait_until
 
 
@@ -257,3 +259,34 @@ def test_it_ends_with_the_container(one: Running) -> None:
     assert session.wait()["exit_code"] == 137
     session.close()
     wait_until(lambda: not Path(f"/proc/{session.pid}").exists())
+
+
+# Kills the helper, which waits for the command's execve, while the command is at its gate.
+WATCHER = """
+import json, os, sys
+from knarr.runtime.process import Waiting
+from knarr.supervisor.execs import Exec
+ready = Waiting.await_ready
+def kill(process, look=None):
+    ready(process, look)
+    os.kill(process.pid, 9)
+Waiting.await_ready = kill
+task = Exec()
+task.start(json.loads(sys.argv[1]), [os.open(os.devnull, os.O_RDWR) for _ in range(3)])
+print(os.waitstatus_to_exitcode(os.waitpid(task.pid, 0)[1]))
+"""
+
+
+def test_a_command_whose_helper_is_killed_is_known_by_its_pid(box: Box) -> None:
+    one = box.start("sleep", "1000")
+    command = process("sh", "-c", "exit 7")
+    command["user"]["x-knarr-name"] = "alice"  # who that is, is looked up at the gate
+    request = {"run_dir": str(one.run_dir), "exec_id": "e", "process": command, "fds": [0, 1, 2]}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCHER, json.dumps(request)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("7\n", "")
+    one.kill()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,6 +113,43 @@ def test_a_killed_maker_is_told(box: Box, monkeypatch: pytest.MonkeyPatch) -> No
     assert caught.value.kind == "launcher"
     monkeypatch.delenv(undo.CRASH_VARIABLE)
     box.launcher.quit()
+
+
+# A maker and, as the first process's parent, its supervisor, which does not listen.
+MAKER = """
+import json, os, sys
+from knarr.runtime import packets
+from knarr.supervisor.starter import Starter
+ours, theirs = packets.pair()
+ours.close()
+if os.fork() == 0:
+    try:
+        Starter(json.loads(sys.argv[1])).start([], theirs)
+    except BrokenPipeError:
+        print("told")
+    sys.stdout.flush()
+    os._exit(0)
+try:
+    while os.wait():
+        pass
+except ChildProcessError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_a_maker_without_supervisor_takes_everything_back(box: Box, tty: bool) -> None:
+    request = box.request("sleep", "1000", tty=tty)
+    done = subprocess.run(
+        [sys.executable, "-c", MAKER, json.dumps(request)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == ("told\n", "")
+    assert undo.pending(request["run_dir"]) == []
+    assert not state.exists(request["run_dir"])
+    assert groups_of(box, request["id"]) == []
 
 
 def test_a_limit_too_low_to_make_the_container_is_told(box: Box) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,10 +102,13 @@ def test_the_next_container_gets_the_namespaces(warm: Box) -> None:
     assert one.kill().code == 137
 
 
-def test_no_zombie_stays_beside_a_container(warm: Box) -> None:
+def test_nothing_of_what_made_it_stays_beside_a_container(warm: Box) -> None:
     awaited_keeper(warm)
     one = warm.start("sleep", "1000")
     wait_until(lambda: children(one.supervisor) == [one.pid])
+    folder = Path(f"/proc/{one.supervisor}/fd")
+    held = [os.readlink(folder / fd) for fd in os.listdir(folder)]
+    assert sum("pidfd" in what for what in held) == 1, f"of others than the container: {held}"
     one.kill()
 
 
@@ -177,3 +182,29 @@ def test_what_fails_leaves_nothing(warm: Box) -> None:
     assert sorted(os.listdir(request["run_dir"])) == ["lock", "undo"]
     assert not undo.pending(request["run_dir"])
     assert warm.run("true").code == 0
+
+
+# Whose children, and whose children's children, end up here: those of a maker and its keeper.
+ALL_OF_THEM = """
+import ctypes, os
+from knarr.runtime import keeper
+ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER
+for _ in range(20):
+    if os.fork() == 0:
+        keeper.make().close()
+        os._exit(0)
+    count = 0
+    try:
+        while os.wait():
+            count += 1
+    except ChildProcessError:
+        print(count)
+"""
+
+
+def test_one_that_is_not_used_makes_nothing() -> None:
+    """The end of its channel is no word to go: it would copy its maker, descriptors and all."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALL_OF_THEM], capture_output=True, text=True, check=True
+    )
+    assert set(done.stdout.split()) == {"2"}, done.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.cgroups import manager
 from knarr.config import Settings
 from knarr.runtime import packets
 from knarr.supervisor import rundir, wire
@@ -202,6 +203,53 @@ def test_what_it_forks_from_may_die(box: Box) -> None:
     wait_until(lambda: templates(launcher) and not set(before) & set(templates(launcher)))
 
 
+def test_what_it_forks_from_may_die_with_a_word_unheard(box: Box) -> None:
+    box.run("true")
+    launcher = pid_of(box)
+    wait_until(lambda: at_rest(launcher))
+    before = templates(launcher)
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    assert box.run("true").code == 0
+    outs: list[bytes] = []
+    second = threading.Thread(target=lambda: outs.append(box.run("echo", "again").out))
+    second.start()
+    second.join(0.1)  # the launcher waits for an answer, to this or to its wish for a spare
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    second.join()
+    assert outs == [b"again\n"]
+    assert pid_of(box) == launcher
+
+
+def test_it_outlives_a_full_table_of_processes(box: Box) -> None:
+    """What cannot be forked ahead is tried again in a while, not over and over."""
+    box.run("true")
+    launcher = pid_of(box)
+    wait_until(lambda: at_rest(launcher))
+    group = manager.detect("auto").create(f"{box.settings.cgroup_parent}/full", {})
+    try:
+        for pid in (launcher, *map(int, children(launcher))):
+            group.attach(pid)
+        log = Path(box.settings.run_root) / "launcher.log"
+        for room in (0, 1):  # for the supervisor, not for its maker
+            spare = next(pid for pid in map(int, children(launcher)) if name(pid) == "knarr-spare")
+            group.update({"pids": {"limit": len(children(launcher)) + room}})
+            os.kill(spare, signal.SIGKILL)
+            wait_until(lambda s=spare: name(s) == "")  # type: ignore[misc]
+            with pytest.raises(LaunchFailed, match="temporarily unavailable"):
+                box.run("true")
+            group.update({"pids": {"limit": -1}})
+            wait_until(lambda: at_rest(launcher))
+        assert log.read_text().count("Traceback") == 0
+        assert pid_of(box) == launcher
+        assert box.run("true").code == 0
+    finally:
+        box.launcher.quit()
+        wait_until(lambda: not group.procs())
+        group.destroy()
+
+
 def test_what_it_forks_from_learns_in_a_child(box: Box) -> None:
     """Supervisors that were forked before share their memory with one that stays as it was."""
     box.run("true")
@@ -345,6 +393,15 @@ def test_nothing_is_left_by_a_start_that_fails(box: Box) -> None:
         for folder in Path("/sys/fs/cgroup").glob(f"*{box.settings.cgroup_parent}/{request['id']}"):
             pytest.fail(f"{folder} is left")
     wait_until(lambda: fds(launcher) <= before and at_rest(launcher))
+
+
+def test_what_a_killed_drill_left_goes(box: Box) -> None:
+    left = Path(box.settings.run_root) / f"drill.{2**22 + 1}"  # no process has that number
+    left.mkdir(parents=True)
+    (left / "lock").touch()
+    box.run("true")
+    wait_until(lambda: at_rest(pid_of(box)))
+    assert not list(Path(box.settings.run_root).glob("drill*"))
 
 
 def test_it_keeps_nothing_of_many_containers(box: Box) -> None:

@@ -102,6 +102,6 @@ def test_no_answer_ends_with_a_timeout(tmp_path: Path) -> None:
         peer(tmp_path / "s", lambda _: (done.wait(10), None)[1], b"OK 1\r\n") as path,
         dbus.Connection(path, bus=False, timeout=0.05) as connection,
     ):
-        with pytest.raises(TimeoutError):
+        with pytest.raises(TimeoutError, match=r"no answer for 0\.05 s"):
             connection.call("x", TARGET)
         done.set()

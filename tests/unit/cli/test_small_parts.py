@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_loaded_code_notices_a_change(
 ) -> None:
     if not watched:
         monkeypatch.setattr(loaded, "_LOCAL", {})
-    code = loaded.LoadedCode()
+    code = loaded.LoadedCode(time.time_ns())
     assert code.unchanged()
     assert code.settle()
     change(package)
@@ -140,7 +141,7 @@ def test_loaded_code_notices_a_change(
 
 
 def test_what_is_no_change_does_not_count(package: Path) -> None:
-    code = loaded.LoadedCode()
+    code = loaded.LoadedCode(time.time_ns())
     (package / "room" / "__pycache__").mkdir()
     (package / "room" / "editor.swp").write_text("x")
     assert code.unchanged()
@@ -148,6 +149,17 @@ def test_what_is_no_change_does_not_count(package: Path) -> None:
     assert code.unchanged()
     in_place(package)
     assert not code.unchanged()
+
+
+def test_what_changed_while_it_was_loaded_may_be_another(package: Path) -> None:
+    began = time.time_ns() - 10**9
+    for file in package.rglob("*.py"):
+        os.utime(file, ns=(0, 0))
+    for modified, is_same in ((began - 1, True), (began, False), (began + 10**12, True)):
+        os.utime(package / "room" / "one.py", ns=(modified, modified))
+        code = loaded.LoadedCode(began)
+        assert code.unchanged() is is_same
+        assert code.settle() is is_same
 
 
 def test_each_goes_on_after_an_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -141,7 +141,8 @@ def test_the_last_word_counts_when_a_signal_was_left_unread(thin: Thin) -> None:
     os.waitpid(process.pid, os.WUNTRACED)
     there.say(b"X5")
     process.send_signal(signal.SIGCONT)  # it says where it is, and nobody reads that
-    time.sleep(0.2)  # a worker that closes with something unread resets the connection
+    # a worker that closes with something unread resets the connection
+    assert select.select([there.link], [], [], PATIENCE)[0]
     there.link.close()
     assert ends(process) == 5
 

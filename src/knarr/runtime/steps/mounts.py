@@ -6,6 +6,7 @@ import struct
 
 from knarr.kernel import mounts as k
 from knarr.kernel.files import PROC_SUPER_MAGIC
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.mountopts import MountOptions, attributes, superblock_flags
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import (
@@ -26,6 +27,10 @@ from knarr.runtime.program.paths import (
     open_in_root,
 )
 from knarr.runtime.steps.base import Setting, Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from knarr.runtime.program.builder import Explain
 
 _CONTEXT, _MOUNT, _TARGET = TEMPORARY[0], TEMPORARY[1], TEMPORARY[2]
 # Kernel file systems in which a symbolic link of the image must not decide the place.
@@ -70,9 +75,15 @@ class AttachRoot(Step):
         return "attach root file system"
 
 
-def attach(b: Builder, mount: Cell, target: Cell, path: "str | None" = None) -> None:
+def attach(
+    b: Builder,
+    mount: Cell,
+    target: Cell,
+    path: "str | None" = None,
+    explain: "Explain | None" = None,
+) -> None:
     """Attach a detached mount on what ``target`` refers to, by no path (move_mount(2))."""
-    b.call("move_mount", mount, "", target, "", _BY_DESCRIPTOR, path=path)
+    b.call("move_mount", mount, "", target, "", _BY_DESCRIPTOR, path=path, explain=explain)
 
 
 def clone(
@@ -245,7 +256,7 @@ class BindMount(Step):
             b.call("open_tree", k.AT_FDCWD, self.source, flags, out=mount, path=self.source)
         ensure = ensure_directory if is_directory else ensure_file
         ensure(b, self.destination, _TARGET)
-        attach(b, mount, _TARGET, self.destination)
+        attach(b, mount, _TARGET, explain=_NotAttached(self.destination, is_directory))
         b.call("close", _TARGET)
         set_propagation(b, mount, self.options.propagation)
         set_attributes(b, mount, self.options)
@@ -255,6 +266,29 @@ class BindMount(Step):
         """Return the step as one line of text."""
         read_only = (self.options.set_flags | self.options.recursive_set) & k.MS_RDONLY
         return f"bind {self.source} on {self.destination}" + (" read-only" if read_only else "")
+
+
+class _NotAttached:
+    """Explains why a bind mount could not be attached: a file on a directory is EINVAL.
+
+    The other way round it has failed before, since a directory was wanted.
+    """
+
+    __slots__ = ("destination", "is_directory")
+
+    def __init__(self, destination: str, is_directory: bool) -> None:
+        self.destination = destination
+        self.is_directory = is_directory
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        """Return the failure for an error number."""
+        text = f"{os.strerror(number)}: {self.destination}"
+        if number == errno.EINVAL and not self.is_directory:
+            text = (
+                f"a file cannot be mounted on the directory {self.destination}: "
+                "check that the host path is of the expected type"
+            )
+        return RuntimeFailure("error", name, f"{name}: {text}", number)
 
 
 class CgroupMount(Step):
