@@ -54,16 +54,22 @@ def test_many_processes_write_in_the_order_of_their_times(
             if len(found) == count * writers:
                 return
 
-    reader = threading.Thread(target=read)
-    reader.start()
+    # They are forked before there is a thread, and begin when the reader does.
+    hear, go = os.pipe()
     children = []
     for writer in range(writers):
         pid = os.fork()
         if pid == 0:
+            os.close(go)
+            os.read(hear, 1)
             for number in range(count):
                 _append(folder, f"{writer}-{number}")
             os._exit(0)
         children.append(pid)
+    os.close(hear)
+    reader = threading.Thread(target=read)
+    reader.start()
+    os.close(go)
     for pid in children:
         assert os.waitpid(pid, 0)[1] == 0
     reader.join(60)

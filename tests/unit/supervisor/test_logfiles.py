@@ -104,10 +104,20 @@ def test_readers_beside_the_writer_miss_nothing(tmp_path: Path) -> None:
                 if last:
                     return
 
+    # Writing forks what compresses, which a process with threads must not.
+    hear, go = os.pipe()
+    writer = os.fork()
+    if writer == 0:
+        os.close(go)
+        os.read(hear, 1)
+        _fill(path, total, limit=2000, keep=10_000, packed=random.Random(2))
+        os._exit(0)
+    os.close(hear)
     threads = [threading.Thread(target=read, args=(into,)) for into in found]
     for thread in threads:
         thread.start()
-    _fill(path, total, limit=2000, keep=10_000, packed=random.Random(2))
+    os.close(go)
+    assert os.waitpid(writer, 0)[1] == 0
     done.set()
     for thread in threads:
         thread.join(60)
