@@ -81,7 +81,10 @@ def test_local_is_rotated_and_compressed(engine: Engine) -> None:
 def test_what_is_too_old_goes(engine: Engine) -> None:
     script = COUNT % 30_000
     options = {"max_size": "10k", "max_file": "2", "compress": "false"}
-    container = finished(made(engine, script, "local", **options))
+    container = made(engine, script, "local", **options)
+    container.start()
+    # Nobody is attached: what a client that lags has yet to read stays in the present file.
+    wait_until(lambda: container.status == "exited")
     kept = text(container)
     assert kept.endswith(b"line 29999\n")
     # A file ends with the piece of output, at most 64 KiB, that makes it too long.
