@@ -51,8 +51,8 @@ class Caller:
         while self._afterwards:
             try:
                 self._afterwards.pop()()
-            except Exception:
-                continue  # the command's outcome is settled; ``recover`` sweeps what stays
+            except Exception:  # of any kind: the command's outcome is settled
+                continue  # ``recover`` sweeps what stays
 
     def prepare_signals(self) -> None:
         """Let signals that would kill the process unwind it instead; keep ignored ones ignored."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from knarr.cli import mountargs, runvalues
 from knarr.cli.flags import Args
@@ -112,27 +113,34 @@ def limits(args: Args) -> Limits:
             f"invalid value: {swappiness}. Valid memory swappiness range is 0-100"
         )
     return Limits(
-        memory=args.number("memory") or None,
-        memory_swap=args.number("memory-swap") or None,
-        memory_reservation=args.number("memory-reservation") or None,
         memory_swappiness=None if swappiness == -1 else swappiness,
         oom_kill_disable=args.on("oom-kill-disable"),
-        nano_cpus=args.number("cpus") or None,
-        cpu_shares=args.number("cpu-shares") or None,
-        cpu_period=args.number("cpu-period") or None,
-        cpu_quota=args.number("cpu-quota") or None,
-        cpu_rt_period=args.number("cpu-rt-period") or None,
-        cpu_rt_runtime=args.number("cpu-rt-runtime") or None,
-        cpuset_cpus=args.text("cpuset-cpus") or None,
-        cpuset_mems=args.text("cpuset-mems") or None,
-        pids=args.number("pids-limit") or None,
-        blkio_weight=args.number("blkio-weight") or None,
-        blkio_weight_device=throttles(args.many("blkio-weight-device")),
-        device_read_bps=throttles(args.many("device-read-bps")),
-        device_write_bps=throttles(args.many("device-write-bps")),
-        device_read_iops=throttles(args.many("device-read-iops")),
-        device_write_iops=throttles(args.many("device-write-iops")),
+        **changeable(args),
     )
+
+
+def changeable(args: Args) -> dict[str, Any]:
+    """Return the limits that ``update`` can change too, by their names in ``Limits``."""
+    return {
+        "memory": args.number("memory") or None,
+        "memory_swap": args.number("memory-swap") or None,
+        "memory_reservation": args.number("memory-reservation") or None,
+        "nano_cpus": args.number("cpus") or None,
+        "cpu_shares": args.number("cpu-shares") or None,
+        "cpu_period": args.number("cpu-period") or None,
+        "cpu_quota": args.number("cpu-quota") or None,
+        "cpu_rt_period": args.number("cpu-rt-period") or None,
+        "cpu_rt_runtime": args.number("cpu-rt-runtime") or None,
+        "cpuset_cpus": args.text("cpuset-cpus") or None,
+        "cpuset_mems": args.text("cpuset-mems") or None,
+        "pids": args.number("pids-limit") or None,
+        "blkio_weight": args.number("blkio-weight") or None,
+        "blkio_weight_device": throttles(args.many("blkio-weight-device")),
+        "device_read_bps": throttles(args.many("device-read-bps")),
+        "device_write_bps": throttles(args.many("device-write-bps")),
+        "device_read_iops": throttles(args.many("device-read-iops")),
+        "device_write_iops": throttles(args.many("device-write-iops")),
+    }
 
 
 def throttles(rates: Iterable[tuple[str, int]]) -> tuple[ThrottleDevice, ...]:

@@ -7,12 +7,25 @@ import time
 from datetime import datetime
 
 from knarr.cli import values
+from knarr.cli.flags import Args
+from knarr.errors import InvalidArgument
 
 _EPOCH = re.compile(r"(\d+)(?:\.(\d{1,9}))?", re.ASCII)
 _STAMP = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:T(\d\d(?::\d\d(?::\d\d)?)?)(?:\.(\d{1,9}))?)?(Z|[+-]\d\d:?\d\d)?",
     re.ASCII,
 )
+
+
+def option(args: Args, name: str) -> int | None:
+    """Return the moment that a flag names, None without one. Raises InvalidArgument."""
+    text = args.text(name)
+    if not text:
+        return None
+    try:
+        return moment(text)
+    except ValueError as error:
+        raise InvalidArgument(f'invalid value for "{name}": {error}') from None
 
 
 def moment(text: str, now: int | None = None) -> int:

@@ -63,7 +63,7 @@ def prepare(awaited: Callable[[], bool] = lambda: False) -> Ready | None:
         if not os.path.exists(f"{settings.run_root}/features.json"):
             return None  # nothing has run here: asking would start a launcher
         return _rehearse(settings, awaited)
-    except Exception:
+    except Exception:  # of any kind
         # Whatever it is, a defect included: the command meets it as well and reports it. A worker
         # that died of it here would never come to that, nor would the next.
         return None

@@ -51,7 +51,7 @@ def open_binds(wanted: Sequence[Bind], binds: Sequence[BindMount]) -> dict[int, 
     try:
         for bind in wanted:
             opened[bind.place] = _open(bind, created)
-    except BaseException:
+    except BaseException:  # also a signal's: nobody else knows the descriptors
         for handle in opened.values():
             os.close(handle)
         raise

@@ -137,14 +137,8 @@ class Container:
             if merged(self.record, self.paths).paused:
                 raise errors.Conflict("cannot start a paused container, try unpause instead")
             prepared = create.load(self._engine, self.record)
-            try:
+            with remove.removed_if_not_started(self._engine, self.record, self.paths):
                 return start.start(self._engine, prepared, attach=attach, size=size)
-            except errors.NotModified:
-                raise
-            except BaseException:
-                if self.record.auto_remove:
-                    remove.remove_held(self._engine, self.record, self.paths, force=True)
-                raise
 
     def attach(self) -> Attachment:
         """Return a connection to the running container's stdio. Raises Conflict when it is not."""

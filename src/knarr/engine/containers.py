@@ -55,7 +55,7 @@ class Containers:
         """
         engine = self._engine
         with create.made(engine, config, source.id if source else None) as prepared:
-            try:
+            with remove.removed_if_not_started(engine, prepared.record, prepared.paths):
                 attachment = start.start(
                     engine,
                     prepared,
@@ -63,10 +63,6 @@ class Containers:
                     kill_on_hangup=config.kill_on_owner_exit,
                     size=size,
                 )
-            except BaseException:
-                if config.auto_remove:
-                    remove.remove_held(engine, prepared.record, prepared.paths, force=True)
-                raise
             return Launched(Container(engine, prepared.record), attachment)
 
     def run(

@@ -230,6 +230,6 @@ def _undone_on_error(engine: Engine, record: ContainerRecord, paths: Paths) -> I
     try:
         with translated(f"container {record.name}"):
             yield
-    except BaseException:
+    except BaseException:  # also a signal's: half a container must not stay
         remove.erase(engine, record, paths)
         raise

@@ -117,7 +117,7 @@ class _Journal:
             inotify.add_watch(self._notify, os.path.dirname(path), mask)
             older = self._open(path + journal.OLDER)
             self._handle = self._open(path) if older is None else older
-        except BaseException:
+        except BaseException:  # also a signal's: there is no object to close yet
             self.close()
             raise
 

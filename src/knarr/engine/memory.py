@@ -16,7 +16,7 @@ def sealed(name: str, data: bytes) -> int:
         while view:
             view = view[os.write(handle, view) :]
         fcntl.fcntl(handle, fcntl.F_ADD_SEALS, _SEALS)
-    except BaseException:
+    except BaseException:  # also a signal's: nobody else knows the descriptor
         os.close(handle)
         raise
     return handle

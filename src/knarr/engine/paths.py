@@ -136,7 +136,7 @@ class Paths:
                 fcntl.flock(handle, how)
                 if _is_at(handle, self._lock_path):
                     return handle
-            except BaseException:
+            except BaseException:  # also a signal's: the wait for a lock is where one comes
                 os.close(handle)
                 raise
             os.close(handle)

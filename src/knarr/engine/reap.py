@@ -1,12 +1,12 @@
 """What a supervisor becomes when its container ended and nobody attached took note.
 
-Run as ``python -I -c … PACKAGE_ROOT RUN_ROOT DATA_ROOT ID`` for containers with
-``--rm`` only; how any other ended stands in its ``exit.json``.
+That is for containers with ``--rm`` only; how any other ended stands in its ``exit.json``.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.config import Settings
@@ -14,17 +14,21 @@ from knarr.engine import remove
 from knarr.engine.engine import Engine
 from knarr.engine.paths import Paths
 
-
-def reap(settings: Settings, container_id: str) -> None:
-    """Remove the container, as far as that is not done already."""
-    with Engine(settings) as engine:
-        remove.reap(engine, container_id, Paths(settings, container_id))
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def main() -> None:
-    """Entry for the supervisor: arguments are run root, data root and container id."""
+    """Remove the container, as far as that is not done already."""
+    carry_out(remove.reap)
+
+
+def carry_out(work: Callable[[Engine, str, Paths], None]) -> None:
+    """Do for a container what ``afterwards.command`` was made for; ends the process on an error."""
     run_root, data_root, container_id = sys.argv[1:4]
+    settings = Settings(run_root=run_root, data_root=data_root)
     try:
-        reap(Settings(run_root=run_root, data_root=data_root), container_id)
+        with Engine(settings) as engine:
+            work(engine, container_id, Paths(settings, container_id))
     except errors.KnarrError as error:
         sys.exit(f"knarr: {error}")

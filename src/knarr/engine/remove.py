@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from knarr import errors
@@ -45,6 +47,22 @@ def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force:
             waiting.kill_supervisor(paths)
         stop.kill_held(engine, record, paths)
     erase(engine, record, paths)
+
+
+@contextmanager
+def removed_if_not_started(engine: Engine, record: ContainerRecord, paths: Paths) -> Iterator[None]:
+    """Have a container with auto_remove removed when the block fails to start it, as Docker does.
+
+    The caller holds its lock.
+    """
+    try:
+        yield
+    except errors.NotModified:
+        raise  # it runs
+    except BaseException:  # also a signal's: whoever had it started will not come back for it
+        if record.auto_remove:
+            remove_held(engine, record, paths, force=True)
+        raise
 
 
 def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool = True) -> None:

@@ -77,11 +77,8 @@ def _start(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     if engine.table.get(record.id) is None:
         paths.forget_lock()
         raise errors.NotFound(f"No such container: {record.id}")
-    try:
+    with (
+        contextlib.suppress(errors.NotModified),  # started by somebody else since
+        remove.removed_if_not_started(engine, record, paths),
+    ):
         start.start(engine, create.load(engine, record), attach=False)
-    except errors.NotModified:
-        return  # started by somebody else since
-    except BaseException:
-        if record.auto_remove:
-            remove.remove_held(engine, record, paths, force=True)
-        raise

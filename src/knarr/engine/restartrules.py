@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import waiting
+from knarr.engine import afterwards, waiting
 from knarr.engine.state import awaits_start, merged, read_state_file
 from knarr.supervisor import restart
 
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from knarr.engine.model import RestartPolicy
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
-
-_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 def write(
@@ -33,19 +30,12 @@ def write(
         except FileNotFoundError:
             return
         return
-    code = (
-        "import sys;sys.path.insert(0,sys.argv.pop(1));"
-        "from knarr.engine.startagain import main;main()"
-    )
     wanted = {
         "policy": policy.name,
         "retries": policy.retries,
         "stopped": stopped,
-        "command": [
-            sys.executable or "/usr/bin/python3", "-I", "-c", code, _PACKAGE_ROOT,
-            settings.run_root, settings.data_root, paths.id,
-        ],
-    }  # fmt: skip
+        "command": afterwards.command(settings, "startagain", paths.id),
+    }
     _replace(paths, wanted)
 
 

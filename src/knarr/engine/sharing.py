@@ -179,7 +179,7 @@ def opened(engine: Engine, record: ContainerRecord) -> dict[str, int]:
                 found["mount"] = _open(pid, "mount")  # for its /dev/shm
             if "user" not in found and (record.config.userns or "").startswith(OTHER):
                 found["user"] = _open(pid, "user")
-    except BaseException:
+    except BaseException:  # also a signal's: nobody else knows the descriptors
         for handle in found.values():
             os.close(handle)
         raise

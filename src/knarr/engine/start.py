@@ -6,7 +6,6 @@ import _socket
 import logging
 import os
 import shutil
-import sys
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,6 +24,7 @@ from knarr.engine import (
     stop,
     waiting,
 )
+from knarr.engine.afterwards import command
 from knarr.engine.attach import Attachment
 from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("knarr.engine")
 _BEFORE = ".before"
 _TRIES = 5
-_PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 
 @dataclass(slots=True)
@@ -242,7 +241,7 @@ def _body(engine: Engine, prepared: Prepared, kill_on_hangup: bool) -> dict[str,
         "mount_fds": {},
         "attach": None,
         "kill_on_hangup": kill_on_hangup,
-        "on_exit": reap_command(engine, record.id) if record.auto_remove else None,
+        "on_exit": command(engine.settings, "reap", record.id) if record.auto_remove else None,
         "exit_file": None if record.auto_remove else paths.exit,
         "init": None,
     }
@@ -265,13 +264,3 @@ def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
     request.body["mount_fds"] = {
         str(index): request.add(handle) for index, handle in opened.items()
     }
-
-
-def reap_command(engine: Engine, container_id: str) -> list[str]:
-    """Return what the supervisor runs when a container ended and nobody attached took note."""
-    code = "import sys;sys.path.insert(0,sys.argv.pop(1));from knarr.engine.reap import main;main()"
-    settings = engine.settings
-    return [
-        sys.executable or "/usr/bin/python3", "-I", "-c", code, _PACKAGE_ROOT,
-        settings.run_root, settings.data_root, container_id,
-    ]  # fmt: skip

@@ -77,7 +77,7 @@ class Store:
                 except sqlite3.IntegrityError as error:
                     connection.rollback()
                     raise ConstraintViolation(str(error)) from error
-                except BaseException:
+                except BaseException:  # also a signal's: no transaction stays open
                     connection.rollback()
                     raise
             finally:
@@ -112,7 +112,7 @@ class Store:
                 return self._idle.pop()
         try:
             return _Connection(self._open())
-        except BaseException:
+        except BaseException:  # also a signal's: who waits for a connection counts on it
             with self._changed:
                 self._busy -= 1
                 self._changed.notify_all()
@@ -140,7 +140,7 @@ class Store:
             if version != schema.VERSION:
                 self._migrate(raw)
             raw.execute("PRAGMA foreign_keys=ON")
-        except BaseException:
+        except BaseException:  # also a signal's: nobody else knows the connection
             raw.close()
             raise
         return raw

@@ -149,7 +149,7 @@ def _apply(group: Group, changed: Resources, before: Resources) -> None:
     """Change the limits of a group, or leave those that there were."""
     try:
         group.update(changed)
-    except BaseException:
+    except BaseException:  # also a signal's: half of the limits must not stay
         with contextlib.suppress(ValueError, UnsupportedResource, OSError):
             group.update(before)
         raise

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from knarr.cli import filterargs, human, listing
+from knarr.cli import filterargs, human, listing, moments
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import TEXT, Args, Flag
-from knarr.cli.moments import moment
-from knarr.errors import InvalidArgument
 
 _BILLION = 1_000_000_000
 _FIELDS = {
@@ -25,24 +23,14 @@ def run(context: Context, args: Args) -> int:
     """Print events, one a line, until the end of time or ``--until``."""
     show = _printer(args.text("format"))
     found = context.engine.events(
-        since=_moment(args, "since"),
-        until=_moment(args, "until"),
+        since=moments.option(args, "since"),
+        until=moments.option(args, "until"),
         filters=filterargs.by_name(args.many("filter")),
     )
     for event in found:
         sys.stdout.write(show(event))
         sys.stdout.flush()
     return 0
-
-
-def _moment(args: Args, name: str) -> int | None:
-    text = args.text(name)
-    if not text:
-        return None
-    try:
-        return moment(text)
-    except ValueError as error:
-        raise InvalidArgument(f'invalid value for "{name}": {error}') from None
 
 
 def _printer(template: str | None) -> Callable[[dict[str, Any]], str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 
+from knarr.cli import moments
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import SWITCH, TEXT, Args, Flag
-from knarr.cli.moments import moment
-from knarr.errors import InvalidArgument
 
 
 def run(context: Context, args: Args) -> int:
@@ -18,8 +17,8 @@ def run(context: Context, args: Args) -> int:
     before_line = container.log_details() + b" " if details else b""
     entries = container.logs(
         follow=args.on("follow"),
-        since=_moment(args, "since"),
-        until=_moment(args, "until"),
+        since=moments.option(args, "since"),
+        until=moments.option(args, "until"),
         tail=_tail(args.text("tail") or "all"),
         lines=stamped or details,
     )
@@ -35,16 +34,6 @@ def run(context: Context, args: Args) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return 0
-
-
-def _moment(args: Args, name: str) -> int | None:
-    text = args.text(name)
-    if not text:
-        return None
-    try:
-        return moment(text)
-    except ValueError as error:
-        raise InvalidArgument(f'invalid value for "{name}": {error}') from None
 
 
 def _tail(text: str) -> int | None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from knarr.cli import stopping
 from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
 from knarr.cli.each import for_each
-from knarr.cli.flags import NUMBER, TEXT, Args, Flag
+from knarr.cli.flags import Args
 from knarr.errors import NotModified
 
 
@@ -28,12 +29,7 @@ COMMAND = Command(
     summary="Stop one or more running containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
-    flags=(
-        Flag("signal", TEXT, "Signal to send instead of the container's stop signal", short="s",
-             example="-s SIGINT"),
-        Flag("timeout", NUMBER, "Seconds to wait before killing; -1 waits for ever (default: the "
-             "container's, else 10)", short="t", example="-t 30", aliases=("time",)),
-    ),
+    flags=stopping.FLAGS,
     arguments=(1, MANY),
     spellings=("container stop",),
 )  # fmt: skip

@@ -22,7 +22,8 @@ def run(context: Context, args: Args) -> int:
     """Print the names of the containers that were changed."""
     if not args.given:
         raise CommandError("you must provide one or more flags when using this command")
-    limits = _limits(args) if args.given - {"restart"} else None
+    # What is 0 or empty is as good as not given, as with Docker.
+    limits = Limits(**container_config.changeable(args)) if args.given - {"restart"} else None
     policy = None
     if args.text("restart"):
         policy = container_config.restart_policy(args.text("restart"))
@@ -32,30 +33,6 @@ def run(context: Context, args: Args) -> int:
         print(name)
 
     return for_each(args.rest, update)
-
-
-def _limits(args: Args) -> Limits:
-    """Return what is to change; 0 and nothing are as good as not given, as with Docker."""
-    return Limits(
-        memory=args.number("memory") or None,
-        memory_swap=args.number("memory-swap") or None,
-        memory_reservation=args.number("memory-reservation") or None,
-        nano_cpus=args.number("cpus") or None,
-        cpu_shares=args.number("cpu-shares") or None,
-        cpu_period=args.number("cpu-period") or None,
-        cpu_quota=args.number("cpu-quota") or None,
-        cpu_rt_period=args.number("cpu-rt-period") or None,
-        cpu_rt_runtime=args.number("cpu-rt-runtime") or None,
-        cpuset_cpus=args.text("cpuset-cpus") or None,
-        cpuset_mems=args.text("cpuset-mems") or None,
-        pids=args.number("pids-limit") or None,
-        blkio_weight=args.number("blkio-weight") or None,
-        blkio_weight_device=container_config.throttles(args.many("blkio-weight-device")),
-        device_read_bps=container_config.throttles(args.many("device-read-bps")),
-        device_write_bps=container_config.throttles(args.many("device-write-bps")),
-        device_read_iops=container_config.throttles(args.many("device-read-iops")),
-        device_write_iops=container_config.throttles(args.many("device-write-iops")),
-    )
 
 
 COMMAND = Command(
