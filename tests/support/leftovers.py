@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import select
 import signal
-import socket
-import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from .processes import listener
 
 # Seconds in which the kernel and knarr's processes must have finished: an emulated processor that
 # others use too needs ten for a fresh interpreter with the engine in it.
@@ -70,13 +70,10 @@ def processes(run_root: str) -> list[str]:
 
 def end_server(path: str) -> None:
     """End the process that listens on a unix socket (launcher, command server), if any."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-        try:
-            link.connect(path)
-        except OSError:
-            return
-        peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    pid = struct.unpack("3i", peer)[0]
+    try:
+        pid = listener(path)
+    except OSError:
+        return  # nobody
     if pid == 0:
         return  # it listened, and has ended since
     try:

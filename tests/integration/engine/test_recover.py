@@ -7,8 +7,6 @@ import os
 import select
 import shutil
 import signal
-import socket
-import struct
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from knarr.engine.records import REMOVING
 from knarr.engine.waiting import await_supervisor
 from knarr.kernel import process
 from tests.support.kernels import tells_exits
+from tests.support.processes import launcher
 
 if TYPE_CHECKING:
     from knarr import Settings
@@ -52,14 +51,6 @@ def kill_and_wait(pid: int) -> None:
     os.close(handle)
 
 
-def launcher_pid(settings: Settings) -> int:
-    """The process that listens on the launcher's socket (unix(7), SO_PEERCRED)."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
-        link.connect(f"{settings.run_root}/launcher.sock")
-        peer = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int(struct.unpack("3i", peer)[0])
-
-
 def test_the_container_outlives_its_supervisor(container: Container) -> None:
     before = live(container)
     kill_and_wait(before["supervisor_pid"])
@@ -75,7 +66,7 @@ def test_the_container_outlives_launcher_and_supervisor(
     """With the launcher dead too nobody notices: the next look at the container does."""
     before = live(container)
     os.kill(before["supervisor_pid"], signal.SIGSTOP)
-    kill_and_wait(launcher_pid(settings))
+    kill_and_wait(launcher(settings))
     kill_and_wait(before["supervisor_pid"])
     assert container.state.running
     assert live(container)["supervisor_pid"] != before["supervisor_pid"]
@@ -86,7 +77,7 @@ def test_the_container_outlives_launcher_and_supervisor(
 
 def test_recover_takes_over(container: Container, settings: Settings) -> None:
     before = live(container)
-    kill_and_wait(launcher_pid(settings))
+    kill_and_wait(launcher(settings))
     kill_and_wait(before["supervisor_pid"])
     with Engine(settings) as other:
         report = other.recover()
@@ -109,7 +100,7 @@ def test_a_waiting_client_survives_the_supervisor(container: Container) -> None:
 def test_container_and_supervisor_die_together(container: Container, settings: Settings) -> None:
     before = live(container)
     os.kill(before["supervisor_pid"], signal.SIGSTOP)
-    kill_and_wait(launcher_pid(settings))
+    kill_and_wait(launcher(settings))
     kill_and_wait(before["pid"])
     kill_and_wait(before["supervisor_pid"])
     state = container.state
@@ -124,7 +115,7 @@ def test_removing_by_force_with_everything_dead(
     container: Container, engine: Engine, settings: Settings
 ) -> None:
     before = live(container)
-    kill_and_wait(launcher_pid(settings))
+    kill_and_wait(launcher(settings))
     kill_and_wait(before["supervisor_pid"])
     container.remove(force=True)
     assert engine.table.all() == []
@@ -136,7 +127,7 @@ def test_a_sandbox_whose_supervisor_died_dies_too(engine: Engine, settings: Sett
     """Its tie to the owner was the supervisor's; without it nobody would end it."""
     box = Sandbox("busybox", engine=engine)
     before = live(box.container)
-    kill_and_wait(launcher_pid(settings))
+    kill_and_wait(launcher(settings))
     kill_and_wait(before["supervisor_pid"])
     engine.recover()
     assert engine.table.all() == []
@@ -223,7 +214,7 @@ def test_strangers_on_disk_go(engine: Engine, settings: Settings) -> None:
 
 
 def test_what_is_being_worked_on_is_left_alone(container: Container, engine: Engine) -> None:
-    kill_and_wait(launcher_pid(engine.settings))
+    kill_and_wait(launcher(engine.settings))
     kill_and_wait(live(container)["supervisor_pid"])
     with container.paths.locked():
         assert engine.recover().lines() == []

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from knarr.runtime import init
+from tests.support.processes import children
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64"), reason="no init for this machine"
@@ -48,10 +49,6 @@ def start(program: str, *command: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
-
-
-def children(pid: int) -> list[int]:
-    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def init_pid(process: subprocess.Popen[str], program: str) -> int:

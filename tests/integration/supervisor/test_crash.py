@@ -16,6 +16,7 @@ from knarr.supervisor import rundir, state, undo
 from knarr.supervisor.client import LaunchFailed
 from tests.support.kernels import tells_exits
 from tests.support.launch import Box, Running, Spec
+from tests.support.processes import launcher
 from tests.support.waiting import wait_until
 
 
@@ -215,7 +216,7 @@ def test_output_during_the_change_of_supervisors_is_kept(box: Box) -> None:
 
 def test_the_launcher_may_die(box: Box) -> None:
     one = box.start("sh", "-c", "cat; exit 6", stdin=True)
-    kill(launcher_pid(box))
+    kill(launcher(box.settings))
     assert one.client is not None
     one.client.send(b"i", b"still here")
     one.client.send(b"c")
@@ -225,7 +226,7 @@ def test_the_launcher_may_die(box: Box) -> None:
 
 def test_a_new_launcher_adopts_what_both_left(box: Box) -> None:
     one = box.start("sleep", "1000", attach=False)
-    kill(launcher_pid(box))
+    kill(launcher(box.settings))
     kill(one.supervisor)
     wait_until(lambda: not rundir.is_locked(str(one.run_dir)))
     assert one.run("true")[0] == 0, "exec needs no supervisor"
@@ -242,7 +243,7 @@ def test_what_has_a_supervisor_is_not_adopted(box: Box) -> None:
 
 def test_an_ended_container_is_not_adopted(box: Box) -> None:
     one = box.start("sleep", "1000", attach=False)
-    kill(launcher_pid(box))
+    kill(launcher(box.settings))
     kill(one.supervisor)
     kill(one.pid)
     assert not box.launcher.adopt(str(one.run_dir))
@@ -253,21 +254,12 @@ def test_an_ended_container_is_not_adopted(box: Box) -> None:
 def test_a_process_that_got_its_number_is_not_taken_for_it(box: Box) -> None:
     one = box.start("sleep", "1000", attach=False)
     told = one.state
-    kill(launcher_pid(box))
+    kill(launcher(box.settings))
     kill(one.supervisor)
     kill(one.pid)
     state.write(str(one.run_dir), {**told, "pid": os.getpid()})
     assert not box.launcher.adopt(str(one.run_dir))
     undo.replay(str(one.run_dir))
-
-
-def launcher_pid(box: Box) -> int:
-    sock = rundir.connect(box.settings.run_root, "launcher.sock")
-    try:
-        raw = sock.getsockopt(1, 17, 12)  # SO_PEERCRED
-    finally:
-        sock.close()
-    return int.from_bytes(raw[:4], "little")
 
 
 def test_the_exit_file_is_written(box: Box) -> None:

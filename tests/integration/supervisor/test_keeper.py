@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +12,9 @@ import pytest
 
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.operations import SIZE
-from knarr.supervisor import rundir, undo
+from knarr.supervisor import undo
 from tests.support.launch import Box, Spec
+from tests.support.processes import children, launcher, name
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -28,32 +28,10 @@ def namespaces(pid: int) -> dict[str, str]:
     return {kind: os.readlink(f"/proc/{pid}/ns/{kind}") for kind in (*KINDS, "mnt", "pid")}
 
 
-def launcher_of(box: Box) -> int:
-    sock = rundir.connect(box.settings.run_root, "launcher.sock")
-    with socket.socket(fileno=sock.detach()) as told:
-        raw = told.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int.from_bytes(raw[:4], "little")
-
-
-def children(pid: int) -> list[int]:
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(word) for word in text.split()]
-
-
-def name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
-    except OSError:
-        return ""
-
-
-def keeper_of(launcher: int) -> int | None:
+def keeper_of(waiting: int) -> int | None:
     """Return the keeper of the process that was forked ahead, None when it has none (yet)."""
     ours = os.readlink("/proc/self/ns/net")
-    for one in children(launcher):
+    for one in children(waiting):
         if name(one) == "knarr-spare":
             for below in children(one):
                 try:
@@ -67,10 +45,10 @@ def keeper_of(launcher: int) -> int | None:
 def awaited_keeper(box: Box) -> int:
     found: list[int] = []
     # Asked for once: every connection is an event, and it forks ahead when there are none.
-    launcher = launcher_of(box)
+    waiting = launcher(box.settings)
 
     def look() -> bool:
-        keeper = keeper_of(launcher)
+        keeper = keeper_of(waiting)
         found[:] = [] if keeper is None else [keeper]
         return bool(found)
 
@@ -114,7 +92,7 @@ def test_nothing_of_what_made_it_stays_beside_a_container(warm: Box) -> None:
 
 def test_it_ends_with_what_waits(warm: Box) -> None:
     keeper = awaited_keeper(warm)
-    (spare,) = (one for one in children(launcher_of(warm)) if name(one) == "knarr-spare")
+    (spare,) = (one for one in children(launcher(warm.settings)) if name(one) == "knarr-spare")
     os.kill(spare, signal.SIGKILL)
     wait_until(lambda: name(keeper) == "")
     assert warm.run("true").code == 0

@@ -17,7 +17,9 @@ from knarr.config import Settings
 from knarr.runtime import packets
 from knarr.supervisor import rundir, wire
 from knarr.supervisor.client import Launcher, LaunchFailed
+from tests.support import processes
 from tests.support.launch import Box, Spec
+from tests.support.processes import children, name
 from tests.support.waiting import wait_until
 
 V = wire.VERSION + b"\0"
@@ -30,12 +32,6 @@ def connect(box: Box) -> socket.socket:
     return made
 
 
-def pid_of(box: Box) -> int:
-    with connect(box) as sock:
-        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int.from_bytes(raw[:4], "little")
-
-
 def fds(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))
 
@@ -45,27 +41,16 @@ def resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-
-
-def name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
-    except OSError:
-        return ""  # it has ended
-
-
 def at_rest(launcher: int) -> bool:
     """Whether all that the launcher has left is what it forks from, and one forked ahead."""
-    left = [name(int(pid)) for pid in children(launcher)]
+    left = [name(pid) for pid in children(launcher)]
     return [word for word in left if word != "knarr-template"] == ["knarr-spare"]
 
 
 def test_it_is_not_a_child_of_its_caller(box: Box) -> None:
     """A program that lives long gets no zombie from every launcher that came and went."""
     box.run("true")
-    assert str(pid_of(box)) not in children(os.getpid())
+    assert processes.launcher(box.settings) not in children(os.getpid())
 
 
 def test_two_launchers_started_at_once_are_one(box: Box) -> None:
@@ -87,7 +72,7 @@ def test_two_launchers_started_at_once_are_one(box: Box) -> None:
                 running.append(int(entry))
         except OSError:
             continue
-    mine = pid_of(box)
+    mine = processes.launcher(box.settings)
     wait_until(lambda: all(p == mine or name(p) != "knarr-launcher" for p in running))
 
 
@@ -125,7 +110,7 @@ def test_it_ends_when_idle_and_leaves_no_socket(settings: Settings, base: Path) 
 
 def test_a_caller_of_another_version_gets_a_launcher_of_its_own(box: Box) -> None:
     box.run("true")
-    before = pid_of(box)
+    before = processes.launcher(box.settings)
     with connect(box) as sock:
         sock.send(b"a" + b"0.0.1\0" + b"/nowhere\0h{}")
         with pytest.raises(ConnectionResetError):
@@ -133,7 +118,7 @@ def test_a_caller_of_another_version_gets_a_launcher_of_its_own(box: Box) -> Non
     # It still serves who connects while it ends, so wait for its end.
     wait_until(lambda: not Path(f"/proc/{before}").exists())
     assert box.run("true").code == 0
-    assert pid_of(box) != before
+    assert processes.launcher(box.settings) != before
 
 
 def test_a_silent_caller_does_not_keep_it(settings: Settings, base: Path) -> None:
@@ -187,25 +172,25 @@ def _junk(seed: int) -> list[bytes]:
 
 
 def templates(launcher: int) -> list[int]:
-    return [int(pid) for pid in children(launcher) if name(int(pid)) == "knarr-template"]
+    return [pid for pid in children(launcher) if name(pid) == "knarr-template"]
 
 
 def test_what_it_forks_from_may_die(box: Box) -> None:
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: at_rest(launcher))
     before = templates(launcher)
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     for _ in range(3):
         assert box.run("echo", "again").out == b"again\n"
-    assert pid_of(box) == launcher
+    assert processes.launcher(box.settings) == launcher
     wait_until(lambda: templates(launcher) and not set(before) & set(templates(launcher)))
 
 
 def test_what_it_forks_from_may_die_with_a_word_unheard(box: Box) -> None:
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: at_rest(launcher))
     before = templates(launcher)
     for pid in before:
@@ -219,21 +204,21 @@ def test_what_it_forks_from_may_die_with_a_word_unheard(box: Box) -> None:
         os.kill(pid, signal.SIGKILL)
     second.join()
     assert outs == [b"again\n"]
-    assert pid_of(box) == launcher
+    assert processes.launcher(box.settings) == launcher
 
 
 def test_it_outlives_a_full_table_of_processes(box: Box) -> None:
     """What cannot be forked ahead is tried again in a while, not over and over."""
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: at_rest(launcher))
     group = manager.detect("auto").create(f"{box.settings.cgroup_parent}/full", {})
     try:
-        for pid in (launcher, *map(int, children(launcher))):
+        for pid in (launcher, *children(launcher)):
             group.attach(pid)
         log = Path(box.settings.run_root) / "launcher.log"
         for room in (0, 1):  # for the supervisor, not for its maker
-            spare = next(pid for pid in map(int, children(launcher)) if name(pid) == "knarr-spare")
+            spare = next(pid for pid in children(launcher) if name(pid) == "knarr-spare")
             group.update({"pids": {"limit": len(children(launcher)) + room}})
             os.kill(spare, signal.SIGKILL)
             wait_until(lambda s=spare: name(s) == "")  # type: ignore[misc]
@@ -242,7 +227,7 @@ def test_it_outlives_a_full_table_of_processes(box: Box) -> None:
             group.update({"pids": {"limit": -1}})
             wait_until(lambda: at_rest(launcher))
         assert log.read_text().count("Traceback") == 0
-        assert pid_of(box) == launcher
+        assert processes.launcher(box.settings) == launcher
         assert box.run("true").code == 0
     finally:
         box.launcher.quit()
@@ -253,7 +238,7 @@ def test_it_outlives_a_full_table_of_processes(box: Box) -> None:
 def test_what_it_forks_from_learns_in_a_child(box: Box) -> None:
     """Supervisors that were forked before share their memory with one that stays as it was."""
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: len(templates(launcher)) > 1)
     before = templates(launcher)
     for _ in range(3):
@@ -264,7 +249,7 @@ def test_what_it_forks_from_learns_in_a_child(box: Box) -> None:
 
 def test_it_survives_any_packet(box: Box) -> None:
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: at_rest(launcher))
     before = fds(launcher)
     for packet in _junk(7):
@@ -284,7 +269,7 @@ def test_it_survives_any_packet(box: Box) -> None:
                     continue
     for _ in range(20):
         connect(box).close()
-    assert pid_of(box) == launcher
+    assert processes.launcher(box.settings) == launcher
     assert box.run("echo", "fine").out == b"fine\n"
     wait_until(lambda: fds(launcher) <= before)
 
@@ -376,7 +361,7 @@ def failing(box: Box) -> list[Spec]:
 
 def test_nothing_is_left_by_a_start_that_fails(box: Box) -> None:
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: at_rest(launcher))
     before = fds(launcher)
     for number, request in enumerate(failing(box)):
@@ -400,7 +385,7 @@ def test_what_a_killed_drill_left_goes(box: Box) -> None:
     left.mkdir(parents=True)
     (left / "lock").touch()
     box.run("true")
-    wait_until(lambda: at_rest(pid_of(box)))
+    wait_until(lambda: at_rest(processes.launcher(box.settings)))
     assert not list(Path(box.settings.run_root).glob("drill*"))
 
 
@@ -414,7 +399,7 @@ def test_it_keeps_nothing_of_many_containers(box: Box) -> None:
             one.settled()
 
     many(20)
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: at_rest(launcher))
     before, memory = fds(launcher), resident(launcher)
     many(80)
@@ -430,17 +415,17 @@ def test_it_survives_a_flood_of_callers(box: Box) -> None:
     assert box.run("echo", "fine").out == b"fine\n"
     for sock in silent:
         sock.close()
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     wait_until(lambda: fds(launcher) < 20)
 
 
 def test_signals_of_a_terminal_do_not_end_it(box: Box) -> None:
     box.run("true")
-    launcher = pid_of(box)
+    launcher = processes.launcher(box.settings)
     for number in (signal.SIGINT, signal.SIGHUP):
         os.kill(launcher, number)
     box.run("true")
-    assert pid_of(box) == launcher
+    assert processes.launcher(box.settings) == launcher
 
 
 def test_the_callers_open_file_limit_is_the_containers(box: Box) -> None:
