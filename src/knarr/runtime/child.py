@@ -7,6 +7,7 @@ operation says to its parent what it was.
 
 import fcntl
 import os
+import select
 import signal
 import struct
 
@@ -35,12 +36,14 @@ from knarr.runtime.steps.base import Setting, Step
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
 
 READY = b"r"
 GO = b"g"
 _RESULT = TEMPORARY[0]
 _POLLIN = 1
 _HIGH = 16
+_LOOK = 1000  # milliseconds
 _EVENTS = 4  # struct pollfd: events, and revents in the upper half
 
 
@@ -201,6 +204,28 @@ def part(ends: "tuple[_socket.socket, list[int]]") -> None:
     ours.close()
     for fd in fds:
         os.close(fd)
+
+
+def readable(*fds: int, look: "Callable[[], None] | None" = None) -> "dict[int, int]":
+    """Return which descriptors have something to read once one has: of a process, its end.
+
+    look: called now and then while nothing happens.
+    """
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    while not (found := dict(poll.poll(None if look is None else _LOOK))):
+        if look is not None:
+            look()
+    return found
+
+
+def kill(pidfd: int) -> None:
+    """Kill a process, which need not be our child."""
+    try:
+        k.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return  # it has ended, and our parent, whose child it is, has waited for it
 
 
 def high(fd: int) -> int:

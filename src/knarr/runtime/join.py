@@ -82,7 +82,7 @@ def start(join: Join) -> Joined:
     setting = Setting.inside(join.leg)
     program = _program(join, setting, ending)
     finalleg.set_cells(program, join.leg, ending)
-    process = Waiting(program, 0, ends)
+    process = Waiting(program, ends, carrier.spawn(program, 0), sibling=False)
     try:
         raise_limits(process.pid, join.leg.rlimits)
         process.go()

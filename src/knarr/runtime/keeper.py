@@ -9,12 +9,9 @@ its own: that would hold on to what the host unmounts meanwhile.
 """
 
 import os
-import select
-import signal
 import struct
 
 from knarr.kernel import clone
-from knarr.kernel import process as kprocess
 from knarr.kernel.clone import CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_PARENT, CLONE_PIDFD
 from knarr.kernel.namespaces import (
     CLONE_NEWIPC,
@@ -111,10 +108,7 @@ class Keeper:
         data = program.data()
         if len(data) > memory.PROGRAM_SIZE:
             return None
-        poll = select.poll()
-        for fd in (self._ours.fileno(), self._pidfd):
-            poll.register(fd, select.POLLIN)
-        if self._ours.fileno() not in dict(poll.poll()):
+        if self._ours.fileno() not in child.readable(self._ours.fileno(), self._pidfd):
             return None  # it has ended
         before = len(self.block.data)
         memory.write(memory.PROGRAM + before, memoryview(data)[before:])
@@ -122,35 +116,24 @@ class Keeper:
         self._leave()
         return CLONED.get(), _spawned()
 
-    def close(self) -> None:
+    def close(self, *, wait: bool = False) -> None:
         """End the keeper and what it cloned, unless that was given to somebody.
 
         By force: it would take the end of its channel for a word, and what has its number by
-        then for its channel.
+        then for its channel. wait: return when it has ended, and its memory is another's to use.
         """
         if self._done:
             return
-        _kill(self._pidfd)
-        if self._begun:
-            # Now it is settled whether it has cloned anything.
-            _await(self._pidfd)
-            if CLONED.get():
-                pidfd = _spawned()
-                _kill(pidfd)
-                _await(pidfd)
-                os.close(pidfd)
+        child.kill(self._pidfd)
+        if self._begun or wait:
+            child.readable(self._pidfd)
+        # Now it is settled whether it has cloned anything.
+        if self._begun and CLONED.get():
+            pidfd = _spawned()
+            child.kill(pidfd)
+            child.readable(pidfd)
+            os.close(pidfd)
         self._leave()
-        child.part(self.ends)
-
-    def dismiss(self) -> None:
-        """End a keeper that has not begun, and return when it has ended: its memory is free."""
-        child.part((self._ours, self._ends))
-        self._ends = []
-        poll = select.poll()
-        poll.register(self._pidfd, select.POLLIN)
-        poll.poll()
-        self._done = True
-        os.close(self._pidfd)
         child.part(self.ends)
 
     def _leave(self) -> None:
@@ -168,19 +151,6 @@ class Keeper:
 def _spawned() -> int:
     pidfd: int = struct.unpack("=i", memory.read(memory.SPAWNED, 4))[0]
     return pidfd
-
-
-def _kill(pidfd: int) -> None:
-    try:
-        kprocess.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # it has ended, and our parent has waited for it
-
-
-def _await(pidfd: int) -> None:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll()
 
 
 def make() -> "Keeper | None":

@@ -6,13 +6,10 @@ container's maker, a single-threaded process of its own.
 """
 
 import os
-import select
-import signal
 import stat
 
 from knarr.errors import KnarrError
 from knarr.kernel import caps
-from knarr.kernel import process as kprocess
 from knarr.kernel.clone import CLONE_PARENT
 from knarr.kernel.namespaces import setns
 from knarr.kernel.seccomp import FilterProgram
@@ -47,7 +44,6 @@ if TYPE_CHECKING:
             """Return the files into which a process writes 0 to enter."""
 
 
-_LOOK = 1000  # milliseconds
 _UNSUPPORTED = frozenset((22, 95))  # EINVAL, EOPNOTSUPP: this file system cannot be idmapped
 
 
@@ -108,7 +104,9 @@ class Recipe:
 class Waiting:
     """A process that carries out its program and shares memory with this one, seen from here.
 
-    pid, pidfd: of the process. Raises RuntimeFailure where the program failed.
+    ends: of the channel, as ``child.meet`` returns them. sibling: the process is one of ours,
+    so that our parent waits for it. pid, pidfd: of the process. Raises RuntimeFailure where the
+    program failed.
     """
 
     __slots__ = ("_program", "_sibling", "_sock", "_theirs", "pid", "pidfd")
@@ -116,26 +114,15 @@ class Waiting:
     def __init__(
         self,
         program: Program,
-        flags: int,
         ends: "tuple[_socket.socket, list[int]]",
-        cgroup_fd: "int | None" = None,
+        process: "tuple[int, int]",
+        *,
+        sibling: bool,
     ) -> None:
         self._program = program
         self._sock, self._theirs = ends
-        self._sibling = bool(flags & CLONE_PARENT)
-        self.pid, self.pidfd = carrier.spawn(program, flags, cgroup_fd)
-
-    @classmethod
-    def kept(
-        cls, program: Program, ends: "tuple[_socket.socket, list[int]]", found: "tuple[int, int]"
-    ) -> "Waiting":
-        """Return one that is there already, by its pid and pidfd, and is our sibling."""
-        self = cls.__new__(cls)
-        self._program = program
-        self._sock, self._theirs = ends
-        self._sibling = True
-        self.pid, self.pidfd = found
-        return self
+        self._sibling = sibling
+        self.pid, self.pidfd = process
 
     def go(self) -> None:
         """Let the process go on to its next stop."""
@@ -151,8 +138,7 @@ class Waiting:
         Until then this process holds the other end too and would not see it close.
         look: called now and then while nothing happens.
         """
-        found = self._await(look, self._sock.fileno(), self.pidfd)
-        if self._sock.fileno() not in found:
+        if self._sock.fileno() not in child.readable(self._sock.fileno(), self.pidfd, look=look):
             self._fail()
             raise RuntimeFailure("error", "create", "the process ended before it was ready")
         self._sock.recv(1)
@@ -161,19 +147,9 @@ class Waiting:
     def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it has become what it was to be. look: see ``await_ready``."""
         if look is not None:
-            self._await(look, self._sock.fileno())
+            child.readable(self._sock.fileno(), look=look)
         if not self._sock.recv(1):
             self._fail()
-
-    @staticmethod
-    def _await(look: "Callable[[], None] | None", *fds: int) -> "dict[int, int]":
-        poll = select.poll()
-        for fd in fds:
-            poll.register(fd, select.POLLIN)
-        while not (found := dict(poll.poll(None if look is None else _LOOK))):
-            if look is not None:
-                look()
-        return found
 
     def _fail(self) -> None:
         failure = self._program.failure()
@@ -182,15 +158,9 @@ class Waiting:
 
     def kill(self) -> None:
         """Kill the process; returns when it has ended."""
-        ours = not self._sibling
-        try:
-            kprocess.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        except ProcessLookupError:
-            ours = False  # it has ended and our parent, whose child it is, has waited for it
-        if not ours:
-            poll = select.poll()
-            poll.register(self.pidfd, select.POLLIN)
-            poll.poll()
+        child.kill(self.pidfd)
+        if self._sibling:
+            child.readable(self.pidfd)
         else:
             os.waitpid(self.pid, 0)
 
@@ -329,7 +299,8 @@ def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
             ends = child.meet()
             program = _program(recipe, setting, entrances)
             flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
-            process = Waiting(program, flags, ends, cgroup_fd)
+            spawned = carrier.spawn(program, flags, cgroup_fd)
+            process = Waiting(program, ends, spawned, sibling=recipe.sibling)
     finally:
         if cgroup_fd is not None:
             os.close(cgroup_fd)
@@ -346,7 +317,7 @@ def _kept(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> "Wa
     if found is None:
         keeper.close()
         return None
-    return Waiting.kept(program, keeper.ends, found)
+    return Waiting(program, keeper.ends, found, sibling=True)
 
 
 def _program(

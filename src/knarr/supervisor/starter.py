@@ -130,8 +130,7 @@ class Starter:
             raise RuntimeFailure("error", "join", text)
         if self.keeper is not None:
             self.spare = self.keeper.pid
-            self.keeper.dismiss()
-            self.keeper = None
+            self.keeper.close(wait=True)
         flags = os.O_RDONLY | os.O_CLOEXEC
         opened = tuple((flag, os.open(path, flags)) for flag, path in joined)
         self.keeper = Keeper(opened, made)
