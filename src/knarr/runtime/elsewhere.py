@@ -3,15 +3,18 @@
 So a process of its own goes there, clones it, and sends the descriptor back.
 """
 
-import _socket
-import array
 import os
 
 from knarr.kernel import mounts as k
 from knarr.kernel.namespaces import CLONE_NEWNS, setns
+from knarr.runtime import packets
 from knarr.runtime.errors import RuntimeFailure
 
-_FD = 4
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+
+_LIMIT = 256  # of a packet that says why there is no clone
 
 
 def clone(namespace: int, path: str) -> int:
@@ -19,22 +22,21 @@ def clone(namespace: int, path: str) -> int:
 
     namespace: its descriptor. The caller is single-threaded. Raises RuntimeFailure.
     """
-    ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    ours, theirs = packets.pair()
     pid = os.fork()
     if pid == 0:
         _be(theirs, namespace, path)
     theirs.close()
     try:
-        body, ancillary, _, _ = ours.recvmsg(256, _socket.CMSG_SPACE(_FD), _socket.MSG_CMSG_CLOEXEC)
+        why, fds = packets.receive(ours, _LIMIT)
+    except EOFError:
+        why, fds = b"its process ended", []
     finally:
         ours.close()
         os.waitpid(pid, 0)
-    fds = array.array("i")
-    for _level, _kind, data in ancillary:
-        fds.frombytes(data)
     if not fds:
-        why = body.decode(errors="replace") or "its process ended"
-        raise RuntimeFailure("error", "mounts", f"{path} of the other container: {why}")
+        text = f"{path} of the other container: {why.decode(errors='replace')}"
+        raise RuntimeFailure("error", "mounts", text)
     return fds[0]
 
 
@@ -43,7 +45,7 @@ def _be(sock: "_socket.socket", namespace: int, path: str) -> None:
     try:
         setns(namespace, CLONE_NEWNS)
         fd = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE | k.AT_RECURSIVE)
-        sock.sendmsg([b"f"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", [fd]))])
+        packets.send(sock, b"f", [fd])
     except BaseException as error:  # it must not return into its parent's work
-        sock.sendmsg([str(error).encode()[:200] or b"?"])
+        packets.send(sock, str(error).encode()[:200] or b"?", [])
     os._exit(0)
