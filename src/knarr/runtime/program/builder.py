@@ -269,12 +269,8 @@ class Program:
             at -= len(block.notes)
         return RuntimeFailure("error", "program", f"operation {at}: {os.strerror(errno)}", errno)
 
-    def size(self) -> int:
-        """Return how many bytes the operations have."""
-        return sum(len(block.data) for block in self._blocks)
-
     def __len__(self) -> int:
-        return self.size() // SIZE
+        return sum(len(block.data) for block in self._blocks) // SIZE
 
 
 def _explain(name: str, note: "Note", errno: int) -> RuntimeFailure:
