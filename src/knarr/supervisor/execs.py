@@ -162,13 +162,10 @@ def _running(run_dir: str) -> "tuple[dict[str, Any], int]":
     return state, pidfd
 
 
-def reap_all(*, wait: bool = True) -> None:
-    """Wait for every child of this process, such as a command that failed to start.
-
-    wait: also for those that have not ended yet.
-    """
+def reap_all() -> None:
+    """Wait for the end of every child of this process, as of a command that failed to start."""
     try:
-        while os.waitpid(-1, 0 if wait else os.WNOHANG)[0]:
-            continue
+        while True:
+            os.waitpid(-1, 0)
     except ChildProcessError:
         return

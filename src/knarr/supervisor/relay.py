@@ -113,10 +113,7 @@ class Relay:
                     if self.outlet is not None:  # before anybody is told of the end
                         self.outlet.end()
                     return
-                if fd == self.maker_fd:
-                    self._part()
-                else:
-                    self._handle(fd, events)
+                self._handle(fd, events)
 
     def dismiss(self) -> None:
         """Let the maker go, if it is still there and once it has answered its caller."""

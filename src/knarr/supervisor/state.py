@@ -78,13 +78,13 @@ def ended(
     ).encode()
     if not body:
         return end + b"}"
+    if again is None and body.startswith(_BEGIN):
+        return end + b"," + body[len(_BEGIN) :]
+    state = {**json.loads(body), **json.loads(end + b"}")}
     if again is not None:
         at = time.time_ns() + int(again.seconds * 1e9)
-        restart = {"count": again.count, "seconds": again.seconds, "at": at}
-        return encode({**json.loads(body), **json.loads(end + b"}"), "restart": restart})
-    if body.startswith(_BEGIN):
-        return end + b"," + body[len(_BEGIN) :]
-    return encode({**json.loads(body), **json.loads(end + b"}")})
+        state["restart"] = {"count": again.count, "seconds": again.seconds, "at": at}
+    return encode(state)
 
 
 def started_at(body: bytes) -> int:
