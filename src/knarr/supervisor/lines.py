@@ -4,22 +4,9 @@ import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import NamedTuple
-
-    class Line(NamedTuple):
-        """One line, or a part of one.
-
-        part: 0 for a line in one piece, else its number from 1. whole: it ended with a newline.
-        begun: the time of the first part.
-        """
-
-        stream: int
-        time: int
-        data: bytes
-        part: int
-        whole: bool
-        begun: int
-
+    # One line, or a part of one: its stream, time and data; 0, or as a part its number from 1;
+    # whether it ended with a newline; the time of the first part.
+    Line = tuple[int, int, bytes, int, bool, int]
 
 LIMIT = 16384
 
@@ -46,7 +33,7 @@ class Lines:
                 self._part(found, stream, now, last, whole=True)
                 self._parts[stream] = 0
             else:
-                found.append((stream, now, piece, 0, True, now))  # type: ignore[arg-type]
+                found.append((stream, now, piece, 0, True, now))
         self._rests[stream] = self._overlong(found, stream, now, rest)
         return found
 
@@ -73,5 +60,4 @@ class Lines:
         if not self._parts[stream]:
             self._begun[stream] = now
         self._parts[stream] += 1
-        line = (stream, now, data, self._parts[stream], whole, self._begun[stream])
-        found.append(line)  # type: ignore[arg-type]
+        found.append((stream, now, data, self._parts[stream], whole, self._begun[stream]))

@@ -10,6 +10,7 @@ import os
 import sys
 
 from knarr.kernel.clone import clone3
+from knarr.kernel.files import close_range
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 _PACKED = ".gz"
 _CHUNK = 1 << 20
-_MAX_FD = 0x7FFFFFFF
 _NICE = 10
 
 
@@ -56,11 +56,15 @@ def newest(path: str) -> int:
 
 def remove(path: str, number: int) -> None:
     """Remove a file in whichever form it is there."""
-    for there in (name(path, number), packed_name(path, number)):
-        try:
-            os.unlink(there)
-        except FileNotFoundError:
-            continue
+    _unlink(name(path, number))
+    _unlink(packed_name(path, number))
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return  # in the other form, or removed
 
 
 def open_file(path: str, number: int) -> "int | None":
@@ -118,7 +122,7 @@ def compress(path: str, plain: str = "") -> "tuple[int, int]":
     code = 1
     try:
         # It must not keep what its parent holds: the lock, the container's pipes.
-        os.closerange(3, _MAX_FD)
+        close_range(3)
         os.nice(_NICE)
         for number in numbers(path)[:-1] if path else ():
             _compress(name(path, number), packed_name(path, number))
@@ -150,14 +154,6 @@ def _compress(plain: str, packed: str) -> None:
     os.close(target)
     if os.path.exists(plain):  # else its turn has come meanwhile
         os.rename(temporary, packed)
-        remove_plain(plain)
+        _unlink(plain)
     else:
         os.unlink(temporary)
-
-
-def remove_plain(plain: str) -> None:
-    """Remove the uncompressed form of a file."""
-    try:
-        os.unlink(plain)
-    except FileNotFoundError:
-        return

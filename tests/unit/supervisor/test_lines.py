@@ -71,10 +71,10 @@ def test_files_move_on_as_dockers_do(tmp_path: Path) -> None:
     target = tmp_path / "x-json.log"
     file = JsonFile(_config(target, limit=100, keep=3))
     for number in range(6):
-        file.send([(1, 0, b"%d" % number, 0, True, 0)])  # type: ignore[list-item]
+        file.send([(1, 0, b"%d" % number, 0, True, 0)])
         before = file.due
         assert not before
-        file.send([(1, 0, b"more", 0, True, 0)])  # type: ignore[list-item]
+        file.send([(1, 0, b"more", 0, True, 0)])
         assert file.due
         assert file.rotate() == f"{target}.1"
     file.close()

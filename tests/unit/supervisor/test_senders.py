@@ -21,7 +21,7 @@ NOON = 1_700_000_000_123_456_789
 
 
 def _line(text: str, stream: int = 1, part: int = 0, whole: bool = True) -> Line:
-    return (stream, NOON, text.encode(), part, whole, NOON)  # type: ignore[return-value]
+    return (stream, NOON, text.encode(), part, whole, NOON)
 
 
 def _syslog(where: object, kind: str = "dgram", **more: Any) -> dict[str, Any]:
