@@ -33,9 +33,7 @@ def source(engine: Engine, container: Container, name: str | None) -> Iterator[C
 
     Raises NotFound, Conflict for one that is being removed.
     """
-    record = engine.table.get(container.id)
-    if record is None:
-        raise errors.NotFound(f"No such container: {container.id}")
+    record = engine.table.existing(container.id)
     if record.state == REMOVING:
         raise errors.Conflict(f"container {container.id} is marked for removal")
     config = replace(record.config, name=name, image=_image(engine, record))

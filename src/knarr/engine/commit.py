@@ -36,9 +36,7 @@ class Wish:
 
 def commit(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) -> Image:
     """Return the new image. Raises Conflict, InvalidArgument, NotFound."""
-    now = engine.table.get(record.id)
-    if now is None:
-        raise errors.NotFound(f"No such container: {record.id}")
+    now = engine.table.existing(record.id)
     if now.state == REMOVING:
         raise errors.Conflict(f"You cannot commit container {record.id} which is being removed")
     image = engine.image_config(record.image_id).get("config") or {}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from knarr import errors
@@ -132,9 +131,10 @@ class Container:
         started is removed, as with Docker.
         """
         with self.paths.locked():
-            if merged(self.record, self.paths).restarting:
+            state = merged(self.record, self.paths)
+            if state.restarting:
                 raise errors.NotModified(f"container {self.name} is already being started again")
-            if merged(self.record, self.paths).paused:
+            if state.paused:
                 raise errors.Conflict("cannot start a paused container, try unpause instead")
             prepared = create.load(self._engine, self.record)
             with remove.removed_if_not_started(self._engine, self.record, self.paths):
@@ -152,7 +152,6 @@ class Container:
                 )
             raise errors.Conflict("You cannot attach to a stopped container, start it first")
         self._tell("attach")
-        attachment.on_signal = partial(events.note_signal, self._engine, self.record)
         return attachment
 
     def _tell(self, action: str, **more: str) -> None:
@@ -280,7 +279,7 @@ class Container:
         """
         from knarr.engine import top
 
-        found = top.top(self._engine, self.record, self.paths, options)
+        found = top.top(self.record, self.paths, self.state, options)
         self._tell("top")
         return found
 

@@ -15,6 +15,7 @@ from knarr.engine.closing import Closing
 from knarr.engine.launchfailure import explained
 from knarr.engine.model import RunResult, Usage
 from knarr.engine.pump import write_all
+from knarr.engine.state import refuse_restarting
 from knarr.engine.translate import translated
 from knarr.supervisor.client import ExecSession as Session
 from knarr.supervisor.client import LaunchFailed
@@ -174,10 +175,7 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
     """
     state = container.state
     if not state.running:
-        if container.state.restarting:
-            raise errors.Conflict(
-                f"Container {container.id} is restarting, wait until the container is running"
-            )
+        refuse_restarting(state, container.id)
         raise errors.Conflict(f"container {container.id} is not running")
     if state.paused:
         raise errors.Conflict(

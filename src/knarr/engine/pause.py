@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.cgroups import manager
+from knarr.engine import held
 from knarr.engine.crashpoint import reached
-from knarr.engine.state import merged, read_state_file
+from knarr.engine.state import merged, read_state_file, refuse_restarting
 from knarr.engine.translate import translated
 
 if TYPE_CHECKING:
@@ -23,17 +24,13 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
-    from knarr.engine.state import ContainerState
 
 
 def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Freeze the container. Raises Conflict when it does not run or is paused already."""
     with translated(f"container {record.name}"), paths.locked():
-        state = settled(engine, record, paths)
-        if state.restarting:
-            raise errors.Conflict(
-                f"Container {record.id} is restarting, wait until the container is running"
-            )
+        state = held.settled(engine, record, paths)
+        refuse_restarting(state, record.id)
         if not state.running:
             raise errors.Conflict(f"Container {record.id} is not running")
         if state.paused:
@@ -45,7 +42,7 @@ def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
             group.freeze()
         except OSError as error:
             _forget(paths)
-            if not settled(engine, record, paths).running:
+            if not held.settled(engine, record, paths).running:
                 raise errors.Conflict(f"Container {record.id} is not running") from error
             raise
         reached("pause.frozen")
@@ -54,7 +51,7 @@ def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
 def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Let the container go on. Raises Conflict when it is not paused."""
     with translated(f"container {record.name}"), paths.locked():
-        if not settled(engine, record, paths).paused:
+        if not held.settled(engine, record, paths).paused:
             raise errors.Conflict(f"Container {record.id} is not paused")
         release(paths)
 
@@ -87,21 +84,6 @@ def release(paths: Paths) -> None:
     except FileNotFoundError:
         pass  # it has ended
     _forget(paths)
-
-
-def settled(engine: Engine, record: ContainerRecord, paths: Paths) -> ContainerState:
-    """Return the state of a container whose lock the caller holds; a dead supervisor's put right.
-
-    Raises NotFound when it has been removed.
-    """
-    state = merged(record, paths)
-    while state.stale:
-        engine.recover_container(record, held=True)
-        state = merged(record, paths)
-    if not state.running and engine.table.get(record.id) is None:
-        paths.forget_lock()
-        raise errors.NotFound(f"No such container: {record.id}")
-    return state
 
 
 def running_group(paths: Paths) -> Group:

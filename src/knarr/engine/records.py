@@ -186,6 +186,13 @@ class ContainerTable:
         """Return the row with this full id, or None."""
         return self._one("id = ?", (container_id,))
 
+    def existing(self, container_id: str) -> ContainerRecord:
+        """Return the row with this full id. Raises NotFound in Docker's words."""
+        found = self.get(container_id)
+        if found is None:
+            raise errors.NotFound(f"No such container: {container_id}")
+        return found
+
     def id_of_name(self, name: str) -> str | None:
         """Return the id of the container with this name, or None."""
         found = self._one("name = ?", (name,))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import events, restartrules, stop, tidy, waiting
+from knarr.engine import events, held, restartrules, stop, tidy, waiting
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool = False) -> None:
     """Remove the container. Raises Conflict while it runs (unless ``force``), NotFound."""
     with translated(f"container {record.name}"), paths.locked():
-        if engine.table.get(record.id) is None:
-            paths.forget_lock()
-            raise errors.NotFound(f"No such container: {record.id}")
+        held.row(engine, paths)
         remove_held(engine, record, paths, force=force)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.engine import held
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -20,11 +21,7 @@ def rename(engine: Engine, record: ContainerRecord, paths: Paths, name: str) -> 
     if not name:
         raise errors.InvalidArgument("Neither old nor new names may be empty")
     with paths.locked():
-        now = engine.table.get(record.id)
-        if now is None:
-            paths.forget_lock()
-            raise errors.NotFound(f"No such container: {record.id}")
-        if now.name == name.removeprefix("/"):
+        if held.row(engine, paths).name == name.removeprefix("/"):
             raise errors.InvalidArgument(
                 "Renaming a container with the same name as its current name"
             )

@@ -8,7 +8,7 @@ import select
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import create, remove, start, stop, waiting
+from knarr.engine import create, held, remove, start, stop, waiting
 from knarr.engine.state import read_state_file
 from knarr.kernel import process
 
@@ -74,9 +74,7 @@ def _stop_for_good(
 
 def _start(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Start a container whose lock the caller holds."""
-    if engine.table.get(record.id) is None:
-        paths.forget_lock()
-        raise errors.NotFound(f"No such container: {record.id}")
+    held.row(engine, paths)
     with (
         contextlib.suppress(errors.NotModified),  # started by somebody else since
         remove.removed_if_not_started(engine, record, paths),

@@ -129,6 +129,14 @@ def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
     return replace(state, status="restarting", stale=not awake)
 
 
+def refuse_restarting(state: ContainerState, container_id: str) -> None:
+    """Raise Conflict, in Docker's words, for a container that waits to be started again."""
+    if state.restarting:
+        raise errors.Conflict(
+            f"Container {container_id} is restarting, wait until the container is running"
+        )
+
+
 def awaits_start(live: dict[str, Any] | None) -> bool:
     """Return whether a state file says that the container is to be started again.
 

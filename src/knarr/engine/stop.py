@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
@@ -45,12 +46,12 @@ def stop(
     while (attachment := connect(engine, record, paths, held=held)) is not None:
         asked = True
         with attachment:
-            _signal(engine, record, attachment, number)
+            attachment.signal(number)
             pause.release(paths)
             try:
                 ended = attachment.wait(None if seconds < 0 else float(seconds))
             except errors.Timeout:
-                _signal(engine, record, attachment, KILL)
+                attachment.signal(KILL)
                 pause.release(paths)
                 ended = attachment.wait()
             if ended is not None and held:
@@ -60,11 +61,6 @@ def stop(
     if not asked:
         raise errors.NotModified(f"container {record.name} is not running")
     events.note(engine, record, "stop")
-
-
-def _signal(engine: Engine, record: ContainerRecord, attachment: Attachment, number: int) -> None:
-    events.note_signal(engine, record, number)
-    attachment.signal(number)
 
 
 def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | int = "KILL") -> None:
@@ -87,7 +83,7 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
                 return  # it ended before its supervisor could tell
             raise errors.Conflict(f"container {record.id} is not running")
         with attachment:
-            _signal(engine, record, attachment, number)
+            attachment.signal(number)
             if ending:
                 pause.release(paths)
             sent = True
@@ -101,7 +97,7 @@ def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """
     while (attachment := connect(engine, record, paths, held=True)) is not None:
         with attachment:
-            _signal(engine, record, attachment, KILL)
+            attachment.signal(KILL)
             pause.release(paths)
             try:
                 if attachment.wait(HUNG_SECONDS) is not None:
@@ -116,7 +112,7 @@ def connect(
     """Return a connection to the container's supervisor, None when the container has ended.
 
     A dead supervisor is first replaced by one that takes the container over.
-    held: the caller holds the container's lock.
+    Signals that are sent by it are told. held: the caller holds the container's lock.
     """
     while True:
         state = merged(record, paths)
@@ -127,6 +123,7 @@ def connect(
             return None
         attachment = waiting.reach(record, paths)
         if attachment is not None:
+            attachment.on_signal = partial(events.note_signal, engine, record)
             return attachment
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from knarr import errors
 from knarr.engine.pause import running_group
-from knarr.engine.state import merged
+from knarr.engine.state import refuse_restarting
 from knarr.engine.translate import translated
 
 if TYPE_CHECKING:
-    from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
+    from knarr.engine.state import ContainerState
 
 _RENAMED = re.compile(r"(?:^|\s)-?o?([^\s]*)=\s*(PID[^\s]*)", re.ASCII)
 
@@ -28,21 +28,14 @@ class ProcessList(NamedTuple):
 
 
 def top(
-    engine: Engine, record: ContainerRecord, paths: Paths, options: Sequence[str]
+    record: ContainerRecord, paths: Paths, state: ContainerState, options: Sequence[str]
 ) -> ProcessList:
     """Return the processes in the container's control group, those of execs among them.
 
     Raises Conflict when it does not run, InvalidArgument for what ps refuses, Unsupported
     without ps.
     """
-    state = merged(record, paths)
-    if state.stale:
-        engine.recover_container(record)
-        state = merged(record, paths)
-    if state.restarting:
-        raise errors.Conflict(
-            f"Container {record.id} is restarting, wait until the container is running"
-        )
+    refuse_restarting(state, record.id)
     if not state.running:
         raise errors.Conflict(f"container {record.id} is not running")
     words = " ".join(options).split() or ["-ef"]

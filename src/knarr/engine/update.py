@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.engine import pause, restartrules, spec_resources
+from knarr.engine import held, pause, restartrules, spec_resources
 from knarr.engine.blueprint import encode
 from knarr.engine.create import write_spec
 from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
@@ -48,11 +48,8 @@ def update(
 ) -> None:
     """Change the container. Raises InvalidArgument, Conflict, NotFound and what the kernel says."""
     with translated(f"container {record.name}"), paths.locked():
-        state = pause.settled(engine, record, paths)
-        now = engine.table.get(record.id)
-        if now is None:
-            paths.forget_lock()
-            raise errors.NotFound(f"No such container: {record.id}")
+        state = held.settled(engine, record, paths)
+        now = held.row(engine, paths)
         if now.state == REMOVING:
             raise errors.Conflict(
                 f"Cannot update container {record.id}: container is marked for removal and cannot "
@@ -68,8 +65,10 @@ def update(
         engine.table.configure(record.id, config)
         if restart is not None:
             wanted = policies.rules(paths.exit)
-            stopped = not (state.running or state.restarting) if wanted is None else False
-            stopped = stopped or bool((wanted or {}).get("stopped"))
+            if wanted is None:
+                stopped = not (state.running or state.restarting)
+            else:
+                stopped = bool(wanted.get("stopped"))
             restartrules.write(engine.settings, paths, restart, stopped=stopped)
     if restart is not None and restart.name == "no" and state.restarting:
         restartrules.cancel(record, paths)
