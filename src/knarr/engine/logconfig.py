@@ -65,8 +65,6 @@ def _forward(
         return None
     found = attributes(engine, record, driver, options)
     if driver == "json-file":
-        if options.get("tag"):
-            found["tag"] = tag(record, options["tag"])
         return {
             "kind": "json",
             "path": paths.json_log,
@@ -167,7 +165,10 @@ def _unavailable(words: str) -> errors.Unavailable:
 def attributes(
     engine: Engine, record: ContainerRecord, driver: str, options: Mapping[str, str]
 ) -> dict[str, str]:
-    """Return the labels and variables that the options name. Raises InvalidArgument."""
+    """Return the labels and variables that the options name, and the tag of a json-file.
+
+    Raises InvalidArgument.
+    """
     member = engine.image_config(record.image_id).get("config") or {}
     labels = {**(member.get("Labels") or {}), **record.config.labels}
     texts = [*(member.get("Env") or ()), *record.config.env]
@@ -175,6 +176,8 @@ def attributes(
     found = {**_chosen(labels, options, "labels"), **_chosen(variables, options, "env")}
     if driver == "journald":
         return {_journal_name(name): value for name, value in found.items() if _journal_name(name)}
+    if driver == "json-file" and options.get("tag"):
+        found["tag"] = tag(record, options["tag"])
     return found
 
 

@@ -91,8 +91,6 @@ def details(engine: Engine, record: ContainerRecord) -> bytes:
     if driver in ("local", "none"):
         return b""
     found = logconfig.attributes(engine, record, driver, options)
-    if driver == "json-file" and options.get("tag"):
-        found["tag"] = logconfig.tag(record, options["tag"])
     pairs = (f"{quote_plus(name)}={quote_plus(found[name])}" for name in sorted(found))
     return ",".join(pairs).encode()
 
