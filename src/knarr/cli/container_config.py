@@ -9,6 +9,7 @@ from typing import Any
 from knarr.cli import mountargs, runvalues
 from knarr.cli.flags import Args
 from knarr.engine.model import (
+    OTHER,
     BindMount,
     ContainerConfig,
     Device,
@@ -20,7 +21,6 @@ from knarr.engine.model import (
 )
 from knarr.errors import InvalidArgument, Unsupported
 
-_OTHER = "container:"
 _SHM_SIZE = 64 * 1024 * 1024
 
 
@@ -169,7 +169,7 @@ def network(name: str | None) -> str | None:
     """Return the network: none, host, another container's. Raises Unsupported for all others."""
     if not name or name == "default":
         return None
-    if name.startswith(_OTHER):
+    if name.startswith(OTHER):
         return name
     if name not in ("none", "host"):
         raise Unsupported(
@@ -183,7 +183,7 @@ def _mode(args: Args, flag: str, word: str, *known: str, others: bool = False) -
     mode = args.text(flag) or None
     if mode is None or mode == "host" or mode in known:
         return mode
-    if not (others and mode.startswith(_OTHER) and mode != _OTHER):
+    if not (others and mode.startswith(OTHER) and mode != OTHER):
         raise InvalidArgument(f"--{flag}: invalid {word} mode")
     return mode
 

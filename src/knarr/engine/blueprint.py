@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import binds, sharing, spec_process
+from knarr.engine import binds, hostfiles, sharing, spec_process
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.paths import Paths
 from knarr.engine.specbuild import build_spec
@@ -78,7 +78,7 @@ class Blueprint:
             files=Paths(engine.settings, self._id if owner is None else owner.id).files,
             id_range=None if first is None else (first, RANGE_SIZE),
             namespaces=sharing.paths(config),
-            hostname=sharing.hostname(engine, config),
+            hostname=None if owner is None else hostfiles.hostname(owner.config, owner.id),
             cgroup_version=engine.machine.cgroups.version or 2,
             apparmor_default=engine.machine.apparmor,
             nodes=Paths(engine.settings, self._id).data,

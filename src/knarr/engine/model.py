@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from knarr.errors import InvalidArgument
 
+OTHER = "container:"  # what the name of a container whose namespace is joined stands behind
+
 
 def _check_words(what: str, words: Sequence[object]) -> None:
     if isinstance(words, str):

@@ -11,7 +11,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from knarr.engine import hostfiles
+from knarr.engine.model import OTHER
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
 from knarr.errors import Conflict, InvalidArgument
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
     from knarr.engine.records import ContainerRecord
 
-OTHER = "container:"
 _FILES = {"network": "net", "pid": "pid", "ipc": "ipc", "user": "user", "mount": "mnt"}
 
 
@@ -36,10 +35,16 @@ def others(config: ContainerConfig) -> dict[str, str]:
     }
 
 
+def user_owner(config: ContainerConfig) -> str | None:
+    """Return the id of the container whose user namespace is joined, None without one."""
+    userns = config.userns or ""
+    return userns.removeprefix(OTHER) if userns.startswith(OTHER) else None
+
+
 def is_plain(config: ContainerConfig) -> bool:
     """Return whether nothing but the network can be anybody else's; a quick look."""
     return not (
-        (config.userns and config.userns.startswith(OTHER))
+        user_owner(config) is not None
         or config.pid
         or config.ipc
         or config.uts
@@ -51,9 +56,8 @@ def is_plain(config: ContainerConfig) -> bool:
 def paths(config: ContainerConfig) -> dict[str, str]:
     """Return spec name -> ``container:ID`` of each namespace that is joined, the user's too."""
     found = {kind: OTHER + other for kind, other in others(config).items()}
-    if config.userns and config.userns.startswith(OTHER):
-        found["user"] = config.userns
-    return found
+    owner = user_owner(config)
+    return found if owner is None else {**found, "user": OTHER + owner}
 
 
 def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
@@ -121,10 +125,10 @@ def _check_ipc(ipc: str) -> None:
 
 
 def _check_users(config: ContainerConfig) -> None:
-    userns = config.userns or "host"
-    if userns.startswith(OTHER) and not others(config):
-        raise InvalidArgument(f"invalid USER mode: {userns}")
-    if userns == "host" or userns.startswith(OTHER):
+    joined = user_owner(config) is not None
+    if joined and not others(config):
+        raise InvalidArgument(f"invalid USER mode: {config.userns}")
+    if joined or config.userns in (None, "", "host"):
         return
     for name, mode in (("PID", config.pid), ("IPC", config.ipc), ("cgroup", config.cgroupns)):
         if mode == "host":
@@ -135,18 +139,15 @@ def _check_users(config: ContainerConfig) -> None:
 
 def _owner(row: ContainerRecord) -> str | None:
     """Return the id of the container whose user namespace ``row`` is in; None: the host's."""
-    if row.id_slot is not None:
-        return row.id
-    userns = row.config.userns or ""
-    return userns.removeprefix(OTHER) if userns.startswith(OTHER) else None
+    return user_owner(row.config) if row.id_slot is None else row.id
 
 
 def first_id(engine: Engine, config: ContainerConfig) -> int | None:
     """Return the host id that is 0 in the user namespace that is joined, None without one."""
-    userns = config.userns or ""
-    if not userns.startswith(OTHER):
+    owner = user_owner(config)
+    if owner is None:
         return None
-    slot = engine.table.find(userns.removeprefix(OTHER)).id_slot
+    slot = engine.table.find(owner).id_slot
     return None if slot is None else engine.ranges.first_id(slot)
 
 
@@ -157,12 +158,6 @@ def network_owner(engine: Engine, config: ContainerConfig) -> ContainerRecord | 
         row = engine.table.find(name)
         config = row.config
     return row
-
-
-def hostname(engine: Engine, config: ContainerConfig) -> str | None:
-    """Return the host name of the container whose network is shared, None without one."""
-    owner = network_owner(engine, config)
-    return None if owner is None else hostfiles.hostname(owner.config, owner.id)
 
 
 def opened(engine: Engine, record: ContainerRecord) -> dict[str, int]:
@@ -177,7 +172,7 @@ def opened(engine: Engine, record: ContainerRecord) -> dict[str, int]:
             found[kind] = _open(pid, kind)
             if kind == "ipc":
                 found["mount"] = _open(pid, "mount")  # for its /dev/shm
-            if "user" not in found and (record.config.userns or "").startswith(OTHER):
+            if "user" not in found and user_owner(record.config) is not None:
                 found["user"] = _open(pid, "user")
     except BaseException:  # also a signal's: nobody else knows the descriptors
         for handle in found.values():

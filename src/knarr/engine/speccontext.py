@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from knarr.engine import host, hostdevices
 from knarr.engine.hostdevices import DeviceNode, host_devices
+from knarr.engine.model import OTHER
 from knarr.engine.security import options
 from knarr.engine.security.users import ResolvedUser
 from knarr.errors import InvalidArgument
@@ -81,7 +82,7 @@ def wants_user_namespace(config: ContainerConfig) -> bool:
     if config.userns == "host":
         return False
     if config.userns is not None:
-        return not config.userns.startswith("container:")
+        return not config.userns.startswith(OTHER)
     if "host" in (config.pid, config.ipc, config.cgroupns):
         return False
     return not config.privileged and config.network != "host"
