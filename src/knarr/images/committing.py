@@ -40,7 +40,9 @@ def commit(
     intake = Intake(context.store)
     try:
         with context.lock.shared(), translated("commit"):
-            blob = _store(intake, layer, progress)
+            blob = intake.pieces(
+                layer, on_bytes=lambda done: progress(ProgressEvent("Committing", "layer", done))
+            )
             above = records.read_config(context, parent.config_digest).document
             document = intake.document(documents.dump(_document(above, blob, config, note)))
             below = [Blob(each.digest, each.size) for each in parent.layers]
@@ -49,16 +51,6 @@ def commit(
             return record
     finally:
         garbage.collect(context, intake.touched)
-
-
-def _store(intake: Intake, layer: Iterable[bytes], progress: Progress) -> Blob:
-    with intake.store.ingest() as writer:
-        for chunk in layer:
-            writer.write(chunk)
-            progress(ProgressEvent("Committing", "layer", writer.size))
-        blob = writer.commit()
-    intake.touched.add(blob.digest)
-    return blob
 
 
 def _document(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import BinaryIO
 
 from knarr.content.store import Blob, ContentStore
@@ -40,8 +40,19 @@ class Intake:
         ``on_bytes`` is told how many bytes have come so far. Raises InvalidArchive
         when digest or size are given and differ; nothing is kept then.
         """
+        chunks = iter(lambda: source.read(_CHUNK) or b"", b"")
+        return self.pieces(chunks, digest, size, on_bytes)
+
+    def pieces(
+        self,
+        chunks: Iterable[bytes],
+        digest: str | None = None,
+        size: int | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+    ) -> Blob:
+        """Store what comes in pieces, as :meth:`stream` does."""
         with self.store.ingest(digest, size) as writer:
-            while chunk := source.read(_CHUNK):
+            for chunk in chunks:
                 writer.write(chunk)
                 if on_bytes is not None:
                     on_bytes(writer.size)

@@ -89,11 +89,7 @@ def _debian(
 
 
 def _store(intake: Intake, pieces: Iterable[bytes], progress: Progress) -> Blob:
-    with intake.store.ingest() as writer:
-        for piece in pieces:
-            writer.write(piece)
-        blob = writer.commit()
-    intake.touched.add(blob.digest)
+    blob = intake.pieces(pieces)
     progress(ProgressEvent("Storing", blob.digest, blob.size, blob.size))
     return blob
 
