@@ -91,7 +91,7 @@ def compared(command: Command) -> list[Compared]:
     found = []
     for entry in sorted(FLAGS[command.name].split()):
         name, _, letter = entry.partition(",")
-        present = name in ours and ours[name] in (letter, letter or ours[name])
+        present = name in ours and (not letter or ours[name] == letter)
         text = f"-{letter}, --{name}" if letter else f"--{name}"
         found.append(Compared(text, present, "" if present else command.missing.get(name, "")))
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.engine import accounts, host
-from knarr.engine.inspect import read_spec
+from knarr.engine.inspect import own_namespaces, read_spec
 from knarr.engine.security import capabilities
 from knarr.engine.spec_process import GROUPS, USER_NAME, with_user
 from knarr.spec import capabilities as names
@@ -29,8 +29,8 @@ _COMMON = ("seccomp", "personality")
 
 def _available(spec: Object) -> int:
     """Return what a command can be given, by the rule for containers (``speccontext``)."""
-    kinds = {entry.get("type") for entry in (spec.get("linux") or {}).get("namespaces") or ()}
-    return names.ALL_MASK if "user" in kinds else host.capabilities()
+    own = own_namespaces(spec.get("linux") or {})
+    return names.ALL_MASK if "user" in own else host.capabilities()
 
 
 def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Object, Object]:

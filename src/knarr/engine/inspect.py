@@ -113,7 +113,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         "VolumesFrom": list(config.volumes_from) or None,
         "CapAdd": list(config.cap_add) or None,
         "CapDrop": list(config.cap_drop) or None,
-        "CgroupnsMode": "private" if "cgroup" in _kinds(linux) else "host",
+        "CgroupnsMode": "private" if "cgroup" in own_namespaces(linux) else "host",
         "Dns": list(config.dns),
         "DnsOptions": list(config.dns_options),
         "DnsSearch": list(config.dns_search),
@@ -133,7 +133,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         },
         **_mounts(config),
         "UTSMode": config.uts or "",
-        "UsernsMode": "private" if "user" in _kinds(linux) else "host",
+        "UsernsMode": "private" if "user" in own_namespaces(linux) else "host",
         "ShmSize": config.shm_size,
         "Runtime": "knarr",
         "Isolation": "",
@@ -147,7 +147,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
     }
 
 
-def _kinds(linux: Object) -> set[str]:
+def own_namespaces(linux: Object) -> set[str]:
     """Return the namespaces of a spec that are not the host's."""
     return {entry["type"] for entry in linux.get("namespaces") or ()}
 

@@ -5,6 +5,7 @@ What stands in it is said in ``supervisor.restart``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -25,10 +26,8 @@ def write(
 ) -> None:
     """Write down what is wanted after an end; nothing where that is nothing. Raises OSError."""
     if policy.name == "no":
-        try:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(_path(paths))
-        except FileNotFoundError:
-            return
         return
     wanted = {
         "policy": policy.name,
