@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
+
+_TRIES = 5
 
 
 def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool = False) -> None:
@@ -86,7 +89,7 @@ def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool
     if told:
         events.note(engine, record, "destroy")
     if settle:
-        _delete(paths.run)
+        _delete_run_directory(paths)
     reached("remove.rundir")
     paths.forget_lock()
     if settle:
@@ -103,6 +106,23 @@ def erase_files(engine: Engine, paths: Paths) -> bool:
         existed = _delete(path) or existed
     paths.forget_lock()
     return existed
+
+
+def _delete_run_directory(paths: Paths) -> None:
+    """Remove the run directory, once more where a supervisor has come to it in between.
+
+    That is the successor of one that was killed. It finds nothing to do, but leaves its lock.
+    """
+    for _ in range(_TRIES):
+        try:
+            _delete(paths.run)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+            waiting.await_supervisor(paths)
+        else:
+            return
+    raise errors.Unavailable(f"{paths.run}: is being used by somebody else")
 
 
 def _delete(path: str) -> bool:

@@ -77,6 +77,26 @@ def test_waiting_shows(engine: Engine) -> None:
         engine.containers.get(container.id)
 
 
+def test_a_successor_may_come_while_it_is_removed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 3)
+    whole = os.rmdir
+    came: list[str] = []
+
+    def rmdir(path: str, *, dir_fd: int | None = None) -> None:
+        if path == container.paths.run and not came:
+            came.append(path)
+            Path(path, "lock").touch()
+        whole(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    container.remove(force=True)
+    assert came
+    assert not os.path.exists(container.paths.run)
+
+
 def test_stop_ends_the_waiting(engine: Engine) -> None:
     container = make(engine, *COUNT)
     wait_until(lambda: container.state.restarting and container.state.restarts == 4)
