@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import events, halfstarted, host, remove, restarts, stop
+from knarr.engine import bypolicy, events, halfstarted, host, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
@@ -128,7 +128,7 @@ def _settle_locked(
         report.removed.append(record.id)
         return
     if state.restarting:
-        if state.stale and restarts.again(engine, record, paths):
+        if state.stale and bypolicy.start_again(engine, record, paths):
             report.started.append(record.id)
         return
     if state.stale:
@@ -161,7 +161,7 @@ def _start_after_boot(
     """Start a container that ran in an earlier boot, if its policy wants that."""
     if record.started is None or record.boot_id == host.boot_id():
         return
-    if restarts.after_boot(engine, record, paths):
+    if bypolicy.start_after_boot(engine, record, paths):
         report.started.append(record.id)
 
 

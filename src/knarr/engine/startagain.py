@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from knarr.engine import restarts
+from knarr.engine import bypolicy
 from knarr.engine.reap import carry_out
 from knarr.engine.translate import translated
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Start the container again if it still is to be."""
-    carry_out(_start_again)
+    carry_out(_under_lock)
 
 
-def _start_again(engine: Engine, container_id: str, paths: Paths) -> None:
+def _under_lock(engine: Engine, container_id: str, paths: Paths) -> None:
     with translated(f"container {container_id[:12]}"), paths.locked():
         record = engine.table.get(container_id)
         if record is None:
             paths.forget_lock()
             return
-        restarts.again(engine, record, paths)
+        bypolicy.start_again(engine, record, paths)

@@ -1,4 +1,4 @@
-"""Starting containers again: those that ended, and those that a boot ended."""
+"""Starting containers because their policies want it: after an end, and after a boot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
 
 
-def after_boot(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
+def start_after_boot(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     """Start a container that does not run since a boot; False where its policy does not want it.
 
     As with Docker, ``always`` also starts one that was stopped. The caller holds its lock.
@@ -26,12 +26,11 @@ def after_boot(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     code = int((read_state_file(paths.exit) or {}).get("exit_code") or 0)
     if wanted["policy"] != "always" and not restart.allowed(wanted, code, 0):
         return False
-    prepared = create.load(engine, record)
-    start.start(engine, prepared, attach=False, again={"count": 0, "seconds": 0})
+    _start(engine, record, count=0, seconds=0)
     return True
 
 
-def again(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
+def start_again(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     """Start a container whose policy wants it; the caller holds its lock. False: it does not.
 
     Raises what a start raises; that is noted as the reason why it does not run.
@@ -44,7 +43,11 @@ def again(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     count = int(progress.get("count") or 0)
     if not restart.allowed(wanted, int(before.get("exit_code") or 0), count - 1):
         return False
-    prepared = create.load(engine, record)
-    note = {"count": count, "seconds": progress.get("seconds") or 0}
-    start.start(engine, prepared, attach=False, again=note)
+    _start(engine, record, count=count, seconds=progress.get("seconds") or 0)
     return True
+
+
+def _start(engine: Engine, record: ContainerRecord, *, count: int, seconds: float) -> None:
+    """Start a container. count: which start this is; seconds: the wait before it."""
+    again = {"count": count, "seconds": seconds}
+    start.start(engine, create.load(engine, record), attach=False, again=again)
