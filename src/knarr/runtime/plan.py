@@ -84,7 +84,7 @@ class Plan:
     @property
     def joins_user(self) -> bool:
         """Whether that is another container's; its id maps are those of the spec."""
-        return any(flag == CLONE_NEWUSER for flag, _ in self.joins)
+        return enters_user(self.joins)
 
     def describe(self) -> "list[str]":
         """Return the plan as lines for people, in the order in which it happens."""
@@ -105,15 +105,15 @@ def plan(spec: "dict[str, Any]") -> Plan:
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
     made, joins = namespaces(linux)
-    users = made | sum(flag for flag, _ in joins if flag == CLONE_NEWUSER)
+    in_userns = bool(made & CLONE_NEWUSER) or enters_user(joins)
     leg = final_leg(required(spec, "process"), linux)
     return Plan(
         clone_flags=made & ~CLONE_NEWCGROUP,
         unshare_flags=made & CLONE_NEWCGROUP,
         joins=joins,
-        uid_maps=_id_maps(linux, "uidMappings", users),
-        gid_maps=_id_maps(linux, "gidMappings", users),
-        steps=tuple(_steps(spec, linux, made, bool(users & CLONE_NEWUSER))),
+        uid_maps=_id_maps(linux, "uidMappings", in_userns),
+        gid_maps=_id_maps(linux, "gidMappings", in_userns),
+        steps=tuple(_steps(spec, linux, made, in_userns)),
         leg=leg,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
         warnings=unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
@@ -164,9 +164,16 @@ def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ..
     return made, tuple(joins)
 
 
-def _id_maps(linux: "dict[str, Any]", field: str, users: int) -> "tuple[tuple[int, int, int], ...]":
+def enters_user(joins: "tuple[tuple[int, str], ...]") -> bool:
+    """Return whether a user namespace is among those to enter."""
+    return any(flag == CLONE_NEWUSER for flag, _ in joins)
+
+
+def _id_maps(
+    linux: "dict[str, Any]", field: str, in_userns: bool
+) -> "tuple[tuple[int, int, int], ...]":
     maps = linux.get(field) or ()
-    if bool(maps) != bool(users & CLONE_NEWUSER):
+    if bool(maps) != in_userns:
         raise SpecError(f"linux.{field}: needed with a user namespace, and only then")
     try:
         return tuple((m["containerID"], m["hostID"], m["size"]) for m in maps)

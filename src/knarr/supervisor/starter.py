@@ -9,13 +9,13 @@ import os
 import time
 
 from knarr.cgroups import manager as cgroups
-from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
+from knarr.kernel.namespaces import CLONE_NEWCGROUP
 from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import elsewhere
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import NAMESPACES, Keeper
-from knarr.runtime.plan import namespaces, plan
+from knarr.runtime.plan import enters_user, namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
@@ -109,7 +109,7 @@ class Starter:
     def _begin(self, group: "Group | None") -> None:
         """Have the process cloned already if the namespaces that there are are those it gets."""
         made, joined = namespaces(self.request["spec"].get("linux") or {})
-        if any(flag == CLONE_NEWUSER for flag, _ in joined):
+        if enters_user(joined):
             self._enter(joined, made, group)
             return
         if self.keeper is None:
