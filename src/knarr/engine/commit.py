@@ -39,7 +39,7 @@ def commit(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) ->
     now = engine.table.existing(record.id)
     if now.state == REMOVING:
         raise errors.Conflict(f"You cannot commit container {record.id} which is being removed")
-    image = engine.image_config(record.image_id).get("config") or {}
+    image = engine.image_defaults(record.image_id)
     config = apply_changes(inherited(now.config, image), wish.changes)
     note = HistoryNote(" ".join(arguments(read_spec(paths))), wish.author, wish.message)
     still = pause.still(engine, record, paths) if wish.pause else contextlib.nullcontext()

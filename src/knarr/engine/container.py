@@ -81,14 +81,12 @@ class Container:
     @property
     def labels(self) -> dict[str, str]:
         """The image's labels under the container's own."""
-        member = self._engine.image_config(self.record.image_id).get("config") or {}
-        return {**(member.get("Labels") or {}), **self.config.labels}
+        return self._engine.labels(self.record)
 
     @property
     def exposed_ports(self) -> dict[str, Any]:
         """The ports that the image says are listened on: ``80/tcp`` -> {}."""
-        member = self._engine.image_config(self.record.image_id).get("config") or {}
-        return member.get("ExposedPorts") or {}
+        return self._engine.image_defaults(self.image_id).get("ExposedPorts") or {}
 
     @property
     def arguments(self) -> list[str]:

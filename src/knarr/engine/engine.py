@@ -100,6 +100,17 @@ class Engine(Closing):
         """Return the OCI configuration of an image; kept, since its digest names it."""
         return self._image_configs.get(image_id, lambda: self.images.config(image_id))
 
+    def image_defaults(self, image_id: str) -> dict[str, Any]:
+        """Return what containers of an image inherit: the ``config`` in its configuration."""
+        return self.image_config(image_id).get("config") or {}
+
+    def labels(self, record: ContainerRecord) -> dict[str, str]:
+        """Return the labels of a container: its image's under its own."""
+        return {
+            **(self.image_defaults(record.image_id).get("Labels") or {}),
+            **record.config.labels,
+        }
+
     def _probe(self, directory: str) -> dict[str, Any]:
         try:
             return self.launcher.features(directory)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine.paths import prepare_run_root
 from knarr.supervisor import journal
+from knarr.supervisor import state as states
 
 if TYPE_CHECKING:
     from knarr.config import Settings
@@ -57,11 +57,10 @@ def note_image(engine: Engine, action: str, image_id: str, name: str = "") -> No
 def actor(engine: Engine, record: ContainerRecord) -> str:
     """Return the actor of a container's events, without the braces at the end."""
     try:
-        member = engine.image_config(record.image_id).get("config") or {}
+        labels = engine.labels(record)
     except errors.KnarrError:
-        member = {}  # a damaged image is not the event's business
-    attributes = {**(member.get("Labels") or {}), **record.config.labels}
-    attributes |= {"image": record.config.image, "name": record.name}
+        labels = record.config.labels  # a damaged image is not the event's business
+    attributes = {**labels, "image": record.config.image, "name": record.name}
     return _encode({"ID": record.id, "Attributes": attributes})[:-2]
 
 
@@ -74,14 +73,7 @@ def introduce(
     the beginning, which is told. Raises OSError.
     """
     text = f"{path(engine.settings)}\n{actor(engine, record)}".encode()
-    temporary = f"{paths.run}/.{journal.ACTOR}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    handle = os.open(temporary, flags, 0o600)
-    try:
-        os.write(handle, text)
-    finally:
-        os.close(handle)
-    os.rename(temporary, f"{paths.run}/{journal.ACTOR}")
+    states.replace(paths.run, text, journal.ACTOR)
     if attached:
         note(engine, record, "attach")
 

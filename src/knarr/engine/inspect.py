@@ -307,7 +307,7 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
         "WorkingDir": config.working_dir or member.get("WorkingDir") or "",
         "Entrypoint": list(entrypoint) if entrypoint else None,
         "OnBuild": None,
-        "Labels": {**(member.get("Labels") or {}), **config.labels},
+        "Labels": engine.labels(record),
         "StopSignal": signals.name(stop_signal(config, image)),
         "StopTimeout": config.stop_timeout,
     }

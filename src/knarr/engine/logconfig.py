@@ -169,11 +169,12 @@ def attributes(
 
     Raises InvalidArgument.
     """
-    member = engine.image_config(record.image_id).get("config") or {}
-    labels = {**(member.get("Labels") or {}), **record.config.labels}
-    texts = [*(member.get("Env") or ()), *record.config.env]
+    texts = [*(engine.image_defaults(record.image_id).get("Env") or ()), *record.config.env]
     variables = dict(text.split("=", 1) for text in texts if "=" in text)
-    found = {**_chosen(labels, options, "labels"), **_chosen(variables, options, "env")}
+    found = {
+        **_chosen(engine.labels(record), options, "labels"),
+        **_chosen(variables, options, "env"),
+    }
     if driver == "journald":
         return {_journal_name(name): value for name, value in found.items() if _journal_name(name)}
     if driver == "json-file" and options.get("tag"):
