@@ -160,7 +160,8 @@ class Demo:
         self.run("knarr ps")
         self.run("knarr stop -t 1 web")
         self.run("knarr ps -a")
-        self.run("knarr rm web")
+        self.run("knarr system df")
+        self.run("knarr system prune -f")
 
     def library(self) -> None:
         """Use the library: a sandbox with files, a limit and usage."""

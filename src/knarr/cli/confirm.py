@@ -7,5 +7,10 @@ import sys
 
 def confirmed(warning: str) -> bool:
     """Print ``warning`` and ask; return whether the answer is yes."""
-    print(f"WARNING! {warning}\nAre you sure you want to continue? [y/N] ", end="", flush=True)
+    return asked(f"WARNING! {warning}\nAre you sure you want to continue?")
+
+
+def asked(question: str) -> bool:
+    """Print a question; return whether the answer is yes."""
+    print(f"{question} [y/N] ", end="", flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -6,10 +6,8 @@ the tables of the commands themselves, so that it cannot be out of date.
 
 from __future__ import annotations
 
-import pkgutil
 from typing import NamedTuple
 
-from knarr.cli import commands as folder
 from knarr.cli import verbs
 from knarr.cli.command import Command
 
@@ -65,6 +63,8 @@ FLAGS: dict[str, str] = {
     "start": "attach,a checkpoint checkpoint-dir detach-keys interactive,i",
     "stats": "all,a format no-stream no-trunc",
     "stop": "signal,s time timeout,t",
+    "system df": "format verbose,v",
+    "system prune": "all,a filter force,f volumes",
     "tag": "",
     "top": "",
     "unpause": "",
@@ -105,7 +105,7 @@ def only_ours(command: Command) -> list[str]:
 
 def commands() -> dict[str, Command | None]:
     """Return each verb of `FLAGS` with its command, None where knarr has none."""
-    known = {module.name for module in pkgutil.iter_modules(folder.__path__)}
+    known = set(verbs.modules())
     return {
         name: verbs.load(module) if (module := name.replace(" ", "_")) in known else None
         for name in FLAGS

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import pkgutil
 import sys
 
-from knarr.cli import commands, dockerflags, globalflags, helptext, verbs
+from knarr.cli import dockerflags, globalflags, helptext, verbs
 from knarr.cli.command import Command
 from knarr.cli.flags import Flag
 
@@ -17,8 +16,7 @@ _MADE = (
 
 def pages() -> dict[str, str]:
     """Return file name -> text of every page."""
-    modules = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
-    found = {name: verbs.load(name) for name in modules}
+    found = {name: verbs.load(name) for name in verbs.modules()}
     made = {f"{name.replace('_', '-')}.md": page(command) for name, command in found.items()}
     made["README.md"] = _index(found)
     made["docker.md"] = _beside_docker()

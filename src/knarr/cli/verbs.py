@@ -33,7 +33,12 @@ GROUPS: dict[str, dict[str, str]] = {
         "inspect": "image_inspect",
         "prune": "image_prune",
     },
-    "system": {"events": "events", "info": "info"},
+    "system": {
+        "df": "system_df",
+        "events": "events",
+        "info": "info",
+        "prune": "system_prune",
+    },
 }
 GROUP_SUMMARIES = {
     "container": "Manage containers",
@@ -71,6 +76,11 @@ def _names(_changed: int) -> tuple[str, ...]:
     """Return ``names()`` as of the time that the folder last changed."""
     found = [module.name for module in pkgutil.iter_modules(commands.__path__)]
     return tuple(sorted(name for name in found if "_" not in name))
+
+
+def modules() -> list[str]:
+    """Return the modules of ``commands/``, sorted: one for each command, members of groups too."""
+    return sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
 
 
 def load(module: str) -> Command:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 from typing import TYPE_CHECKING, NamedTuple
 
-from knarr import errors
 from knarr.engine import create, listing, remove, start
 from knarr.engine.container import Container
 from knarr.engine.model import ContainerConfig, RunResult
@@ -107,17 +106,8 @@ class Containers:
     def prune(self, filters: Filters | None = None) -> tuple[builtins.list[str], int]:
         """Remove all containers that do not run; return their ids and the bytes freed.
 
-        filters: ``until`` and ``label``, as Docker's.
+        filters: ``until``, ``label``, ``label!``, as Docker's. Raises InvalidArgument for others.
         """
-        removed, freed = [], 0
-        for container in self.list(all=True, filters=filters):
-            if container.status not in ("created", "exited"):
-                continue
-            size = self._engine.driver.usage(container.id).size
-            try:
-                container.remove()
-            except (errors.Conflict, errors.NotFound):
-                continue  # started or removed by somebody else meanwhile
-            removed.append(container.id)
-            freed += size
-        return removed, freed
+        from knarr.engine import prune
+
+        return prune.prune(self._engine, filters or {})

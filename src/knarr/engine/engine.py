@@ -30,6 +30,7 @@ from knarr.snapshots.drivers.overlay import Driver as OverlayDriver
 from knarr.supervisor.client import Launcher, LaunchFailed
 
 if TYPE_CHECKING:
+    from knarr.engine.diskusage import DiskUsage
     from knarr.engine.recover import RecoverReport
     from knarr.engine.security.users import ResolvedUser
     from knarr.images.service import Images
@@ -142,6 +143,12 @@ class Engine(Closing):
     def info(self) -> dict[str, Any]:
         """Return the state of engine and machine under the names of ``docker info``."""
         return information.info(self)
+
+    def disk_usage(self) -> DiskUsage:
+        """Return what images and containers take on disk; may take long."""
+        from knarr.engine import diskusage
+
+        return diskusage.measure(self)
 
     def events(
         self,

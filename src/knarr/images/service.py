@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from knarr.images.archive import load as loading
     from knarr.images.archive import save as saving
     from knarr.images.committing import HistoryNote
+    from knarr.images.usage import ImagesUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +252,12 @@ class Images:
         Filters: dangling, label, label!, until. Raises InvalidArgument for others.
         """
         return remove.prune(self._context, all_unused=all, filters=filters or {})
+
+    def usage(self, image_ids: Iterable[str]) -> ImagesUsage:
+        """Return what the images with these ids take on disk, and all that is stored together."""
+        from knarr.images import usage
+
+        return usage.usage(self._context, image_ids)
 
     def sweep(self) -> int:
         """Delete blobs and layers that nothing refers to and return the bytes freed.

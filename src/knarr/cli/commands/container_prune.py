@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.cli import confirm, filterargs, human
+from knarr.cli import confirm, filterargs, human, pruning
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import SWITCH, Args, Flag
@@ -12,10 +12,7 @@ def run(context: Context, args: Args) -> int:
     """Ask, then print the ids of what was removed and how much came free."""
     if not args.on("force") and not confirm.confirmed("This will remove all stopped containers."):
         return 0
-    removed, freed = context.engine.containers.prune(filterargs.by_name(args.many("filter")))
-    if removed:
-        print("Deleted Containers:")
-        print("\n".join(removed), end="\n\n")
+    freed = pruning.containers(context.engine, filterargs.by_name(args.many("filter")))
     print(f"Total reclaimed space: {human.size(freed)}")
     return 0
 
@@ -27,7 +24,7 @@ COMMAND = Command(
     run=run,
     flags=(
         Flag("filter", filterargs.FILTERS, "Only containers for which a condition holds: label, "
-             "until", example="--filter until=24h"),
+             "label!, until", example="--filter until=24h"),
         Flag("force", SWITCH, "Do not ask", short="f", example="-f"),
     ),
 )  # fmt: skip

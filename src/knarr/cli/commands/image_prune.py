@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.cli import confirm, filterargs, human
+from knarr.cli import confirm, filterargs, human, pruning
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import SWITCH, Args, Flag
@@ -16,15 +16,9 @@ def run(context: Context, args: Args) -> int:
     everything = args.on("all")
     if not args.on("force") and not confirm.confirmed(_UNUSED if everything else _DANGLING):
         return 0
-    result = context.engine.images.prune(
-        all=everything, filters=filterargs.by_name(args.many("filter"))
-    )
-    if result.actions:
-        print("Deleted Images:")
-        for action, what in result.actions:
-            print(f"{action.lower()}: {what}")
-        print()
-    print(f"Total reclaimed space: {human.size(result.reclaimed)}")
+    filters = filterargs.by_name(args.many("filter"))
+    freed = pruning.images(context.engine, filters, everything=everything)
+    print(f"Total reclaimed space: {human.size(freed)}")
     return 0
 
 

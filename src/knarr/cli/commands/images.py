@@ -12,7 +12,7 @@ from knarr.cli.flags import SWITCH, Args, Flag
 if TYPE_CHECKING:
     from knarr.images.service import Image
 
-_HEADINGS = {
+HEADINGS = {
     "ID": "IMAGE ID",
     "Repository": "REPOSITORY",
     "Tag": "TAG",
@@ -38,16 +38,16 @@ def run(context: Context, args: Args) -> int:
     cut = not args.on("no-trunc")
     if args.on("tree"):
         return _tree(context, filters, cut=cut)
-    rows = [
+    found = [
         row
         for image in context.engine.images.list(filters)
-        for row in _rows(image, cut=cut, wanted=args.rest[0] if args.rest else None)
+        for row in rows(image, cut=cut, wanted=args.rest[0] if args.rest else None)
     ]
     if args.on("quiet"):
-        rows = list({row["ID"]: row for row in reversed(rows)}.values())[::-1]
+        found = list({row["ID"]: row for row in reversed(found)}.values())[::-1]
     columns = _WITH_DIGEST if args.on("digests") else _COLUMNS
-    layout = listing.Layout(_HEADINGS, columns)
-    print(listing.show(rows, layout, args.text("format"), quiet=args.on("quiet")), end="")
+    layout = listing.Layout(HEADINGS, columns)
+    print(listing.show(found, layout, args.text("format"), quiet=args.on("quiet")), end="")
     return 0
 
 
@@ -75,7 +75,8 @@ def _used(used: bool) -> str:
     return "yes" if used else ""
 
 
-def _rows(image: Image, *, cut: bool, wanted: str | None) -> list[dict[str, Any]]:
+def rows(image: Image, *, cut: bool, wanted: str | None = None) -> list[dict[str, Any]]:
+    """Return a row for each name of an image, one for an image without; wanted: only for it."""
     names = [split(tag) for tag in image.tags if wanted is None or _asked_for(tag, wanted)]
     digests = {split(name)[0]: name.partition("@")[2] for name in image.record.repo_digests}
     age = human.seconds_since(image.created)

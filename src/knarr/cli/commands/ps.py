@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from knarr.engine.container import Container
     from knarr.engine.engine import Engine
 
-_HEADINGS = {
+HEADINGS = {
     "ID": "CONTAINER ID",
     "Image": "IMAGE",
     "Command": "COMMAND",
@@ -50,14 +50,18 @@ def run(context: Context, args: Args) -> int:
     template = args.text("format")
     wants_size = args.on("size") or (template is not None and "Size" in template)
     cut = not args.on("no-trunc")
-    rows = [_row(engine, container, cut=cut, size=wants_size) for container in found]
+    rows = [row(container, cut=cut) for container in found]
+    if wants_size:
+        for shown, container in zip(rows, found, strict=True):
+            shown["Size"] = _size(engine, container)
     columns = (*_COLUMNS, "Size") if args.on("size") else _COLUMNS
-    layout = listing.Layout(_HEADINGS, columns)
+    layout = listing.Layout(HEADINGS, columns)
     print(listing.show(rows, layout, template, quiet=args.on("quiet")), end="")
     return 0
 
 
-def _row(engine: Engine, container: Container, *, cut: bool, size: bool) -> dict[str, Any]:
+def row(container: Container, *, cut: bool) -> dict[str, Any]:
+    """Return what there is to show of a container but for its size; cut: ids and words shorter."""
     state = container.state
     command = " ".join(container.arguments)
     labels = container.labels
@@ -72,7 +76,7 @@ def _row(engine: Engine, container: Container, *, cut: bool, size: bool) -> dict
         "Ports": "",
         "State": state.status,
         "Status": state.describe(),
-        "Size": _size(engine, container) if size else "0B",
+        "Size": "0B",
         "Names": container.name,
         "Labels": ",".join(f"{key}={labels[key]}" for key in sorted(labels)),
         "Label": _label_of(labels),

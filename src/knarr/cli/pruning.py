@@ -1,0 +1,34 @@
+"""What the prune commands remove, and how they tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+
+Filters = Mapping[str, Sequence[str]]
+
+
+def containers(engine: Engine, filters: Filters) -> int:
+    """Remove containers that do not run, print their ids; return the bytes freed."""
+    removed, freed = engine.containers.prune(filters)
+    if removed:
+        print("Deleted Containers:")
+        print("\n".join(removed), end="\n\n")
+    return freed
+
+
+def images(engine: Engine, filters: Filters, *, everything: bool) -> int:
+    """Remove images that nothing uses, print what was done; return the bytes freed.
+
+    everything: also those with a name.
+    """
+    result = engine.images.prune(all=everything, filters=filters)
+    if result.actions:
+        print("Deleted Images:")
+        for action, what in result.actions:
+            print(f"{action.lower()}: {what}")
+        print()
+    return result.reclaimed
