@@ -13,6 +13,7 @@ from knarr.engine.model import (
     BindMount,
     ContainerConfig,
     Device,
+    HealthCheck,
     Limits,
     RestartPolicy,
     ThrottleDevice,
@@ -21,6 +22,8 @@ from knarr.engine.model import (
 )
 from knarr.errors import InvalidArgument, Unsupported
 
+# In the order in which Docker looks at them.
+_HEALTH = ("interval", "timeout", "retries", "start_period", "start_interval")
 _SHM_SIZE = 64 * 1024 * 1024
 
 
@@ -31,12 +34,11 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
     Raises InvalidArgument and Unsupported.
     """
     image, *command = args.rest
-    entrypoint = args.text("entrypoint")
     return ContainerConfig(
         image=image,
         command=tuple(command),
         name=args.text("name") or None,
-        entrypoint=None if entrypoint is None else ((entrypoint,) if entrypoint else ()),
+        entrypoint=_entrypoint(args.text("entrypoint")),
         env=environment(args.many("env"), args.many("env-file"), environ),
         working_dir=_workdir(args.text("workdir")),
         user=args.text("user") or None,
@@ -88,7 +90,31 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         restart=restart_policy(args.text("restart")),
         log_driver=args.text("log-driver") or None,
         log_opts=pairs(args.many("log-opt")),
+        health=_health(args),
     )
+
+
+def _entrypoint(text: str | None) -> tuple[str, ...] | None:
+    """Return the one word that an entrypoint is here; empty for none at all, None: the image's."""
+    if text is None:
+        return None
+    return (text,) if text else ()
+
+
+def _health(args: Args) -> HealthCheck | None:
+    """Return what is said of health checks. Raises InvalidArgument in Docker's words."""
+    numbers = {name: args.number(f"health-{name.replace('_', '-')}") or 0 for name in _HEALTH}
+    command = args.text("health-cmd")
+    said = bool(command) or any(numbers.values())
+    if args.on("no-healthcheck"):
+        if said:
+            raise InvalidArgument("--no-healthcheck conflicts with --health-* options")
+        return HealthCheck(("NONE",))
+    for name, value in numbers.items():
+        if value < 0:
+            raise InvalidArgument(f"--health-{name.replace('_', '-')} cannot be negative")
+    test = ("CMD-SHELL", command) if command else ()
+    return HealthCheck(test, **numbers) if said else None
 
 
 def restart_policy(text: str | None) -> RestartPolicy:

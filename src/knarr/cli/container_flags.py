@@ -7,6 +7,7 @@ from knarr.cli.flags import (
     BYTES,
     BYTES_OR_ALL,
     CPUS,
+    DURATION,
     ENVIRONMENT,
     KEYS,
     LABELS,
@@ -102,6 +103,18 @@ COMMON: tuple[Flag, ...] = (
          example="--env-file settings.env"),
     Flag("group-add", LIST, "Add the process to a further group, a name or a number",
          example="--group-add audio"),
+    Flag("health-cmd", TEXT, "Command that checks the container's health, for its shell",
+         example="--health-cmd 'wget -q -O /dev/null http://localhost/'"),
+    Flag("health-interval", DURATION, "Time between two checks (default 30s)",
+         example="--health-interval 10s"),
+    Flag("health-retries", NUMBER, "Failures in a row that make the container unhealthy "
+         "(default 3)", example="--health-retries 5"),
+    Flag("health-start-interval", DURATION, "Time between two checks during the start period "
+         "(default 5s)", example="--health-start-interval 1s"),
+    Flag("health-start-period", DURATION, "Time to begin in, in which failures do not count "
+         "(default 0s)", example="--health-start-period 1m"),
+    Flag("health-timeout", DURATION, "Time that one check may take before it is killed "
+         "(default 30s)", example="--health-timeout 5s"),
     Flag("hostname", TEXT, "Host name of the container", short="h", example="-h web"),
     Flag("init", SWITCH, "Run an init as process 1 that forwards signals and reaps processes",
          example="--init"),
@@ -128,6 +141,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("name", TEXT, "Name of the container", example="--name web"),
     Flag("network", TEXT, "Network: none, host, or container:NAME for another's (default none)",
          metavar="network", example="--network host", aliases=("net",)),
+    Flag("no-healthcheck", SWITCH, "Do not check the container's health, whatever its image says",
+         example="--no-healthcheck"),
     Flag("oom-kill-disable", SWITCH, "Let processes wait instead of killing them when the memory "
          "limit is reached (control groups v1 only)", example="--oom-kill-disable"),
     Flag("oom-score-adj", NUMBER, "How soon the kernel kills the container when memory is "
@@ -185,7 +200,6 @@ FOREGROUND: tuple[Flag, ...] = (
 
 _NO_PORTS = "published ports are not available yet; use --network host"
 _NO_NETWORKS = "networks are not available yet; use --network none or --network host"
-_NO_HEALTH = "health checks are not available yet"
 _NO_VOLUMES = "named volumes are not available yet; use -v HOST:CONTAINER"
 _WINDOWS = "only Docker on Windows has it"
 
@@ -195,12 +209,6 @@ MISSING: dict[str, str] = {
     "disable-content-trust": "gone from Docker",
     "expose": _NO_PORTS,
     "gpus": "there is no driver for GPUs; give their devices with --device, such as /dev/dri",
-    "health-cmd": _NO_HEALTH,
-    "health-interval": _NO_HEALTH,
-    "health-retries": _NO_HEALTH,
-    "health-start-interval": _NO_HEALTH,
-    "health-start-period": _NO_HEALTH,
-    "health-timeout": _NO_HEALTH,
     "io-maxbandwidth": _WINDOWS,
     "io-maxiops": _WINDOWS,
     "ip": _NO_NETWORKS,
@@ -212,7 +220,6 @@ MISSING: dict[str, str] = {
     "mac-address": _NO_NETWORKS,
     "net-alias": _NO_NETWORKS,
     "network-alias": _NO_NETWORKS,
-    "no-healthcheck": _NO_HEALTH,
     "p": _NO_PORTS,
     "P": _NO_PORTS,
     "publish": _NO_PORTS,

@@ -3,7 +3,8 @@
 Each packet is one type byte and a payload (SOCK_SEQPACKET keeps them apart).
 From the supervisor: ``s`` hello, ``o`` stdout, ``e`` stderr, ``w`` bytes of stdin
 taken, ``x`` exit status, last.
-To it: ``i`` stdin, ``c`` close stdin, ``r`` window size, ``k`` signal, ``q`` exit seen.
+To it: ``i`` stdin, ``c`` close stdin, ``r`` window size, ``k`` signal, ``h`` paused or not,
+``q`` exit seen.
 """
 
 from __future__ import annotations
@@ -202,6 +203,10 @@ class Attachment(Closing):
         if self.on_signal is not None:
             self.on_signal(number)
         self._send(b"k" + str(number).encode())
+
+    def look(self) -> None:
+        """Have the supervisor see whether the container is paused."""
+        self._send(b"h")
 
     def acknowledge(self) -> None:
         """Tell the supervisor that this client saw the exit and does what follows from it."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import changes, pause
+from knarr.engine import changes, health, pause
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.records import REMOVING
 from knarr.engine.translate import translated
@@ -67,6 +67,8 @@ def inherited(config: ContainerConfig, image: dict[str, Any]) -> dict[str, Any]:
         "StopSignal": config.stop_signal,
     }
     found |= {key: value for key, value in own.items() if value}
+    check = health.wanted(config, image)
+    found["Healthcheck"] = None if check is None else health.as_docker(check)
     found["Labels"] = {**(image.get("Labels") or {}), **config.labels}
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}
 

@@ -13,6 +13,7 @@ from knarr.engine import (
     create,
     events,
     execs,
+    health,
     logs,
     pause,
     remove,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         ContainerConfig,
         ExecConfig,
         ExitStatus,
+        Health,
         Limits,
         RestartPolicy,
         RunResult,
@@ -162,6 +164,19 @@ class Container:
     def wait(self, timeout: float | None = None) -> ExitStatus:
         """Return how it ended, waiting for it at most ``timeout`` seconds. Raises Timeout."""
         return waiting.wait(self._engine, self.record, self.paths, timeout)
+
+    @property
+    def health(self) -> Health:
+        """What the health checks found last; status ``none`` for one without a check."""
+        return health.read(self.record, self.paths)
+
+    def wait_healthy(self, timeout: float | None = None) -> None:
+        """Return once it is healthy, after at most ``timeout`` seconds.
+
+        Raises Timeout, and Conflict when it cannot become so: it has no check, does not run, or
+        is unhealthy by now.
+        """
+        health.wait(self._engine, self.record, self.paths, timeout)
 
     def stop(self, timeout: int | None = None, signal: str | int | None = None) -> None:
         """Ask it to stop, kill it after ``timeout`` seconds (None: its own, else 10; -1: never).

@@ -14,6 +14,7 @@ from knarr import errors
 from knarr.engine import (
     binds,
     events,
+    health,
     hostdevices,
     hostfiles,
     initprogram,
@@ -32,6 +33,7 @@ from knarr.engine.security import apparmor
 from knarr.engine.spec_process import USER_NAME, with_user
 from knarr.engine.speccontext import wants_user_namespace
 from knarr.engine.translate import translated
+from knarr.supervisor import healthstate
 
 if TYPE_CHECKING:
     from knarr.engine.binds import Bind
@@ -49,8 +51,8 @@ class Prepared:
     """A container that can be started.
 
     cgroup: where its group goes. user: who it runs as, by name; None when the spec has ids
-    already. filtered: it has a seccomp filter. spec: returns the spec as JSON, with a user's
-    ids in it if they are given.
+    already. filtered: it has a seccomp filter. checked: its health is. spec: returns the spec as
+    JSON, with a user's ids in it if they are given.
     """
 
     record: ContainerRecord
@@ -60,6 +62,7 @@ class Prepared:
     binds: list[Bind]
     user: str | None
     filtered: bool
+    checked: bool
     spec: Callable[[ResolvedUser | None], str]
 
 
@@ -89,6 +92,7 @@ def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> 
             hostdevices.write(paths.data, blueprint.nodes)
             if config.restart.name != "no":
                 restartrules.write(engine.settings, paths, config.restart)
+            checked = health.write(paths, config, engine.image_defaults(blueprint.image.id))
             reached("create.directory")
             if blueprint.profile is not None:
                 engine.filters.link(blueprint.profile, paths.filter)
@@ -105,6 +109,7 @@ def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> 
             blueprint.binds_of(record),
             blueprint.user,
             blueprint.profile is not None,
+            checked,
             partial(blueprint.spec, record),
         )
 
@@ -130,6 +135,7 @@ def load(engine: Engine, record: ContainerRecord) -> Prepared:
             binds.listed(spec["mounts"]),
             process["user"].get(USER_NAME),
             "seccomp" in spec["linux"],
+            os.path.exists(f"{paths.data}/{healthstate.CHECK}"),
             lambda user: (
                 text if user is None else encode({**spec, "process": with_user(process, user)})
             ),

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import hostfiles, logoptions, when
+from knarr.engine import health, hostfiles, logoptions, when
 from knarr.engine.spec_process import INIT_NAME
 from knarr.engine.specbuild import stop_signal
 from knarr.spec import signals
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
-    from knarr.engine.model import BindMount, ContainerConfig, ThrottleDevice
+    from knarr.engine.model import BindMount, ContainerConfig, Health, ThrottleDevice
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
     from knarr.engine.state import ContainerState
@@ -40,7 +40,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "Created": when.rfc3339(record.created),
         "Path": command[0] if command else "",
         "Args": command[1:],
-        "State": _state(state),
+        "State": _state(state, health.read(record, paths)),
         "Image": record.image_id,
         "ResolvConfPath": files.get("/etc/resolv.conf", ""),
         "HostnamePath": files.get("/etc/hostname", ""),
@@ -76,7 +76,7 @@ def read_spec(paths: Paths) -> Object:
     return value if isinstance(value, dict) else {}
 
 
-def _state(state: ContainerState) -> Object:
+def _state(state: ContainerState, found: Health) -> Object:
     return {
         "Status": state.status,
         "Running": state.running or state.restarting,
@@ -89,6 +89,23 @@ def _state(state: ContainerState) -> Object:
         "Error": state.error,
         "StartedAt": when.rfc3339(state.started_at),
         "FinishedAt": when.rfc3339(0 if state.running else state.finished_at),
+        **({"Health": _health(found)} if state.health else {}),
+    }
+
+
+def _health(found: Health) -> Object:
+    return {
+        "Status": found.status,
+        "FailingStreak": found.failing_streak,
+        "Log": [
+            {
+                "Start": when.rfc3339(result.start),
+                "End": when.rfc3339(result.end),
+                "ExitCode": result.exit_code,
+                "Output": result.output,
+            }
+            for result in found.log
+        ],
     }
 
 
@@ -286,6 +303,7 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
     image = engine.image_config(record.image_id)
     member = image.get("config") or {}
     entrypoint = config.entrypoint if config.entrypoint is not None else member.get("Entrypoint")
+    check = health.wanted(config, member)
     command: Any = list(config.command)
     if not command and config.entrypoint is None:
         command = member.get("Cmd")
@@ -302,6 +320,7 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
         "StdinOnce": config.open_stdin,
         "Env": process.get("env") or [],
         "Cmd": command or None,
+        **({} if check is None else {"Healthcheck": health.as_docker(check)}),
         "Image": config.image,
         "Volumes": member.get("Volumes"),
         "WorkingDir": config.working_dir or member.get("WorkingDir") or "",

@@ -19,7 +19,7 @@ Test = Callable[[Container, "ContainerState", str], bool]
 
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
-_HEALTHS = ("starting", "healthy", "unhealthy", "none")
+_HEALTHS = ("none", "starting", "healthy", "unhealthy")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
@@ -71,10 +71,15 @@ def _check(wanted: Filters) -> None:
     for status in wanted.get("status", ()):
         if status not in STATUSES:
             raise InvalidArgument(f"invalid filter 'status={status}'")
-    for name, known in (("health", _HEALTHS), ("is-task", (*_TRUE, *_FALSE))):
-        for value in wanted.get(name, ()):
-            if value not in known:
-                raise InvalidArgument(f"invalid filter '{name}={value}'")
+    for value in wanted.get("is-task", ()):
+        if value not in (*_TRUE, *_FALSE):
+            raise InvalidArgument(f"invalid filter 'is-task={value}'")
+    for value in wanted.get("health", ()):
+        if value not in _HEALTHS:
+            raise InvalidArgument(
+                f"invalid filter 'health={value}': invalid value for health ({value}): "
+                f"must be one of {', '.join(_HEALTHS)}"
+            )
     for name in ("expose", "publish"):
         for value in wanted.get(name, ()):
             _ports(value, name)
@@ -146,8 +151,8 @@ def _by_volume(container: Container, state: ContainerState, value: str) -> bool:
 
 
 def _by_health(container: Container, state: ContainerState, value: str) -> bool:
-    del container, state
-    return value == "none"  # there are no health checks yet
+    del container
+    return (state.health or "none") == value
 
 
 def _by_task(container: Container, state: ContainerState, value: str) -> bool:

@@ -138,6 +138,38 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """How a container's health is checked (``--health-cmd`` and its settings).
+
+    test: ``("CMD", PROGRAM, …)``, ``("CMD-SHELL", TEXT)``, ``("NONE",)`` for no check, empty for
+    the image's. interval, timeout, start_period, start_interval: nanoseconds, at least 1 ms.
+    retries: failures in a row that make it unhealthy. 0 is the image's, else Docker's default: 30
+    s, 30 s, none, 5 s, 3. Raises InvalidArgument in Docker's words.
+    """
+
+    test: tuple[str, ...] = ()
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse times that would be a mistake of unit, and what is no command."""
+        _check_words("health check", self.test)
+        for name, value in (
+            ("Interval", self.interval),
+            ("Timeout", self.timeout),
+            ("StartPeriod", self.start_period),
+            ("StartInterval", self.start_interval),
+        ):
+            if value and value < 1_000_000:
+                raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
+        if self.retries < 0:
+            raise InvalidArgument("Retries in Healthcheck cannot be negative")
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerConfig:
     """Everything a caller may say about a container before it is created.
 
@@ -152,6 +184,7 @@ class ContainerConfig:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
     sandbox: pid 1 is knarr's init in waiting mode; image command and entrypoint are ignored.
     log_driver, log_opts: as ``--log-driver`` and ``--log-opt``; None keeps all output.
+    health: what differs from the image's health check, which a sandbox does not have.
     """
 
     image: str
@@ -205,6 +238,7 @@ class ContainerConfig:
     restart: RestartPolicy = RestartPolicy()
     log_driver: str | None = None
     log_opts: dict[str, str] = field(default_factory=dict)
+    health: HealthCheck | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument for a command that is no words: one text would be its letters."""
@@ -242,6 +276,29 @@ class ExitStatus:
     oom_killed: bool = False
     error: str = ""
     usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthResult:
+    """One health check. start, end: ns since the epoch. exit_code: 0 is good, -1 is no end."""
+
+    start: int
+    end: int
+    exit_code: int
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """What the health checks of a container found; status: starting, healthy, unhealthy, none.
+
+    failing_streak: failures in a row. log: the last five, oldest first. A container that is
+    paused or does not run is unhealthy, as with Docker.
+    """
+
+    status: str = "none"
+    failing_streak: int = 0
+    log: tuple[HealthResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

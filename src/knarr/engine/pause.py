@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.cgroups import manager
-from knarr.engine import held
+from knarr.engine import health, held
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged, read_state_file, refuse_restarting
 from knarr.engine.translate import translated
@@ -46,6 +46,7 @@ def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
                 raise errors.Conflict(f"Container {record.id} is not running") from error
             raise
         reached("pause.frozen")
+        health.tell_pause(record, paths)
 
 
 def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
@@ -54,6 +55,7 @@ def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
         if not held.settled(engine, record, paths).paused:
             raise errors.Conflict(f"Container {record.id} is not paused")
         release(paths)
+        health.tell_pause(record, paths)
 
 
 @contextlib.contextmanager

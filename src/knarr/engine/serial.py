@@ -11,6 +11,7 @@ from knarr.engine.model import (
     BindMount,
     ContainerConfig,
     Device,
+    HealthCheck,
     Limits,
     RestartPolicy,
     ThrottleDevice,
@@ -48,6 +49,7 @@ _SHAPES: dict[type, _Shape] = {
         Limits,
         BindMount,
         Device,
+        HealthCheck,
         RestartPolicy,
         ThrottleDevice,
         Tmpfs,
@@ -78,6 +80,8 @@ def decode(text: str) -> ContainerConfig:
         value["limits"] = _build(Limits, limits)
     if "restart" in value:
         value["restart"] = _build(RestartPolicy, value["restart"])
+    if "health" in value:
+        value["health"] = _build(HealthCheck, value["health"])
     return _build(ContainerConfig, value)  # type: ignore[no-any-return]
 
 

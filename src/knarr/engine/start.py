@@ -17,6 +17,7 @@ from knarr.engine import (
     binds,
     events,
     halfstarted,
+    health,
     host,
     logconfig,
     restartrules,
@@ -85,6 +86,7 @@ def start(
     """
     record, paths = prepared.record, prepared.paths
     with translated(f"container {record.name}"):
+        results = _results(prepared)
         clear_run_directory(prepared)
         ended = not record.auto_remove and _set_exit_aside(paths)
         reached("start.rundir")
@@ -102,8 +104,7 @@ def start(
                 spec = with_console_size(spec, *size)
             _add_handles(request, engine, prepared)
             events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
-            if not logconfig.is_plain(record):
-                request.body.update(logconfig.request(engine, record, paths))
+            _add_settings(request, engine, prepared, spec, results)
             if attach:
                 kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
                 ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
@@ -245,6 +246,26 @@ def _body(engine: Engine, prepared: Prepared, kill_on_hangup: bool) -> dict[str,
         "exit_file": None if record.auto_remove else paths.exit,
         "init": None,
     }
+
+
+def _results(prepared: Prepared) -> list[dict[str, Any]]:
+    """Return what health checks found when it ran last, before its run directory is cleared."""
+    return health.before(prepared.paths) if prepared.checked else []
+
+
+def _add_settings(
+    request: _Request,
+    engine: Engine,
+    prepared: Prepared,
+    spec: str,
+    results: list[dict[str, Any]],
+) -> None:
+    """Add what not every container has: a health check, a log driver. Raises OSError."""
+    if prepared.checked:
+        health.introduce(prepared.paths, spec, results)
+        request.body["health"] = True
+    if not logconfig.is_plain(prepared.record):
+        request.body.update(logconfig.request(engine, prepared.record, prepared.paths))
 
 
 def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:

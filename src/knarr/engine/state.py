@@ -13,8 +13,9 @@ from knarr import errors
 from knarr.engine import host, serial
 from knarr.engine.model import ExitStatus, Usage
 from knarr.engine.records import CREATING, REMOVING, ContainerRecord
-from knarr.supervisor import restart
+from knarr.supervisor import healthstate, restart
 from knarr.supervisor import state as states
+from knarr.supervisor.healthstate import STARTING, UNHEALTHY
 
 if TYPE_CHECKING:
     from knarr.engine.paths import Paths
@@ -30,7 +31,8 @@ class ContainerState:
 
     pid 0 when not running; times in ns since the epoch, 0 when it never happened.
     stale: the state file says running, or that it is started again, but no supervisor lives
-    (``recover`` settles it). restarts: how often its policy had it started.
+    (``recover`` settles it). restarts: how often its policy had it started. health: starting,
+    healthy or unhealthy, empty for one that is not checked; unhealthy while nothing is checked.
     """
 
     status: str
@@ -44,6 +46,7 @@ class ContainerState:
     usage: Usage = field(default_factory=Usage)
     stale: bool = False
     restarts: int = 0
+    health: str = ""
 
     @property
     def running(self) -> bool:
@@ -68,7 +71,8 @@ class ContainerState:
         """Return Docker's words: ``Up 5 seconds``, ``Exited (0) 2 minutes ago``, ``Created``."""
         now = time.time_ns() if now is None else now
         if self.status == "running":
-            return f"Up {duration(now - self.started_at)}"
+            words = f"health: {self.health}" if self.health == STARTING else self.health
+            return f"Up {duration(now - self.started_at)}" + (f" ({words})" if words else "")
         if self.status == "paused":
             return f"Up {duration(now - self.started_at)} (Paused)"
         if self.status == "restarting":
@@ -100,8 +104,7 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
         if live.get("boot_id") != host.boot_id():
             return _ended_by_reboot(int(live.get("started_at") or 0))
         if paths.supervisor_lives():
-            state = from_live(live)
-            return replace(state, status="paused") if os.path.exists(paths.paused) else state
+            return _of_running(live, paths)
         live = read_state_file(paths.state) or live  # it may have ended in between
         if live["status"] != "running":
             return _after_its_end(live, paths)
@@ -112,6 +115,17 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
     if record.started is not None and record.boot_id != host.boot_id():
         return _ended_by_reboot(record.started)
     return ContainerState("created")
+
+
+def _of_running(live: dict[str, Any], paths: Paths) -> ContainerState:
+    """Return the state of a container that runs: paused or not, and how well."""
+    state = from_live(live)
+    if os.path.exists(paths.paused):
+        return replace(state, status="paused")
+    if not state.health:
+        return state
+    found = healthstate.read(paths.run)
+    return replace(state, health=STARTING if found is None else found.status)
 
 
 def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
@@ -207,6 +221,7 @@ def from_live(value: dict[str, Any], *, stale: bool = False) -> ContainerState:
         usage=serial.usage(value.get("usage")),
         stale=stale,
         restarts=int((value.get("restart") or {}).get("count") or 0),
+        health=UNHEALTHY if value.get("health") else "",
     )
 
 

@@ -25,6 +25,7 @@ CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
 
 _EAGAIN_TRIES = 64
+_MAX_FD = 0x7FFFFFFF
 
 
 def openat2(dirfd: int, path: "str | bytes", flags: int, mode: int = 0, resolve: int = 0) -> int:
@@ -48,6 +49,16 @@ def openat2(dirfd: int, path: "str | bytes", flags: int, mode: int = 0, resolve:
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
     """Close, or mark close-on-exec, the descriptors first to last (close_range(2), 5.9)."""
     syscall("close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags))
+
+
+def keep_only(*keep: int) -> None:
+    """Close every descriptor from 3 on but these; -1 is none."""
+    first = 3
+    for fd in sorted(fd for fd in keep if fd >= first):
+        if fd > first:
+            os.closerange(first, fd)
+        first = fd + 1
+    os.closerange(first, _MAX_FD)
 
 
 def fstatfs_type(fd: int) -> int:

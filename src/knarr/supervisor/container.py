@@ -2,6 +2,7 @@
 
 import _socket
 import os
+import sys
 import time
 
 from knarr.cgroups import manager as cgroups
@@ -65,10 +66,11 @@ class Supervisor:
         self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
-        config = None
-        if given.configured:
-            config = (states.read(self.run_dir) or {}).get("log_config")
+        state = (states.read(self.run_dir) or {}) if given.configured else {}
+        config = state.get("log_config")
         self._watch(streams, listener, given.log, config, terminal=given.terminal, maker=maker)
+        if "health" in state:
+            self._check_health()
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         for keeper in (given.keeper, given.spare):
@@ -97,6 +99,8 @@ class Supervisor:
         states.write(self.run_dir, {**state, "supervisor_pid": os.getpid()})
         log, config = state["log"] or "", state.get("log_config")
         self._watch(streams, listener, log, config, terminal=bool(state["tty"]))
+        if "health" in state:
+            self._check_health()
         return True
 
     def _watch(
@@ -123,6 +127,17 @@ class Supervisor:
             thaw=self._thaw,
         )
 
+    def _check_health(self) -> None:
+        """Have the container checked as long as it runs; only now is there any code for that."""
+        from knarr.supervisor import health
+
+        assert self.relay is not None
+        try:
+            self.relay.check_with(health.Monitor(self.run_dir, self.manager, self.group))
+        except (OSError, ValueError) as error:
+            # It is watched all the same.
+            print(f"knarr: {self.run_dir}: no health checks: {error}", file=sys.stderr)
+
     def _thaw(self) -> None:
         """Have a paused container go on: with cgroup v1 nothing that is frozen dies."""
         if self.manager != _NO_MANAGER and os.access(f"{self.run_dir}/paused", os.F_OK):
@@ -139,6 +154,8 @@ class Supervisor:
         """
         assert self.relay is not None
         self.relay.run()
+        if self.relay.health is not None:
+            self.relay.health.close()
         code, error = self._exit_code()
         self.relay.finish(self._record_exit(code, error))
         acknowledged = self.relay.settle(acknowledge=False)

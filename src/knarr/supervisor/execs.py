@@ -98,11 +98,7 @@ class Exec:
                     ended = True
                 elif not self._request(channel):
                     epoll.unregister(channel.fileno())
-        _, status, used = os.wait4(self.pid, 0)
-        self._remove_group()
-        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        more = b',"execID":"%s","exitCode":"%d"' % (self.name.encode(), code)
-        journal.note(self.run_dir, b"exec_die", more)
+        code, used = self.finish()
         # The group is no accountant: on v2 the container's own processes beside it forbid
         # controllers in it, and on v1 it exists in one hierarchy only. Until execve the command
         # shared this process's memory, and its peak counts that: a smaller peak of the command
@@ -122,6 +118,15 @@ class Exec:
             # The caller has gone; there is nobody to tell.
             return
 
+    def finish(self) -> "tuple[int, resource.struct_rusage]":
+        """Wait for the end and tell it; return the exit code and what was used."""
+        _, status, used = os.wait4(self.pid, 0)
+        self._remove_group()
+        code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        more = b',"execID":"%s","exitCode":"%d"' % (self.name.encode(), code)
+        journal.note(self.run_dir, b"exec_die", more)
+        return code, used
+
     def _request(self, channel: Channel) -> bool:
         """Do one thing the caller asks; False when it has gone."""
         try:
@@ -135,13 +140,13 @@ class Exec:
                 rows, columns = message["resize"]
                 tty.set_size(self.master, rows, columns)
             elif "kill" in message:
-                self._kill()
+                self.kill()
         except (OSError, ValueError, TypeError, OverflowError):
             # It has ended, or the caller asks for nonsense: neither is the command's business.
             return True
         return True
 
-    def _kill(self) -> None:
+    def kill(self) -> None:
         """Kill the command and everything it started."""
         kprocess.pidfd_send_signal(self.pidfd, 9)
         if self.group is not None:

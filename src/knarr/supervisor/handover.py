@@ -20,8 +20,7 @@ class Handover:
     manager, cgroup: name of the cgroup manager and path of the container's group.
     exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
     that has done its work and is to be waited for, or 0; spare: of one that was not needed.
-    configured: the state says more
-    about the log.
+    configured: the state says more, of the log or of a health check.
 
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from knarr.supervisor.health import Monitor
     from knarr.supervisor.outlet import Outlet
     from knarr.supervisor.streams import Streams
 
@@ -35,30 +36,15 @@ class Relay:
     the log's disk did not take. hello: text of the first packet, with a place for
     the status. maker: pid of the process that made the container, a child that stays
     for a moment, or 0. outlet: what the log has beside its file, usually nothing.
-    thaw: has the container go on if it is frozen, since it does not die before.
+    thaw: has the container go on if it is frozen, since it does not die before. health: what
+    checks it, usually nothing.
     """
 
     __slots__ = (
-        "_epoll",
-        "_exit",
-        "_held",
-        "_input",
-        "_input_done",
-        "_paused",
-        "acknowledged",
-        "clients",
-        "hello",
-        "listener",
-        "log",
-        "log_errors",
-        "maker",
-        "maker_fd",
-        "outlet",
-        "pidfd",
-        "streams",
-        "thaw",
-        "tty",
-    )
+        "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "acknowledged", "clients",
+        "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "outlet", "pidfd",
+        "streams", "thaw", "tty",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -74,6 +60,7 @@ class Relay:
         thaw: "Callable[[], object]" = object,
     ) -> None:
         self.outlet, self.thaw, self.listener = outlet, thaw, listener
+        self.health: Monitor | None = None
         self.streams, self.pidfd, self.maker = streams, pidfd, maker
         self.maker_fd = os.pidfd_open(maker) if maker else -1
         self.log, self.log_errors = log, 0
@@ -103,6 +90,11 @@ class Relay:
         if self._exit is not None:
             client.control(b"x", self._exit)
         self._watch(client)
+
+    def check_with(self, monitor: "Monitor") -> None:
+        """Have the container's health checked as long as it runs."""
+        self.health = monitor
+        self._epoll.register(monitor.fd, select.EPOLLIN)
 
     def run(self) -> None:
         """Relay until the first process has ended and all its output is in the log."""
@@ -194,6 +186,8 @@ class Relay:
             self._client(self.clients[fd], events)
         elif fd == self.maker_fd:
             self._part()
+        elif self.health is not None and fd == self.health.fd:
+            self.health.turn()
         elif self.outlet is not None:
             self.outlet.handle(fd)
             self._hold()
@@ -389,6 +383,8 @@ class Relay:
                     tty.set_size(self.streams.out, rows, columns)
             elif tag == b"k":
                 self._signal(int(payload))
+            elif tag == b"h" and self.health is not None:
+                self.health.look()
             elif tag == b"q":
                 self.acknowledged = True
             else:

@@ -216,6 +216,8 @@ class Starter:
         }
         if request.get("restart"):
             self.state["restart"] = request["restart"]
+        if request.get("health"):
+            self.state["health"] = True
         states.prepare(self.run_dir, self.state)
         self.listener = rundir.listen(self.run_dir)
         if created.uid >= 0:
@@ -251,7 +253,7 @@ class Starter:
                 exit_file=self.state["exit_file"] or "",
                 keeper=self.kept,
                 spare=self.spare,
-                configured=self.state["log_config"] is not None,
+                configured=self.state["log_config"] is not None or "health" in self.state,
             ),
         )
 

@@ -13,6 +13,7 @@ import sys
 
 from knarr.errors import KnarrError
 from knarr.kernel import process as kprocess
+from knarr.kernel.files import keep_only
 from knarr.runtime import packets
 from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     Work = Callable[[_socket.socket, str], None]
 
 TIMEOUT = 10.0  # seconds that a caller has to say what it wants
-_MAX_FD = 0x7FFFFFFF
 # What a maker hears from its supervisor: that the container is theirs, or the answer to give.
 _LOCKED = b"l"
 _WORD_LIMIT = 8192
@@ -63,22 +63,12 @@ def be_template(work: "Callable[[], None]", *keep: "_socket.socket") -> None:
     code = 1
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
-        _keep_only(*(sock.fileno() for sock in keep), lessons.teacher())
+        keep_only(*(sock.fileno() for sock in keep), lessons.teacher())
         work()
         code = 0
     except BaseException as error:  # it must not return into the launcher's loop
         sys.excepthook(type(error), error, error.__traceback__)
     os._exit(code)
-
-
-def _keep_only(*keep: int) -> None:
-    """Close every descriptor from 3 on but these; -1 is none."""
-    first = 3
-    for fd in sorted(fd for fd in keep if fd >= first):
-        if fd > first:
-            os.closerange(first, fd)
-        first = fd + 1
-    os.closerange(first, _MAX_FD)
 
 
 def told(kind: str, message: str, **more: "Any") -> "dict[str, Any]":
@@ -288,7 +278,7 @@ def _make(
     _answer(Channel(sock), answer)
     # What it made runs already. It may take long until this process ends, so that no end of a
     # pipe may depend on it.
-    _keep_only(lessons.teacher())
+    keep_only(lessons.teacher())
     kprocess.step_back()
     if starter.created is not None:
         lessons.teach(starter.created.seen, spec=request["spec"])

@@ -62,10 +62,12 @@ def test_filters_by_what_it_has(box: Installation, tmp_path: Path) -> None:
         ("is-task=1", False),
     ):  # fmt: skip
         assert (b"one" in shown(box, "-a", "-f", filter_)) is found, filter_
+    healths = "invalid value for health (good): must be one of none, starting, healthy, unhealthy"
+    texts = {"x=y": "x'", "health=good": f"health=good': {healths}"}
     for wrong in ("health=good", "expose=x", "publish=0", "expose=9-3", "is-task=maybe", "x=y"):
         code, out, err = box.run("ps", "-f", wrong)
-        text = "x" if wrong == "x=y" else wrong
-        assert (code, out, err) == (1, b"", f"Error: invalid filter '{text}'\n".encode())
+        text = texts.get(wrong, f"{wrong}'")
+        assert (code, out, err) == (1, b"", f"Error: invalid filter '{text}\n".encode())
 
 
 def test_one_that_is_being_restarted_is_shown(box: Installation) -> None:

@@ -12,6 +12,7 @@ from knarr.engine.model import (
     BindMount,
     ContainerConfig,
     Device,
+    HealthCheck,
     Limits,
     RestartPolicy,
     ThrottleDevice,
@@ -39,6 +40,17 @@ def test_the_shortest_one_is_all_defaults() -> None:
         ("--uts container:web", "--uts: invalid UTS mode"),
         ("--cgroupns web", "--cgroupns: invalid CGROUP mode"),
         ("--memory-swappiness 101", "invalid value: 101. Valid memory swappiness range is 0-100"),
+        ("--no-healthcheck --health-cmd x", "--no-healthcheck conflicts with --health-* options"),
+        (
+            "--no-healthcheck --health-retries 2",
+            "--no-healthcheck conflicts with --health-* options",
+        ),
+        ("--health-interval -1s", "--health-interval cannot be negative"),
+        ("--health-timeout -1s", "--health-timeout cannot be negative"),
+        ("--health-retries -1", "--health-retries cannot be negative"),
+        ("--health-start-period -1s", "--health-start-period cannot be negative"),
+        ("--health-start-interval -1s", "--health-start-interval cannot be negative"),
+        ("--health-interval 3ns", "Interval in Healthcheck cannot be less than 1ms"),
         ("--device a:b:c:d", "bad format for path: a:b:c:d"),
         ("--device /dev/n*:/dev/m", "device with * suffix can't have dst: /dev/n*:/dev/m"),
     ],
@@ -47,6 +59,22 @@ def test_words_for_what_cannot_be(argv: str, message: str) -> None:
     with pytest.raises(InvalidArgument) as caught:
         config(*argv.split(), "busybox")
     assert str(caught.value) == message
+
+
+def test_health_checks() -> None:
+    assert config("--no-healthcheck", "busybox").health == HealthCheck(("NONE",))
+    assert config("--health-cmd", "", "--health-retries", "0", "busybox").health is None
+    assert config("--health-interval", "1m30s", "busybox").health == HealthCheck(
+        interval=90 * 10**9
+    )
+    made = config(
+        "--health-cmd", "test -e /ok", "--health-interval", "1.5s", "--health-timeout", "300ms",
+        "--health-retries", "2", "--health-start-period", "1h", "--health-start-interval", "1s",
+        "busybox",
+    )  # fmt: skip
+    assert made.health == HealthCheck(
+        ("CMD-SHELL", "test -e /ok"), 1_500_000_000, 300_000_000, 3600 * 10**9, 10**9, 2
+    )
 
 
 def test_whose_namespaces() -> None:

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knarr.engine import serial
-from knarr.engine.model import BindMount, ContainerConfig, Limits, ThrottleDevice, Tmpfs, Usage
+from knarr.engine.model import (
+    BindMount,
+    ContainerConfig,
+    HealthCheck,
+    Limits,
+    ThrottleDevice,
+    Tmpfs,
+    Usage,
+)
 
 FULL = ContainerConfig(
     image="busybox",
@@ -23,6 +31,7 @@ FULL = ContainerConfig(
     binds=(BindMount("/a", "/b"), BindMount("/c", "/d", read_only=True, create_source=False)),
     limits=Limits(memory=1 << 20, device_read_bps=(ThrottleDevice("/dev/sda", 7),)),
     kill_on_owner_exit=True,
+    health=HealthCheck(("CMD-SHELL", "true"), interval=10**9, retries=2),
 )
 
 

@@ -1,0 +1,194 @@
+"""Health checks: what is wanted of one, what its supervisor is told, what it has found.
+
+``healthcheck.json`` beside the exit record says what is checked and how often; a container
+without a check has none. A start adds who the command runs as and puts it into the run directory,
+where the supervisor writes ``health.json`` after each check. Readers only read that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from knarr import errors
+from knarr.engine import waiting
+from knarr.engine.model import Health, HealthCheck, HealthResult
+from knarr.engine.state import merged, read_state_file
+from knarr.kernel import inotify, process
+from knarr.supervisor import healthstate
+from knarr.supervisor import state as states
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+
+_SHELL = ("/bin/sh", "-c")
+_NAMES = (
+    ("interval", "Interval"),
+    ("timeout", "Timeout"),
+    ("start_period", "StartPeriod"),
+    ("start_interval", "StartInterval"),
+    ("retries", "Retries"),
+)
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+# What of a container's process is not a further command's.
+_FIRST_ONLY = ("consoleSize", "oomScoreAdj")
+_COMMON = ("seccomp", "personality")
+
+
+def wanted(config: ContainerConfig, image: Mapping[str, Any]) -> HealthCheck | None:
+    """Return the check of a container: its own, filled up from the image's, as Docker does.
+
+    image: the ``config`` of its image. None when neither says anything.
+    """
+    theirs = image.get("Healthcheck")
+    if not theirs or config.sandbox:
+        return config.health
+    own = config.health or HealthCheck()
+    filled = {name: getattr(own, name) or int(theirs.get(key) or 0) for name, key in _NAMES}
+    return replace(own, test=own.test or tuple(theirs.get("Test") or ()), **filled)
+
+
+def is_checked(check: HealthCheck | None) -> bool:
+    """Return whether there is anything to check."""
+    return check is not None and check.test[:1] in (("CMD",), ("CMD-SHELL",))
+
+
+def as_docker(check: HealthCheck) -> dict[str, Any]:
+    """Return the object that Docker has for it; what was not said is left out."""
+    said = {"Test": list(check.test), **{key: getattr(check, name) for name, key in _NAMES}}
+    return {key: value for key, value in said.items() if value}
+
+
+def write(paths: Paths, config: ContainerConfig, image: Mapping[str, Any]) -> bool:
+    """Write down what is to be checked; False when that is nothing. Raises OSError."""
+    check = wanted(config, image)
+    if check is None or not is_checked(check):
+        return False
+    args = list(check.test[1:])
+    if check.test[0] == "CMD-SHELL":
+        args = [*(image.get("Shell") or _SHELL), *args]
+    body = {name: getattr(check, name) for name, _ in _NAMES if getattr(check, name)}
+    # As a JSON string has it, for events that are put together as text.
+    body |= {"args": args, "words": _encode(" ".join(args))[1:-1]}
+    states.replace(paths.data, _encode(body).encode(), healthstate.CHECK)
+    return True
+
+
+def before(paths: Paths) -> list[dict[str, Any]]:
+    """Return the results of the container's last life, which Docker keeps."""
+    found = healthstate.read(paths.run)
+    return [] if found is None else found.log
+
+
+def introduce(paths: Paths, spec: str, log: list[dict[str, Any]]) -> None:
+    """Have a container that is about to be started checked by its supervisor. Raises OSError."""
+    body = read_state_file(f"{paths.data}/{healthstate.CHECK}") or {}
+    whole = json.loads(spec)
+    linux = whole.get("linux") or {}
+    args = body.pop("args", None)
+    if args:
+        own = {name: value for name, value in whole["process"].items() if name not in _FIRST_ONLY}
+        body["process"] = {**own, "args": args, "terminal": False}
+        body["linux"] = {name: linux[name] for name in _COMMON if name in linux}
+        body["filter"] = paths.filter if "seccomp" in linux else None
+    else:
+        body["problem"] = f"healthcheck for container {paths.id} has no command"
+    states.replace(paths.run, _encode(body).encode(), healthstate.CHECK)
+    states.replace(paths.run, healthstate.Health(log).encode(), healthstate.NAME)
+
+
+def read(record: ContainerRecord, paths: Paths) -> Health:
+    """Return what was found last; status ``none`` for a container that is not checked."""
+    status = merged(record, paths).health
+    if not status:
+        return Health()
+    found = healthstate.read(paths.run) or healthstate.Health()
+    log = tuple(HealthResult(**{name: entry[name] for name in _RESULT}) for entry in found.log)
+    return Health(status, found.streak, log)
+
+
+_RESULT = ("start", "end", "exit_code", "output")
+
+
+def tell_pause(record: ContainerRecord, paths: Paths) -> None:
+    """Have the supervisor look whether the container is paused, if it checks its health.
+
+    One that is killed meanwhile has a successor, which looks by itself.
+    """
+    if not (read_state_file(paths.state) or {}).get("health"):
+        return
+    attachment = waiting.reach(record, paths)
+    if attachment is not None:
+        with attachment:
+            attachment.look()
+            attachment.settle()
+
+
+def wait(
+    engine: Engine, record: ContainerRecord, paths: Paths, timeout: float | None = None
+) -> None:
+    """Return once the container is healthy. timeout: seconds.
+
+    Raises Timeout, Conflict when it has no check, is unhealthy, or does not run.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    handle = inotify.init()
+    try:
+        while True:
+            try:
+                mask = inotify.IN_MOVED_TO | inotify.IN_CREATE | inotify.IN_DELETE
+                inotify.add_watch(handle, paths.run, mask)
+            except FileNotFoundError:
+                pass  # it does not run, as we shall see
+            if _is_healthy(engine, record, paths):
+                return
+            left = None if deadline is None else deadline - time.monotonic()
+            if not _await_change(handle, paths, left):
+                raise errors.Timeout(
+                    f"container {record.name}: not healthy after {timeout:g} seconds"
+                )
+    finally:
+        os.close(handle)
+
+
+def _is_healthy(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
+    """Return whether it is; False as long as it can become so. Raises Conflict."""
+    state = merged(record, paths)
+    if state.stale:
+        engine.recover_container(record)
+        state = merged(record, paths)
+    if not state.running:
+        raise errors.Conflict(f"container {record.name} is not running")
+    if not state.health:
+        raise errors.Conflict(f"container {record.name} has no health check")
+    if state.health == healthstate.UNHEALTHY and not state.paused:
+        raise errors.Conflict(f"container {record.name} is unhealthy")
+    return state.health == healthstate.HEALTHY
+
+
+def _await_change(handle: int, paths: Paths, left: float | None) -> bool:
+    """Wait until a file in the run directory or the supervisor is another; False: time is up."""
+    poller = select.poll()
+    poller.register(handle, select.POLLIN)
+    pid = int((read_state_file(paths.state) or {}).get("supervisor_pid") or 0)
+    try:
+        supervisor = process.pidfd_open(pid) if pid else -1
+    except ProcessLookupError:
+        return True
+    try:
+        if supervisor >= 0:
+            poller.register(supervisor, select.POLLIN)
+        ready = poller.poll(None if left is None else max(left, 0) * 1000)
+    finally:
+        if supervisor >= 0:
+            os.close(supervisor)
+    inotify.drain(handle)
+    return bool(ready)

@@ -1,0 +1,28 @@
+"""What one health check tells."""
+
+from __future__ import annotations
+
+import pytest
+
+from knarr.supervisor import probe
+
+
+@pytest.mark.parametrize(
+    ("ns", "text"),
+    [
+        (10**6, "1ms"),
+        (1_500_000, "1.5ms"),
+        (300 * 10**6, "300ms"),
+        (10**9, "1s"),
+        (1_500_000_000, "1.5s"),
+        (1_000_000_001, "1.000000001s"),
+        (30 * 10**9, "30s"),
+        (60 * 10**9, "1m0s"),
+        (90 * 10**9, "1m30s"),
+        (3600 * 10**9, "1h0m0s"),
+        (3725 * 10**9 + 5 * 10**8, "1h2m5.5s"),
+        (100 * 3600 * 10**9, "100h0m0s"),
+    ],
+)
+def test_times_as_go_writes_them(ns: int, text: str) -> None:
+    assert probe.go_duration(ns) == text
