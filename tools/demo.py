@@ -150,10 +150,11 @@ class Demo:
         self.run("knarr rm greedy")
 
     def life(self) -> None:
-        """Run in the background: logs, exec, copy, stop."""
-        heading("In the background: logs, exec, cp, stop")
+        """Run in the background: logs, exec, use, copy, stop."""
+        heading("In the background: logs, exec, stats, cp, stop")
         self.run("knarr run -d --init --name web busybox sh -c 'echo started; exec sleep 1000'")
         self.run("knarr exec web ps")
+        self.run("knarr stats --no-stream web")
         self.run("knarr logs --timestamps web")
         self.run(f"knarr cp web:/etc/passwd {self.run_root}/passwd")
         self.run(f"cat {self.run_root}/passwd")

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         Usage,
     )
     from knarr.engine.sandbox import CommandFailed, Sandbox
+    from knarr.engine.stats import Stats
     from knarr.images.service import Image
 
 _HOMES = {
@@ -50,6 +51,7 @@ _HOMES = {
     "RunResult": "knarr.engine.model",
     "Sandbox": "knarr.engine.sandbox",
     "Settings": "knarr.config",
+    "Stats": "knarr.engine.stats",
     "Tmpfs": "knarr.engine.model",
     "Usage": "knarr.engine.model",
     "errors": "knarr.errors",
@@ -71,6 +73,7 @@ __all__ = [
     "RunResult",
     "Sandbox",
     "Settings",
+    "Stats",
     "Tmpfs",
     "Usage",
     "__version__",

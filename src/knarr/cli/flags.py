@@ -221,5 +221,8 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Return the entry of ``known`` that ``word`` is probably meant to be, "" when none is near."""
     import difflib
 
+    for one in known:
+        if sorted(one) == sorted(word):
+            return one  # letters in another order: "strat" is start rather than stats
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
     return found[0] if found else ""

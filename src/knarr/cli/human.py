@@ -6,6 +6,7 @@ import time
 from datetime import UTC, datetime
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB", "ZB", "YB")
+_BINARY_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB")
 _LOCAL = "%Y-%m-%d %H:%M:%S %z %Z"
 _HOUR_STEPS = (
     # (below so many hours, hours in one, word)
@@ -53,6 +54,15 @@ def size(count: float) -> str:
     if count >= 999.5:  # three digits would be 1e+03
         return f"{count:.0f}{_UNITS[step]}"
     return f"{count:.3g}{_UNITS[step]}"
+
+
+def binary_size(count: float) -> str:
+    """Return a size with four digits and a binary unit, as memory is shown: ``1.955MiB``."""
+    step = 0
+    while count >= 1024 and step < len(_BINARY_UNITS) - 1:
+        count /= 1024
+        step += 1
+    return f"{count:.4g}{_BINARY_UNITS[step]}"
 
 
 def moment(text: str) -> datetime | None:

@@ -14,7 +14,7 @@ from knarr.cli.flags import UsageError, nearest
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
     "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs",
-    "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stop", "top",
+    "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
     "unpause", "update", "wait",
 )  # fmt: skip
 GROUPS: dict[str, dict[str, str]] = {
@@ -55,7 +55,6 @@ LATER = {
     "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
     "push": "registries are not available yet; use 'knarr save'",
     "search": "registries are not available yet",
-    "stats": "not available yet",
     "swarm": "knarr runs containers on one machine only",
     "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
 }

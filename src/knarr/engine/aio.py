@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any, Self
 
 from knarr.engine.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from knarr.engine.model import RunResult
+    from knarr.engine.stats import Stats
 
 
 class AsyncSandbox:
@@ -50,6 +52,26 @@ class AsyncSandbox:
         other = AsyncSandbox(self._image, **self._options)
         other._box = await asyncio.to_thread(self.box.fork, name)
         return other
+
+    async def stats(self) -> Stats:
+        """Return what all its commands use together, as :meth:`Sandbox.stats`."""
+        return await asyncio.to_thread(self.box.stats)
+
+    async def stats_stream(self, interval: float = 1.0) -> AsyncIterator[Stats]:
+        """Yield that each ``interval`` seconds until the container is gone."""
+        from knarr.engine.stats import Board
+
+        board = await asyncio.to_thread(Board, self.box.engine, [self.box.id])
+        try:
+            await asyncio.to_thread(board.read)
+            while True:
+                await asyncio.sleep(interval)
+                (found,) = await asyncio.to_thread(board.read)
+                if found.gone:
+                    return
+                yield found
+        finally:
+            board.close()  # waits for a reading that is under way
 
     async def close(self) -> None:
         """Kill and remove the container, as the end of ``async with`` does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 
 from knarr import errors
 from knarr.engine import (
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         RunResult,
     )
     from knarr.engine.records import ContainerRecord
+    from knarr.engine.stats import Stats
     from knarr.engine.top import ProcessList
     from knarr.images.service import Image
     from knarr.snapshots.driver import Change
@@ -295,6 +296,24 @@ class Container:
         found = top.top(self.record, self.paths, self.state, options)
         self._tell("top")
         return found
+
+    @overload
+    def stats(self, *, stream: Literal[False] = False) -> Stats: ...
+
+    @overload
+    def stats(self, *, stream: Literal[True], interval: float = 1.0) -> Iterator[Stats]: ...
+
+    def stats(self, *, stream: bool = False, interval: float = 1.0) -> Stats | Iterator[Stats]:
+        """Return what it uses, its processors measured over half a second.
+
+        stream: yield that each ``interval`` seconds until it is removed; while it does not run
+        all figures are 0.
+        """
+        from knarr.engine import stats
+
+        if stream:
+            return stats.of_one(self._engine, self.id, interval)
+        return stats.once(self._engine, [self.id])[0]
 
     def diff(self) -> list[Change]:
         """Return what it changed in its image's file system, sorted by path: (A, C or D, path)."""

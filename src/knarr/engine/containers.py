@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from knarr.engine import create, listing, remove, start
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from knarr.engine.attach import Attachment
     from knarr.engine.engine import Engine
     from knarr.engine.listing import Filters
+    from knarr.engine.stats import Board
 
 
 class Launched(NamedTuple):
@@ -102,6 +104,16 @@ class Containers:
         and a limit imply ``all``. Raises InvalidArgument for unknown filters.
         """
         return listing.select(self._engine, all=all, filters=filters, limit=limit)
+
+    def stats(self, names: Sequence[str] = (), *, all: bool = False) -> Board:
+        """Return what shows, again and again, what containers use; close it.
+
+        These, or without names all that run, or all there are; they come and go. Raises
+        NotFound.
+        """
+        from knarr.engine.stats import Board
+
+        return Board(self._engine, names, all=all)
 
     def prune(self, filters: Filters | None = None) -> tuple[builtins.list[str], int]:
         """Remove all containers that do not run; return their ids and the bytes freed.

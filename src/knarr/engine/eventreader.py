@@ -44,14 +44,14 @@ def read(
     if unknown:
         raise InvalidArgument(f"invalid filter '{unknown[0]}'")
     prepare_run_root(settings.run_root)
-    journal_of = _Journal(events.path(settings))
+    journal_of = Journal(events.path(settings))
     if since is None:
         journal_of.skip()
     return _chosen(journal_of, since or 0, until, wanted)
 
 
 def _chosen(
-    journal_of: _Journal, since: int, until: int | None, wanted: Mapping[str, Sequence[str]]
+    journal_of: Journal, since: int, until: int | None, wanted: Mapping[str, Sequence[str]]
 ) -> Iterator[Event]:
     try:
         for event in journal_of.follow(until):
@@ -104,22 +104,14 @@ def _begins(text: str, values: Iterable[str]) -> bool:
     return any(text.startswith(value) for value in values)
 
 
-class _Journal:
-    """A place in the journal. Nothing that is appended after it was opened is missed."""
+class Journal:
+    """A place in the journal; close it. Nothing that is appended after it was opened is missed."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._rest = b""
-        self._handle: int | None = None
-        self._notify = inotify.init()
-        mask = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_FROM
-        try:
-            inotify.add_watch(self._notify, os.path.dirname(path), mask)
-            older = self._open(path + journal.OLDER)
-            self._handle = self._open(path) if older is None else older
-        except BaseException:  # also a signal's: there is no object to close yet
-            self.close()
-            raise
+        older = self._open(path + journal.OLDER)
+        self._handle = self._open(path) if older is None else older
 
     def skip(self) -> None:
         """Go to the present end."""
@@ -131,18 +123,24 @@ class _Journal:
 
     def follow(self, until: int | None) -> Iterator[Event]:
         """Yield events, waiting for more, until that time has passed."""
-        while True:
-            now = time.time_ns()
-            yield from self._present()
-            if until is not None and now > until:
-                return
-            left = None if until is None else (until - now) / 1e6 + 1
+        notify = inotify.init()
+        try:
+            mask = inotify.IN_MODIFY | inotify.IN_CREATE | inotify.IN_MOVED_FROM
+            inotify.add_watch(notify, os.path.dirname(self._path), mask)
             poller = select.poll()
-            poller.register(self._notify, select.POLLIN)
-            poller.poll(left)
-            inotify.drain(self._notify)
+            poller.register(notify, select.POLLIN)
+            while True:
+                now = time.time_ns()
+                yield from self.present()
+                if until is not None and now > until:
+                    return
+                poller.poll(None if until is None else (until - now) / 1e6 + 1)
+                inotify.drain(notify)
+        finally:
+            os.close(notify)
 
-    def _present(self) -> Iterator[Event]:
+    def present(self) -> Iterator[Event]:
+        """Yield the events from this place on that are there now."""
         while True:
             # Asked before reading: to a file that is not the journal any more nothing is added.
             newer = self._newer()
@@ -185,6 +183,5 @@ class _Journal:
             self._handle = None
 
     def close(self) -> None:
-        """Let go of the descriptors."""
+        """Let go of the file; twice is no error."""
         self._close_file()
-        os.close(self._notify)

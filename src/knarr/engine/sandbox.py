@@ -12,8 +12,8 @@ may be used from threads and (``AsyncSandbox``) from asyncio.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, overload
 
 from knarr import errors
 from knarr.engine.boxfiles import Files
@@ -26,6 +26,7 @@ from knarr.engine.quantity import size as parse_size
 if TYPE_CHECKING:
     from knarr.engine.container import Container
     from knarr.engine.execs import ExecSession
+    from knarr.engine.stats import Stats
 
 DEFAULT_MEMORY = "256m"
 DEFAULT_PIDS = 256
@@ -85,6 +86,11 @@ class Sandbox(Closing):
         assert launched.attachment is not None
         self._tie = launched.attachment
         self.files = Files(self.container)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that it was made with."""
+        return self._engine
 
     def fork(self, name: str | None = None) -> Sandbox:
         """Return a second sandbox with the same files; what either writes, the other lacks.
@@ -149,6 +155,18 @@ class Sandbox(Closing):
         """
         config = self._exec_config(argv, env, cwd, user, tty=tty)
         return self.container.exec(config, stdin=stdin, stdout=stdout, stderr=stderr)
+
+    @overload
+    def stats(self, *, stream: Literal[False] = False) -> Stats: ...
+
+    @overload
+    def stats(self, *, stream: Literal[True], interval: float = 1.0) -> Iterator[Stats]: ...
+
+    def stats(self, *, stream: bool = False, interval: float = 1.0) -> Stats | Iterator[Stats]:
+        """Return what all its commands use together, as ``Container.stats``."""
+        if stream:
+            return self.container.stats(stream=True, interval=interval)
+        return self.container.stats()
 
     def close(self) -> None:
         """Kill and remove the container; calling it again does nothing."""
