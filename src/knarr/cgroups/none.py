@@ -7,7 +7,7 @@ from knarr.cgroups.errors import UnsupportedResource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from knarr.cgroups.protocol import Stats, Usage
@@ -120,6 +120,10 @@ class Manager:
 
     def remove(self, path: str) -> None:
         """Remove nothing: nothing was made."""
+
+    def lacking(self, fields: "Iterable[str]") -> list[str]:
+        """Return all of them."""
+        return list(fields)
 
     def unsupported(
         self, resources: "Mapping[str, Any]", parent: str = "/"

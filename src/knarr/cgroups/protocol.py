@@ -157,3 +157,9 @@ if TYPE_CHECKING:
 
             For a caller that warns and drops, as Docker does. Raises as ``create`` else.
             """
+
+        def lacking(self, fields: Iterable[str]) -> list[str]:
+            """Return those of some fields (``memory.swap``) that the kernel has no file for.
+
+            Nothing is made or tried: a value may still be refused.
+            """

@@ -30,7 +30,7 @@ from knarr.kernel import process as kernel_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from knarr.cgroups.files import Plan
@@ -263,6 +263,10 @@ class Manager(v2.Manager):
     def remove(self, path: str) -> None:
         """Stop the scope of a path with what is left in it; that it is gone is no error."""
         self.at(path).destroy()
+
+    def lacking(self, fields: "Iterable[str]") -> list[str]:
+        """Return those fields of linux.resources that this machine does not have."""
+        return v2.Manager(self.mount_point).lacking(fields)
 
     def unsupported(
         self, resources: "Mapping[str, Any]", parent: str = "/"

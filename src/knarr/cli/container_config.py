@@ -53,10 +53,7 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         stop_signal=args.text("stop-signal") or None,
         stop_timeout=args.number("stop-timeout"),
         read_only=args.on("read-only"),
-        tmpfs=(
-            *(mountargs.tmpfs(text) for text in args.many("tmpfs")),
-            *(each for each in args.many("mount") if isinstance(each, Tmpfs)),
-        ),
+        tmpfs=tuple(_tmpfs(args)),
         binds=(
             *(mountargs.bind(text) for text in args.many("volume")),
             *(each for each in args.many("mount") if isinstance(each, BindMount)),
@@ -88,6 +85,7 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         device_cgroup_rules=args.many("device-cgroup-rule"),
         cgroup_parent=args.text("cgroup-parent") or None,
         restart=restart_policy(args.text("restart")),
+        cidfile=args.text("cidfile") or None,
         log_driver=args.text("log-driver") or None,
         log_opts=pairs(args.many("log-opt")),
         health=_health(args),
@@ -115,6 +113,11 @@ def _health(args: Args) -> HealthCheck | None:
             raise InvalidArgument(f"--health-{name.replace('_', '-')} cannot be negative")
     test = ("CMD-SHELL", command) if command else ()
     return HealthCheck(test, **numbers) if said else None
+
+
+def _tmpfs(args: Args) -> Iterator[Tmpfs]:
+    yield from (mountargs.tmpfs(text) for text in args.many("tmpfs"))
+    yield from (each for each in args.many("mount") if isinstance(each, Tmpfs))
 
 
 def restart_policy(text: str | None) -> RestartPolicy:

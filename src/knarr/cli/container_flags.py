@@ -132,7 +132,8 @@ COMMON: tuple[Flag, ...] = (
          example="--memory-reservation 128m"),
     Flag("memory-swap", BYTES_OR_ALL, "Limit of memory and swap together: '-1' for unlimited swap",
          example="--memory-swap 512m"),
-    Flag("memory-swappiness", NUMBER, "Tendency to swap, 0 to 100 (control groups v1 only)",
+    Flag("memory-swappiness", NUMBER, "Tendency to swap, 0 to 100 (control groups "
+         "v1; elsewhere discarded with a warning)",
          default=-1, example="--memory-swappiness 10"),
     Flag("mount", MOUNTS, "Mount a directory or file of the host, or a tmpfs: type=bind|tmpfs, "
          "source=HOST, target=PATH, readonly, bind-propagation=, bind-recursive=enabled|disabled|"
@@ -144,7 +145,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("no-healthcheck", SWITCH, "Do not check the container's health, whatever its image says",
          example="--no-healthcheck"),
     Flag("oom-kill-disable", SWITCH, "Let processes wait instead of killing them when the memory "
-         "limit is reached (control groups v1 only)", example="--oom-kill-disable"),
+         "limit is reached (control groups v1; elsewhere discarded with a warning)",
+         example="--oom-kill-disable"),
     Flag("oom-score-adj", NUMBER, "How soon the kernel kills the container when memory is "
          "used up (-1000 to 1000)", default=0, example="--oom-score-adj 500"),
     Flag("pid", TEXT, "PID namespace: host, or container:NAME for another's (default its own)",

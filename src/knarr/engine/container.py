@@ -14,6 +14,7 @@ from knarr.engine import (
     events,
     execs,
     health,
+    held,
     logs,
     pause,
     remove,
@@ -133,6 +134,8 @@ class Container:
         """
         with self.paths.locked():
             state = merged(self.record, self.paths)
+            if state.paused and state.stale:
+                state = held.settled(self._engine, self.record, self.paths)
             if state.restarting:
                 raise errors.NotModified(f"container {self.name} is already being started again")
             if state.paused:

@@ -12,6 +12,8 @@ from knarr.engine.model import ContainerConfig, RunResult
 from knarr.engine.pump import communicate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from knarr.engine.attach import Attachment
     from knarr.engine.engine import Engine
     from knarr.engine.listing import Filters
@@ -47,16 +49,20 @@ class Containers:
         attach: bool = True,
         size: tuple[int, int] | None = None,
         source: Container | None = None,
+        created: Callable[[Container], object] = lambda _container: None,
     ) -> Launched:
         """Create and start a container; return it with its first attachment.
 
         size: rows and columns of its terminal when its command starts. source: see `create`.
-        When it cannot be started it stays as created, as with Docker, unless
-        auto_remove is set. Raises as :meth:`create` and ``Container.start``.
+        created: called before it is started, and so also when it then cannot be: it stays as
+        created, as with Docker, unless auto_remove is set. Raises as :meth:`create` and
+        ``Container.start``.
         """
         engine = self._engine
         with create.made(engine, config, source.id if source else None) as prepared:
+            container = Container(engine, prepared.record)
             with remove.removed_if_not_started(engine, prepared.record, prepared.paths):
+                created(container)
                 attachment = start.start(
                     engine,
                     prepared,
@@ -64,7 +70,7 @@ class Containers:
                     kill_on_hangup=config.kill_on_owner_exit,
                     size=size,
                 )
-            return Launched(Container(engine, prepared.record), attachment)
+            return Launched(container, attachment)
 
     def run(
         self,

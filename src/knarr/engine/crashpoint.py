@@ -23,6 +23,7 @@ STEPS = (
     "remove.rundir",
     "remove.directory",
 )
+COPY_STEP = "still"  # while a commit or a clone has a container stand still
 PAUSE_STEPS = ("pause.noted", "pause.frozen", "pause.thawed")
 
 

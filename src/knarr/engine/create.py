@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from knarr import errors
 from knarr.engine import (
     binds,
+    discarded,
     events,
     health,
     hostdevices,
@@ -150,6 +151,9 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         raise errors.InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if config.log_driver or config.log_opts:
         logoptions.check(config)
+    limits = discarded.kept(engine.machine, config.limits)
+    if limits is not config.limits:
+        config = replace(config, limits=limits)
     if not sharing.is_plain(config):
         config = sharing.settled(engine, config)
     if config.extra_hosts:

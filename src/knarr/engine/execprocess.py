@@ -37,7 +37,7 @@ def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Obje
     """Return the process object, and what of the container's ``linux`` holds for it as well.
 
     Who it runs as is looked up now, in the container's own files. Raises UnknownUser,
-    InvalidArgument for a bad directory or environment.
+    NotExecutable for a relative directory, InvalidArgument for a bad environment.
     """
     if not config.command or not config.command[0]:
         raise errors.InvalidArgument("no command specified")
@@ -86,10 +86,11 @@ def merge_environment(base: list[str], changes: tuple[str, ...]) -> list[str]:
 
 def _directory(wanted: str | None, own: Object) -> str:
     path = wanted or str(own.get("cwd") or "/")
-    if not path.startswith("/") or "\0" in path:
-        raise errors.InvalidArgument(
-            f"the working directory '{path}' is invalid, it needs to be an absolute path"
-        )
+    if "\0" in path:
+        raise errors.InvalidArgument(f"invalid working directory: {path!r}")
+    if not path.startswith("/"):
+        # Docker leaves it to its runtime, for which the command cannot be executed.
+        raise errors.NotExecutable(f"Cwd must be an absolute path: '{path}'")
     return path
 
 

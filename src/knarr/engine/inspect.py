@@ -117,7 +117,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
             _bind_text(bind) for bind in config.binds if not bind.by_mount and not bind.inherited
         ]
         or None,
-        "ContainerIDFile": "",
+        "ContainerIDFile": config.cidfile or "",
         "LogConfig": _log_config(config),
         "NetworkMode": config.network or "none",
         "PortBindings": {},

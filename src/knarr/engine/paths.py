@@ -53,7 +53,10 @@ class Paths:
 
     @property
     def paused(self) -> str:
-        """There while the container is paused; written before it is frozen."""
+        """There while the container is paused; written before it is frozen.
+
+        Not empty when somebody copies it meanwhile, who holds a lock on the file.
+        """
         return f"{self.run}/paused"
 
     @property

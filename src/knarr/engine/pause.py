@@ -3,11 +3,15 @@
 A file in the run directory says that it is so. It is written before the first process
 stands still and removed after the last goes on, so that who is killed in between leaves
 what ``unpause`` puts right. It goes with the run directory when the container ends.
+
+Who has a container stand still for a copy keeps that file locked, so that the pause ends with
+the process: whoever looks next finds the lock free and has the container go on.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -28,6 +32,13 @@ if TYPE_CHECKING:
 
 def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Freeze the container. Raises Conflict when it does not run or is paused already."""
+    os.close(_pause(engine, record, paths))
+
+
+def _pause(
+    engine: Engine, record: ContainerRecord, paths: Paths, *, meanwhile: bool = False
+) -> int:
+    """Freeze the container; return the file that says so, locked if it is for a copy."""
     with translated(f"container {record.name}"), paths.locked():
         state = held.settled(engine, record, paths)
         refuse_restarting(state, record.id)
@@ -35,18 +46,41 @@ def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
             raise errors.Conflict(f"Container {record.id} is not running")
         if state.paused:
             raise errors.Conflict(f"Container {record.id} is already paused")
+        note = -1
         try:
             group = running_group(paths)
-            os.close(os.open(paths.paused, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            note = _note(paths, meanwhile=meanwhile)
             reached("pause.noted")
             group.freeze()
         except OSError as error:
+            if note >= 0:
+                os.close(note)
             _forget(paths)
             if not held.settled(engine, record, paths).running:
                 raise errors.Conflict(f"Container {record.id} is not running") from error
             raise
         reached("pause.frozen")
-        health.tell_pause(record, paths)
+        try:
+            health.tell_pause(record, paths)
+        except BaseException:  # also a signal's
+            os.close(note)
+            raise
+    return note
+
+
+def _note(paths: Paths, *, meanwhile: bool) -> int:
+    """Make the file that says that the container is paused; complete before it is seen."""
+    temporary = f"{paths.run}/.paused"
+    note = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        if meanwhile:
+            fcntl.flock(note, fcntl.LOCK_EX)
+            os.write(note, b"for a copy\n")
+        os.rename(temporary, paths.paused)
+    except BaseException:  # also a signal's
+        os.close(note)
+        raise
+    return note
 
 
 def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
@@ -61,19 +95,34 @@ def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
 @contextlib.contextmanager
 def still(engine: Engine, record: ContainerRecord, paths: Paths) -> Iterator[None]:
     """Have a container stand still while the block runs, if it runs; a paused one stays so."""
-    paused = False
+    note = -1
     if merged(record, paths).status == "running":
-        try:
-            pause(engine, record, paths)
-            paused = True
-        except errors.Conflict:
-            pass  # it has ended, or was paused by somebody else
+        # One that has ended, or was paused by somebody else, stands still anyway.
+        with contextlib.suppress(errors.Conflict):
+            note = _pause(engine, record, paths, meanwhile=True)
     try:
+        reached("still")
         yield
     finally:
-        if paused:
-            with contextlib.suppress(errors.Conflict, errors.NotFound):
-                unpause(engine, record, paths)
+        if note >= 0:
+            _go_on(record, paths, note)
+
+
+def _go_on(record: ContainerRecord, paths: Paths, note: int) -> None:
+    """Let a container go on, unless its pause has become somebody else's."""
+    try:
+        with paths.locked():
+            if _is_at(note, paths.paused):
+                release(paths)
+                health.tell_pause(record, paths)
+    finally:
+        os.close(note)
+
+
+def _is_at(note: int, path: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(note), os.stat(path))
+    return False
 
 
 def release(paths: Paths) -> None:

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import bypolicy, events, halfstarted, host, remove, stop
+from knarr.engine import bypolicy, events, halfstarted, health, host, pause, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
@@ -122,6 +122,11 @@ def _settle_locked(
     halfstarted.settle(paths)
     _await_heirs(paths)
     state = merged(record, paths)
+    if state.paused and state.stale:
+        pause.release(paths)
+        health.tell_pause(record, paths)
+        report.leftovers.append(f"a pause of container {record.id[:12]}")
+        state = merged(record, paths)
     if _is_abandoned(record, paths, running=state.running):
         stop.kill_held(engine, replace(record, state=CREATED), paths)
         remove.erase(engine, record, paths)

@@ -25,7 +25,7 @@ def resources(config: ContainerConfig, ctx: BuildContext) -> dict[str, Any]:
     limits = config.limits
     result: dict[str, Any] = {"devices": _devices(config, ctx)}
     memory, cpu, block = _memory(limits), _cpu(limits, ctx), _block_io(limits, ctx)
-    memory.update(_oom(limits, ctx))
+    memory.update(_oom(limits))
     if memory:
         result["memory"] = memory
     if cpu:
@@ -90,7 +90,7 @@ def _memory(limits: Limits) -> dict[str, int]:
     return {name: value for name, value in values.items() if value}
 
 
-def _oom(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
+def _oom(limits: Limits) -> dict[str, Any]:
     """Return what control groups of version 1 alone can: swappiness, and waiting for memory."""
     result: dict[str, Any] = {}
     swappiness = limits.memory_swappiness
@@ -102,9 +102,6 @@ def _oom(limits: Limits, ctx: BuildContext) -> dict[str, Any]:
         result["swappiness"] = swappiness
     if limits.oom_kill_disable:
         result["disableOOMKiller"] = True
-    if result and ctx.cgroup_version != 1:
-        flag = "--memory-swappiness" if "swappiness" in result else "--oom-kill-disable"
-        raise Unsupported(f"{flag}: the control groups of this machine (v2) do not have it")
     return result
 
 

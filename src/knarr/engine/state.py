@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
@@ -30,9 +31,10 @@ class ContainerState:
     """The merged state. status: created, running, paused, restarting, exited, removing or dead.
 
     pid 0 when not running; times in ns since the epoch, 0 when it never happened.
-    stale: the state file says running, or that it is started again, but no supervisor lives
-    (``recover`` settles it). restarts: how often its policy had it started. health: starting,
-    healthy or unhealthy, empty for one that is not checked; unhealthy while nothing is checked.
+    stale: the state file says running, or that it is started again, but no supervisor lives,
+    or it is paused for somebody who is dead (``recover`` settles it). restarts: how often its
+    policy had it started. health: starting, healthy or unhealthy, empty for one that is not
+    checked; unhealthy while nothing is checked.
     """
 
     status: str
@@ -120,12 +122,33 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
 def _of_running(live: dict[str, Any], paths: Paths) -> ContainerState:
     """Return the state of a container that runs: paused or not, and how well."""
     state = from_live(live)
-    if os.path.exists(paths.paused):
-        return replace(state, status="paused")
+    pause = paused(paths)
+    if pause is not None:
+        return replace(state, status="paused", stale=pause)
     if not state.health:
         return state
     found = healthstate.read(paths.run)
     return replace(state, health=STARTING if found is None else found.status)
+
+
+def paused(paths: Paths) -> bool | None:
+    """Return None for a container that is not paused, else whether nobody will let it go on.
+
+    That is so when who paused it for as long as a copy takes has died.
+    """
+    try:
+        handle = os.open(paths.paused, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        if not os.fstat(handle).st_size:
+            return False
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(handle)
+    return True
 
 
 def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:

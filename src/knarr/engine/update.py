@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.engine import held, pause, restartrules, spec_resources
+from knarr.engine import discarded, held, pause, restartrules, spec_resources
 from knarr.engine.blueprint import encode
 from knarr.engine.create import write_spec
 from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
@@ -60,6 +60,7 @@ def update(
             _check_policy(now, restart)
             config = replace(config, restart=restart)
         if limits is not None:
+            limits = discarded.kept(engine.machine, limits)
             config = replace(config, limits=merged(config.limits, limits, record.id))
             _set_limits(engine, now, paths, config, running=state.running)
         engine.table.configure(record.id, config)

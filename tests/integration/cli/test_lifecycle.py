@@ -147,6 +147,8 @@ def test_exec(box: Installation) -> None:
         assert b'working directory "' + place.encode() + b'": ' + why in err
     assert box.run("exec", "one", "mkdir", "-m", "700", "/mine")[0] == 0
     assert box.run("exec", "-u", "7", "-w", "/mine", "one", "true")[0] == 126
+    code, _, err = box.run("exec", "-w", "srv", "one", "true")
+    assert (code, b"Cwd must be an absolute path" in err) == (126, True)
     assert box.run("exec", "-it", "one", "sh")[0] == 1
     assert box.run("exec", "-d", "one", "touch", "/made") == (0, b"", b"")
     wait_until(lambda: box.run("exec", "one", "test", "-e", "/made")[0] == 0)

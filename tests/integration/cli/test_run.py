@@ -230,6 +230,23 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         assert box.run("ps", "-aq")[1] == b""
 
 
+def test_what_does_not_start_has_said_its_id(box: Installation, tmp_path: Path) -> None:
+    """It is there to be looked at, so the caller knows which it is, as with Docker."""
+    file = tmp_path / "id"
+    code, out, err = box.run("run", "-d", "--cidfile", str(file), "busybox", "nope")
+    assert (code, err.count(b"\n")) == (127, 1)
+    assert out.decode() == file.read_text() + "\n"
+    form = "{{.State.Status}} {{.HostConfig.ContainerIDFile}}"
+    assert box.run("inspect", "-f", form, out.decode().strip())[1].decode() == f"created {file}\n"
+    assert box.run("rm", out.decode().strip())[0] == 0
+    code, out, _ = box.run("run", "--rm", "-d", "busybox", "nope")
+    assert (code, len(out)) == (127, 65)
+    code, out, _ = box.run("run", "--rm", "-a", "stdin", "-i", "busybox", "nope")
+    assert (code, len(out)) == (127, 65)
+    assert box.run("run", "--rm", "busybox", "nope")[:2] == (127, b"")
+    assert box.run("ps", "-aq")[1] == b""
+
+
 def test_a_name_in_use(box: Installation) -> None:
     box.run("create", "--name", "one", "busybox")
     code, _, err = box.run("run", "--name", "one", "busybox")

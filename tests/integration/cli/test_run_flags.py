@@ -33,6 +33,30 @@ def test_many_at_once(box: Installation, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_limits_that_the_machine_cannot_keep_are_left_out_with_a_warning(box: Installation) -> None:
+    """Here: on a machine without control groups."""
+    code, out, err = box.run(
+        "run", "-d", "--name", "web", "-m", "64m", "--oom-kill-disable", "--pids-limit", "7",
+        "busybox", "sleep", "1000", KNARR_CGROUP_MANAGER="none",
+    )  # fmt: skip
+    assert (code, len(out)) == (0, 65), err
+    nothing = "or the cgroup is not mounted."
+    assert err.decode().splitlines() == [
+        (
+            "WARNING: Your kernel does not support memory limit capabilities "
+            f"{nothing} Limitation discarded."
+        ),
+        "WARNING: Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+        (
+            "WARNING: Your kernel does not support PIDs limit capabilities "
+            f"{nothing} PIDs limit discarded."
+        ),
+    ]
+    form = "{{with .HostConfig}}{{.Memory}} {{.OomKillDisable}}{{end}}"
+    assert box.run("inspect", "-f", form, "web")[1] == b"0 false\n"
+    assert box.run("rm", "-f", "web", KNARR_CGROUP_MANAGER="none")[0] == 0
+
+
 def test_another_containers_namespaces(box: Installation) -> None:
     assert (
         box.run("run", "-d", "--name", "web", "-h", "webhost", "busybox", "sleep", "1000")[0] == 0

@@ -219,6 +219,25 @@ def test_swappiness_and_waiting_for_memory(engine: Engine) -> None:
     assert (found["MemorySwappiness"], found["OomKillDisable"]) == (7, True)
 
 
+@pytest.mark.vm
+@pytest.mark.skipif(V1_MEMORY.exists(), reason="control groups v1 have it")
+def test_what_v2_does_not_have_is_left_out(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    limits = Limits(memory=32 << 20, memory_swappiness=7, oom_kill_disable=True)
+    assert lines(engine, "cat /sys/fs/cgroup/memory.max", limits=limits) == [str(32 << 20)]
+    said = [text for text in caplog.messages if text.endswith("discarded.")]
+    assert said == [
+        (
+            "Your kernel does not support memory swappiness capabilities or the cgroup is not "
+            "mounted. Memory swappiness discarded."
+        ),
+        "Your kernel does not support OomKillDisable. OomKillDisable discarded.",
+    ]
+    found = host_config(engine, limits=limits)
+    assert (found["MemorySwappiness"], found["OomKillDisable"]) == (None, False)
+
+
 def test_real_time_needs_the_kernels_help(engine: Engine) -> None:
     limits = Limits(cpu_rt_period=1_000_000, cpu_rt_runtime=100)
     group = Path(f"/sys/fs/cgroup/cpu{engine.settings.cgroup_parent}")

@@ -10,7 +10,7 @@ from knarr.cgroups.v1.group import Group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from knarr.cgroups.files import Plan
@@ -160,6 +160,12 @@ class Manager(base.Manager):
             if os.stat(at + path).st_nlink > 2:
                 found["memory_oom_kills"] = memory.oom_kills(at + path)
         return found
+
+    def lacking(self, fields: "Iterable[str]") -> list[str]:
+        """Return those fields of linux.resources that this machine does not have."""
+        from knarr.cgroups import abilities  # supervisors do without
+
+        return abilities.lacking_v1(self.controllers, fields)
 
     def remove(self, path: str) -> None:
         """Kill what is left in the group of a path and remove it; that it is gone is no error."""

@@ -9,7 +9,7 @@ from knarr.cgroups.v2.group import Group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from knarr.cgroups.files import Plan
@@ -73,6 +73,12 @@ class Manager(base.Manager):
     def usage(self, path: str) -> "Usage":
         """Return what the group of a path used; None for everything when it is gone."""
         return accounting.usage(group.ACCOUNTS, self.mount_point + path)
+
+    def lacking(self, fields: "Iterable[str]") -> list[str]:
+        """Return those fields of linux.resources that this machine does not have."""
+        from knarr.cgroups import abilities  # supervisors do without
+
+        return abilities.lacking_v2(self.mount_point, fields)
 
     def remove(self, path: str) -> None:
         """Kill what is left in the group of a path and remove it; that it is gone is no error."""

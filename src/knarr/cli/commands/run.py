@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from typing import TYPE_CHECKING
 
 from knarr.cli import cidfile, container_config, foreground, stream, terminal
 from knarr.cli.command import MANY, Command
@@ -10,6 +12,9 @@ from knarr.cli.container_flags import COMMON, FOREGROUND, MISSING
 from knarr.cli.context import Context
 from knarr.cli.flags import Args
 from knarr.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from knarr.engine.container import Container
 
 
 def run(context: Context, args: Args) -> int:
@@ -21,16 +26,24 @@ def run(context: Context, args: Args) -> int:
     else:
         foreground.check_terminal(streams)
     config = container_config.from_args(args, os.environ)
+    silent = args.on("detach") or not (streams.stdout or streams.stderr)
     with cidfile.claimed(args.text("cidfile")) as note:
+
+        def created(container: Container) -> None:
+            """Say the id: it can be looked at, started or removed even if it does not start."""
+            note(container.id)
+            if silent:
+                with contextlib.suppress(OSError):  # nobody listens: no reason not to start it
+                    print(container.id, flush=True)
+
         container, attachment = context.engine.containers.launch(
-            config, attach=not args.on("detach"), size=terminal.size() if streams.tty else None
+            config,
+            attach=not args.on("detach"),
+            size=terminal.size() if streams.tty else None,
+            created=created,
         )
-        note(container.id)
     if attachment is None:
-        print(container.id)
         return 0
-    if not streams.stdout and not streams.stderr:
-        print(container.id, flush=True)
     try:
         return foreground.follow(container, attachment, streams, context.caller)
     except stream.Detached:
