@@ -1,5 +1,6 @@
 """Memory mappings by address (mmap(2)); the interpreter's own module tells no addresses."""
 
+import array
 import ctypes
 
 from knarr.kernel.libc import LIBC, fail
@@ -44,22 +45,30 @@ def own_pages(without: "tuple[int, int]") -> None:
             _populate(max(start, without[1]), end, _MADV_POPULATE_WRITE)
 
 
-def code() -> "list[tuple[int, int]]":
-    """Return the address ranges of programs and libraries in this process, for ``map_code``."""
-    return [
-        (start, end)
-        for start, end, mode, name in _mappings()
-        if mode in ("r-xp", "r--p") and name.startswith("/")
-    ]
+def code() -> "array.array[int]":
+    """Return where programs and libraries are in this process, for ``map_code``.
+
+    Beginning and end of each range by turns, as few as there are, and as bare numbers:
+    objects would be written to when they are looked at.
+    """
+    found = array.array("Q")
+    for start, end, mode, name in _mappings():
+        if mode not in ("r-xp", "r--p") or not name.startswith("/"):
+            continue
+        if found and found[-1] == start:
+            found[-1] = end
+        else:
+            found.extend((start, end))
+    return found
 
 
-def map_code(ranges: "list[tuple[int, int]]") -> None:
+def map_code(ranges: "array.array[int]") -> None:
     """Enter the pages of programs and libraries into the page table, which a fork does not copy.
 
     They stay shared: this takes no memory.
     """
-    for start, end in ranges:
-        _populate(start, end, _MADV_POPULATE_READ)
+    for index in range(0, len(ranges), 2):
+        _populate(ranges[index], ranges[index + 1], _MADV_POPULATE_READ)
 
 
 def _mappings() -> "list[tuple[int, int, str, str]]":

@@ -121,21 +121,17 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     for _level, _kind, data in ancillary:
         fds.frombytes(data)
     pid, keeper, spare, terminal, owner, configured, mask = _LAYOUT.unpack_from(body)
-    got = iter(fds)
-    named = {name: next(got) if mask >> bit & 1 else -1 for bit, name in enumerate(_NAMES)}
-    if terminal:
-        named["stdin"] = named["out"]
+    got = iter(fds)  # in the order of _NAMES
+    pidfd = next(got) if mask & 1 else -1
+    root_fd = next(got) if mask & 2 else -1
+    listener = next(got) if mask & 4 else -1
+    out = next(got) if mask & 8 else -1
+    err = next(got) if mask & 16 else -1
+    stdin = next(got) if mask & 32 else out if terminal else -1
+    client = next(got) if mask & 64 else -1
     log, manager, cgroup, exit_file = os.fsdecode(body[_LAYOUT.size :]).split("\0")
+    # By position: names of arguments would be written to, each in a page of its own.
     return Handover(
-        pid=pid,
-        terminal=terminal,
-        owner=owner,
-        log=log,
-        manager=manager,
-        cgroup=cgroup,
-        exit_file=exit_file,
-        keeper=keeper,
-        configured=configured,
-        spare=spare,
-        **named,
-    )
+        pid, pidfd, root_fd, listener, out, err, stdin, client, terminal, owner,
+        log, manager, cgroup, exit_file, keeper, configured, spare,
+    )  # fmt: skip
