@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 DATA_ROOT = "/var/lib/knarr"
 RUN_ROOT = "/run/knarr"
+POLICY = "/etc/knarr/policy.toml"
 LAUNCHER_IDLE = 300.0
 SERVER_IDLE = 300.0
 # What the kernel waits at most where it is told in milliseconds, in whole millions of seconds.
@@ -26,6 +27,7 @@ class Settings:
     userns: ``auto`` (own user namespace and id range for each container) or ``host``.
     cgroup_manager: ``auto``, ``cgroupfs``, ``systemd`` or ``none``.
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
+    policy: path of a policy file that holds beside POLICY, which always does if it is there.
     launcher_idle, server_idle: seconds without work after which the process ends.
     Raises ValueError for what none of these can be.
     """
@@ -35,6 +37,7 @@ class Settings:
         "cgroup_parent",
         "data_root",
         "launcher_idle",
+        "policy",
         "run_root",
         "server_idle",
         "userns",
@@ -48,6 +51,7 @@ class Settings:
         userns: str = "auto",
         cgroup_manager: str = "auto",
         cgroup_parent: str = "/knarr",
+        policy: "str | None" = None,
         launcher_idle: float = LAUNCHER_IDLE,
         server_idle: float = SERVER_IDLE,
     ) -> None:
@@ -67,6 +71,7 @@ class Settings:
         userns: str
         cgroup_manager: str
         cgroup_parent: str
+        policy: "str | None"
         launcher_idle: float
         server_idle: float
 
@@ -78,7 +83,7 @@ class Settings:
         """Return settings read from ``KNARR_*`` variables, defaults for the rest.
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
-        KNARR_CGROUP_PARENT, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (seconds).
+        KNARR_CGROUP_PARENT, KNARR_POLICY, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (seconds).
         Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
@@ -88,6 +93,7 @@ class Settings:
             userns=env.get("KNARR_USERNS") or "auto",
             cgroup_manager=env.get("KNARR_CGROUP_MANAGER") or "auto",
             cgroup_parent=env.get("KNARR_CGROUP_PARENT") or "/knarr",
+            policy=os.path.abspath(env["KNARR_POLICY"]) if env.get("KNARR_POLICY") else None,
             launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
             server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),
         )

@@ -6,7 +6,8 @@
      │   └─ UnknownUser      the container has no such user or group     exec: exit 126
      ├─ Unauthorized         credentials are missing                     HTTP 401
      ├─ Forbidden            the kernel or a policy says no              HTTP 403
-     │   └─ NotExecutable    the command cannot be run, or not there     exit 126
+     │   ├─ NotExecutable    the command cannot be run, or not there     exit 126
+     │   └─ RefusedByPolicy  an administrator's rule forbids it          exit 125
      ├─ NotFound             the named object does not exist             HTTP 404
      │   ├─ CommandNotFound  the command is not in the container         exit 127
      │   └─ PlatformNotFound the image is for other platforms
@@ -52,6 +53,19 @@ class Forbidden(KnarrError):
 
 class NotExecutable(Forbidden):
     """The command cannot be executed, or its working directory cannot be entered."""
+
+
+class RefusedByPolicy(Forbidden):
+    """A rule of a policy file forbids it; file and rule name them.
+
+    rule is "" where the file itself cannot be trusted, read or understood: then nothing is allowed.
+    """
+
+    def __init__(self, file: str, rule: str, reason: str) -> None:
+        said = f"refused by policy {file}, {rule}: {reason}" if rule else f"policy {file} {reason}"
+        super().__init__(said)
+        self.file = file
+        self.rule = rule
 
 
 class NotFound(KnarrError):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
-from knarr.cli import human
+from knarr.cli import exitcodes, human
 from knarr.errors import KnarrError
 
 
 def for_each(names: Iterable[str], act: Callable[[str], None]) -> int:
-    """Call ``act`` for every name; return 0, or 1 when one of them raised a KnarrError."""
+    """Call ``act`` for every name; return 0, 1 when one of them raised a KnarrError.
+
+    125 when the last of these came from a policy.
+    """
     code = 0
     for name in names:
         try:
@@ -18,5 +21,5 @@ def for_each(names: Iterable[str], act: Callable[[str], None]) -> int:
         except KnarrError as error:
             sys.stdout.flush()
             print(f"Error: {human.visible(str(error))}", file=sys.stderr)
-            code = 1
+            code = exitcodes.for_refusal(error)
     return code

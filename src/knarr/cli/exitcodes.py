@@ -1,7 +1,7 @@
 """The one place where an error becomes an exit code, as Docker's command has them.
 
-125: the engine refused before the command of ``run`` could start, or a flag is
-wrong. 126: the command cannot be executed. 127: it was not found. 1: all other
+125: the engine refused before the command of ``run`` could start, a policy refused, or a
+flag is wrong. 126: the command cannot be executed. 127: it was not found. 1: all other
 errors. 128+n: ended by signal n.
 """
 
@@ -29,6 +29,8 @@ def for_error(error: BaseException, verb: str) -> int:
     """Return the exit code with which ``knarr VERB`` ends after ``error``."""
     if isinstance(error, CommandError):
         return error.exit_code
+    if isinstance(error, errors.RefusedByPolicy):
+        return REFUSED
     if isinstance(error, errors.CommandNotFound):
         return COMMAND_NOT_FOUND
     if isinstance(error, errors.NotExecutable):
@@ -36,6 +38,11 @@ def for_error(error: BaseException, verb: str) -> int:
     if isinstance(error, errors.UnknownUser) and verb == "exec":
         return NOT_EXECUTABLE
     return REFUSED if verb in _RUNNERS else FAILED
+
+
+def for_refusal(error: errors.KnarrError) -> int:
+    """Return the exit code of a command of which one name of several failed so."""
+    return REFUSED if isinstance(error, errors.RefusedByPolicy) else FAILED
 
 
 def for_signal(number: int) -> int:

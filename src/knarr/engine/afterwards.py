@@ -15,7 +15,7 @@ _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(
 def command(settings: Settings, module: str, container_id: str) -> list[str]:
     """Return the argv that calls ``main`` of a module of this room, which ``reap.carry_out`` reads.
 
-    It is ``python -I -c … PACKAGE_ROOT RUN_ROOT DATA_ROOT ID``.
+    It is ``python -I -c … PACKAGE_ROOT RUN_ROOT DATA_ROOT ID [POLICY]``.
     """
     code = (
         "import sys;sys.path.insert(0,sys.argv.pop(1));"
@@ -24,4 +24,5 @@ def command(settings: Settings, module: str, container_id: str) -> list[str]:
     return [
         sys.executable or "/usr/bin/python3", "-I", "-c", code, _PACKAGE_ROOT,
         settings.run_root, settings.data_root, container_id,
+        *([settings.policy] if settings.policy else []),
     ]  # fmt: skip

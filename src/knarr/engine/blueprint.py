@@ -86,6 +86,11 @@ class Blueprint:
         self.nodes = context.devices if context.id_range else ()
         return build_spec(config, engine.image_config(self.image.id), context)
 
+    @property
+    def model(self) -> dict[str, Any]:
+        """The spec, with stand-ins for what is a container's own; not to be changed."""
+        return self._spec
+
     def spec(self, record: ContainerRecord, user: ResolvedUser | None = None) -> str:
         """Return a container's spec as JSON; the runtime looks its user up unless it is given."""
         text = self._texts.get(user)

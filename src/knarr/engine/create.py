@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from knarr.engine.blueprint import Blueprint
     from knarr.engine.engine import Engine
     from knarr.engine.model import ContainerConfig
+    from knarr.engine.policy.rules import Rules
     from knarr.engine.records import ContainerRecord
     from knarr.images.index import ImageRecord
     from knarr.runtime.users import ResolvedUser
@@ -74,11 +75,12 @@ def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> 
     source: id of a container of the same image, whose files it begins with.
 
     The row is this process's until the spec is written. Raises NotFound (image, source), Conflict
-    (name), InvalidArgument, ResourceExhausted and what the disk says; nothing is left then.
-    What the block raises does not undo it.
+    (name), InvalidArgument, RefusedByPolicy, ResourceExhausted and what the disk says; nothing is
+    left then. What the block raises does not undo it.
     """
     config = effective(engine, config)
-    blueprint, record = _insert(engine, config)
+    rules = engine.policy.rules()
+    blueprint, record = _insert(engine, config, rules)
     paths = Paths(engine.settings, record.id)
     with paths.locked():
         with _undone_on_error(engine, record, paths):
@@ -87,6 +89,10 @@ def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> 
                 rootfs = _snapshot(engine, record, blueprint.image)
             else:
                 rootfs = engine.driver.copy(source, record.id)
+            if rules is not None:
+                from knarr.engine.policy import check
+
+                check.of_image(engine, rules, record, blueprint.user)
             reached("create.snapshot")
             _make_directory(paths.data)
             hostfiles.write(paths.data, config, record.id)
@@ -175,12 +181,18 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     return config
 
 
-def _insert(engine: Engine, config: ContainerConfig) -> tuple[Blueprint, ContainerRecord]:
-    """Return the container's blueprint and its new row."""
+def _insert(
+    engine: Engine, config: ContainerConfig, rules: Rules | None
+) -> tuple[Blueprint, ContainerRecord]:
+    """Return the container's blueprint and its new row. Raises RefusedByPolicy."""
     text, ranged = serial.encode(config), wants_user_namespace(config)
     key = text if config.name is None else serial.encode(replace(config, name=None))
     while True:
         blueprint = engine.blueprints.get(config, key)
+        if rules is not None:
+            from knarr.engine.policy import check
+
+            check.new(engine, rules, config, blueprint.image, blueprint.tag, blueprint.model)
         try:
             record = engine.table.insert(
                 config, blueprint.image.id, with_range=ranged, text=text, tag=blueprint.tag

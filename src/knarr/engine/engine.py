@@ -22,6 +22,7 @@ from knarr.engine.ids import RangePlan
 from knarr.engine.imageevents import EngineImages
 from knarr.engine.imageindex import StoredImageIndex
 from knarr.engine.machine import Machine
+from knarr.engine.policy.guard import Guard
 from knarr.engine.records import ContainerRecord, ContainerTable
 from knarr.engine.store import Store
 from knarr.engine.tidy import Tidier
@@ -54,6 +55,7 @@ class Engine(Closing):
         self.ranges = RangePlan(self.settings.data_root)
         self.table = ContainerTable(self.store, self.ranges)
         self.index = StoredImageIndex(self.store)
+        self.policy = Guard(self.settings)
         self.machine = Machine(self.settings, self._probe)
         self.filters = FilterCache(self.settings.data_root)
         self.containers = Containers(self)

@@ -171,7 +171,7 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
     Pipes and sockets are handed in; files and terminals are relayed, since a
     program with rights over them could open them anew for more than it was given.
     Raises Conflict when the container does not run, CommandNotFound, NotExecutable,
-    UnknownUser, InvalidArgument.
+    UnknownUser, InvalidArgument, RefusedByPolicy.
     """
     state = container.state
     if not state.running:
@@ -183,6 +183,9 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
         )
     with translated(f"container {container.name}"):
         process, linux = execprocess.build(container.paths, state, config)
+        rules = engine.policy.rules()
+        if rules is not None:
+            rules.command(process, privileged=config.privileged)
         if ends.size is not None and config.tty:
             process["consoleSize"] = {"height": ends.size[0], "width": ends.size[1]}
         with _Streams() as streams:

@@ -43,6 +43,7 @@ def info(engine: Engine) -> dict[str, Any]:
     counts = _counts(engine)
     cgroups = engine.machine.cgroup_names()
     release = _os_release()
+    policies, distrusted = _policies(engine)
     return {
         "ID": engine.settings.data_root,
         "Containers": sum(counts.values()),
@@ -68,10 +69,21 @@ def info(engine: Engine) -> dict[str, Any]:
         "ServerVersion": __version__,
         "DefaultRuntime": "knarr",
         "SecurityOptions": _security(engine),
+        "PolicyFiles": policies,
         "SystemTime": when.rfc3339(time.time_ns()),
         "Features": dict(engine.machine.features),
-        "Warnings": engine.machine.warnings(),
+        "Warnings": [*engine.machine.warnings(), *distrusted],
     }
+
+
+def _policies(engine: Engine) -> tuple[list[str], list[str]]:
+    """Return the policy files that hold, and what is wrong with one, which refuses everything."""
+    try:
+        files = engine.policy.files()
+        engine.policy.rules()
+    except errors.RefusedByPolicy as error:
+        return [error.file], [f"{error}; until then no container is started"]
+    return files, []
 
 
 def _counts(engine: Engine) -> dict[str, int]:

@@ -25,8 +25,10 @@ def main() -> None:
 
 def carry_out(work: Callable[[Engine, str, Paths], None]) -> None:
     """Do for a container what ``afterwards.command`` was made for; ends the process on an error."""
-    run_root, data_root, container_id = sys.argv[1:4]
-    settings = Settings(run_root=run_root, data_root=data_root)
+    run_root, data_root, container_id, *policy = sys.argv[1:]
+    settings = Settings(
+        run_root=run_root, data_root=data_root, policy=policy[0] if policy else None
+    )
     try:
         with Engine(settings) as engine:
             work(engine, container_id, Paths(settings, container_id))

@@ -91,7 +91,13 @@ def recover_container(engine: Engine, record: ContainerRecord, *, held: bool = F
         if engine.table.get(record.id) is None:
             paths.forget_lock()
             return
-        _settle_locked(engine, record, paths, RecoverReport())
+        try:
+            _settle_locked(engine, record, paths, RecoverReport())
+        except errors.KnarrError as error:
+            if merged(record, paths).stale:
+                raise
+            # Its policy wanted it started and it could not be: it has ended, and says why.
+            _log.warning("container %s: %s", record.name, error)
 
 
 def _attempt(report: RecoverReport, subject: str, work: Callable[[], object]) -> None:

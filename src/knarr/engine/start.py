@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from knarr.engine.create import Prepared
     from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
+    from knarr.engine.policy.check import CheckBind
     from knarr.engine.records import ContainerRecord
     from knarr.runtime.users import ResolvedUser
 
@@ -81,8 +82,9 @@ def start(
     killed when the attachment is closed, however this process ends. size: rows and columns
     that its terminal, if it has one, is to have from the first moment. again: which start
     this is after how many ends, where nobody but its policy asked for it. Raises
-    CommandNotFound, NotExecutable, UnknownUser, NotModified (already running) and what
-    the kernel or the launcher says; the container is as before then, and its state has why.
+    CommandNotFound, NotExecutable, UnknownUser, NotModified (already running), RefusedByPolicy
+    (as policies are now) and what the kernel or the launcher says; the container is as before
+    then, and its state has why.
     """
     record, paths = prepared.record, prepared.paths
     with translated(f"container {record.name}"):
@@ -99,10 +101,11 @@ def start(
         # The note of a start matters after a power loss only: it need not hold up the launcher.
         note = None if record.auto_remove else partial(_note_start, engine, record)
         try:
-            spec = prepared.spec(_known_user(engine, prepared))
+            user, allowed = _permitted(engine, prepared)
+            spec = prepared.spec(user)
             if size is not None and record.config.tty:
                 spec = with_console_size(spec, *size)
-            _add_handles(request, engine, prepared)
+            _add_handles(request, engine, prepared, allowed)
             events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
             _add_settings(request, engine, prepared, spec, results)
             if attach:
@@ -154,6 +157,19 @@ def _as_ours(error: BaseException, name: str) -> errors.KnarrError | None:
 
 def _note_start(engine: Engine, record: ContainerRecord) -> None:
     engine.table.mark_started(record.id, time.time_ns(), host.boot_id())
+
+
+def _permitted(engine: Engine, prepared: Prepared) -> tuple[ResolvedUser | None, CheckBind | None]:
+    """Return who the container runs as, if that is known, and what checks its bind mounts.
+
+    Raises UnknownUser, and RefusedByPolicy where a policy forbids it now.
+    """
+    user, rules = _known_user(engine, prepared), engine.policy.rules()
+    if rules is None:
+        return user, None
+    from knarr.engine.policy import check
+
+    return check.start(engine, rules, prepared, user), check.binds(rules)
 
 
 def _known_user(engine: Engine, prepared: Prepared) -> ResolvedUser | None:
@@ -268,8 +284,10 @@ def _add_settings(
         request.body.update(logconfig.request(engine, prepared.record, prepared.paths))
 
 
-def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
-    """Add the filter, knarr's init and the bind mounts to the message."""
+def _add_handles(
+    request: _Request, engine: Engine, prepared: Prepared, allowed: CheckBind | None
+) -> None:
+    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message."""
     config = prepared.record.config
     if config.init or config.sandbox:
         request.body["init"] = request.add(os.dup(engine.init_program))
@@ -281,7 +299,7 @@ def _add_handles(request: _Request, engine: Engine, prepared: Prepared) -> None:
             kind: request.add(handle)
             for kind, handle in sharing.opened(engine, prepared.record).items()
         }
-    opened = binds.open_binds(prepared.binds, config.binds)
+    opened = binds.open_binds(prepared.binds, config.binds, allowed)
     request.body["mount_fds"] = {
         str(index): request.add(handle) for index, handle in opened.items()
     }

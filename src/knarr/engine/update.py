@@ -62,6 +62,9 @@ def update(
         if limits is not None:
             limits = discarded.kept(engine.machine, limits)
             config = replace(config, limits=merged(config.limits, limits, record.id))
+            rules = engine.policy.rules()
+            if rules is not None:
+                rules.limits(config.limits)
             _set_limits(engine, now, paths, config, running=state.running)
         engine.table.configure(record.id, config)
         if restart is not None:

@@ -92,12 +92,13 @@ def _since(context: Context, values: Sequence[str]) -> Test:
 def _reference(context: Context, values: Sequence[str]) -> Test:
     def test(record: ImageRecord) -> bool:
         names = [Reference.parse(name) for name in context.index.tags(record.id)]
-        return any(_matches(name, value) for name in names for value in values)
+        return any(matches(name, value) for name in names for value in values)
 
     return test
 
 
-def _matches(name: Reference, pattern: str) -> bool:
+def matches(name: Reference, pattern: str) -> bool:
+    """Return whether a pattern (``debian:*``, ``registry.example.org/*/*``) fits a name."""
     # A star stands for anything within one component, so components are compared in pairs.
     spellings = (name.familiar(), name.familiar_name, str(name), name.name)
     parts = pattern.split("/")

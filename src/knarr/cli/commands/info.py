@@ -45,6 +45,7 @@ def run(context: Context, args: Args) -> int:
     memory = f"{found['MemTotal'] / 2**30:.4g}GiB"
     print(listing.facts({**found, "MemTotal": memory}, _LINES), end="")
     _print_list("Security Options", found.get("SecurityOptions"))
+    _print_list("Policy", found.get("PolicyFiles"))
     sys.stdout.flush()
     for warning in found.get("Warnings") or ():
         print(f"WARNING: {warning}", file=sys.stderr)

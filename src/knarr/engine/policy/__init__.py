@@ -1,0 +1,1 @@
+"""The administrator's policy: what no container on this machine may be."""
