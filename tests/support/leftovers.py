@@ -8,6 +8,8 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from knarr.kernel import process
+
 from .processes import listener
 
 # Seconds in which the kernel and knarr's processes must have finished: an emulated processor that
@@ -77,7 +79,7 @@ def end_server(path: str) -> None:
     if pid == 0:
         return  # it listened, and has ended since
     try:
-        handle = os.pidfd_open(pid)
+        handle = process.pidfd_open(pid)
     except ProcessLookupError:
         return
     try:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 from knarr import errors
 from knarr.engine import eventreader, events
 from knarr.engine.closing import Closing
-from knarr.engine.container import Container
 from knarr.engine.paths import prepare_run_root
 from knarr.engine.probe import FILES, Probe, Reading
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
 
 if TYPE_CHECKING:
+    from knarr.engine.container import Container
     from knarr.engine.engine import Engine
 
 INTERVAL = 1.0  # seconds between two readings, Docker's

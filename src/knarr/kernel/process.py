@@ -1,6 +1,7 @@
 """Processes: prctl(2), pid descriptors, personality(2), scheduling."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import select
@@ -83,8 +84,17 @@ def set_no_new_privs() -> None:
 
 
 def pidfd_open(pid: int, flags: int = 0) -> int:
-    """Return a CLOEXEC descriptor of process ``pid`` (pidfd_open(2), Linux 5.3)."""
-    return syscall("pidfd_open", pid, ctypes.c_uint(flags))
+    """Return a CLOEXEC descriptor of process ``pid`` (pidfd_open(2), Linux 5.3).
+
+    Raises ProcessLookupError when there is none, also when its number is still that of a
+    session or a group of processes that outlived it, for which kernels have other errors.
+    """
+    try:
+        return syscall("pidfd_open", pid, ctypes.c_uint(flags))
+    except OSError as error:
+        if pid > 0 and error.errno in (errno.EINVAL, errno.ENOENT):
+            raise ProcessLookupError(errno.ESRCH, error.strerror) from None
+        raise
 
 
 def pidfd_send_signal(pidfd: int, signal: int) -> None:

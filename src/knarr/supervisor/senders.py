@@ -71,11 +71,16 @@ class Sender:
     def send(self, lines: "list[Line]") -> None:
         """Send lines, or have them wait."""
         journal = self._config["kind"] == "journal"
+        busy = False
         for line in lines:
             packet = self._journal(line) if journal else _syslog(self._config, line)
             if self._buffer and self._size + len(packet) > self._buffer:
-                self.dropped += 1
-                continue
+                if not busy:
+                    self.flush()
+                    busy = self.waiting  # then it takes none of the following either
+                if busy:
+                    self.dropped += 1
+                    continue
             self._pending.append(packet)
             self._size += len(packet)
         self.flush()

@@ -18,12 +18,12 @@ def test_many_at_once(box: Installation, tmp_path: Path) -> None:
     code, out, err = box.run(
         "run", "-q", "--rm", "--env-file", str(tmp_path / "env"), "--label-file",
         str(tmp_path / "labels"), "--add-host", "db=10.0.0.7", "--dns", "9.9.9.9", "--ulimit",
-        "nofile=99:100", "--sysctl", "net.core.somaxconn=77", "--group-add", "55", "--shm-size",
-        "1m", "--mount", f"type=bind,source={tmp_path},target=/data,readonly", "--mount",
-        "type=tmpfs,target=/scratch,tmpfs-size=1m", "--oom-score-adj", "100", "--device",
+        "nofile=99:100", "--sysctl", "net.ipv4.ip_unprivileged_port_start=77", "--group-add", "55",
+        "--shm-size", "1m", "--mount", f"type=bind,source={tmp_path},target=/data,readonly",
+        "--mount", "type=tmpfs,target=/scratch,tmpfs-size=1m", "--oom-score-adj", "100", "--device",
         "/dev/null:/dev/nothing", "busybox", "sh", "-c",
         "echo $FROM_FILE; grep db /etc/hosts; cat /etc/resolv.conf; ulimit -n; id -G;"
-        "cat /proc/sys/net/core/somaxconn /data/env /proc/self/oom_score_adj;"
+        "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /data/env /proc/self/oom_score_adj;"
         "df -k /dev/shm /scratch | awk '{print $2}' | tail -2; echo gone > /dev/nothing",
     )  # fmt: skip
     assert (code, err) == (0, b"")

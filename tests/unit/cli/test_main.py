@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
-from knarr import errors
+from knarr import __version__, errors
 from knarr.cli import exitcodes, main, verbs
 from knarr.cli.command import Command
 from knarr.cli.context import Context
@@ -153,3 +156,11 @@ def test_exit_codes() -> None:
     assert exitcodes.for_error(exitcodes.CommandError("x"), "run") == 1
     assert exitcodes.for_signal(15) == 143
     assert UsageError("x").exit_code == 125
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "knarr", "version", "--format", "{{.Client.Version}}"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == (f"{__version__}\n", "")

@@ -118,6 +118,20 @@ def test_a_signal_through_a_pid_descriptor() -> None:
     os.close(pidfd)
 
 
+def test_a_process_whose_session_outlived_it_is_gone() -> None:
+    """Its number is in use still, and kernels differ in what they say of it."""
+    leader = subprocess.Popen(
+        ["sh", "-c", "sleep 100 >/dev/null & echo $!"], stdout=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    out, _ = leader.communicate()
+    try:
+        with pytest.raises(ProcessLookupError):
+            process.pidfd_open(leader.pid)
+    finally:
+        os.kill(int(out), signal.SIGKILL)
+
+
 def test_a_running_process_has_no_exit_status() -> None:
     pidfd = process.pidfd_open(os.getppid())
     # Its parent reaps nothing here: the wait is cut short by asking for ourselves only.

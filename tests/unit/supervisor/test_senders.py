@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -105,12 +106,28 @@ def test_who_does_not_read_is_waited_for(receiver: socket.socket) -> None:
 
 
 def test_with_a_buffer_nobody_waits(receiver: socket.socket) -> None:
-    sender = Sender(_syslog(receiver.getsockname(), buffer=20_000))
-    sender.send([_line("x" * 1000) for _ in range(2000)])
-    assert not sender.full
-    assert sender.waiting
-    assert sender.dropped > 100
-    sender.close()
+    with contextlib.closing(Sender(_syslog(receiver.getsockname(), buffer=20_000))) as sender:
+        sender.send([_line("x" * 1000) for _ in range(2000)])
+        assert not sender.full
+        assert sender.waiting
+        assert sender.dropped > 100
+
+
+def test_a_buffer_is_sent_before_anything_is_dropped(receiver: socket.socket) -> None:
+    """Nothing is lost as long as the receiver's queue has room, however small the buffer."""
+    room = 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+        probe.setblocking(False)
+        probe.connect(receiver.getsockname())
+        with contextlib.suppress(BlockingIOError):
+            while room < 1000:
+                probe.send(b"x" * 1000)
+                room += 1
+    for _ in range(room):
+        receiver.recv(5000)
+    with contextlib.closing(Sender(_syslog(receiver.getsockname(), buffer=2000))) as sender:
+        sender.send([_line("x" * 900) for _ in range(room)])
+        assert (sender.waiting, sender.dropped) == (False, 0)
 
 
 def test_a_receiver_that_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,7 +111,10 @@ def test_jumps_lead_to_numbers_of_the_whole_program() -> None:
 def test_a_container_is_started_like_this() -> None:
     """Compare with the golden file; KNARR_WRITE_GOLDEN=1 writes it anew."""
     seen = Circumstances((-1, 16, 17), filtered=True, entrances=1)
-    listed = describe(rehearse(plan(spec("sh", "-c", "true")), seen, whole=True))
+    usual = spec("sh", "-c", "true")
+    # which control groups there are to mount, the machine says
+    usual["mounts"] = [mount for mount in usual["mounts"] if mount["type"] != "cgroup"]
+    listed = describe(rehearse(plan(usual), seen, whole=True))
     if os.environ.get("KNARR_WRITE_GOLDEN"):
         GOLDEN.parent.mkdir(exist_ok=True)
         GOLDEN.write_text("\n".join(listed) + "\n")
