@@ -62,6 +62,13 @@ class _Request:
         self.handles.append(handle)
         return len(self.handles) - 1
 
+    def add_attachment(self) -> _socket.socket:
+        """Return a client's end of a connection that is attached from the first byte."""
+        kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
+        ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+        self.body["attach"] = self.add(theirs.detach())
+        return ours
+
     def close(self) -> None:
         for handle in self.handles:
             os.close(handle)
@@ -109,9 +116,7 @@ def start(
             events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
             _add_settings(request, engine, prepared, spec, results)
             if attach:
-                kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-                ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
-                request.body["attach"] = request.add(theirs.detach())
+                ours = request.add_attachment()
             apart = record.id_slot is not None and record.config.network == "none"
             answer = engine.launcher.start(
                 request.body, request.handles, spec=spec, meanwhile=note, apart=apart
