@@ -6,6 +6,7 @@ so that no symbolic link of the image leads to a file of the host.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import threading
@@ -18,6 +19,8 @@ from knarr.kernel import files
 from knarr.runtime import rootfs
 
 if TYPE_CHECKING:
+    from io import FileIO
+
     from knarr.engine.engine import Engine
     from knarr.engine.records import ContainerRecord
     from knarr.spec.mount import Mount
@@ -33,7 +36,7 @@ def resolve(user: str, root: int, groups: Sequence[str] = ()) -> ResolvedUser:
     """Return the ids that ``user`` means in the root directory behind descriptor ``root``.
 
     groups: further ones, names or numbers. Raises UnknownUser as :func:`resolve_user`
-    InvalidArgument, and InvalidArgument for files that are no regular files or larger than 4 MiB.
+    InvalidArgument, and for a file of 4 MiB or more.
     """
     passwd, group = (_read_inside(root, name) for name in _FILES)
     return _resolved(user, passwd, group, groups)
@@ -99,19 +102,30 @@ def _in_thread(work: Callable[[], T]) -> T:
 
 
 def _read_inside(root: int, path: str) -> bytes:
-    """Return the bytes of a file below ``root``; nothing when there is no such file."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
+    """Return the bytes of a file below ``root``; nothing when no regular file is there.
+
+    It is looked at before it is opened: opening a device of the image would act on it.
+    """
     resolve_flags = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
     try:
-        handle = files.openat2(root, path, flags, 0, resolve_flags)
-    except (FileNotFoundError, NotADirectoryError):
-        return b""
-    with open(handle, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InvalidArgument(f"/{path} in the container is not a regular file")
-        data = bytearray()
-        while chunk := file.read(65536):
-            data += chunk
-            if len(data) > _LIMIT:
-                raise InvalidArgument(f"/{path} in the container is larger than {_LIMIT} bytes")
+        found = files.openat2(root, path, os.O_PATH, 0, resolve_flags)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return b""
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(found).st_mode):
+            return b""
+        with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:
+            return _read(file, path)
+    finally:
+        os.close(found)
+
+
+def _read(file: FileIO, path: str) -> bytes:
+    data = bytearray()
+    while chunk := file.read(65536):
+        data += chunk
+        if len(data) >= _LIMIT:
+            raise UnknownUser(f"/{path} in the container has {_LIMIT} bytes or more")
     return bytes(data)

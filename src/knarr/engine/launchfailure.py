@@ -39,7 +39,10 @@ _ERRNOS: dict[int, type[errors.KnarrError]] = {
 
 
 # What the runtime says when it looked a user up in the container's own files.
-_ABOUT_USERS = ("unable to find user ", "unable to find group ", "invalid user ", "invalid id ")
+_ABOUT_USERS = (
+    "unable to find user ", "unable to find group ", "invalid user ", "invalid id ",
+    "/etc/passwd in the container ", "/etc/group in the container ",
+)  # fmt: skip
 
 
 def explained(failure: LaunchFailed, name: str, *, inside: bool = False) -> errors.KnarrError:

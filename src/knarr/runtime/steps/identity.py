@@ -3,9 +3,11 @@
 import os
 import struct
 
+from knarr.errors import InvalidArgument
 from knarr.kernel.net import IFF_UP, SIOCSIFFLAGS
 from knarr.runtime.program.builder import Builder
 from knarr.runtime.program.memory import (
+    FILE_LIMIT,
     GROUP,
     GROUP_SIZE,
     PASSWD,
@@ -107,7 +109,8 @@ class User(Step):
         """Return who it is, once the step was carried out; raises InvalidArgument."""
         if self.name is not None:
             gids = (*(str(gid) for gid in self.gids), *self.groups)
-            return resolve_user(self.name, _passwd(), _text(GROUP, GROUP_SIZE), gids)
+            group = _text(GROUP, GROUP_SIZE, "/etc/group")
+            return resolve_user(self.name, _passwd(), group, gids)
         home = "/" if setting.has_home else resolve_user(str(self.uid), _passwd(), b"").home
         return ResolvedUser(self.uid, self.gid, self.gids, home)
 
@@ -118,8 +121,11 @@ class User(Step):
 
 
 def _passwd() -> bytes:
-    return _text(PASSWD, PASSWD_SIZE)
+    return _text(PASSWD, PASSWD_SIZE, "/etc/passwd")
 
 
-def _text(address: int, size: Cell) -> bytes:
+def _text(address: int, size: Cell, path: str) -> bytes:
+    """Return what was read of a file; raises InvalidArgument where that may not be all of it."""
+    if size.get() >= FILE_LIMIT:
+        raise InvalidArgument(f"{path} in the container has {FILE_LIMIT} bytes or more")
     return read(address, max(size.get(), 0))
