@@ -37,7 +37,7 @@ def source(engine: Engine, container: Container, name: str | None) -> Iterator[C
     if record.state == REMOVING:
         raise errors.Conflict(f"container {container.id} is marked for removal")
     config = replace(record.config, name=name, image=_image(engine, record), cidfile=None)
-    with pause.still(engine, record, container.paths):
+    with pause.still(engine, record, container.paths, briefly=True):
         yield config
 
 

@@ -172,7 +172,7 @@ class Container:
     @property
     def health(self) -> Health:
         """What the health checks found last; status ``none`` for one without a check."""
-        return health.read(self.record, self.paths)
+        return health.read(self.state, self.paths)
 
     def wait_healthy(self, timeout: float | None = None) -> None:
         """Return once it is healthy, after at most ``timeout`` seconds.

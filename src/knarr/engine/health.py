@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
+    from knarr.engine.state import ContainerState
 
 _SHELL = ("/bin/sh", "-c")
 _NAMES = (
@@ -101,18 +102,17 @@ def introduce(paths: Paths, spec: str, log: list[dict[str, Any]]) -> None:
         body["filter"] = paths.filter if "seccomp" in linux else None
     else:
         body["problem"] = f"healthcheck for container {paths.id} has no command"
-    states.replace(paths.run, _encode(body).encode(), healthstate.CHECK)
+    states.replace(paths.run, healthstate.encode_check(body), healthstate.CHECK)
     states.replace(paths.run, healthstate.Health(log).encode(), healthstate.NAME)
 
 
-def read(record: ContainerRecord, paths: Paths) -> Health:
+def read(state: ContainerState, paths: Paths) -> Health:
     """Return what was found last; status ``none`` for a container that is not checked."""
-    status = merged(record, paths).health
-    if not status:
+    if not state.health:
         return Health()
     found = healthstate.read(paths.run) or healthstate.Health()
     log = tuple(HealthResult(**{name: entry[name] for name in _RESULT}) for entry in found.log)
-    return Health(status, found.streak, log)
+    return Health(state.health, found.streak, log)
 
 
 _RESULT = ("start", "end", "exit_code", "output")

@@ -40,7 +40,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "Created": when.rfc3339(record.created),
         "Path": command[0] if command else "",
         "Args": command[1:],
-        "State": _state(state, health.read(record, paths)),
+        "State": _state(state, health.read(state, paths)),
         "Image": record.image_id,
         "ResolvConfPath": files.get("/etc/resolv.conf", ""),
         "HostnamePath": files.get("/etc/hostname", ""),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from knarr.errors import InvalidArgument
 
+_LONGEST = 2**63 - 1  # ns, in a signed number of 64 bits
 OTHER = "container:"  # what the name of a container whose namespace is joined stands behind
 
 
@@ -165,6 +166,8 @@ class HealthCheck:
         ):
             if value and value < 1_000_000:
                 raise InvalidArgument(f"{name} in Healthcheck cannot be less than 1ms")
+            if value > _LONGEST:
+                raise InvalidArgument(f"{name} in Healthcheck is more than 290 years")
         if self.retries < 0:
             raise InvalidArgument("Retries in Healthcheck cannot be negative")
 

@@ -36,9 +36,17 @@ def pause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
 
 
 def _pause(
-    engine: Engine, record: ContainerRecord, paths: Paths, *, meanwhile: bool = False
+    engine: Engine,
+    record: ContainerRecord,
+    paths: Paths,
+    *,
+    meanwhile: bool = False,
+    briefly: bool = False,
 ) -> int:
-    """Freeze the container; return the file that says so, locked if it is for a copy."""
+    """Freeze the container; return the file that says so, locked if it is for a copy.
+
+    briefly: for so short a time that whoever checks its health need not know.
+    """
     with translated(f"container {record.name}"), paths.locked():
         state = held.settled(engine, record, paths)
         refuse_restarting(state, record.id)
@@ -61,7 +69,8 @@ def _pause(
             raise
         reached("pause.frozen")
         try:
-            health.tell_pause(record, paths)
+            if not briefly:
+                health.tell_pause(record, paths)
         except BaseException:  # also a signal's
             os.close(note)
             raise
@@ -93,13 +102,18 @@ def unpause(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
 
 
 @contextlib.contextmanager
-def still(engine: Engine, record: ContainerRecord, paths: Paths) -> Iterator[None]:
-    """Have a container stand still while the block runs, if it runs; a paused one stays so."""
+def still(
+    engine: Engine, record: ContainerRecord, paths: Paths, *, briefly: bool = False
+) -> Iterator[None]:
+    """Have a container stand still while the block runs, if it runs; a paused one stays so.
+
+    briefly: for so short a time that whoever checks its health need not know.
+    """
     note = -1
     if merged(record, paths).status == "running":
         # One that has ended, or was paused by somebody else, stands still anyway.
         with contextlib.suppress(errors.Conflict):
-            note = _pause(engine, record, paths, meanwhile=True)
+            note = _pause(engine, record, paths, meanwhile=True, briefly=briefly)
     try:
         reached("still")
         yield
@@ -125,16 +139,17 @@ def _is_at(note: int, path: str) -> bool:
     return False
 
 
-def release(paths: Paths) -> None:
-    """Let a container go on if it is paused; it may end meanwhile."""
+def release(paths: Paths) -> bool:
+    """Let a container go on if it is paused, which is returned; it may end meanwhile."""
     if not os.path.exists(paths.paused):
-        return
+        return False
     try:
         running_group(paths).thaw()
         reached("pause.thawed")
     except FileNotFoundError:
         pass  # it has ended
     _forget(paths)
+    return True
 
 
 def running_group(paths: Paths) -> Group:

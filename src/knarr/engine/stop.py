@@ -47,7 +47,7 @@ def stop(
         asked = True
         with attachment:
             attachment.signal(number)
-            pause.release(paths)
+            _release(paths, attachment)
             try:
                 ended = attachment.wait(None if seconds < 0 else float(seconds))
             except errors.Timeout:
@@ -85,9 +85,15 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
         with attachment:
             attachment.signal(number)
             if ending:
-                pause.release(paths)
+                _release(paths, attachment)
             sent = True
             delivered = attachment.settle() if number != KILL else attachment.wait() is not None
+
+
+def _release(paths: Paths, attachment: Attachment) -> None:
+    """Let a paused container go on, to end or not; who checks its health is told."""
+    if pause.release(paths):
+        attachment.look()
 
 
 def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:

@@ -66,11 +66,12 @@ class Supervisor:
         self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
-        state = (states.read(self.run_dir) or {}) if given.configured else {}
-        config = state.get("log_config")
+        config = None
+        if given.configured:
+            config = (states.read(self.run_dir) or {}).get("log_config")
         self._watch(streams, listener, given.log, config, terminal=given.terminal, maker=maker)
-        if "health" in state:
-            self._check_health()
+        if given.checked:
+            self._check_health(fresh=True)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         for keeper in (given.keeper, given.spare):
@@ -100,7 +101,7 @@ class Supervisor:
         log, config = state["log"] or "", state.get("log_config")
         self._watch(streams, listener, log, config, terminal=bool(state["tty"]))
         if "health" in state:
-            self._check_health()
+            self._check_health(fresh=False)
         return True
 
     def _watch(
@@ -127,13 +128,13 @@ class Supervisor:
             thaw=self._thaw,
         )
 
-    def _check_health(self) -> None:
-        """Have the container checked as long as it runs; only now is there any code for that."""
+    def _check_health(self, *, fresh: bool) -> None:
+        """Have the container checked as long as it runs. fresh: it was started now."""
         from knarr.supervisor import health
 
         assert self.relay is not None
         try:
-            self.relay.check_with(health.Monitor(self.run_dir, self.manager, self.group))
+            self.relay.check_with(health.Monitor(self.run_dir, fresh=fresh))
         except (OSError, ValueError) as error:
             # It is watched all the same.
             print(f"knarr: {self.run_dir}: no health checks: {error}", file=sys.stderr)

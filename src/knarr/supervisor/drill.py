@@ -11,7 +11,19 @@ import sys
 
 from knarr.kernel import process as kprocess
 from knarr.runtime import packets
-from knarr.supervisor import handover, journal, lessons, rundir, spare, undo, usual, wire, work
+from knarr.supervisor import (
+    handover,
+    health,
+    healthstate,
+    journal,
+    lessons,
+    rundir,
+    spare,
+    undo,
+    usual,
+    wire,
+    work,
+)
 from knarr.supervisor import state as states
 
 TYPE_CHECKING = False
@@ -89,8 +101,17 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     spare.Spare(-1, launcher, requests).give(wire.RUN_APART, run_dir, caller)
     _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
     work.attend(sock, ours, pid_of_maker)
+    _be_checked(run_dir)
     for end in (maker, caller, other):
         end.close()
+
+
+def _be_checked(run_dir: str) -> None:
+    """Begin with health checks, so that who makes some has the code for it, and make none."""
+    states.replace(run_dir, healthstate.encode_check({}), healthstate.CHECK)
+    monitor = health.Monitor(run_dir, fresh=True)
+    monitor.turn()
+    monitor.close()
 
 
 def _hand_over(to: "_socket.socket", pid: int, pidfd: int, exit_file: str) -> None:

@@ -9,7 +9,7 @@ import array
 import os
 import struct
 
-_LAYOUT = struct.Struct("=iii???B")
+_LAYOUT = struct.Struct("=iii????B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
 _NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
 
@@ -20,7 +20,8 @@ class Handover:
     manager, cgroup: name of the cgroup manager and path of the container's group.
     exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
     that has done its work and is to be waited for, or 0; spare: of one that was not needed.
-    configured: the state says more, of the log or of a health check.
+    configured: the state says more
+    about the log. checked: its health is to be.
 
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
@@ -28,6 +29,7 @@ class Handover:
 
     __slots__ = (
         "cgroup",
+        "checked",
         "client",
         "configured",
         "err",
@@ -64,6 +66,7 @@ class Handover:
         exit_file: str,
         keeper: int,
         configured: bool = False,
+        checked: bool = False,
         spare: int = 0,
     ) -> None:
         self.pid = pid
@@ -83,6 +86,7 @@ class Handover:
         self.keeper = keeper
         self.spare = spare
         self.configured = configured
+        self.checked = checked
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -102,6 +106,7 @@ def send(sock: "_socket.socket", value: Handover) -> None:
         value.terminal,
         value.owner,
         value.configured,
+        value.checked,
         mask,
     )
     sock.sendmsg([head + os.fsencode(texts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
@@ -120,7 +125,7 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     fds = array.array("i")
     for _level, _kind, data in ancillary:
         fds.frombytes(data)
-    pid, keeper, spare, terminal, owner, configured, mask = _LAYOUT.unpack_from(body)
+    pid, keeper, spare, terminal, owner, configured, checked, mask = _LAYOUT.unpack_from(body)
     got = iter(fds)  # in the order of _NAMES
     pidfd = next(got) if mask & 1 else -1
     root_fd = next(got) if mask & 2 else -1
@@ -133,5 +138,5 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     # By position: names of arguments would be written to, each in a page of its own.
     return Handover(
         pid, pidfd, root_fd, listener, out, err, stdin, client, terminal, owner,
-        log, manager, cgroup, exit_file, keeper, configured, spare,
+        log, manager, cgroup, exit_file, keeper, configured, checked, spare,
     )  # fmt: skip

@@ -98,6 +98,20 @@ class Health:
         }).encode()  # fmt: skip
 
 
+def encode_check(wanted: "dict[str, Any]") -> bytes:
+    """Return how the file ``CHECK`` of a run directory begins for these settings: with the time
+    until the first check (ns), on a line that a supervisor reads without parsing the rest.
+    """
+    first = Health().interval(Rules(wanted), 0)
+    return b"%d\n" % first + _encode(wanted).encode()
+
+
+def wanted(run_dir: str) -> "dict[str, Any]":
+    """Return what is to be checked, as it was encoded. Raises OSError, ValueError."""
+    found: dict[str, Any] = json.loads(states.read_body(run_dir, CHECK).partition(b"\n")[2])
+    return found
+
+
 def read(run_dir: str) -> "Health | None":
     """Return what was found last, None where that is not known. Never waits."""
     try:

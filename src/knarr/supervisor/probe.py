@@ -1,103 +1,157 @@
-"""One health check, in a process of its own: it starts the command, and is gone when that is.
+"""One health check, in a process of its own: it starts the command, and writes what it found.
 
-A child of the container's supervisor, at the other end of whose socket it tells what it has
-found. When that end is closed it kills the command with all that this started and ends.
+A child of the container's supervisor, which it tells when the next check is due. When the
+supervisor closes its end of the socket between them, or is killed, it kills the command with
+all that this started, and ends. The file ``probe`` in the run directory names the control group
+of the command, for the case that this process is killed too.
 """
 
 import os
 import select
+import signal
 import struct
 import sys
 import time
 
+from knarr.cgroups import manager as cgroups
 from knarr.errors import KnarrError
 from knarr.kernel import process as kprocess
 from knarr.kernel.files import keep_only
 from knarr.runtime.errors import RuntimeFailure
-from knarr.supervisor import healthstate, journal, lessons
+from knarr.supervisor import healthstate, journal, lessons, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor.execs import Exec, NotRunning
-from knarr.supervisor.healthstate import OUTPUT_LIMIT, Result
+from knarr.supervisor.healthstate import OUTPUT_LIMIT, Health, Result, Rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from typing import Any
 
-_HEAD = struct.Struct("=iq")  # exit code, end (ns since the epoch)
+    Found = tuple[int, bytes]
+
+PROBE = "probe"
+NEXT = struct.Struct("=q")  # what the supervisor is told: the time until the next check, in ns
 _CHUNK = 65536
-_MORE = 4096  # of what is said of a failure
-PACKET = _HEAD.size + OUTPUT_LIMIT + _MORE
+# How long this process may take beside the command (s): to start it, and to see it die.
+_START, _DEATH = 30, 30
 _UNITS = (("h", 3600 * 10**9), ("m", 60 * 10**9))
+_LONGEST = 1 << 30  # ms, of one wait
 
 
-def be(sock: "_socket.socket", run_dir: str, name: str, timeout: int) -> None:
-    """Be the process that makes one check; never returns. timeout: ns that the command has."""
+def be(sock: "_socket.socket", run_dir: str, lost: "str | None", *, stopped: bool) -> None:
+    """Be the process that makes one check; never returns.
+
+    lost: make none, but do what follows from the end of one whose process was killed: take
+    away what is left of it, and, unless it is empty, note this text as its result. stopped:
+    nothing has been checked since the last result.
+    """
     code = 1
     try:
         os.setsid()
         kprocess.set_name("knarr-probe")
         # The lock of the run directory, above all: it says that a supervisor lives.
         keep_only(sock.fileno(), lessons.teacher())
-        found = _checked(sock, run_dir, name, timeout)
-        if found is not None:
-            sock.send(_packed(*found))
+        check = _Check(sock, run_dir)
+        sock.send(NEXT.pack(check.carry_out(lost, stopped=stopped)))
         code = 0
-    except BrokenPipeError:
-        code = 0  # the supervisor does not want to know any more
+    except (BrokenPipeError, _GivenUp):
+        code = 0
     except BaseException as error:  # it must not return into its parent's loop
         sys.excepthook(type(error), error, error.__traceback__)
     os._exit(code)
 
 
-def _packed(exit_code: int, output: bytes) -> bytes:
-    return (_HEAD.pack(exit_code, time.time_ns()) + output)[:PACKET]
+class _GivenUp(Exception):
+    """The supervisor does not wait for a result any more."""
 
 
-def unpacked(started: int, packet: bytes) -> Result:
-    """Return the result that a packet tells."""
-    exit_code, end = _HEAD.unpack_from(packet)
-    return Result(started, end, exit_code, packet[_HEAD.size :].decode("utf-8", "replace"))
+class _Check:
+    """What is to be checked, and how far it is."""
 
+    __slots__ = ("_health", "_rules", "_run_dir", "_sock", "_started", "_state", "_wanted")
 
-def _checked(
-    sock: "_socket.socket", run_dir: str, name: str, timeout: int
-) -> "tuple[int, bytes] | None":
-    """Return exit code and output of the check; None when it was given up."""
-    wanted = states.read(run_dir, healthstate.CHECK) or {}
-    if not wanted.get("process"):
-        return -1, str(wanted.get("problem") or "there is no check").encode()
-    more = b',"execID":"%s"' % name.encode()
-    for action in ("exec_create", "exec_start"):
-        journal.note(run_dir, f"{action}: {wanted['words']}".encode(), more)
-    reader, writer = os.pipe()
-    command = Exec()
-    try:
-        command.start(*_request(wanted, run_dir, name, writer))
-    except NotRunning:
-        return -1, b"the container is not running"
-    except (RuntimeFailure, KnarrError, OSError, ValueError) as error:
-        return -1, str(error).encode()
-    os.close(writer)
-    return _Watch(command, reader, sock).outcome(timeout)
+    def __init__(self, sock: "_socket.socket", run_dir: str) -> None:
+        self._sock, self._run_dir = sock, run_dir
+        self._wanted = healthstate.wanted(run_dir)
+        self._rules = Rules(self._wanted)
+        self._health = healthstate.read(run_dir) or Health()
+        self._state = states.read(run_dir) or {}
+        self._started = int(self._state.get("started_at") or 0)
 
+    def carry_out(self, lost: "str | None", *, stopped: bool) -> int:
+        """Do what ``be`` says; return the time until the next check (ns)."""
+        self._sweep()
+        if stopped:
+            self._health.stop()
+        if lost is None:
+            began = time.time_ns()
+            code, output = self._run()
+            self._note(Result(began, time.time_ns(), code, output.decode("utf-8", "replace")))
+        elif lost:
+            now = time.time_ns()
+            self._note(Result(now, now, -1, lost))
+        return self._health.interval(self._rules, time.time_ns() - self._started)
 
-def _request(
-    wanted: "dict[str, Any]", run_dir: str, name: str, writer: int
-) -> "tuple[dict[str, Any], list[int]]":
-    """Return what an exec is asked for with, and its descriptors, which it closes."""
-    fds = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), os.dup(writer), os.dup(writer)]
-    if wanted["filter"]:
-        fds.append(os.open(wanted["filter"], os.O_RDONLY | os.O_CLOEXEC))
-    request = {
-        "run_dir": run_dir,
-        "exec_id": name,
-        "process": wanted["process"],
-        "linux": wanted["linux"],
-        "fds": [0, 1, 2],
-        "seccomp": 3 if wanted["filter"] else None,
-    }
-    return request, fds
+    def _sweep(self) -> None:
+        """Kill what is left of a check whose process was killed, with its control group."""
+        name = states.read_body(self._run_dir, PROBE).decode()
+        group = self._state.get("cgroup") or {}
+        if name and group.get("manager") not in (None, "none"):
+            cgroups.detect(group["manager"]).remove(f"{group['path']}/{name}")
+        rundir.remove_file(self._run_dir, PROBE)
+
+    def _note(self, result: Result) -> None:
+        """Write a result down, and tell a status that is another now."""
+        if _is_closed(self._sock):
+            raise _GivenUp
+        changed = self._health.note(result, self._rules, self._started)
+        states.replace(self._run_dir, self._health.encode(), healthstate.NAME)
+        if changed:
+            journal.note(self._run_dir, b"health_status: " + self._health.status.encode())
+
+    def _run(self) -> "Found":
+        """Return exit code and output of the command. Raises _GivenUp."""
+        wanted = self._wanted
+        if "problem" in wanted:
+            return -1, str(wanted["problem"]).encode()
+        name = f"exec-{os.urandom(8).hex()}"
+        more = b',"execID":"%s"' % name.encode()
+        for action in ("exec_create", "exec_start"):
+            journal.note(self._run_dir, f"{action}: {wanted['words']}".encode(), more)
+        reader, writer = os.pipe()
+        command = Exec()
+        states.replace(self._run_dir, name.encode(), PROBE)
+        signal.alarm(_START)
+        try:
+            command.start(*self._request(name, writer))
+        except NotRunning:
+            return -1, b"the container is not running"
+        except (RuntimeFailure, KnarrError, OSError, ValueError) as error:
+            return -1, str(error).encode()
+        finally:
+            os.close(writer)
+            signal.alarm(0)
+        try:
+            return _Watch(command, reader, self._sock).outcome(self._rules.timeout)
+        finally:
+            rundir.remove_file(self._run_dir, PROBE)
+
+    def _request(self, name: str, writer: int) -> "tuple[dict[str, Any], list[int]]":
+        """Return what an exec is asked for with, and its descriptors, which it closes."""
+        wanted = self._wanted
+        fds = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), os.dup(writer), os.dup(writer)]
+        if wanted["filter"]:
+            fds.append(os.open(wanted["filter"], os.O_RDONLY | os.O_CLOEXEC))
+        request = {
+            "run_dir": self._run_dir,
+            "exec_id": name,
+            "process": wanted["process"],
+            "linux": wanted["linux"],
+            "fds": [0, 1, 2],
+            "seccomp": 3 if wanted["filter"] else None,
+        }
+        return request, fds
 
 
 class _Watch:
@@ -111,41 +165,41 @@ class _Watch:
         self._kept = b""
         self._lost = False
 
-    def outcome(self, timeout: int) -> "tuple[int, bytes] | None":
-        """Return exit code and output; None when nobody waits any more."""
+    def outcome(self, timeout: int) -> "Found":
+        """Return exit code and output once it has ended. Raises _GivenUp. timeout: ns."""
+        ended = self._await(time.monotonic_ns() + timeout)
+        late = not ended and not _is_closed(self._sock)
+        if not ended:
+            self._kill()
+        code, _ = self._command.finish()
+        if not ended and not late:
+            raise _GivenUp
+        while self._read():
+            continue
+        output = self._kept + b"..." if self._lost else self._kept
+        if not late:
+            return code, output
+        text = f"Health check exceeded timeout ({go_duration(timeout)})".encode()
+        return -1, text + b": " + output if output else text
+
+    def _await(self, deadline: int) -> bool:
+        """Return True when the command has ended; False: its time is up, or nobody waits for it."""
         poll = select.poll()
         poll.register(self._command.pidfd, select.POLLIN)
         poll.register(self._reader, select.POLLIN)
         poll.register(self._sock, 0)
-        deadline = time.monotonic_ns() + timeout
-        wanted, late, ended = True, False, False
-        while not ended:
-            left = max(deadline - time.monotonic_ns(), 0)
-            ready = [fd for fd, _ in poll.poll(left / 10**6)]
-            if not ready:
-                late = True
-                break
+        while (left := deadline - time.monotonic_ns()) > 0:
+            ready = [fd for fd, _ in poll.poll(min(left / 10**6, _LONGEST))]
+            if self._command.pidfd in ready:
+                return True
             if self._sock.fileno() in ready:
-                wanted = False
-                break
+                return False
             if self._reader in ready and not self._read():
                 poll.unregister(self._reader)
-            ended = self._command.pidfd in ready
-        if not ended:
-            self._kill()
-        code, _ = self._command.finish()
-        if not wanted:
-            return None
-        while self._read():
-            continue
-        return self._late(timeout) if late else (code, self._output())
-
-    def _late(self, timeout: int) -> "tuple[int, bytes]":
-        text = f"Health check exceeded timeout ({go_duration(timeout)})".encode()
-        output = self._output()
-        return -1, text + b": " + output if output else text
+        return False
 
     def _kill(self) -> None:
+        signal.alarm(_DEATH)
         try:
             self._command.kill()
         except OSError as error:  # one that does not die is waited for
@@ -162,8 +216,12 @@ class _Watch:
         self._lost = self._lost or len(data) > room
         return bool(data)
 
-    def _output(self) -> bytes:
-        return self._kept + b"..." if self._lost else self._kept
+
+def _is_closed(sock: "_socket.socket") -> bool:
+    """Return whether there is nobody at the other end any more."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))
 
 
 def go_duration(ns: int) -> str:

@@ -383,8 +383,9 @@ class Relay:
                     tty.set_size(self.streams.out, rows, columns)
             elif tag == b"k":
                 self._signal(int(payload))
-            elif tag == b"h" and self.health is not None:
-                self.health.look()
+            elif tag == b"h":
+                if self.health is not None:
+                    self.health.look()
             elif tag == b"q":
                 self.acknowledged = True
             else:

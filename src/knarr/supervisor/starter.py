@@ -253,7 +253,8 @@ class Starter:
                 exit_file=self.state["exit_file"] or "",
                 keeper=self.kept,
                 spare=self.spare,
-                configured=self.state["log_config"] is not None or "health" in self.state,
+                configured=self.state["log_config"] is not None,
+                checked="health" in self.state,
             ),
         )
 

@@ -71,6 +71,7 @@ def test_a_sandbox_does_not_run_what_the_image_would_check() -> None:
         ({"timeout": 999_999}, "Timeout in Healthcheck cannot be less than 1ms"),
         ({"start_period": -1}, "StartPeriod in Healthcheck cannot be less than 1ms"),
         ({"start_interval": 1}, "StartInterval in Healthcheck cannot be less than 1ms"),
+        ({"interval": 2**63}, "Interval in Healthcheck is more than 290 years"),
         ({"retries": -1}, "Retries in Healthcheck cannot be negative"),
         ({"test": "true"}, "give its words"),
     ],
