@@ -23,6 +23,7 @@ class Command:
     stops_early: the first argument that is no flag ends the flags (run, exec, create).
     missing: Docker's flags that knarr does not have, each with what to do instead.
     spellings: other ways to say it (``image ls``), for the help.
+    examples: command lines with what each does; they are parsed by a test.
     details: paragraphs for ``knarr help VERB`` and the documentation.
     """
 
@@ -35,6 +36,7 @@ class Command:
     stops_early: bool = False
     missing: dict[str, str] = field(default_factory=dict)
     spellings: tuple[str, ...] = ()
+    examples: tuple[tuple[str, str], ...] = ()
     details: str = ""
     table: Table = field(init=False)
 

@@ -35,6 +35,9 @@ def page(command: Command) -> str:
         parts.append(command.details.strip() + "\n")
     if command.spellings:
         parts.append("Also: " + ", ".join(f"`knarr {name}`" for name in command.spellings) + "\n")
+    if command.examples:
+        parts.append("## Examples\n")
+        parts += [f"{what}:\n\n    {line}\n" for line, what in command.examples]
     if command.flags:
         parts.append("## Options\n")
         parts.append(_flag_table(command.flags))

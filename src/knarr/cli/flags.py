@@ -16,15 +16,23 @@ from knarr.cli import values
 
 
 class UsageError(Exception):
-    """The command line is wrong; ``exit_code`` is what Docker's command ends with."""
+    """The command line is wrong; ``exit_code`` is what Docker's command ends with.
 
-    def __init__(self, message: str, exit_code: int = 125) -> None:
+    near: what was probably meant, for a line of its own below Docker's words; "" for nothing.
+    """
+
+    def __init__(self, message: str, exit_code: int = 125, near: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
+        self.near = near
 
 
 class HelpAsked(Exception):
-    """``--help`` stands where a flag may stand."""
+    """``--help`` stands where a flag may stand; ``group`` is the group of verbs it is about."""
+
+    def __init__(self, group: str = "") -> None:
+        super().__init__(group)
+        self.group = group
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,8 +214,7 @@ class Table:
         if name in self.missing:
             return UsageError(f"--{name}: {self.missing[name]}")
         near = nearest(name, [*self._long, *self.missing])
-        hint = f" (did you mean --{near}?)" if near else ""
-        return UsageError(f"unknown flag: --{name}{hint}")
+        return UsageError(f"unknown flag: --{name}", near=f"--{near}" if near else "")
 
     def _unknown_short(self, letter: str, word: str) -> Exception:
         if letter == "h":

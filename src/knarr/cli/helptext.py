@@ -37,6 +37,27 @@ def overview() -> str:
     )
 
 
+def group_help(group: str) -> str:
+    """Return the help of a group of verbs: each with its summary."""
+    from knarr.cli import verbs
+
+    members = verbs.GROUPS[group]
+    width = max(len(word) for word in members)
+    rows = [
+        f"  {word:<{width}} {verbs.load(module).summary}"
+        for word, module in sorted(members.items())
+    ]
+    return "\n".join(
+        (
+            f"Usage:  knarr {group} COMMAND\n",
+            f"{verbs.GROUP_SUMMARIES[group]}\n",
+            "Commands:",
+            *rows,
+            f"\nRun 'knarr {group} COMMAND --help' for more about a command.\n",
+        )
+    )
+
+
 def usage(command: Command) -> str:
     """Return the ``Usage:`` line, with one more line for each further form."""
     return "Usage:  " + "\n\t".join(
@@ -45,7 +66,10 @@ def usage(command: Command) -> str:
 
 
 def command_help(command: Command, *, examples: bool = False) -> str:
-    """Return the whole help of one verb; ``examples`` adds one line of example to each flag."""
+    """Return the whole help of one verb.
+
+    examples: with command lines, and for each flag its default and an example.
+    """
     parts = [usage(command), command.summary]
     if command.details:
         parts.append(command.details.strip())
@@ -55,6 +79,9 @@ def command_help(command: Command, *, examples: bool = False) -> str:
     if command.flags:
         lines = flag_lines(command.flags, shutil.get_terminal_size().columns, examples=examples)
         parts.append("Options:\n" + "\n".join(lines))
+    if examples and command.examples:
+        lines = [f"  {what}:\n      {line}" for line, what in command.examples]
+        parts.append("Examples:\n" + "\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -67,8 +94,10 @@ def flag_lines(flags: tuple[Flag, ...], columns: int, *, examples: bool = False)
     lines = []
     for flag, head in zip(ordered, heads, strict=True):
         text = describe(flag)
-        if examples and flag.example:
-            text += f"\nExample: {flag.example}"
+        if examples:
+            if "(default" not in text:
+                text += f"\nDefault: {unsaid_default(flag)}"
+            text += f"\nExample: {flag.example}" if flag.example else ""
         wrapped = [part for line in text.split("\n") for part in textwrap.wrap(line, room)]
         lines.append(head.ljust(width) + wrapped[0])
         lines.extend(" " * width + line for line in wrapped[1:])
@@ -85,6 +114,13 @@ def describe(flag: Flag) -> str:
     """Return the flag's help with its default, when it has one worth telling."""
     shown = default_text(flag)
     return f"{flag.help} (default {shown})" if shown else flag.help
+
+
+def unsaid_default(flag: Flag) -> str:
+    """Return what holds when a flag is not given and its help does not say so."""
+    if flag.kind.switch:
+        return "false"
+    return "not set"
 
 
 def default_text(flag: Flag) -> str:

@@ -56,8 +56,11 @@ def _run(argv: list[str], caller: Caller) -> int:
             return early
         command, words = verbs.find(options.rest)
         return _call(command, words, options, caller, debug=debug)
-    except HelpAsked:
-        print(helptext.command_help(command) if command else helptext.overview(), end="")
+    except HelpAsked as asked:
+        if asked.group:
+            print(helptext.group_help(asked.group), end="")
+        else:
+            print(helptext.command_help(command) if command else helptext.overview(), end="")
         return exitcodes.OK
     except UsageError as error:
         return _wrong_usage(error, command)
@@ -105,6 +108,8 @@ def _settings(options: Args) -> Settings:
 def _wrong_usage(error: UsageError, command: Command | None) -> int:
     sys.stdout.flush()
     lines = [str(error)]
+    if error.near:
+        lines.append(f"Did you mean '{error.near}'?")
     if command is not None:
         lines += ["", helptext.usage(command)]
     name = f"knarr {command.name}" if command else "knarr"

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from knarr.cli import commands
 from knarr.cli.command import Command
-from knarr.cli.flags import UsageError, nearest
+from knarr.cli.flags import HelpAsked, UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
@@ -91,7 +91,7 @@ def load(module: str) -> Command:
 def find(words: list[str]) -> tuple[Command, list[str]]:
     """Return the command that ``words`` begin with, and the words after it.
 
-    Raises UsageError that names the nearest verb when there is none.
+    Raises UsageError that names the nearest verb when there is none, HelpAsked for a group.
     """
     verb, rest = words[0], words[1:]
     if verb in GROUPS:
@@ -105,10 +105,15 @@ def _find_in_group(group: str, words: list[str]) -> tuple[Command, list[str]]:
     members = GROUPS[group]
     if not words:
         raise UsageError(f"knarr: 'knarr {group}' requires a command", exit_code=1)
+    if words[0] in ("--help", "-h"):
+        raise HelpAsked(group)
     if words[0] not in members:
         near = nearest(words[0], list(members))
-        hint = f" (did you mean '{near}'?)" if near else ""
-        raise UsageError(f"knarr: unknown command: knarr {group} {words[0]}{hint}", exit_code=1)
+        raise UsageError(
+            f"knarr: unknown command: knarr {group} {words[0]}",
+            exit_code=1,
+            near=f"knarr {group} {near}" if near else "",
+        )
     return load(members[words[0]]), words[1:]
 
 
@@ -116,5 +121,6 @@ def _unknown(verb: str, known: list[str]) -> UsageError:
     if verb in LATER:
         return UsageError(f"knarr: 'knarr {verb}': {LATER[verb]}", exit_code=1)
     near = nearest(verb, known)
-    hint = f" (did you mean '{near}'?)" if near else ""
-    return UsageError(f"knarr: unknown command: knarr {verb}{hint}", exit_code=1)
+    return UsageError(
+        f"knarr: unknown command: knarr {verb}", exit_code=1, near=f"knarr {near}" if near else ""
+    )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
-from knarr.cli import docs, verbs
+from knarr.cli import container_config, docs, filterargs, listing, verbs
 from knarr.cli.command import Command
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "cli"
@@ -43,9 +44,33 @@ def test_every_command_is_whole(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_examples_parse(module: str) -> None:
-    import shlex
+def test_examples_of_the_command_are_right(module: str) -> None:
+    command = verbs.load(module)
+    assert command.examples, f"{module} has no example"
+    for line, what in command.examples:
+        assert what[0].isupper()
+        assert not what.endswith(".")
+        parts = [part.split(" > ")[0] for part in line.split(" | ") if "knarr " in part]
+        found = [command_of(part[part.index("knarr ") :]) for part in parts]
+        assert command in found, line
 
+
+def command_of(line: str) -> Command:
+    """Return the command that a line calls, having parsed all of it as that would."""
+    _, *words = shlex.split(line)
+    command, rest = verbs.find(words)
+    args = command.parse(rest)
+    if command.name in ("run", "create"):
+        container_config.from_args(args, {})
+    if "filter" in args.values:
+        filterargs.by_name(args.many("filter"))
+    if "format" in args.given and args.text("format") not in ("json", "table"):
+        listing.show_one({}, "{{if 0}}" + str(args.text("format")) + "{{end}}")
+    return command
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_examples_parse(module: str) -> None:
     command = verbs.load(module)
     for flag in command.flags:
         args = command.table.parse(shlex.split(flag.example))

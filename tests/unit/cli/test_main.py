@@ -43,20 +43,21 @@ def test_long_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = outcome(capsys, "help", "ps")
     assert code == 0
     assert "Example: -aq" in out
+    assert "Default: false" in out
+    assert "Default: -1" not in out  # said in brackets
+    assert "Examples:\n  List the containers that run:\n      knarr ps\n" in out
     assert outcome(capsys, "help", "image", "prune")[1].startswith("Usage:  knarr image prune")
 
 
 @pytest.mark.parametrize(
     ("argv", "code", "first_line"),
     [
-        (("vresion",), 1, "knarr: unknown command: knarr vresion (did you mean 'version'?)"),
+        (("xyzzies",), 1, "knarr: unknown command: knarr xyzzies"),
         (("xyzzy",), 1, "knarr: unknown command: knarr xyzzy"),
         (("../run",), 1, "knarr: unknown command: knarr ../run"),
         (("image_prune",), 1, "knarr: unknown command: knarr image_prune"),
         (("container",), 1, "knarr: 'knarr container' requires a command"),
         (("image", "xy"), 1, "knarr: unknown command: knarr image xy"),
-        (("container", "strat"), 1,
-         "knarr: unknown command: knarr container strat (did you mean 'start'?)"),
         (("pull", "x"), 1, ("knarr: 'knarr pull': registries are not available yet; use 'knarr "
          "load' or 'knarr bootstrap'")),
         (("-H", "x", "ps"), 125, ("-H: knarr has no daemon to connect to; --root and --run-root "
@@ -82,6 +83,32 @@ def test_usage_errors(
     assert lines[0] == first_line
     assert lines[1] == ""
     assert lines[-1].endswith("--help' for more information")
+
+
+@pytest.mark.parametrize(
+    ("argv", "first_line", "near"),
+    [
+        (("vresion",), "knarr: unknown command: knarr vresion", "knarr version"),
+        (("conatiner", "ls"), "knarr: unknown command: knarr conatiner", "knarr container"),
+        (("container", "strat"), "knarr: unknown command: knarr container strat",
+         "knarr container start"),
+        (("run", "--naem", "x", "busybox"), "unknown flag: --naem", "--name"),
+    ],
+)  # fmt: skip
+def test_what_is_near_stands_below_dockers_words(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], first_line: str, near: str
+) -> None:
+    _, out, err = outcome(capsys, *argv)
+    assert out == ""
+    assert err.splitlines()[:3] == [first_line, f"Did you mean '{near}'?", ""]
+
+
+@pytest.mark.parametrize("argv", [("image", "--help"), ("image", "-h"), ("help", "image")])
+def test_help_of_a_group(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    code, out, err = outcome(capsys, *argv)
+    assert (code, err) == (0, "")
+    assert out.startswith("Usage:  knarr image COMMAND\n\nManage images\n\nCommands:\n")
+    assert "  prune     Remove unused images\n" in out
 
 
 def run_command(error: BaseException, name: str, monkeypatch: pytest.MonkeyPatch) -> None:

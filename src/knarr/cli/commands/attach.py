@@ -33,6 +33,16 @@ COMMAND = Command(
     summary="Attach your standard input, output and error streams to a running container",
     usage=("[OPTIONS] CONTAINER",),
     run=run,
+    examples=(
+        (
+            "knarr attach web",
+            "Join what a container does; ctrl-p ctrl-q lets go of one with a terminal",
+        ),
+        (
+            "knarr attach --no-stdin --sig-proxy=false web",
+            "Only look; ctrl-c then ends the command and not the container",
+        ),
+    ),
     flags=(
         DETACH_KEYS,
         Flag("no-stdin", SWITCH, "Do not attach STDIN", example="--no-stdin"),

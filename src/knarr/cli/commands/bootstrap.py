@@ -37,6 +37,12 @@ COMMAND = Command(
     summary="Make a base image from packages: busybox, debian:RELEASE, ubuntu:RELEASE",
     usage=("[OPTIONS] IMAGE [IMAGE...]",),
     run=run,
+    examples=(
+        ("knarr bootstrap busybox",
+         "Make the smallest image, from Debian's busybox-static"),
+        ("knarr bootstrap --include python3 -t python debian:bookworm",
+         "Make a Debian image with Python under a name of its own"),
+    ),
     flags=(
         Flag("include", LIST, "Packages to install beside those of the base image",
              example="--include python3,git"),

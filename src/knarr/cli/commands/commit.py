@@ -25,6 +25,12 @@ COMMAND = Command(
     summary="Create a new image from a container's changes",
     usage=("[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",),
     run=run,
+    examples=(
+        ("knarr commit web shop/web:2",
+         "Make an image of what a container has changed"),
+        ("knarr commit -m 'add curl' -c 'CMD [\"curl\", \"-V\"]' web curl",
+         "Also say why, and what containers of it run"),
+    ),
     flags=(
         Flag("author", TEXT, "Author of the image", short="a",
              example="-a 'John Hannibal Smith <hannibal@a-team.com>'"),

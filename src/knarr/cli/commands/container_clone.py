@@ -51,6 +51,12 @@ COMMAND = Command(
     summary="Create a copy of a container with everything that it has written",
     usage=("[OPTIONS] CONTAINER [NAME]",),
     run=run,
+    examples=(
+        ("knarr container clone web",
+         "Make a second container with the same files and settings"),
+        ("knarr container clone --run --name web2 web",
+         "Give it a name and start it"),
+    ),
     flags=(
         Flag("destroy", SWITCH, "Remove the original container", example="--destroy"),
         Flag("force", SWITCH, "Remove the original even while it runs", short="f",

@@ -19,6 +19,10 @@ COMMAND = Command(
     summary="Show everything about one or more containers as JSON",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr container inspect web", "Show everything about a container as JSON"),
+        ("knarr container inspect -f '{{.State.Status}}' web", "Show one thing of it"),
+    ),
     flags=(inspecting.FORMAT, inspecting.SIZE),
     arguments=(1, MANY),
 )

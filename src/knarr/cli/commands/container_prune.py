@@ -22,6 +22,12 @@ COMMAND = Command(
     summary="Remove all stopped containers",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr container prune",
+         "Ask, then remove all containers that do not run"),
+        ("knarr container prune -f --filter until=24h --filter label!=keep",
+         "Remove those made more than a day ago, but for those with a label"),
+    ),
     flags=(
         Flag("filter", filterargs.FILTERS, "Only containers for which a condition holds: label, "
              "label!, until", example="--filter until=24h"),

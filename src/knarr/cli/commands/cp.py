@@ -80,6 +80,14 @@ COMMAND = Command(
     summary="Copy files and directories between a container and the host",
     usage=("[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-", "[OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH"),
     run=run,
+    examples=(
+        ("knarr cp web:/var/log/app.log .",
+         "Copy a file out of a container"),
+        ("knarr cp -a ./site web:/srv",
+         "Copy a directory into one, with owners"),
+        ("knarr cp web:/etc - | tar t",
+         "Write a tar to standard output"),
+    ),
     flags=(
         Flag("archive", SWITCH, "Keep user and group ids", short="a", example="-a"),
         Flag("follow-link", SWITCH, "Follow a symbolic link at SRC_PATH", short="L",

@@ -26,6 +26,12 @@ COMMAND = Command(
     summary="Create a new container",
     usage=("[OPTIONS] IMAGE [COMMAND] [ARG...]",),
     run=run,
+    examples=(
+        (
+            "knarr create --name web -m 256m busybox sleep 1000",
+            "Make a container that 'knarr start' can start",
+        ),
+    ),
     flags=COMMON,
     arguments=(1, MANY),
     stops_early=True,

@@ -20,6 +20,9 @@ COMMAND = Command(
     summary="Inspect changes to files or directories on a container's filesystem",
     usage=("CONTAINER",),
     run=run,
+    examples=(
+        ("knarr diff web", "List what a container has added (A), changed (C) and deleted (D)"),
+    ),
     arguments=(1, 1),
     spellings=("container diff",),
     details="Each line has A (added), C (changed) or D (deleted) and a path. What is mounted in "

@@ -70,6 +70,14 @@ COMMAND = Command(
     summary="Show what happens to containers and images, as it happens",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr events",
+         "Show what happens from now on"),
+        ("knarr events --since 10m --until 0s -f event=die",
+         "List the ends of containers in the last ten minutes"),
+        ("knarr events --format json -f container=web",
+         "Follow one container as JSON"),
+    ),
     flags=(
         filterargs.flag("Only events for which a condition holds: container, event, image, label, "
                         "scope, type", "-f event=die"),

@@ -50,6 +50,12 @@ COMMAND = Command(
     summary="Execute a command in a running container",
     usage=("[OPTIONS] CONTAINER COMMAND [ARG...]",),
     run=run,
+    examples=(
+        ("knarr exec -it web sh",
+         "Open a shell in a running container"),
+        ("knarr exec -u 1000 -w /srv -e LANG=C web ls",
+         "Run a command as another user, elsewhere, with a variable"),
+    ),
     flags=(
         Flag("detach", SWITCH, "Run in the background", short="d", example="-d"),
         DETACH_KEYS,

@@ -21,6 +21,12 @@ COMMAND = Command(
     summary="Export a container's file system as a tar archive",
     usage=("[OPTIONS] CONTAINER",),
     run=run,
+    examples=(
+        ("knarr export -o web.tar web",
+         "Write the files of a container to a tar"),
+        ("knarr export web | tar t",
+         "List them"),
+    ),
     flags=(
         Flag("output", TEXT, "Write to this file instead of STDOUT", short="o",
              example="-o rootfs.tar"),

@@ -55,6 +55,12 @@ COMMAND = Command(
     summary="Show the history of an image",
     usage=("[OPTIONS] IMAGE",),
     run=run,
+    examples=(
+        ("knarr history debian:bookworm",
+         "Show the steps that made an image"),
+        ("knarr history --no-trunc --format '{{.CreatedBy}}' busybox",
+         "Show the commands in full"),
+    ),
     flags=(
         listing.FORMAT,
         Flag("human", SWITCH, "Print sizes and times for people", short="H", default=True,

@@ -20,6 +20,12 @@ COMMAND = Command(
     summary="Show everything about one or more images as JSON",
     usage=("[OPTIONS] IMAGE [IMAGE...]",),
     run=run,
+    examples=(
+        ("knarr image inspect busybox",
+         "Show everything about an image as JSON"),
+        ("knarr image inspect -f '{{.Config.Cmd}}' busybox",
+         "Show what it runs"),
+    ),
     flags=(
         inspecting.FORMAT,
         Flag("platform", TEXT, "Show this platform of an image that has several",

@@ -27,6 +27,12 @@ COMMAND = Command(
     summary="Remove unused images",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr image prune",
+         "Ask, then remove images without a name"),
+        ("knarr image prune -af --filter until=168h",
+         "Remove all that no container uses and that are older than a week"),
+    ),
     flags=(
         Flag("all", SWITCH, "Remove all images that no container uses, not only those without a "
              "name", short="a", example="-a"),

@@ -119,6 +119,14 @@ COMMAND = Command(
     summary="List images",
     usage=("[OPTIONS] [REPOSITORY[:TAG]]",),
     run=run,
+    examples=(
+        ("knarr images",
+         "List images"),
+        ("knarr images -q -f dangling=true",
+         "List the ids of those without a name"),
+        ("knarr images 'debian:*'",
+         "List some by name"),
+    ),
     flags=(
         Flag("digests", SWITCH, "Show digests", example="--digests"),
         filterargs.flag("Only images for which a condition holds: before, dangling, label, "

@@ -37,6 +37,12 @@ COMMAND = Command(
     summary="Make an image from a tar of a file system",
     usage=("[OPTIONS] file|- [REPOSITORY[:TAG]]",),
     run=run,
+    examples=(
+        ("knarr import root.tar.gz base:1",
+         "Make an image of a tar of files"),
+        ("knarr export web | knarr import -c 'CMD [\"sh\"]' - flat",
+         "Make one of a container's files, in a single layer"),
+    ),
     flags=(
         Flag("change", LIST, "Apply a Dockerfile instruction to the image", short="c",
              example="-c 'CMD [\"/bin/sh\"]'"),

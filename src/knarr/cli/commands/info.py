@@ -64,6 +64,10 @@ COMMAND = Command(
     summary="Show the state of the engine and what this machine can do",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr info", "Show the engine, the machine, and what it cannot do"),
+        ("knarr info -f '{{.CgroupVersion}}'", "Show one thing of it"),
+    ),
     flags=(listing.format_of_one("--format '{{.CgroupVersion}}'"),),
     spellings=("system info",),
 )

@@ -24,6 +24,14 @@ COMMAND = Command(
     summary="Show everything about containers and images as JSON",
     usage=("[OPTIONS] NAME|ID [NAME|ID...]",),
     run=run,
+    examples=(
+        ("knarr inspect web",
+         "Show everything about a container or image as JSON"),
+        ("knarr inspect -f '{{.State.Pid}}' web",
+         "Show one thing of it"),
+        ("knarr inspect --type image busybox",
+         "Look for an image only"),
+    ),
     flags=(
         inspecting.FORMAT,
         inspecting.SIZE,

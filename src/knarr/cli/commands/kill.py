@@ -24,6 +24,12 @@ COMMAND = Command(
     summary="Kill one or more running containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr kill web",
+         "Kill the first process of a container"),
+        ("knarr kill -s HUP web",
+         "Send it another signal"),
+    ),
     flags=(
         Flag("signal", TEXT, "Signal to send, by name or number", short="s", default="KILL",
              example="-s SIGHUP"),

@@ -49,6 +49,12 @@ COMMAND = Command(
     summary="Load images from a docker-archive or OCI layout, tar or directory",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr load -i images.tar",
+         "Load the images of an archive"),
+        ("ssh host knarr save busybox | knarr load",
+         "Load those of another machine"),
+    ),
     flags=(
         Flag("input", TEXT, "Read from this file or directory instead of STDIN", short="i",
              example="-i busybox.tar"),

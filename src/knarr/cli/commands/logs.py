@@ -50,6 +50,12 @@ COMMAND = Command(
     summary="Fetch the logs of a container",
     usage=("[OPTIONS] CONTAINER",),
     run=run,
+    examples=(
+        ("knarr logs web",
+         "Print the output of a container"),
+        ("knarr logs -f -n 20 -t web",
+         "Print the last 20 lines with their times, and go on"),
+    ),
     flags=(
         Flag("details", SWITCH, "Show the labels and variables that the log options name",
              example="--details"),

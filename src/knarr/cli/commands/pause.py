@@ -23,6 +23,7 @@ COMMAND = Command(
     summary="Pause all processes within one or more containers",
     usage=("CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(("knarr pause web", "Freeze all processes of a container"),),
     arguments=(1, MANY),
     spellings=("container pause",),
 )

@@ -47,6 +47,7 @@ COMMAND = Command(
     summary="List port mappings or a specific mapping for the container",
     usage=("CONTAINER [PRIVATE_PORT[/PROTO]]",),
     run=run,
+    examples=(("knarr port web", "List which ports of a container are published"),),
     arguments=(1, 2),
     spellings=("container port",),
     details="Ports cannot be published yet, so there are none; see --network host.",

@@ -102,6 +102,14 @@ COMMAND = Command(
     summary="List containers",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr ps",
+         "List the containers that run"),
+        ("knarr ps -a -f status=exited -f label=tier=web",
+         "List those that have ended, with a label"),
+        ("knarr ps -aq",
+         "List the ids of all"),
+    ),
     flags=(
         Flag("all", SWITCH, "Show all containers, not only running ones", short="a", example="-a"),
         filterargs.flag("Only containers for which a condition holds: ancestor, before, exited, "

@@ -23,6 +23,12 @@ COMMAND = Command(
     summary="Put right what dead processes and reboots left behind",
     usage=("",),
     run=run,
+    examples=(
+        (
+            "knarr recover",
+            "Put right what a crash or a reboot left, and start what is to be started",
+        ),
+    ),
     details="""\
 Running containers whose supervisor was killed get a new one, containers that
 ended unseen are marked so, half-made and half-removed ones go, and mounts,

@@ -22,6 +22,7 @@ COMMAND = Command(
     summary="Rename a container",
     usage=("CONTAINER NEW_NAME",),
     run=run,
+    examples=(("knarr rename web old-web", "Give a container another name"),),
     arguments=(2, 2),
     spellings=("container rename",),
 )

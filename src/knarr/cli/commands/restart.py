@@ -25,6 +25,12 @@ COMMAND = Command(
     summary="Restart one or more containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr restart web",
+         "Stop a container and start it again"),
+        ("knarr restart -t 30 db web",
+         "Give each 30 seconds to stop, one after the other"),
+    ),
     flags=stopping.FLAGS,
     arguments=(1, MANY),
     spellings=("container restart",),

@@ -33,6 +33,12 @@ COMMAND = Command(
     summary="Remove one or more containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr rm web",
+         "Remove a container that does not run"),
+        ("knarr rm -f web",
+         "Kill it first"),
+    ),
     flags=(
         Flag("force", SWITCH, "Kill a running container first", short="f", example="-f"),
         Flag("volumes", SWITCH, "Remove the container's anonymous volumes too; knarr makes none "

@@ -38,6 +38,12 @@ COMMAND = Command(
     summary="Remove one or more images",
     usage=("[OPTIONS] IMAGE [IMAGE...]",),
     run=run,
+    examples=(
+        ("knarr rmi busybox",
+         "Remove the name of an image, and the image with its last name"),
+        ("knarr rmi -f 6d1ef012b567",
+         "Remove an image with all its names"),
+    ),
     flags=(
         Flag("force", SWITCH, "Remove an image that has several names or a stopped container",
              short="f", example="-f"),

@@ -68,6 +68,22 @@ COMMAND = Command(
     summary="Create and run a new container from an image",
     usage=("[OPTIONS] IMAGE [COMMAND] [ARG...]",),
     run=run,
+    examples=(
+        ("knarr run --rm busybox echo hello", "Run a command, and leave nothing behind"),
+        ("knarr run -it --rm debian:bookworm bash", "Work in a container with a terminal"),
+        (
+            "knarr run -d --init --name web -m 256m --cpus 0.5 --pids-limit 100 busybox sleep 1000",
+            "Run one in the background, with limits",
+        ),
+        (
+            "knarr run --rm --read-only --tmpfs /tmp -u 1000 --cap-drop ALL busybox id",
+            "Run one that may do little",
+        ),
+        (
+            "knarr run -d --restart on-failure:5 --health-cmd 'test -f /ready' busybox sleep 1000",
+            "Have it started again and watched",
+        ),
+    ),
     flags=(*COMMON, *FOREGROUND),
     arguments=(1, MANY),
     stops_early=True,

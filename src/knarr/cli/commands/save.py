@@ -29,6 +29,12 @@ COMMAND = Command(
     summary="Save one or more images to a tar archive (to STDOUT by default)",
     usage=("[OPTIONS] IMAGE [IMAGE...]",),
     run=run,
+    examples=(
+        ("knarr save -o images.tar busybox debian:bookworm",
+         "Write images to an archive"),
+        ("knarr save --format oci --compress zstd -o box.oci.tar busybox",
+         "Write one as an OCI layout"),
+    ),
     flags=(
         Flag("compress", TEXT, "Compress the archive: gzip or zstd", example="--compress zstd"),
         Flag("format", TEXT, "docker-archive (an OCI layout that old Docker reads too), oci or "

@@ -51,6 +51,12 @@ COMMAND = Command(
     summary="Start one or more stopped containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr start web",
+         "Start a container"),
+        ("knarr start -ai job",
+         "Start one and join it"),
+    ),
     flags=(
         Flag("attach", SWITCH, "Attach STDOUT and STDERR and pass signals on", short="a",
              example="-a"),

@@ -115,6 +115,10 @@ COMMAND = Command(
     summary="Display a live stream of what containers use",
     usage=("[OPTIONS] [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr stats", "Show what the running containers use, as it changes"),
+        ("knarr stats --no-stream --format json web", "Show it once, for one, as JSON"),
+    ),
     flags=(
         Flag("all", SWITCH, "Show all containers, not only running ones", short="a", example="-a"),
         listing.FORMAT,

@@ -29,6 +29,12 @@ COMMAND = Command(
     summary="Stop one or more running containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        ("knarr stop web",
+         "Ask a container to stop, and kill it after ten seconds"),
+        ("knarr stop -t 60 -s INT web",
+         "Ask with another signal and wait longer"),
+    ),
     flags=stopping.FLAGS,
     arguments=(1, MANY),
     spellings=("container stop",),

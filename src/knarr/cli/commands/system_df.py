@@ -123,6 +123,10 @@ COMMAND = Command(
     summary="Show how much disk space images and containers take",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr system df", "Show how much disk space there is to be had"),
+        ("knarr system df -v", "Show it for each image and container"),
+    ),
     flags=(
         listing.FORMAT,
         Flag("verbose", SWITCH, "Show each image and container", short="v", example="-v"),

@@ -44,6 +44,12 @@ COMMAND = Command(
     summary="Remove unused data",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr system prune",
+         "Ask, then remove stopped containers and images without a name"),
+        ("knarr system prune -af --filter until=24h",
+         "Remove what is older than a day and unused"),
+    ),
     flags=(
         Flag("all", SWITCH, "Remove all images that no container uses, not only those without a "
              "name", short="a", example="-a"),

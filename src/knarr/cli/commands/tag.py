@@ -18,6 +18,7 @@ COMMAND = Command(
     summary="Give an image another name",
     usage=("SOURCE_IMAGE[:TAG] TARGET_IMAGE[:TAG]",),
     run=run,
+    examples=(("knarr tag busybox tools/box:1", "Give an image a further name"),),
     arguments=(2, 2),
     spellings=("image tag",),
 )

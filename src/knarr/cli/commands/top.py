@@ -24,6 +24,10 @@ COMMAND = Command(
     summary="Display the running processes of a container",
     usage=("CONTAINER [ps OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr top web", "List the processes of a container"),
+        ("knarr top web -eo pid,comm,rss", "List them as ps(1) does with these options"),
+    ),
     arguments=(1, MANY),
     stops_early=True,
     spellings=("container top",),

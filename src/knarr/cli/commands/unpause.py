@@ -23,6 +23,7 @@ COMMAND = Command(
     summary="Unpause all processes within one or more containers",
     usage=("CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(("knarr unpause web", "Let the processes of a container go on"),),
     arguments=(1, MANY),
     spellings=("container unpause",),
 )

@@ -40,6 +40,13 @@ COMMAND = Command(
     summary="Update configuration of one or more containers",
     usage=("[OPTIONS] CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(
+        (
+            "knarr update -m 512m --memory-swap 1g web",
+            "Give a container more memory, also while it runs",
+        ),
+        ("knarr update --restart unless-stopped web db", "Have containers started again"),
+    ),
     flags=tuple(flag for flag in container_flags.COMMON if flag.name in _NAMES),
     arguments=(1, MANY),
     missing={"kernel-memory": container_flags.MISSING["kernel-memory"]},

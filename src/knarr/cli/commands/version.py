@@ -53,5 +53,9 @@ COMMAND = Command(
     summary="Show the versions of knarr, Python and the kernel",
     usage=("[OPTIONS]",),
     run=run,
+    examples=(
+        ("knarr version", "Show versions"),
+        ("knarr version -f '{{.Client.Version}}'", "Show one of them"),
+    ),
     flags=(listing.format_of_one("--format '{{.Version}}'"),),
 )

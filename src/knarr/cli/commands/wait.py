@@ -23,6 +23,7 @@ COMMAND = Command(
     summary="Block until one or more containers stop, then print their exit codes",
     usage=("CONTAINER [CONTAINER...]",),
     run=run,
+    examples=(("knarr wait job", "Wait for the end of a container and print its exit code"),),
     arguments=(1, MANY),
     spellings=("container wait",),
 )
