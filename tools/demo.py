@@ -164,6 +164,24 @@ class Demo:
         self.run("knarr system df")
         self.run("knarr system prune -f")
 
+    def health(self) -> None:
+        """Have a container checked; wait until it is healthy."""
+        heading("Whether it works: health checks")
+        import knarr
+
+        check = "--health-cmd 'test -e /tmp/ready && date'"
+        times = "--health-start-period 1m --health-start-interval 200ms"
+        self.run(f"knarr run -d --name site {check} {times} busybox sleep 1000")
+        shown = "--format 'table {{.Names}}\\t{{.Status}}'"
+        self.run(f"knarr ps {shown}")
+        self.run("knarr exec site touch /tmp/ready")
+        with knarr.Engine() as engine:
+            engine.containers.get("site").wait_healthy(PATIENCE)
+        self.run(f"knarr ps --filter health=healthy {shown}")
+        self.run("knarr inspect -f '{{with index .State.Health.Log 0}}{{.ExitCode}} {{.Output}}"
+                 "{{end}}' site")  # fmt: skip
+        self.run("knarr rm -f site")
+
     def library(self) -> None:
         """Use the library: a sandbox with files, a limit and usage."""
         heading("The same as a library")
@@ -260,6 +278,7 @@ def show(demo: Demo) -> None:
         demo.identity,
         demo.limits,
         demo.life,
+        demo.health,
         demo.library,
         demo.speed,
     ):

@@ -73,6 +73,10 @@ class AsyncSandbox:
         finally:
             board.close()  # waits for a reading that is under way
 
+    async def wait_healthy(self, **options: Any) -> None:
+        """Return once a check has succeeded; as :meth:`Sandbox.wait_healthy`."""
+        await asyncio.to_thread(self.box.wait_healthy, **options)
+
     async def close(self) -> None:
         """Kill and remove the container, as the end of ``async with`` does."""
         await self.__aexit__()

@@ -19,7 +19,16 @@ from knarr import errors
 from knarr.engine.boxfiles import Files
 from knarr.engine.closing import Closing
 from knarr.engine.engine import Engine
-from knarr.engine.model import BindMount, ContainerConfig, ExecConfig, Limits, RunResult, Tmpfs
+from knarr.engine.model import (
+    BindMount,
+    ContainerConfig,
+    ExecConfig,
+    Health,
+    HealthCheck,
+    Limits,
+    RunResult,
+    Tmpfs,
+)
 from knarr.engine.quantity import cpus as parse_cpus
 from knarr.engine.quantity import size as parse_size
 
@@ -38,7 +47,7 @@ class Sandbox(Closing):
     memory: bytes, or text such as ``256m``; None is unlimited, as for cpus
     (processors, 0.5 is half of one) and pids. tmpfs: paths, or path -> options.
     binds: host path -> path inside, with ``:ro`` behind for read-only.
-    engine: the engine to use; without one it gets its own.
+    health: a check of what is started in it. engine: the one to use, else it gets its own.
     Raises NotFound (image), InvalidArgument, Unavailable and what the kernel says.
     """
 
@@ -57,6 +66,7 @@ class Sandbox(Closing):
         tmpfs: Sequence[str] | Mapping[str, str] = (),
         binds: Mapping[str, str] | None = None,
         name: str | None = None,
+        health: HealthCheck | None = None,
         engine: Engine | None = None,
     ) -> None:
         self._engine = Engine() if engine is None else engine
@@ -72,6 +82,7 @@ class Sandbox(Closing):
             binds=_binds(binds or {}),
             network=network,
             limits=_limits(memory, cpus, pids),
+            health=health,
             auto_remove=True,
             sandbox=True,
             kill_on_owner_exit=True,
@@ -167,6 +178,15 @@ class Sandbox(Closing):
         if stream:
             return self.container.stats(stream=True, interval=interval)
         return self.container.stats()
+
+    @property
+    def health(self) -> Health:
+        """What its checks found last; status ``none`` without any."""
+        return self.container.health
+
+    def wait_healthy(self, timeout: float | None = None) -> None:
+        """Return once a check has succeeded. Raises as ``Container.wait_healthy``."""
+        self.container.wait_healthy(timeout)
 
     def close(self) -> None:
         """Kill and remove the container; calling it again does nothing."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PROBE = "probe"
 NEXT = struct.Struct("=q")  # what the supervisor is told: the time until the next check, in ns
 _CHUNK = 65536
+_FOR_ALL = 0o622
 # How long this process may take beside the command (s): to start it, and to see it die.
 _START, _DEATH = 30, 30
 _UNITS = (("h", 3600 * 10**9), ("m", 60 * 10**9))
@@ -120,6 +121,7 @@ class _Check:
         for action in ("exec_create", "exec_start"):
             journal.note(self._run_dir, f"{action}: {wanted['words']}".encode(), more)
         reader, writer = os.pipe()
+        os.fchmod(writer, _FOR_ALL)  # opened anew through /dev/stdout, by whoever it runs as
         command = Exec()
         states.replace(self._run_dir, name.encode(), PROBE)
         signal.alarm(_START)

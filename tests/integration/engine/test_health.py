@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -185,6 +187,24 @@ def test_a_user_by_name_is_looked_up_inside(engine: Engine) -> None:
     assert container.health.log[-1].output.startswith("unable to find user alice")
 
 
+@pytest.mark.parametrize("config", [{}, {"user": "1000"}, {"user": "1000", "userns": "host"}])
+def test_its_streams_can_be_opened_by_name(config: dict[str, Any], engine: Engine) -> None:
+    container = launch(engine, "echo out > /dev/stdout; echo err > /dev/stderr", config=config)
+    assert results(container)[0] == (0, "out\nerr\n")
+
+
+def test_a_sandbox_has_checks_of_its_own(engine: Engine) -> None:
+    check = HealthCheck(("CMD", "test", "-e", "/ok"), interval=SOON, retries=10_000)
+    with Sandbox("busybox", health=check, engine=engine) as box:
+        assert box.health.status == "starting"
+        box.run("touch", "/ok")
+        box.wait_healthy(60)
+        assert box.health.log[-1].exit_code == 0
+        with box.fork() as twin:
+            assert box.health.status == "healthy"  # stopped for a moment only
+            twin.wait_healthy(60)
+
+
 def from_image(engine: Engine, *changes: str) -> str:
     source = engine.containers.create(ContainerConfig("busybox", ("sleep", "600")))
     source.commit("checked:latest", changes=changes)
@@ -323,6 +343,19 @@ def test_waiting_for_one_that_ends(engine: Engine) -> None:
     container = engine.containers.launch(config, attach=False).container
     with pytest.raises(errors.Conflict, match="is not running"):
         container.wait_healthy(60)
+
+
+def test_waiting_over_a_change_of_supervisors(engine: Engine) -> None:
+    container = launch(engine, "test -e /ok", start_period=HOUR, start_interval=SOON)
+    waiter = threading.Thread(target=container.wait_healthy, args=(60,))
+    waiter.start()
+    before = supervisor(container)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: supervisor(container) != before)
+    sh(container, "touch /ok")
+    waiter.join(60)
+    assert not waiter.is_alive()
+    assert container.health.status == "healthy"
 
 
 def test_with_rm_and_an_init_and_the_hosts_ids(engine: Engine) -> None:
