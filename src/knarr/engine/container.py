@@ -239,13 +239,14 @@ class Container:
         until: int | None = None,
         tail: int | None = None,
         lines: bool = False,
+        stop: int | None = None,
     ) -> Iterator[LogEntry]:
         """Yield its output: blocks as written, or lines (with ``lines`` or ``tail``).
 
         since, until: ns since the epoch. tail: number of lines from the end.
-        follow: go on until it ends.
+        follow: go on until it ends, or until the descriptor ``stop`` is readable.
         """
-        options = logs.LogOptions(since, until, tail, follow, lines)
+        options = logs.LogOptions(since, until, tail, follow, lines, stop)
         return logs.read(self._engine, self.record, self.paths, options)
 
     def log_details(self) -> bytes:

@@ -43,7 +43,8 @@ class LogEntry(NamedTuple):
 class LogOptions(NamedTuple):
     """What to read. since, until: ns since the epoch. tail: lines from the end, None for all.
 
-    lines: cut into lines even where neither tail nor time stamps need it.
+    lines: cut into lines even where neither tail nor time stamps need it. stop: a descriptor;
+    when it is readable, following ends.
     """
 
     since: int | None = None
@@ -51,6 +52,7 @@ class LogOptions(NamedTuple):
     tail: int | None = None
     follow: bool = False
     lines: bool = False
+    stop: int | None = None
 
 
 def read(
@@ -65,7 +67,7 @@ def read(
     if not readable(record):
         raise errors.InvalidArgument("configured logging driver does not support reading")
     with LogReader(paths.log) as reader:
-        watch = _Watch(engine, record, paths) if options.follow else None
+        watch = _Watch(engine, record, paths, options.stop) if options.follow else None
         try:
             skipped = 0
             if options.tail is not None:
@@ -173,10 +175,13 @@ def _entry(record: Record) -> LogEntry:
 class _Watch:
     """Sleeps until the log grows, the container's state changes, or its supervisor dies."""
 
-    def __init__(self, engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+    def __init__(
+        self, engine: Engine, record: ContainerRecord, paths: Paths, stop: int | None
+    ) -> None:
         self._engine = engine
         self._record = record
         self._paths = paths
+        self._stop, self._stopped = stop, False
         self._supervisor: tuple[int, int] | None = None  # pid and descriptor
         self._notify = inotify.init()
         try:
@@ -194,6 +199,8 @@ class _Watch:
 
     def ended(self) -> bool:
         """Return True when nothing more will be written; a dead supervisor is replaced."""
+        if self._stopped:
+            return True
         state = merged(self._record, self._paths)
         if state.stale:
             self._engine.recover_container(self._record)
@@ -207,7 +214,9 @@ class _Watch:
         supervisor = self._open_supervisor()
         if supervisor is not None:
             poller.register(supervisor, select.POLLIN)
-        poller.poll()
+        if self._stop is not None:
+            poller.register(self._stop, select.POLLIN)
+        self._stopped = any(fd == self._stop for fd, _ in poller.poll())
         inotify.drain(self._notify)
 
     def _open_supervisor(self) -> int | None:

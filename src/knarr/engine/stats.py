@@ -183,6 +183,12 @@ class Board(Closing):
                 found.append(row.read())
             return found
 
+    @property
+    def containers(self) -> dict[str, Container]:
+        """The containers that the last reading was of, by id."""
+        with self._lock:
+            return {row.id: row.container for row in self._rows.values()}
+
     def _hear(self) -> None:
         """Take note of what has happened to containers."""
         for event in self._journal.present():

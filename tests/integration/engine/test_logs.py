@@ -125,3 +125,17 @@ def test_nothing_is_lost_of_a_fast_writer_nobody_watches(engine: Engine) -> None
     assert total == size + 5
     assert last.endswith(b"end\n")
     assert digest.hexdigest() == hashlib.sha256(b"x" * size + b"\nend\n").hexdigest()
+
+
+def test_following_ends_by_a_descriptor(engine: Engine) -> None:
+    config = ContainerConfig("busybox", ("sh", "-c", "echo a; sleep 1000"))
+    container = engine.containers.launch(config, attach=False)[0]
+    hear, say = os.pipe()
+    try:
+        entries = container.logs(follow=True, lines=True, stop=hear)
+        assert next(entries).data == b"a\n"
+        os.write(say, b".")
+        assert list(entries) == []
+    finally:
+        os.close(hear)
+        os.close(say)
