@@ -59,9 +59,11 @@ def world() -> Iterator[World]:
     try:
         with Engine(settings) as engine:
             engine.images.load(str(archive))
-            yield World(engine, settings)
-            for container in engine.containers.list(all=True):
-                container.remove(force=True)
+            try:
+                yield World(engine, settings)
+            finally:
+                for container in engine.containers.list(all=True):
+                    container.remove(force=True)
     finally:
         for name in ("command.sock", "launcher.sock"):
             leftovers.end_server(f"{settings.run_root}/{name}")

@@ -20,12 +20,12 @@ from knarr.engine import (
     remove,
     rename,
     restart,
+    spec_process,
     start,
     stop,
     waiting,
 )
 from knarr.engine.attach import Attachment
-from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.inspect import inspect as inspect_container
 from knarr.engine.paths import Paths
 from knarr.engine.state import ContainerState, merged
@@ -95,7 +95,8 @@ class Container:
     @property
     def arguments(self) -> list[str]:
         """The command line that runs in it, without knarr's own init before it."""
-        return arguments(read_spec(self.paths))
+        image = self._engine.image_defaults(self.image_id)
+        return spec_process.command_line(self.config, image)
 
     @property
     def state(self) -> ContainerState:

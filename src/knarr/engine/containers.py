@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from knarr.engine.attach import Attachment
     from knarr.engine.engine import Engine
-    from knarr.engine.listing import Filters
+    from knarr.engine.listing import Filters, Listed
     from knarr.engine.stats import Board
 
 
@@ -109,6 +109,13 @@ class Containers:
         filters: as ``docker ps --filter``, name -> values. A filter by status
         and a limit imply ``all``. Raises InvalidArgument for unknown filters.
         """
+        found = self.listed(all=all, filters=filters, limit=limit)
+        return [each.container for each in found]
+
+    def listed(
+        self, *, all: bool = False, filters: Filters | None = None, limit: int | None = None
+    ) -> builtins.list[Listed]:
+        """Return what :meth:`list` does, each with the state that it was found in."""
         return listing.select(self._engine, all=all, filters=filters, limit=limit)
 
     def stats(self, names: Sequence[str] = (), *, all: bool = False) -> Board:

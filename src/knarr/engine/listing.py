@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from knarr.engine.container import Container
-from knarr.engine.state import is_complete
+from knarr.engine.records import CREATING
 from knarr.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
+    from knarr.engine.records import ContainerRecord
     from knarr.engine.state import ContainerState
 
 Filters = Mapping[str, Sequence[str]]
@@ -23,9 +25,16 @@ _HEALTHS = ("none", "starting", "healthy", "unhealthy")
 STATUSES = ("created", "restarting", "running", "removing", "paused", "exited", "dead")
 
 
+class Listed(NamedTuple):
+    """A container and the state that it was found in."""
+
+    container: Container
+    state: ContainerState
+
+
 def select(
     engine: Engine, *, all: bool, filters: Filters | None, limit: int | None
-) -> list[Container]:
+) -> list[Listed]:
     """Return the containers that match, the newest first; one that restarts counts as running.
 
     Values of one filter are alternatives, except ``label``, whose values must
@@ -35,21 +44,38 @@ def select(
     _check(wanted)
     show_all = all or limit is not None or "status" in wanted or "exited" in wanted
     bounds = _bounds(engine, wanted)
-    found: list[Container] = []
-    for record in engine.table.all():
+    found: list[Listed] = []
+    records = engine.table.all()
+    present = None if show_all else _with_run_directory(engine)
+    for record in records:
         if limit is not None and len(found) >= limit:
             break
-        container = Container(engine, record)
-        state = container.state
-        if not is_complete(record, state.started_at > 0, container.has_spec()):
-            continue
-        if not (show_all or state.running or state.restarting):
+        if present is not None and record.id not in present:
             continue
         if not bounds[0] < record.created < bounds[1]:
             continue
+        container = Container(engine, record)
+        state = container.state
+        if not (show_all or state.running or state.restarting):
+            continue
+        if not is_complete(record, state.started_at > 0, container):
+            continue
         if all_match(container, state, wanted):
-            found.append(container)
+            found.append(Listed(container, state))
     return found
+
+
+def _with_run_directory(engine: Engine) -> set[str]:
+    """Return ids among which are those of all containers that run or are to be started again."""
+    try:
+        return set(os.listdir(f"{engine.settings.run_root}/containers"))
+    except FileNotFoundError:
+        return set()
+
+
+def is_complete(record: ContainerRecord, live: bool, container: Container) -> bool:
+    """Return False for a row whose creation has not finished (nobody should see it yet)."""
+    return record.state != CREATING or live or container.has_spec()
 
 
 def all_match(container: Container, state: ContainerState, wanted: Filters) -> bool:

@@ -35,10 +35,18 @@ def image_member(image_config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def arguments(config: ContainerConfig, image: Mapping[str, Any]) -> list[str]:
-    """Return the argument vector: entrypoint then command, by Docker's rules.
+    """Return the argument vector: the command line, with ``init`` after knarr's own.
+
+    Raises InvalidArgument ("no command specified").
+    """
+    words = command_line(config, image)
+    return [INIT_NAME, "--", *words] if config.init and not config.sandbox else words
+
+
+def command_line(config: ContainerConfig, image: Mapping[str, Any]) -> list[str]:
+    """Return entrypoint then command, by Docker's rules; a sandbox is knarr's init, waiting.
 
     An entrypoint of the caller's drops the image's command; ``("",)`` means none at all.
-    With ``init`` knarr's init comes first; a sandbox is that init alone, waiting.
     Raises InvalidArgument ("no command specified").
     """
     if config.sandbox:
@@ -55,7 +63,7 @@ def arguments(config: ContainerConfig, image: Mapping[str, Any]) -> list[str]:
         raise InvalidArgument("no command specified")
     if any("\0" in word for word in argv):
         raise InvalidArgument("a command cannot contain a NUL byte")
-    return [INIT_NAME, "--", *argv] if config.init else argv
+    return argv
 
 
 def user(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from knarr import errors
 from knarr.engine import host, serial
 from knarr.engine.model import ExitStatus, Usage
-from knarr.engine.records import CREATING, REMOVING, ContainerRecord
+from knarr.engine.records import REMOVING, ContainerRecord
 from knarr.supervisor import healthstate, restart
 from knarr.supervisor import state as states
 from knarr.supervisor.healthstate import STARTING, UNHEALTHY
@@ -222,11 +222,6 @@ def _code_of(error: Exception) -> int:
 def _ended_by_reboot(started: int) -> ContainerState:
     """The state of a container that ran when the machine went down: nobody saw it end."""
     return ContainerState("exited", exit_code=REBOOT_EXIT, started_at=started, finished_at=started)
-
-
-def is_complete(record: ContainerRecord, live: bool, has_spec: bool) -> bool:
-    """Return False for a row whose creation has not finished (nobody should see it yet)."""
-    return record.state != CREATING or live or has_spec
 
 
 def from_live(value: dict[str, Any], *, stale: bool = False) -> ContainerState:

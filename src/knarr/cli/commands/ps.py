@@ -14,6 +14,7 @@ from knarr.cli.flags import NUMBER, SWITCH, Args, Flag
 if TYPE_CHECKING:
     from knarr.engine.container import Container
     from knarr.engine.engine import Engine
+    from knarr.engine.state import ContainerState
 
 HEADINGS = {
     "ID": "CONTAINER ID",
@@ -42,7 +43,7 @@ def run(context: Context, args: Args) -> int:
     limit = last if last is not None and last > 0 else None
     if args.on("latest") and last == _NOT_GIVEN:
         limit = 1
-    found = engine.containers.list(
+    found = engine.containers.listed(
         all=args.on("all"),
         filters=filterargs.by_name(args.many("filter")),
         limit=limit,
@@ -50,9 +51,12 @@ def run(context: Context, args: Args) -> int:
     template = args.text("format")
     wants_size = args.on("size") or (template is not None and "Size" in template)
     cut = not args.on("no-trunc")
-    rows = [row(container, cut=cut) for container in found]
+    if args.on("quiet") and template is None:
+        rows: list[dict[str, Any]] = [{"ID": _id(container, cut=cut)} for container, _ in found]
+    else:
+        rows = [row(container, state, cut=cut) for container, state in found]
     if wants_size:
-        for shown, container in zip(rows, found, strict=True):
+        for shown, (container, _) in zip(rows, found, strict=True):
             shown["Size"] = _size(engine, container)
     columns = (*_COLUMNS, "Size") if args.on("size") else _COLUMNS
     layout = listing.Layout(HEADINGS, columns)
@@ -60,15 +64,18 @@ def run(context: Context, args: Args) -> int:
     return 0
 
 
-def row(container: Container, *, cut: bool) -> dict[str, Any]:
+def _id(container: Container, *, cut: bool) -> str:
+    return container.short_id if cut else container.id
+
+
+def row(container: Container, state: ContainerState, *, cut: bool) -> dict[str, Any]:
     """Return what there is to show of a container but for its size; cut: ids and words shorter."""
-    state = container.state
     command = " ".join(container.arguments)
     labels = container.labels
     created = container.created / 1e9
     mounts = [bind.source for bind in container.config.binds]
     return {
-        "ID": container.short_id if cut else container.id,
+        "ID": _id(container, cut=cut),
         "Image": container.image,
         "Command": json.dumps(human.ellipsis(command, 20) if cut else command, ensure_ascii=False),
         "CreatedAt": human.local_time_of(created),

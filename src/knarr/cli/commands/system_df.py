@@ -81,7 +81,7 @@ def _verbose(found: DiskUsage, template: str | None) -> None:
     rows: dict[str, list[dict[str, Any]]] = {
         "Images": _image_rows(found, cut=cut),
         "Containers": [
-            {**ps.row(each.container, cut=cut), "Size": human.size(each.size)}
+            {**ps.row(each.container, each.container.state, cut=cut), "Size": human.size(each.size)}
             for each in found.containers
         ],
         "Volumes": [],
