@@ -18,6 +18,9 @@ NAMES = {
     "fleet": None,
     "layers": "GNU tar",
     "logs": None,
+    "ps": "podman ps -a",
+    "stats": "podman stats",
+    "cp": "podman cp, in",
 }
 
 

@@ -90,6 +90,10 @@ class Peers:
         words = self.podman("run", "--rm", *ulimits(), "--network", "none", IMAGE, "/bin/true")
         return lambda: self.run(words)
 
+    def remove_all(self) -> None:
+        """Remove all of podman's containers."""
+        self.run(self.podman("rm", "--force", "--all", "--time", "0"))
+
     def bundle(self, runtime: str) -> Contestant:
         """Return ``RUNTIME run`` of a bundle with the default spec and ``true`` as its command."""
         if shutil.which(runtime) is None:
