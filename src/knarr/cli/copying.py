@@ -14,13 +14,11 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from knarr.errors import InvalidArgument, NotFound
-from knarr.snapshots import archive, tarwriter
-from knarr.snapshots.tarstream import TarReader
+from knarr.snapshots import archive
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container
     from knarr.snapshots.archive import PathStat
-    from knarr.snapshots.tarentry import Entry
 
 _MOST_LINKS = 40  # as the kernel: path_resolution(7)
 
@@ -52,8 +50,8 @@ class End(Protocol):
         """Return what is at ``path``. Raises NotFound."""
         ...
 
-    def get(self, path: str, *, follow: bool) -> Iterator[bytes]:
-        """Return what is at ``path`` as a tar."""
+    def get(self, path: str, *, follow: bool, name: str | None = None) -> Iterator[bytes]:
+        """Return what is at ``path`` as a tar, under another name if one is given."""
         ...
 
     def put(self, directory: str, source: Pieces, *, keep_owner: bool) -> None:
@@ -78,9 +76,9 @@ class HostEnd:
         except NotFound:
             raise NotFound(f"lstat {path}: no such file or directory") from None
 
-    def get(self, path: str, *, follow: bool) -> Iterator[bytes]:
+    def get(self, path: str, *, follow: bool, name: str | None = None) -> Iterator[bytes]:
         """Return what is at ``path`` as a tar. Raises NotFound."""
-        return archive.get_archive(self._root, path, follow=follow)
+        return archive.get_archive(self._root, path, follow=follow, name=name)
 
     def put(self, directory: str, source: Pieces, *, keep_owner: bool) -> None:
         """Unpack a tar; without ``keep_owner`` all belongs to the caller."""
@@ -103,9 +101,9 @@ class ContainerEnd:
                 f"Could not find the file {path} in container {self._container.name}"
             ) from None
 
-    def get(self, path: str, *, follow: bool) -> Iterator[bytes]:
+    def get(self, path: str, *, follow: bool, name: str | None = None) -> Iterator[bytes]:
         """Return what is at ``path`` as a tar. Raises NotFound."""
-        return self._container.get_archive(path, follow=follow)
+        return self._container.get_archive(path, follow=follow, name=name)
 
     def put(self, directory: str, source: Pieces, *, keep_owner: bool) -> None:
         """Unpack a tar; without ``keep_owner`` all belongs to root inside."""
@@ -132,10 +130,9 @@ def copy(
     if not is_directory and (contents or path.endswith("/")):
         raise InvalidArgument(f"{path}: not a directory")
     directory, name = _landing(target, destination, is_directory=is_directory, contents=contents)
-    if name is None and contents:
-        pieces = Pieces(source.get(path, follow=follow))
-    else:
-        pieces = Pieces(_renamed(source.get(path.rstrip("/") or "/", follow=follow), name))
+    if not (name is None and contents):
+        path = path.rstrip("/") or "/"
+    pieces = Pieces(source.get(path, follow=follow, name=name))
     target.put(directory, pieces, keep_owner=keep_owner)
     return pieces.count
 
@@ -174,30 +171,3 @@ def _resolve(target: End, path: str) -> str:
             return path
         path = posixpath.normpath(posixpath.join(posixpath.dirname(path), found.link_target))
     raise InvalidArgument(f"{path}: too many levels of symbolic links")
-
-
-def _renamed(pieces: Iterable[bytes], name: str | None) -> Iterator[bytes]:
-    """Return a tar whose topmost member, with all below it, is called ``name``."""
-    if name is None:
-        return iter(pieces)
-    reader = TarReader(Pieces(pieces))
-    return tarwriter.pack(_members(reader, os.fsencode(name)))
-
-
-def _members(reader: TarReader, name: bytes) -> Iterator[tuple[Entry, Iterable[bytes]]]:
-    top: bytes | None = None
-    for entry in reader:
-        if top is None:
-            top = entry.name.rstrip(b"/")
-        entry.name = _moved(entry.name, top, name)
-        if entry.kind == "hardlink":
-            entry.link = _moved(entry.link, top, name)
-        yield entry, (bytes(data) for _, data in reader.segments())
-
-
-def _moved(path: bytes, top: bytes, name: bytes) -> bytes:
-    """Return ``path`` with its first part, which is ``top`` (``.`` or none for a root), renamed."""
-    if top in (b"", b"."):
-        inner = path.removeprefix(b"./").strip(b"/")
-        return b"/".join(part for part in (name, b"" if inner == b"." else inner) if part)
-    return name + path.rstrip(b"/").removeprefix(top)

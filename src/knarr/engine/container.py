@@ -361,10 +361,15 @@ class Container:
         """Return what is at ``path`` inside; a link there is followed if asked. Raises NotFound."""
         return copy.stat_path(self._engine, self, path, follow=follow)
 
-    def get_archive(self, path: str, *, follow: bool = False) -> Iterator[bytes]:
-        """Yield the file or directory at ``path`` as a tar. Raises NotFound."""
+    def get_archive(
+        self, path: str, *, follow: bool = False, name: str | None = None
+    ) -> Iterator[bytes]:
+        """Yield the file or directory at ``path`` as a tar. Raises NotFound.
+
+        name: what it is called there, by default what it is called here.
+        """
         self._tell("archive-path", path=path)
-        return copy.get_archive(self._engine, self, path, follow=follow)
+        return copy.get_archive(self._engine, self, path, follow=follow, name=name)
 
     def put_archive(
         self,

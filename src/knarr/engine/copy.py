@@ -43,11 +43,16 @@ def stat_path(engine: Engine, container: Container, path: str, *, follow: bool =
 
 
 def get_archive(
-    engine: Engine, container: Container, path: str, *, follow: bool = False
+    engine: Engine,
+    container: Container,
+    path: str,
+    *,
+    follow: bool = False,
+    name: str | None = None,
 ) -> Iterator[bytes]:
     """Yield a tar of ``path``, with the ids the container sees. Raises NotFound."""
     with _root(engine, container) as (root, idmap):
-        yield from archive.get_archive(root, path, follow=follow, idmap=idmap)
+        yield from archive.get_archive(root, path, follow=follow, idmap=idmap, name=name)
 
 
 def put_archive(

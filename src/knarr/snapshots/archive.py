@@ -77,19 +77,26 @@ def stat_path(root: int, path: str | bytes, *, follow: bool = False) -> PathStat
 
 
 def get_archive(
-    root: int, path: str | bytes, *, follow: bool = False, idmap: IdMap | None = None
+    root: int,
+    path: str | bytes,
+    *,
+    follow: bool = False,
+    idmap: IdMap | None = None,
+    name: str | None = None,
 ) -> Iterator[bytes]:
     """Return the file or directory at path as a tar, in pieces; deterministic.
 
     Members are named after the last component of path, as Docker does it; for
-    ``DIR/.`` they are named ``./...``, for ``/`` they are relative to it.
+    ``DIR/.`` they are named ``./...``, for ``/`` they are relative to it. name: what the
+    topmost one is called instead.
     follow: a symlink at path is followed (a trailing slash does so too).
     idmap: ids on a mounted idmapped tree are translated to the container's.
     Directories of proc, sysfs and the like come empty; sockets are left out.
     Raises NotFound at once; root may be closed afterwards.
     """
-    fd, name = _open_path(root, path, follow)
-    return _pack(_Owned(fd), name, _to_container(idmap))
+    fd, last = _open_path(root, path, follow)
+    top = last if name is None else os.fsencode(name)
+    return _pack(_Owned(fd), top, _to_container(idmap))
 
 
 def export_tree(root: int, *, idmap: IdMap | None = None) -> Iterator[bytes]:

@@ -24,8 +24,8 @@ class Rooted:
     def stat(self, path: str, *, follow: bool) -> PathStat:
         return archive.stat_path(self.root, path, follow=follow)
 
-    def get(self, path: str, *, follow: bool) -> Iterator[bytes]:
-        return archive.get_archive(self.root, path, follow=follow)
+    def get(self, path: str, *, follow: bool, name: str | None = None) -> Iterator[bytes]:
+        return archive.get_archive(self.root, path, follow=follow, name=name)
 
     def put(self, directory: str, source: copying.Pieces, *, keep_owner: bool) -> None:
         owner = None if keep_owner else (os.geteuid(), os.getegid())
