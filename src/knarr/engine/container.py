@@ -241,13 +241,16 @@ class Container:
         tail: int | None = None,
         lines: bool = False,
         stop: int | None = None,
+        runs: bool = False,
     ) -> Iterator[LogEntry]:
         """Yield its output: blocks as written, or lines (with ``lines`` or ``tail``).
+
+        runs: pieces of whole lines that came together, instead of each line or block.
 
         since, until: ns since the epoch. tail: number of lines from the end.
         follow: go on until it ends, or until the descriptor ``stop`` is readable.
         """
-        options = logs.LogOptions(since, until, tail, follow, lines, stop)
+        options = logs.LogOptions(since, until, tail, follow, lines, stop, runs)
         return logs.read(self._engine, self.record, self.paths, options)
 
     def log_details(self) -> bytes:

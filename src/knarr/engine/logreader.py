@@ -9,8 +9,15 @@ from typing import Self
 
 from knarr import errors
 from knarr.supervisor import logfiles
-from knarr.supervisor.log import previous_record, read_record, record_size, whole_size
+from knarr.supervisor.log import (
+    previous_record,
+    read_record,
+    record_size,
+    whole_record,
+    whole_size,
+)
 
+_BLOCK = 1 << 20  # bytes to read at once; a record is at most a sixteenth of it
 Record = tuple[int, int, bytes]  # stream, time in ns, payload
 
 
@@ -41,11 +48,21 @@ class LogReader:
         while True:
             # Asked before reading: whoever has begun another file writes no more to this one.
             later = any(number > self._number for number in logfiles.numbers(self._path))
-            handle = self._files[self._number]
-            while (record := read_record(handle, self._offset)) is not None:
-                self._offset += record_size(len(record[2]))
-                yield record
+            yield from self._present()
             if not later or not self._advance(keep):
+                return
+
+    def _present(self) -> Iterator[Record]:
+        """Yield the whole records that the file has from here on, many with one read."""
+        handle = self._files[self._number]
+        while block := os.pread(handle, _BLOCK, self._offset):
+            at = 0
+            while (record := whole_record(block, at)) is not None:
+                size = record_size(len(record[2]))
+                at += size
+                self._offset += size
+                yield record
+            if not at:
                 return
 
     def place(self) -> tuple[int, int]:

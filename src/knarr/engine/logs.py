@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class LogEntry(NamedTuple):
     """Output of a container: stream 1 (stdout) or 2 (stderr), when (ns since the epoch), bytes.
 
-    A line with its newline, where lines were asked for; else a block as written.
+    A line with its newline, where lines were asked for; a run of lines that came together; else
+    a block as written.
     """
 
     stream: int
@@ -35,16 +36,20 @@ class LogEntry(NamedTuple):
         return self.text(stamped=True)
 
     def text(self, *, stamped: bool, before: bytes = b"") -> bytes:
-        """Return the data with what is to stand in front, a time stamp first if wanted."""
-        moment = when.rfc3339_fixed(self.time).encode() + b" " if stamped else b""
-        return moment + before + self.data
+        """Return the data with what is to stand in front of each line, a time stamp first."""
+        if stamped:
+            before = when.rfc3339_fixed(self.time).encode() + b" " + before
+        if not before:
+            return self.data
+        return before + self.data[:-1].replace(b"\n", b"\n" + before) + self.data[-1:]
 
 
 class LogOptions(NamedTuple):
     """What to read. since, until: ns since the epoch. tail: lines from the end, None for all.
 
     lines: cut into lines even where neither tail nor time stamps need it. stop: a descriptor;
-    when it is readable, following ends.
+    when it is readable, following ends. runs: cut only into pieces of whole lines that came
+    together, which costs less.
     """
 
     since: int | None = None
@@ -53,6 +58,7 @@ class LogOptions(NamedTuple):
     follow: bool = False
     lines: bool = False
     stop: int | None = None
+    runs: bool = False
 
 
 def read(
@@ -75,6 +81,8 @@ def read(
             blocks = _blocks(reader, watch, options)
             if options.lines or options.tail is not None:
                 yield from _last(_lines(blocks), skipped)
+            elif options.runs:
+                yield from _runs(blocks)
             else:
                 yield from blocks
         finally:
@@ -113,20 +121,29 @@ def _blocks(reader: LogReader, watch: _Watch | None, options: LogOptions) -> Ite
 
 def _lines(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
     """Cut blocks into lines; a line gets the time of its first byte."""
-    open_lines: dict[int, LogEntry] = {}
-    for stream, moment, data in blocks:
-        begun = open_lines.pop(stream, None)
+    for stream, moment, data in _runs(blocks):
         for line in _split(data):
-            if begun is not None:
-                entry = LogEntry(stream, begun.time, begun.data + line)
-                begun = None
-            else:
-                entry = LogEntry(stream, moment, line)
-            if entry.data.endswith(b"\n"):
-                yield entry
-            else:
-                open_lines[stream] = entry
-    yield from open_lines.values()
+            yield LogEntry(stream, moment, line)
+
+
+def _runs(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
+    """Cut blocks into pieces of whole lines; a piece has the time of its first byte."""
+    begun: dict[int, tuple[int, list[bytes]]] = {}  # time and parts of a line without its end
+    for stream, moment, data in blocks:
+        if stream in begun:
+            head, newline, data = data.partition(b"\n")
+            begun[stream][1].append(head + newline)
+            if not newline:
+                continue
+            first, parts = begun.pop(stream)
+            yield LogEntry(stream, first, b"".join(parts))
+        end = data.rfind(b"\n") + 1
+        if end:
+            yield LogEntry(stream, moment, data[:end])
+        if end < len(data):
+            begun[stream] = (moment, [data[end:]])
+    for stream, (first, parts) in begun.items():
+        yield LogEntry(stream, first, b"".join(parts))
 
 
 def _split(data: bytes) -> list[bytes]:

@@ -22,6 +22,13 @@ _ESCAPED = {
     "<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029",
 }  # fmt: skip
 _TABLE = str.maketrans(_ESCAPED)
+# The same for bytes, of which one has to be replaced before it comes with the others.
+_SPECIAL = {
+    code: encode_basestring(chr(code)).translate(_TABLE)[1:-1].encode()
+    for code in (*b"\\", *range(10), *range(11, 32), *b'"<>&')
+}
+_PLAIN = bytes(code for code in range(128) if code not in _SPECIAL)
+_SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
 
 
 class JsonFile:
@@ -50,19 +57,31 @@ class JsonFile:
         """Append lines; none of them, or all."""
         if not lines:
             return
-        stamp = rfc3339(lines[0][1])
         data = "".join(
-            f'{{"log":{_text(data, whole)},"stream":"{_STREAMS[stream]}"{self._attrs},'
-            f'"time":"{stamp}"}}\n'
-            for stream, _, data, _, whole, _ in lines
+            f'{{"log":{_text(data, whole)}{self._ending(stream, moment)}'
+            for stream, moment, data, _, whole, _ in lines
         ).encode()
+        self._append(data, len(lines))
+
+    def send_run(self, stream: int, data: bytes) -> None:
+        """Append whole lines in one piece, each with its newline; none of them, or all."""
+        count = data.count(b"\n")
+        ending = b'\\n"' + self._ending(stream, time.time_ns()).encode()
+        lines = _escaped(data)[:-1].replace(b"\n", ending + b'{"log":"')
+        self._append(b'{"log":"' + lines + ending, count)
+
+    def _ending(self, stream: int, moment: int) -> str:
+        """Return what follows the text of a line."""
+        return f',"stream":"{_STREAMS[stream]}"{self._attrs},"time":"{rfc3339(moment)}"}}\n'
+
+    def _append(self, data: bytes, lines: int) -> None:
         done = 0
         try:
             while done < len(data):
                 done += os.write(self._file, data[done:] if done else data)
         except OSError:
             os.ftruncate(self._file, self._size)
-            self.dropped += len(lines)
+            self.dropped += lines
             return
         self._size += len(data)
 
@@ -93,6 +112,21 @@ class JsonFile:
     def close(self) -> None:
         """Close the file."""
         os.close(self._file)
+
+
+def _escaped(data: bytes) -> bytes:
+    """Return lines as they are inside JSON's quotes, but for their newlines."""
+    special = set(data.translate(None, _PLAIN))
+    if not special:
+        return data
+    for code, escaped in _SPECIAL.items():
+        if code in special:
+            data = data.replace(b"%c" % code, escaped)
+    if max(special) > 127:
+        data = data.decode("utf-8", "replace").encode()
+        for letter, escaped in _SEPARATORS:
+            data = data.replace(letter, escaped)
+    return data
 
 
 def _text(data: bytes, whole: bool) -> str:

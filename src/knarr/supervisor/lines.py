@@ -37,6 +37,24 @@ class Lines:
         self._rests[stream] = self._overlong(found, stream, now, rest)
         return found
 
+    def run(self, stream: int, data: bytes) -> bytes:
+        """Return the whole lines that end in a block of output as one piece.
+
+        Nothing, and nothing is taken, when there are none or some line is too long: then
+        :meth:`cut` has to look at each.
+        """
+        end = data.rfind(b"\n") + 1
+        if not end or self._parts[stream] or len(data) - end > LIMIT:
+            return b""
+        found = self._rests[stream] + data[:end]
+        at = 0
+        while at < len(found):
+            at = found.rfind(b"\n", at, at + LIMIT + 1) + 1
+            if not at:
+                return b""
+        self._rests[stream] = data[end:]
+        return found
+
     def rest(self) -> "list[Line]":
         """Return what the streams ended with, without a newline."""
         now = time.time_ns()

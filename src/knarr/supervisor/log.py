@@ -118,6 +118,16 @@ def read_record(fd: int, offset: int) -> "tuple[int, int, bytes] | None":
     return (stream, when, data) if len(data) == length else None
 
 
+def whole_record(block: bytes, at: int) -> "tuple[int, int, bytes] | None":
+    """Return the record that begins there in a piece of a log; None where no whole one does."""
+    begin = at + HEAD.size
+    if begin > len(block):
+        return None
+    stream, length, when = HEAD.unpack_from(block, at)
+    data = block[begin : begin + length]
+    return (stream, when, data) if len(data) == length else None
+
+
 def read_records(path: str, offset: int = 0) -> "Iterator[tuple[int, int, bytes]]":
     """Yield (stream, time ns, payload) of all whole records from ``offset`` on."""
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -14,6 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from knarr.supervisor.jsonfile import JsonFile
     from knarr.supervisor.lines import Line
 
     class Forward(Protocol):
@@ -64,22 +65,12 @@ def open_outlet(log: "LogWriter | None", config: "dict[str, Any] | None") -> "Ou
     return Outlet(log, config)
 
 
-def open_forward(config: "dict[str, Any]") -> "Forward":
-    """Return where the lines go. Raises OSError when it cannot be reached."""
-    if config["kind"] == "json":
-        from knarr.supervisor.jsonfile import JsonFile
-
-        return JsonFile(config)
-    from knarr.supervisor.senders import Sender
-
-    return Sender(config)
-
-
 class Outlet:
     """Beside one log. config: as ``engine.logconfig`` makes it. epoll: of the relay's loop."""
 
     __slots__ = (
-        "_again", "_compressor", "_config", "_epoll", "_forward", "_lines", "_log", "_watched",
+        "_again", "_compressor", "_config", "_epoll", "_forward", "_json", "_lines", "_log",
+        "_watched",
     )  # fmt: skip
 
     def __init__(self, log: "LogWriter | None", config: "dict[str, Any]") -> None:
@@ -87,12 +78,24 @@ class Outlet:
         self._config = config
         self._lines = Lines()
         self._forward: Forward | None = None
+        self._json: JsonFile | None = None  # the same, which takes many lines at once
         self._epoll: select.epoll | None = None
         self._compressor = (0, -1)  # pid and pidfd
         self._again = False
         self._watched = -1
         if config["forward"]:
-            self._forward = open_forward(config["forward"])
+            self._open_forward(config["forward"])
+
+    def _open_forward(self, config: "dict[str, Any]") -> None:
+        """Find where the lines go. Raises OSError when it cannot be reached."""
+        if config["kind"] == "json":
+            from knarr.supervisor.jsonfile import JsonFile
+
+            self._forward = self._json = JsonFile(config)
+            return
+        from knarr.supervisor.senders import Sender
+
+        self._forward = Sender(config)
 
     def attach(self, epoll: "select.epoll") -> None:
         """Wait in that loop."""
@@ -115,8 +118,13 @@ class Outlet:
 
     def take(self, stream: int, data: bytes, *, lagging: bool) -> None:
         """Do what follows from output. lagging: somebody has to read from the present file."""
-        if self._forward is not None:
-            self._forward.send(self._lines.cut(stream, data))
+        forward = self._forward
+        if forward is not None:
+            run = b"" if self._json is None else self._lines.run(stream, data)
+            if self._json is not None and run:
+                self._json.send_run(stream, run)
+            else:
+                forward.send(self._lines.cut(stream, data))
             self._watch()
         self._rotate(lagging)
 

@@ -44,6 +44,27 @@ def test_lines_are_put_together_for_each_stream(tmp_path: Path) -> None:
     assert [entry.data for entry in _read(paths)] == [b"a", b"x\ny", b"b\r\nc", b"z\n"]
 
 
+@given(st.lists(st.tuples(st.sampled_from((1, 2)), st.sampled_from(
+    (b"a", b"\n", b"bc\nd", b"e\nf\n", b"\n\ng", b"x" * 60000, b"y" * 40000 + b"\n"),
+)), max_size=40))  # fmt: skip
+def test_runs_are_lines_together(records: list[tuple[int, bytes]]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _paths(Path(folder))
+        _write(paths, records)
+        runs, single = _read(paths, runs=True), _read(paths, lines=True)
+        assert [entry.data for entry in _read(paths)] == [data for _, data in records]
+    split = [
+        LogEntry(run.stream, run.time, line)
+        for run in runs
+        for line in run.data.splitlines(keepends=True)
+    ]
+    assert split == single
+    stamped = b"".join(run.text(stamped=True, before=b"x=1 ") for run in runs)
+    assert stamped == b"".join(line.text(stamped=True, before=b"x=1 ") for line in single)
+
+
 def test_a_torn_record_is_not_shown(tmp_path: Path) -> None:
     paths = _paths(tmp_path)
     _write(paths, [(1, b"one\n"), (1, b"two\n")])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +68,53 @@ def test_entries_are_dockers(tmp_path: Path) -> None:
     assert json.loads(second)["log"] == "\ufffd\x01half"
     assert json.loads(second)["stream"] == "stderr"
     assert list(json.loads(second)) == ["log", "stream", "attrs", "time"]
+
+
+_ODD = (
+    b"plain\n", b"\n", b'a "quote" \\ \\n <b> & \t\r\x08\x0c\x1b[1m\x7f\x00\n',
+    "ü\u2028\u2029€\n".encode(), b"\xe2\x80\xff \xc3", b"(\n", b"half",
+    b"z" * LIMIT + b"\n", b"z" * (LIMIT + 1) + b"\n",
+)  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from((1, 2)), st.lists(st.sampled_from(_ODD), max_size=4))))
+def test_lines_in_one_piece_are_as_lines_one_by_one(blocks: list[tuple[int, list[bytes]]]) -> None:
+    files = []
+    for by_runs in (True, False):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "x-json.log"
+            file, cutter = JsonFile(_config(path, attrs='{"tag":"web"}')), Lines()
+            for stream, parts in blocks:
+                data = b"".join(parts)
+                run = cutter.run(stream, data) if by_runs else b""
+                if run:
+                    file.send_run(stream, run)
+                else:
+                    file.send(cutter.cut(stream, data))
+            file.send(cutter.rest())
+            file.close()
+            # Lines end at newlines only, whatever else Unicode takes for one.
+            texts = path.read_text().split("\n")[:-1]
+            files.append([text.rpartition(',"time":')[0] for text in texts])
+            assert all(json.loads(text)["time"] for text in texts)
+    assert files[0] == files[1]
+
+
+def test_a_full_disk_costs_whole_lines_only(tmp_path: Path) -> None:
+    target = tmp_path / "x-json.log"
+    file = JsonFile(_config(target))
+    file.send_run(1, b"one\ntwo\n")
+    kept = target.read_bytes()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(kept) + 10, before[1]))
+    try:
+        file.send_run(1, b"three\nfour\nfive\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (target.read_bytes(), file.dropped) == (kept, 3)
+    file.close()
 
 
 def test_files_move_on_as_dockers_do(tmp_path: Path) -> None:

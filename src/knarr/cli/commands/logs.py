@@ -20,7 +20,7 @@ def run(context: Context, args: Args) -> int:
         since=moments.option(args, "since"),
         until=moments.option(args, "until"),
         tail=_tail(args.text("tail") or "all"),
-        lines=stamped or details,
+        runs=stamped or details,
     )
     outputs = {1: sys.stdout.buffer, 2: sys.stderr.buffer}
     follow, before = args.on("follow"), 0
