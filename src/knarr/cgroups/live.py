@@ -1,7 +1,7 @@
 """What a group uses now, read again and again by somebody who watches it.
 
-Its files stay open: a reading is one pread(2) for each, a tenth of what it costs to find and
-open them. Not on the start path; ``accounting`` is what reads once, when a container ends.
+Its files stay open: a reading is one pread(2) for each, half of what it costs to find and
+open them as well. Not on the start path; ``accounting`` is what reads once, when a container ends.
 """
 
 import errno

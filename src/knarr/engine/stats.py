@@ -21,6 +21,7 @@ from knarr.engine.translate import translated
 if TYPE_CHECKING:
     from knarr.engine.container import Container
     from knarr.engine.engine import Engine
+    from knarr.engine.state import ContainerState
 
 INTERVAL = 1.0  # seconds between two readings, Docker's
 ONCE = 0.5  # seconds over which the use of processors is measured for a single answer
@@ -98,9 +99,8 @@ class _Row:
         self.awaited = True
         self.removed = False
 
-    def open(self, *, keep: bool) -> None:
+    def open(self, state: ContainerState, *, keep: bool) -> None:
         """Begin to watch it if it runs. Raises KnarrError."""
-        state = merged(self.container.record, self.container.paths)
         if not state.running:
             return
         with translated(f"container {self.name}: stats"):
@@ -149,9 +149,9 @@ class Board(Closing):
             self._journal.skip()
             for container in self._first(names):
                 row = self._rows[container.id] = _Row(container)
-                if container.state.running:  # one whose supervisor died is put right here
-                    row.open(keep=self._may_keep())
-                row.awaited = row.awaited and container.state.running
+                state = container.state  # one whose supervisor died is put right here
+                row.open(state, keep=self._may_keep())
+                row.awaited = row.awaited and state.running
         except BaseException:  # also a signal's: nobody could close what is open so far
             self.close()
             raise
@@ -164,7 +164,8 @@ class Board(Closing):
     def _may_keep(self) -> bool:
         """Return whether one more may keep its files open: half of what the process may have."""
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        return soft == resource.RLIM_INFINITY or (len(self._rows) + 1) * FILES < soft // 2
+        kept = sum(row.probe is not None for row in self._rows.values())
+        return soft == resource.RLIM_INFINITY or (kept + 1) * FILES < soft // 2
 
     def read(self) -> list[Stats]:
         """Return what each uses now: in the order of the names, else as ``ps``, later ones last.
@@ -178,8 +179,9 @@ class Board(Closing):
                 return found
             self._hear()
             for row in list(self._rows.values()):
-                if row.awaited and not row.removed:
-                    row.open(keep=self._may_keep())
+                if row.awaited:
+                    state = merged(row.container.record, row.container.paths)
+                    row.open(state, keep=self._may_keep())
                 found.append(row.read())
             return found
 
