@@ -178,8 +178,8 @@ class Demo:
         with knarr.Engine() as engine:
             engine.containers.get("site").wait_healthy(PATIENCE)
         self.run(f"knarr ps --filter health=healthy {shown}")
-        self.run("knarr inspect -f '{{with index .State.Health.Log 0}}{{.ExitCode}} {{.Output}}"
-                 "{{end}}' site")  # fmt: skip
+        log = "{{range .State.Health.Log}}{{.ExitCode}} {{.Output}}{{end}}"
+        self.run(f"knarr inspect -f '{log}' site")
         self.run("knarr rm -f site")
 
     def library(self) -> None:

@@ -276,7 +276,7 @@ class _Streams:
             return self._own(os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC))
         if _may_be_handed_in(handle):
             return self._add(handle)
-        reader, writer = os.pipe()
+        reader, writer = _outlet()
         self._relays[reader] = handle
         return self._own(writer)
 
@@ -287,6 +287,13 @@ class _Streams:
     def _add(self, handle: int) -> int:
         self.handles.append(handle)
         return len(self.handles) - 1
+
+
+def _outlet() -> tuple[int, int]:
+    """Return a pipe that a command may open anew as /dev/stdout, whoever it runs as."""
+    ends = os.pipe()
+    os.fchmod(ends[1], 0o622)
+    return ends
 
 
 def _may_be_handed_in(handle: int) -> bool:
@@ -307,10 +314,10 @@ class _Capture:
         self._writer = -1
         self.stdin: int | None = None
         if input is not None:
-            self.stdin, self._writer = self._pipe()
+            self.stdin, self._writer = self._keep(os.pipe())
             os.set_blocking(self._writer, False)
-        self._out, self.stdout = self._pipe()
-        self._err, self.stderr = self._pipe()
+        self._out, self.stdout = self._keep(_outlet())
+        self._err, self.stderr = self._keep(_outlet())
         self._ends = {self._out: [], self._err: []}
 
     def __enter__(self) -> Self:
@@ -320,8 +327,7 @@ class _Capture:
         for handle in self._open:
             os.close(handle)
 
-    def _pipe(self) -> tuple[int, int]:
-        ends = os.pipe()
+    def _keep(self, ends: tuple[int, int]) -> tuple[int, int]:
         self._open.update(ends)
         return ends
 

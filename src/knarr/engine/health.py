@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from knarr import errors
 from knarr.engine import waiting
 from knarr.engine.model import Health, HealthCheck, HealthResult
+from knarr.engine.paths import write_synced
 from knarr.engine.state import merged, read_state_file
 from knarr.kernel import inotify, process
 from knarr.supervisor import healthstate
@@ -79,7 +80,7 @@ def write(paths: Paths, config: ContainerConfig, image: Mapping[str, Any]) -> bo
     body = {name: getattr(check, name) for name, _ in _NAMES if getattr(check, name)}
     # As a JSON string has it, for events that are put together as text.
     body |= {"args": args, "words": _encode(" ".join(args))[1:-1]}
-    states.replace(paths.data, _encode(body).encode(), healthstate.CHECK)
+    write_synced(f"{paths.data}/{healthstate.CHECK}", _encode(body).encode())
     return True
 
 

@@ -170,6 +170,17 @@ def prepare_run_root(run_root: str) -> None:
         os.makedirs(f"{run_root}/{name}", mode=0o700, exist_ok=True)
 
 
+def write_synced(path: str, body: bytes) -> None:
+    """Replace a file, so that it is whole and there after a power loss. Raises OSError."""
+    temporary = f"{path}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(temporary, flags, 0o600), "wb") as file:
+        file.write(body)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(temporary, path)
+
+
 def _is_at(handle: int, path: str) -> bool:
     """Return True when the open file is still the one at that path."""
     try:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from knarr.engine import afterwards, waiting
+from knarr.engine.paths import write_synced
 from knarr.engine.state import awaits_start, merged, read_state_file
 from knarr.supervisor import restart
 
@@ -35,14 +36,14 @@ def write(
         "stopped": stopped,
         "command": afterwards.command(settings, "startagain", paths.id),
     }
-    _replace(paths, wanted)
+    write_synced(_path(paths), json.dumps(wanted).encode())
 
 
 def set_stopped(paths: Paths, *, stopped: bool) -> None:
     """Note that somebody has stopped the container, or started it. Raises OSError."""
     wanted = restart.rules(paths.exit)
     if wanted is not None and bool(wanted.get("stopped")) != stopped:
-        _replace(paths, {**wanted, "stopped": stopped})
+        write_synced(_path(paths), json.dumps({**wanted, "stopped": stopped}).encode())
 
 
 def cancel(record: ContainerRecord, paths: Paths) -> bool:
@@ -60,14 +61,3 @@ def cancel(record: ContainerRecord, paths: Paths) -> bool:
 
 def _path(paths: Paths) -> str:
     return f"{paths.data}/{restart.NAME}"
-
-
-def _replace(paths: Paths, wanted: dict[str, Any]) -> None:
-    """Write the file, so that it is whole and there after a power loss."""
-    temporary = f"{_path(paths)}.new"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(temporary, flags, 0o600), "wb") as file:
-        file.write(json.dumps(wanted).encode())
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(temporary, _path(paths))

@@ -157,6 +157,7 @@ class Supervisor:
         self.relay.run()
         if self.relay.health is not None:
             self.relay.health.close()
+            self.relay.health = None
         code, error = self._exit_code()
         self.relay.finish(self._record_exit(code, error))
         acknowledged = self.relay.settle(acknowledge=False)

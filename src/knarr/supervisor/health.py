@@ -37,8 +37,8 @@ class Monitor:
     """
 
     __slots__ = (
-        "_delay", "_epoll", "_paused", "_pid", "_pidfd", "_sock", "_stopped", "_timer", "fd",
-        "run_dir",
+        "_delay", "_epoll", "_interval", "_mends", "_paused", "_pid", "_pidfd", "_sock", "_stopped",
+        "_timer", "fd", "run_dir",
     )  # fmt: skip
 
     def __init__(self, run_dir: str, *, fresh: bool) -> None:
@@ -49,8 +49,10 @@ class Monitor:
         self.run_dir = run_dir
         self._pid, self._pidfd = 0, -1
         self._sock: _socket.socket | None = None
-        self._paused = self._stopped = False
-        self._delay = int(states.read_body(run_dir, healthstate.CHECK).partition(b"\n")[0])
+        # stopped: of that a child has not been told yet. mends: the child does not check.
+        self._paused = self._stopped = self._mends = False
+        first, usual = states.read_body(run_dir, healthstate.CHECK).partition(b"\n")[0].split()
+        self._delay, self._interval = int(first), int(usual)
         self._timer = timer.create()
         self._epoll = select.epoll()
         self._epoll.register(self._timer, select.EPOLLIN)
@@ -62,15 +64,18 @@ class Monitor:
         self.look()
 
     def look(self) -> None:
-        """See whether the container is paused: nothing is checked then, and it is unhealthy."""
-        paused = os.access(f"{self.run_dir}/{_PAUSED}", os.F_OK)
+        """Take note of a pause or its end: nothing is checked meanwhile, and it is unhealthy."""
+        paused = self._stands_still()
         if paused == self._paused:
             return
         self._paused = paused
         if paused:
-            self._stopped = True
+            self._stopped, self._delay = True, self._interval
             timer.disarm(self._timer)
-            self._give_up()
+            if self._pid:
+                self._give_up()
+            else:
+                self._fork("")
         elif not self._pid:
             timer.arm(self._timer, self._delay)
 
@@ -79,9 +84,7 @@ class Monitor:
         for fd, _ in self._epoll.poll(0, 2):
             if fd == self._timer:
                 timer.clear(fd)
-                self.look()
-                if not self._paused and not self._pid:
-                    self._fork(None)
+                self._due()
             elif fd == self._pidfd:
                 self._ended()
 
@@ -91,12 +94,25 @@ class Monitor:
             self._give_up()
             poll = select.poll()
             poll.register(self._pidfd, select.POLLIN)
-            if not poll.poll(_PATIENCE):
+            if poll.poll(_PATIENCE):
+                os.waitpid(self._pid, 0)
+            else:  # it is waited for once everybody has been told of the container's end
                 kprocess.pidfd_send_signal(self._pidfd, 9)
-            os.waitpid(self._pid, 0)
             os.close(self._pidfd)
         self._epoll.close()
         os.close(self._timer)
+
+    def _stands_still(self) -> bool:
+        return os.access(f"{self.run_dir}/{_PAUSED}", os.F_OK)
+
+    def _due(self) -> None:
+        """Have the container checked, unless it stands still for a moment that is not told."""
+        if self._paused or self._pid:
+            return
+        if self._stands_still():
+            timer.arm(self._timer, self._delay)
+        else:
+            self._fork(None)
 
     def _fork(self, lost: "str | None") -> None:
         """Have a child make a check, or do what follows from the end of one (``probe.be``)."""
@@ -110,6 +126,7 @@ class Monitor:
         if pid == 0:
             probe.be(theirs, self.run_dir, lost, stopped=self._stopped)
         theirs.close()
+        self._mends = lost is not None
         self._sock, self._pid, self._pidfd = ours, pid, os.pidfd_open(pid)
         self._epoll.register(self._pidfd, select.EPOLLIN)
 
@@ -125,14 +142,17 @@ class Monitor:
         os.close(self._pidfd)
         os.waitpid(self._pid, 0)
         self._pid, self._pidfd = 0, -1
-        told = b""
         if self._sock is not None:
             told = self._sock.recv(probe.NEXT.size)
             self._give_up()
-            if not told:
+            if told:
+                self._stopped = False
+                (self._delay,) = probe.NEXT.unpack(told)
+            elif not self._mends:
                 self._fork(_KILLED)
                 return
-            self._stopped = False
-            (self._delay,) = probe.NEXT.unpack(told)
+        elif self._stopped:
+            self._fork("")
+            return
         if not self._paused:
             timer.arm(self._timer, self._delay)

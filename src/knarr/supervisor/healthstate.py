@@ -99,11 +99,13 @@ class Health:
 
 
 def encode_check(wanted: "dict[str, Any]") -> bytes:
-    """Return how the file ``CHECK`` of a run directory begins for these settings: with the time
-    until the first check (ns), on a line that a supervisor reads without parsing the rest.
+    """Return the file ``CHECK`` of a run directory for these settings.
+
+    It begins with the time until the first check and the usual one (ns), on a line that a
+    supervisor reads without parsing the rest.
     """
-    first = Health().interval(Rules(wanted), 0)
-    return b"%d\n" % first + _encode(wanted).encode()
+    rules = Rules(wanted)
+    return b"%d %d\n" % (Health().interval(rules, 0), rules.interval) + _encode(wanted).encode()
 
 
 def wanted(run_dir: str) -> "dict[str, Any]":

@@ -85,6 +85,7 @@ class _Check:
         self._sweep()
         if stopped:
             self._health.stop()
+            self._write()
         if lost is None:
             began = time.time_ns()
             code, output = self._run()
@@ -107,9 +108,12 @@ class _Check:
         if _is_closed(self._sock):
             raise _GivenUp
         changed = self._health.note(result, self._rules, self._started)
-        states.replace(self._run_dir, self._health.encode(), healthstate.NAME)
+        self._write()
         if changed:
             journal.note(self._run_dir, b"health_status: " + self._health.status.encode())
+
+    def _write(self) -> None:
+        states.replace(self._run_dir, self._health.encode(), healthstate.NAME)
 
     def _run(self) -> "Found":
         """Return exit code and output of the command. Raises _GivenUp."""

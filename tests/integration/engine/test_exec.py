@@ -37,6 +37,12 @@ def test_output_and_exit_code(container: Container) -> None:
     assert execute(container, "sh", "-c", script) == (b"out\n", b"err\n", 3)
 
 
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_its_streams_can_be_opened_by_name(user: str, container: Container) -> None:
+    script = "echo out > /dev/stdout; echo err > /dev/stderr"
+    assert execute(container, "sh", "-c", script, user=user) == (b"out\n", b"err\n", 0)
+
+
 def test_it_shares_the_containers_view(container: Container) -> None:
     execute(container, "sh", "-c", "echo here > /file")
     out = execute(container, "sh", "-c", "cat /file; hostname; cat /proc/1/cmdline")[0]

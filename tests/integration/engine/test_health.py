@@ -275,6 +275,19 @@ def test_a_pause_ends_the_check_that_is_made(engine: Engine) -> None:
     assert results(container)[0] == (0, "")
 
 
+def test_after_a_pause_the_usual_time_passes(engine: Engine) -> None:
+    slow = launch(engine, "false", interval=HOUR, start_period=HOUR, start_interval=SOON)
+    results(slow, 2)
+    slow.pause()
+    slow.unpause()
+    # It is not starting any more, so the start period is over for it.
+    count = len(told(engine, slow, "exec_create"))
+    clock = launch(engine, "true")
+    wait_until(lambda: len(clock.health.log) == 5)
+    assert len(told(engine, slow, "exec_create")) == count
+    become(slow, "unhealthy")
+
+
 def test_stopped_and_started_again(engine: Engine) -> None:
     container = launch(engine, "echo one", interval=300 * MS)
     container.wait_healthy(60)
