@@ -128,6 +128,23 @@ class Table:
         self._long.update({alias: flag for flag in flags for alias in flag.aliases})
         self._short = {flag.short: flag for flag in flags if flag.short}
 
+    def find(self, word: str) -> Flag | None:
+        """Return the flag that ``--name`` or ``-n`` is, None for what is none."""
+        return self._long.get(word[2:]) if word.startswith("--") else self._short.get(word[1:])
+
+    def wanting(self, word: str) -> Flag | None:
+        """Return the flag in a word of flags that takes the next word as its value, if one does."""
+        if word.startswith("--"):
+            flag = self._long.get(word[2:])
+            return None if flag is None or flag.kind.switch else flag
+        for position, letter in enumerate(word[1:], 2):
+            flag = self._short.get(letter)
+            if flag is None:
+                return None
+            if not flag.kind.switch:
+                return flag if position == len(word) else None
+        return None
+
     def parse(self, argv: Sequence[str], *, interspersed: bool = True) -> Args:
         """Return what ``argv`` says. Raises UsageError.
 

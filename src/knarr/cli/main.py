@@ -8,12 +8,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.cli import exitcodes, helptext, verbs
+from knarr.cli import exitcodes, globalflags, helptext, verbs
 from knarr.cli.caller import Interrupted
 from knarr.cli.context import Context
 from knarr.cli.flags import Args, HelpAsked, UsageError
-from knarr.cli.globalflags import GLOBAL
-from knarr.config import DATA_ROOT, RUN_ROOT, Settings
 
 if TYPE_CHECKING:
     from knarr.cli.caller import Caller
@@ -49,7 +47,7 @@ def _run(argv: list[str], caller: Caller) -> int:
     debug = bool(os.environ.get("KNARR_DEBUG"))
     command: Command | None = None
     try:
-        options = GLOBAL.parse(argv, interspersed=False)
+        options = globalflags.GLOBAL.parse(argv, interspersed=False)
         debug = debug or options.on("debug")
         early = _without_verb(options)
         if early is not None:
@@ -87,22 +85,10 @@ def _without_verb(options: Args) -> int | None:
 def _call(command: Command, words: list[str], options: Args, caller: Caller, *, debug: bool) -> int:
     args = command.parse(words)
     try:
-        settings = _settings(options)
+        settings = globalflags.settings(options)
     except ValueError as error:
         raise errors.InvalidArgument(f"the environment's KNARR_ settings: {error}") from None
     return command.run(Context(settings, caller, debug=debug), args)
-
-
-def _settings(options: Args) -> Settings:
-    environ = dict(os.environ)
-    for flag, name, default in (
-        ("root", "KNARR_ROOT", DATA_ROOT),
-        ("run-root", "KNARR_RUN_ROOT", RUN_ROOT),
-    ):
-        given = options.text(flag)
-        if given is not None:
-            environ[name] = given or default
-    return Settings.from_environment(environ)
 
 
 def _wrong_usage(error: UsageError, command: Command | None) -> int:

@@ -10,7 +10,7 @@ from knarr.cli import values
 from knarr.engine.model import BindMount, Tmpfs
 from knarr.errors import InvalidArgument, Unsupported
 
-_PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
+PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _SELINUX = frozenset({"z", "Z"})
 _NOTHING_ON_LINUX = frozenset(
     {"consistent", "cached", "delegated"}
@@ -64,7 +64,7 @@ def _options(text: str, exists: Callable[[str], bool]) -> tuple[bool, str]:
         if option in ("ro", "rw"):
             read_only = option == "ro"
             kind = "ro"
-        elif option in _PROPAGATIONS:
+        elif option in PROPAGATIONS:
             propagation = option
             kind = "propagation"
         elif option in _SELINUX:
@@ -198,7 +198,7 @@ def _bind_mount(fields: _Fields) -> BindMount:
     target = _mount_target(fields.target)
     if not fields.source:
         raise ValueError("field Source must not be empty")
-    if fields.propagation and fields.propagation not in _PROPAGATIONS:
+    if fields.propagation and fields.propagation not in PROPAGATIONS:
         raise ValueError(f"invalid propagation mode: {fields.propagation}")
     if not fields.source.startswith("/"):
         raise ValueError(f"invalid mount path: '{fields.source}' mount path must be absolute")

@@ -26,6 +26,13 @@ _KNOWN = {
     "syslog": _ATTRIBUTES | _CACHE | _SYSLOG,
 }
 _ANY = frozenset({"mode", "max-buffer-size"})
+
+
+def names() -> list[str]:
+    """Return the names of all options of all drivers, sorted."""
+    return sorted(_ANY.union(*_KNOWN.values()))
+
+
 _FACILITIES = (
     "kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv",
     "ftp",

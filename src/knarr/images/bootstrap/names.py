@@ -71,6 +71,13 @@ def recipe(name: str) -> Recipe:
     )
 
 
+def known() -> list[str]:
+    """Return the names of all images that there are recipes for, sorted."""
+    found = [f"busybox:{tag}" for tag in _BUSYBOX_TAGS]
+    found += [f"debian:{tag}{end}" for tag in _DEBIAN for end in ("", "-slim")]
+    return sorted([*found, *(f"ubuntu:{tag}" for tag in _UBUNTU)])
+
+
 def with_packages(chosen: Recipe, packages: Iterable[str]) -> Recipe:
     """Return the recipe with more packages, named as for apt-get. Raises InvalidArgument."""
     wanted = tuple(sorted(set(packages)))
