@@ -94,10 +94,9 @@ def find(words: list[str]) -> tuple[Command, list[str]]:
     Raises UsageError that names the nearest verb when there is none, HelpAsked for a group.
     """
     verb, rest = words[0], words[1:]
-    if verb == "__complete":
-        from knarr.cli import completing
-
-        return completing.COMMAND, rest
+    if verb == "__complete":  # by shells; what completes knows all verbs, and so us
+        command: Command = importlib.import_module("knarr.cli.completing").COMMAND
+        return command, rest
     if verb in GROUPS:
         return _find_in_group(verb, rest)
     if not verb.isascii() or not verb.isalpha() or verb not in names():
