@@ -189,6 +189,10 @@ def test_logs(screen: Screen, box: Installation) -> None:
     assert b"title" not in screen.written
     box.run("exec", "one", "sh", "-c", "echo more > /proc/1/fd/1")
     screen.shows("^more")
+    screen.type("sd")  # keys of the table, which is not seen
+    box.run("exec", "one", "sh", "-c", "echo last > /proc/1/fd/1")
+    assert "Remove container" not in screen.shows("^last")
+    assert state(box, "one") == "running"
     screen.type("q")
     screen.shows("^ one +running")
     screen.type("q")
@@ -330,6 +334,22 @@ def test_in_the_caller_itself(screen: Screen, box: Installation) -> None:
     process.send_signal(signal.SIGTERM)
     assert screen.ended(process) == -signal.SIGTERM
     left(screen)
+
+
+WITHOUT = """
+import sys
+from knarr.cli import main
+from knarr.cli.caller import Caller
+sys.modules["textual"] = None
+sys.exit(main.run(["top", "--all"], Caller()))
+"""
+
+
+def test_it_needs_textual(screen: Screen) -> None:
+    process = screen.run(sys.executable, "-c", WITHOUT)
+    assert screen.ended(process) == 1
+    screen.shows("^Error: top --all needs the package textual: install it with pip install")
+    assert screen.given_back()
 
 
 def test_it_needs_a_terminal(box: Installation) -> None:

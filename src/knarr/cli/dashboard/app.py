@@ -250,16 +250,18 @@ class Dashboard(App[None]):
         """Give the terminal to a shell in the container."""
         if (chosen := self._chosen()) is None:
             return
-        failed: errors.KnarrError | None = None
+        failed: Exception | None = None
         with self.suspend():
             try:
                 self._shell(chosen[0])
-            except errors.KnarrError as error:
-                failed = error  # the terminal has to be taken again first
+            except Exception as error:
+                failed = error  # of any kind: the terminal has to be taken again first
         if not self.is_headless:
             end_by_signals(self, self.ended)
-        if failed is not None:
+        if isinstance(failed, errors.KnarrError):
             self._say(str(failed), wrong=True)
+        elif failed is not None:
+            self._fail(failed)
 
     def action_filter(self) -> None:
         """Ask for a word that what is shown has."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen, Screen
+from textual.screen import ModalScreen
 from textual.widgets import Footer, Label, Log
 
 from knarr.cli import human
@@ -58,10 +58,16 @@ class Question(ModalScreen[bool]):
         self.dismiss(yes)
 
 
-class Output(Screen[None]):
-    """What a container has written and goes on to write, until a key closes it."""
+class Output(ModalScreen[None]):
+    """What a container has written and goes on to write, until a key closes it.
 
-    CSS = "Output Label { background: $primary; color: $text; width: 100%; padding: 0 1; }"
+    Modal, so that the keys of the table act on nothing that cannot be seen.
+    """
+
+    CSS = """
+    Output { background: $background; }
+    Output Label { background: $primary; color: $text; width: 100%; padding: 0 1; }
+    """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,l", "leave", "Back"),
         Binding("g", "top", "Top"),
