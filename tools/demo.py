@@ -132,6 +132,11 @@ class Demo:
             print("    (this kernel cannot map layers: the container runs as the host's root)")
         self.run("knarr rm -f who")
         self.run("knarr run --rm --read-only busybox touch /file", expect=1)
+        policy = Path(self.run_root, "policy.toml")
+        policy.write_text("[containers]\nnon_root = true\n")
+        self.run(f"cat {policy}")
+        self.run(f"env KNARR_POLICY={policy} knarr run --rm busybox id", expect=125)
+        self.run(f"env KNARR_POLICY={policy} knarr run --rm --user 1000 busybox id -u")
         self.run("knarr run --rm busybox sh -c 'mount -t tmpfs none /tmp || echo not allowed'")
 
     def limits(self) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from knarr.content import digest as digests
 from knarr.errors import Conflict, InvalidArgument
+from knarr.images import garbage
 from knarr.images.service import Images
 from tests.unit.images.helpers import (
     Room,
@@ -138,6 +139,23 @@ def test_prune_takes_dangling_images_or_all_unused(room: Room) -> None:
     result = room.images.prune(all=True)
     assert result.actions[:2] == (("Untagged", "tagged:latest"), ("Deleted", tagged))
     assert [image.id for image in room.images.list()] == [used]
+
+
+def test_a_prune_that_was_interrupted_is_finished_by_the_next(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_context: object) -> int:
+        raise KeyboardInterrupt
+
+    load(room, [A, B])
+    load(room, [A, C], "app")
+    with monkeypatch.context() as patch:
+        patch.setattr(garbage, "sweep", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            room.images.prune(all=True)
+    assert room.images.list() == []
+    assert room.images.prune().reclaimed > len(A) + len(B) + len(C)
+    assert room.blobs() == set()
 
 
 def test_prune_filters(room: Room) -> None:

@@ -94,6 +94,21 @@ def read(path: str) -> Policy:
         raise errors.RefusedByPolicy(path, "", f"is not TOML: {reason}") from error
 
 
+def check_place(path: str, data_root: str) -> None:
+    """Raise RefusedByPolicy where others than root could change what is below a data root.
+
+    path: of the policy that wants to know. One that is not there yet is root's to make.
+    """
+    try:
+        _check_way(data_root)
+    except FileNotFoundError:
+        return
+    except _Wrong as wrong:
+        raise errors.RefusedByPolicy(path, "data root", str(wrong)) from None
+    except OSError as error:
+        raise errors.RefusedByPolicy(path, "data root", str(error.strerror)) from error
+
+
 class _Wrong(Exception):
     """What is wrong with a file, after its name."""
 

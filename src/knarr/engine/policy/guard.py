@@ -23,6 +23,7 @@ class Guard:
 
     def __init__(self, settings: Settings, machine: str = POLICY) -> None:
         self._machine = machine
+        self._data_root = settings.data_root
         self._further = settings.policy
 
     def files(self) -> list[str]:
@@ -43,7 +44,8 @@ class Guard:
     def rules(self) -> Rules | None:
         """Return the rules that hold now, None where there are none.
 
-        Raises RefusedByPolicy for a file that cannot be trusted, or not be understood.
+        Raises RefusedByPolicy for a file that cannot be trusted, or not be understood, and for a
+        data root that others can write: what is checked lies there.
         """
         paths = self.files()
         if not paths:
@@ -51,4 +53,6 @@ class Guard:
         from knarr.engine.policy import file
         from knarr.engine.policy.rules import Rules
 
-        return Rules([file.read(path) for path in paths])
+        rules = Rules([file.read(path) for path in paths])
+        file.check_place(paths[0], self._data_root)
+        return rules

@@ -155,6 +155,20 @@ def test_only_where_nothing_is_there_is_no_policy(path: Path, tmp_path: Path) ->
         Guard(Settings(), f"{path}/policy.toml").rules()
 
 
+def test_a_data_root_that_others_can_write(path: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    guard = Guard(Settings(data_root=str(root / "data")), str(path))
+    assert guard.rules() is not None  # not there yet
+    root.mkdir()
+    root.chmod(0o777)
+    with pytest.raises(errors.RefusedByPolicy) as caught:
+        guard.rules()
+    assert caught.value.rule == "data root"
+    assert f"others can write {root} (mode 0777)" in str(caught.value)
+    path.unlink()
+    assert guard.rules() is None
+
+
 def test_the_policy_of_settings_comes_on_top(path: Path, tmp_path: Path) -> None:
     lax = tmp_path / "lax.toml"
     lax.write_text("")
