@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,6 @@ from tests.support.waiting import wait_until
 MIB = 1 << 20
 BUSY = ("sh", "-c", "while :; do :; done")
 IDLE = ("sleep", "1000")
-FRAME = 0.2  # seconds; whatever the time, what is shown is compared with the time that passed
 
 
 def started(engine: Engine, *command: str, **options: object) -> Container:
@@ -57,17 +57,17 @@ def descriptors() -> int:
 def test_a_busy_container_and_an_idle_one(engine: Engine) -> None:
     busy, idle = started(engine, *BUSY), started(engine)
     with engine.containers.stats([busy.id, idle.name]) as board:
-        frames = board.frames(FRAME)
-        first = next(frames)
-        second = next(frames)
+        begins, first, begun = time.monotonic_ns(), board.read(), time.monotonic_ns()
+        inside(idle, "sleep 0.5")
+        ends, second, ended = time.monotonic_ns(), board.read(), time.monotonic_ns()
     assert [found.id for found in second] == [busy.id, idle.id]
     used = known(second[0].cpu_total) - known(first[0].cpu_total)
-    passed = second[0].time - first[0].time
     percent = second[0].cpu_percent
     assert percent is not None
-    assert percent == pytest.approx(used * 100 / passed, rel=0.2)
-    assert percent > 10  # a whole processor, on a machine that has one to spare
-    assert (second[1].cpu_percent or 0.0) < percent / 2
+    # A whole processor, on a machine that has one to spare; on any the share of the time.
+    assert percent > 0
+    assert (ends - begun) * 0.999 <= used * 100 / percent <= (ended - begins) * 1.001
+    assert (second[1].cpu_percent or 0.0) < percent
     assert second[1].running
     assert known(second[1].pids) == 1
     machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -80,7 +80,7 @@ def test_one_answer(engine: Engine) -> None:
     container = started(engine, *BUSY, name="web")
     found = container.stats()
     assert (found.id, found.name, found.running) == (container.id, "web", True)
-    assert 10 < (found.cpu_percent or 0.0) < 110
+    assert 5 < (found.cpu_percent or 0.0) < 110
     container.pause()
     assert container.stats().cpu_percent == pytest.approx(0, abs=1)
     container.unpause()
