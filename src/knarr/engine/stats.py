@@ -191,6 +191,10 @@ class Board(Closing):
         with self._lock:
             return {row.id: row.container for row in self._rows.values()}
 
+    def container(self, id: str) -> Container:
+        """Return one of the containers as it is recorded now. Raises NotFound."""
+        return self._engine.containers.get(id)
+
     def _hear(self) -> None:
         """Take note of what has happened to containers."""
         for event in self._journal.present():

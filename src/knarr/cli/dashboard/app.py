@@ -174,11 +174,15 @@ class Dashboard(App[None]):
         return table.coordinate_to_cell_key(table.cursor_coordinate).row_key.value
 
     def _chosen(self) -> tuple[Container, str] | None:
-        """Return the container under the cursor and its name; None when it is gone."""
-        selected = self._selected()
-        line = None if selected is None else self.lines.get(selected)
-        container = None if selected is None else self._board.containers.get(selected)
-        return None if line is None or container is None else (container, line.stats.name)
+        """Return the container under the cursor and its name; None when there is none."""
+        if (selected := self._selected()) is None:
+            return None
+        try:
+            container = self._board.container(selected)
+        except errors.KnarrError as error:
+            self._say(str(error), wrong=True)  # removed just now
+            return None
+        return container, container.name
 
     def _say(self, text: str, *, wrong: bool = False) -> None:
         text = human.visible(text)

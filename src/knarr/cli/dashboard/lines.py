@@ -139,10 +139,6 @@ class Lines:
         wanted = self.filter.lower()
         return stats.id.startswith(wanted) or any(wanted in word.lower() for word in words)
 
-    def get(self, id: str) -> Line | None:
-        """Return the line of a container, None when it is gone."""
-        return self._lines.get(id)
-
     def next_sort(self) -> None:
         """Order by the next column."""
         columns = [sort.column for sort in SORTS]
