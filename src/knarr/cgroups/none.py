@@ -37,8 +37,9 @@ class Group:
         """Return no files."""
         return ()
 
-    def child(self, name: str) -> "Group":
+    def child(self, name: str, *, made: bool = False) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
+        del made
         return Group(f"{self.path}/{values.child_name(name)}")
 
     def update(self, resources: "Mapping[str, Any]") -> None:

@@ -57,10 +57,11 @@ if TYPE_CHECKING:
             whole machine for a thread that moves itself.
             """
 
-        def child(self, name: str) -> "Group":
+        def child(self, name: str, *, made: bool = False) -> "Group":
             """Return a new group below, which tracks what one exec starts.
 
             It has no limits of its own; its ``kill`` and ``destroy`` touch only its processes.
+            made: somebody has made it before, and may have removed it.
             """
 
         def update(self, resources: Mapping[str, Any]) -> None:

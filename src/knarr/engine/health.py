@@ -8,6 +8,7 @@ where the supervisor writes ``health.json`` after each check. Readers only read 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import select
 import time
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.engine import waiting
-from knarr.engine.model import Health, HealthCheck, HealthResult
+from knarr.engine.model import HEALTH_CHECKS, Health, HealthCheck, HealthResult
 from knarr.engine.paths import write_synced
 from knarr.engine.state import merged, read_state_file
 from knarr.kernel import inotify, process
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
     from knarr.engine.state import ContainerState
 
+_log = logging.getLogger("knarr.engine")
 _SHELL = ("/bin/sh", "-c")
 _NAMES = (
     ("interval", "Interval"),
@@ -55,12 +57,19 @@ def wanted(config: ContainerConfig, image: Mapping[str, Any]) -> HealthCheck | N
         return config.health
     own = config.health or HealthCheck()
     filled = {name: getattr(own, name) or int(theirs.get(key) or 0) for name, key in _NAMES}
-    return replace(own, test=own.test or tuple(theirs.get("Test") or ()), **filled)
+    test = () if _is_foreign(image) else tuple(theirs.get("Test") or ())
+    return replace(own, test=own.test or test, **filled)
+
+
+def _is_foreign(image: Mapping[str, Any]) -> bool:
+    """Return whether the image's check is of a kind that only others know."""
+    test: list[str] = (image.get("Healthcheck") or {}).get("Test") or []
+    return bool(test) and test[0] not in HEALTH_CHECKS
 
 
 def is_checked(check: HealthCheck | None) -> bool:
     """Return whether there is anything to check."""
-    return check is not None and check.test[:1] in (("CMD",), ("CMD-SHELL",))
+    return check is not None and bool(check.test) and check.test[0] != "NONE"
 
 
 def as_docker(check: HealthCheck) -> dict[str, Any]:
@@ -72,6 +81,8 @@ def as_docker(check: HealthCheck) -> dict[str, Any]:
 def write(paths: Paths, config: ContainerConfig, image: Mapping[str, Any]) -> bool:
     """Write down what is to be checked; False when that is nothing. Raises OSError."""
     check = wanted(config, image)
+    if _is_foreign(image):
+        _log.warning("image %s: its health check is of no known kind", config.image)
     if check is None or not is_checked(check):
         return False
     args = list(check.test[1:])
@@ -80,7 +91,11 @@ def write(paths: Paths, config: ContainerConfig, image: Mapping[str, Any]) -> bo
     body = {name: getattr(check, name) for name, _ in _NAMES if getattr(check, name)}
     # As a JSON string has it, for events that are put together as text.
     body |= {"args": args, "words": _encode(" ".join(args))[1:-1]}
-    write_synced(f"{paths.data}/{healthstate.CHECK}", _encode(body).encode())
+    text = _encode(body).encode()
+    if config.auto_remove:  # it does not outlive a reboot
+        states.replace(paths.data, text, healthstate.CHECK)
+    else:
+        write_synced(f"{paths.data}/{healthstate.CHECK}", text)
     return True
 
 
@@ -112,11 +127,7 @@ def read(state: ContainerState, paths: Paths) -> Health:
     if not state.health:
         return Health()
     found = healthstate.read(paths.run) or healthstate.Health()
-    log = tuple(HealthResult(**{name: entry[name] for name in _RESULT}) for entry in found.log)
-    return Health(state.health, found.streak, log)
-
-
-_RESULT = ("start", "end", "exit_code", "output")
+    return Health(state.health, found.streak, tuple(HealthResult(**each) for each in found.log))
 
 
 def tell_pause(record: ContainerRecord, paths: Paths) -> None:

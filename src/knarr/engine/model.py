@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from knarr.errors import InvalidArgument
 
+HEALTH_CHECKS = ("CMD", "CMD-SHELL", "NONE")
 _LONGEST = 2**63 - 1  # ns, in a signed number of 64 bits
 OTHER = "container:"  # what the name of a container whose namespace is joined stands behind
 
@@ -158,6 +159,11 @@ class HealthCheck:
     def __post_init__(self) -> None:
         """Refuse times that would be a mistake of unit, and what is no command."""
         _check_words("health check", self.test)
+        if self.test and self.test[0] not in HEALTH_CHECKS:
+            kinds = ", ".join(HEALTH_CHECKS)
+            raise InvalidArgument(
+                f"health check {self.test[0]!r}: the first word is one of {kinds}"
+            )
         for name, value in (
             ("Interval", self.interval),
             ("Timeout", self.timeout),

@@ -98,9 +98,13 @@ class _Check:
     def _sweep(self) -> None:
         """Kill what is left of a check whose process was killed, with its control group."""
         name = states.read_body(self._run_dir, PROBE).decode()
-        group = self._state.get("cgroup") or {}
-        if name and group.get("manager") not in (None, "none"):
-            cgroups.detect(group["manager"]).remove(f"{group['path']}/{name}")
+        where = self._state.get("cgroup") or {}
+        if name and where.get("manager") not in (None, "none"):
+            try:
+                group = cgroups.detect(where["manager"]).open(where["path"])
+                group.child(name, made=True).destroy()
+            except (OSError, ValueError) as error:  # it goes with the container's own
+                print(f"knarr: health check: {error}", file=sys.stderr)
         rundir.remove_file(self._run_dir, PROBE)
 
     def _note(self, result: Result) -> None:

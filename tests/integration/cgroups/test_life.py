@@ -151,7 +151,8 @@ def test_the_kill_of_an_exec_ends_only_its_own(make: Make, process: Start) -> No
     assert second.alive()
     one.destroy()
     one.destroy()
-    two.destroy()
+    group.child("exec-1", made=True).destroy()
+    group.child("exec-2", made=True).destroy()
     assert second.wait() == -signal.SIGKILL
     assert main.alive()
     assert group.procs() == [main.pid]

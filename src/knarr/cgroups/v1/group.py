@@ -161,10 +161,11 @@ class Group:
             found.append(self.unified + "/cgroup.procs")
         return tuple(found)
 
-    def child(self, name: str) -> "Group":
+    def child(self, name: str, *, made: bool = False) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
         child = Child(f"{self.path}/{values.child_name(name)}", self._manager, self)
-        os.mkdir(child.mount_points[0] + child.path)
+        if not made:
+            os.mkdir(child.mount_points[0] + child.path)
         return child
 
     def update(self, resources: "Mapping[str, Any]") -> None:

@@ -112,11 +112,12 @@ class Group:
         """Return the one file into which a process writes ``0`` to move itself in."""
         return (f"{self.directory}/cgroup.procs",)
 
-    def child(self, name: str) -> "Group":
+    def child(self, name: str, *, made: bool = False) -> "Group":
         """Return a new group below for what one exec starts (``protocol.Group``)."""
         name = values.child_name(name)
         directory = f"{self.directory}/{name}"
-        os.mkdir(directory)
+        if not made:
+            os.mkdir(directory)
         return Group(f"{self.path}/{name}", directory)
 
     def update(self, resources: "Mapping[str, Any]") -> None:
