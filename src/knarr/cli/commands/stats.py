@@ -30,19 +30,20 @@ _HEADINGS = {
 _COLUMNS = ("ID", "Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
 _LAYOUT = listing.Layout(_HEADINGS, _COLUMNS)
 _UNKNOWN = "--"  # Docker's
-_INTERVAL, _ONCE = 1.0, 0.5  # seconds between two readings; before the one of --no-stream
 _HOME, _END_OF_LINE, _END_OF_SCREEN = "\033[H", "\033[K", "\033[J"
 
 
 def run(context: Context, args: Args) -> int:
     """Print the table once, or again and again."""
+    from knarr.engine.stats import INTERVAL, ONCE
+
     template = args.text("format")
     listing.show((), _LAYOUT, template)  # what is wrong with it is said now
     words = _ids(context.engine, args.rest)
     once, cut = args.on("no-stream"), not args.on("no-trunc")
     in_place = not once and terminal.is_terminal(1)
     with context.engine.containers.stats(list(words.values()), all=args.on("all")) as board:
-        for frame in board.frames(_ONCE if once else _INTERVAL):
+        for frame in board.frames(ONCE if once else INTERVAL):
             rows = [_row(word, found, cut=cut) for word, found in _chosen(words, frame)]
             text = listing.show(rows, _LAYOUT, template)
             sys.stdout.write(over(text) if in_place else text)

@@ -17,6 +17,7 @@ from knarr.cli import human
 from knarr.cli.dashboard.driver import end_by_signals
 from knarr.cli.dashboard.lines import Facts, Line, Lines
 from knarr.cli.dashboard.screens import Output, Question
+from knarr.engine.stats import INTERVAL
 
 if TYPE_CHECKING:
     from textual.driver import Driver
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from knarr.engine.container import Container
     from knarr.engine.stats import Board, Stats
 
-INTERVAL = 1.0  # seconds between two readings
+
 _WIDTH = 12  # characters of a line that shows the past
 _COLUMNS = {
     "name": "NAME", "state": "STATE", "cpu": "CPU %", "cpu_line": "", "memory": "MEMORY",
