@@ -144,6 +144,9 @@ def test_containers_in_a_table(screen: Screen, box: Installation) -> None:
     screen.lacks("^ busy ")
     start(box, "third")
     screen.shows("^ third +running")
+    check = ("--health-cmd", "true", "--health-interval", "100ms")
+    box.run("run", "-d", "--name", "checked", *check, "busybox", "sleep", "1000")
+    screen.shows("^ checked +running healthy")
     screen.type("q")
     assert screen.ended(process) == 0
     left(screen)
