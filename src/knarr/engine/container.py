@@ -56,8 +56,7 @@ class Container:
 
     ``state`` is read anew each time; everything else is as when the handle was made: id (64
     hexadecimal digits; short_id: the first 12), name (without Docker's leading slash),
-    image_id (``sha256:HEX``), created (ns since the epoch).
-    Errors are of ``knarr.errors``; NotFound when the container has been removed.
+    image_id (``sha256:HEX``), created (ns). Raises NotFound once it is removed.
     """
 
     __slots__ = ("_engine", "created", "id", "image_id", "name", "paths", "record", "short_id")
@@ -176,11 +175,7 @@ class Container:
         return health.read(self.state, self.paths)
 
     def wait_healthy(self, timeout: float | None = None) -> None:
-        """Return once it is healthy, after at most ``timeout`` seconds.
-
-        Raises Timeout, and Conflict when it cannot become so: it has no check, does not run, or
-        is unhealthy by now.
-        """
+        """Return once it is. Raises Timeout (s), Conflict: no check, not running, unhealthy."""
         health.wait(self._engine, self.record, self.paths, timeout)
 
     def stop(self, timeout: int | None = None, signal: str | int | None = None) -> None:

@@ -16,7 +16,7 @@ def create() -> int:
 
 
 def arm(fd: int, ns: int) -> None:
-    """Have the alarm go off once, ``ns`` nanoseconds from now, at least one; an earlier one not."""
+    """Have the alarm go off once, ``ns`` nanoseconds from now, in place of any set before."""
     seconds, rest = divmod(max(ns, 1), _BILLION)
     call("timerfd_settime", fd, 0, _SPEC.pack(0, 0, seconds, rest), None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from knarr.kernel import (
     namespaces,
     process,
     seccomp,
+    timer,
     tty,
 )
 
@@ -72,6 +74,37 @@ def test_close_range() -> None:
         alive = [fd for fd in fds if os.path.exists(f"/proc/self/fd/{fd}")]
         os._exit(0 if alive == [fds[0], fds[4]] else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_keeping_only_some_descriptors() -> None:
+    code = """
+import os
+from knarr.kernel.files import keep_only
+fds = [os.dup(0) for _ in range(6)]
+keep_only(fds[4], -1, fds[1], 0)
+print([os.path.exists(f"/proc/self/fd/{fd}") for fd in (0, 1, 2, *fds)])
+"""
+    kept = [True, True, True, False, True, False, False, True, False]
+    assert in_child(code) == f"{kept}\n"
+
+
+def test_an_alarm() -> None:
+    fd = timer.create()
+    try:
+        assert not os.get_inheritable(fd)
+        assert select.select([fd], [], [], 0)[0] == []
+        timer.clear(fd)  # nothing to take note of
+        timer.arm(fd, 3600 * 10**9)
+        assert select.select([fd], [], [], 0)[0] == []
+        timer.arm(fd, 0)
+        assert select.select([fd], [], [], 30)[0] == [fd]
+        timer.clear(fd)
+        assert select.select([fd], [], [], 0)[0] == []
+        timer.arm(fd, 1)
+        timer.disarm(fd)
+        assert select.select([fd], [], [], 0)[0] == []
+    finally:
+        os.close(fd)
 
 
 def test_kinds_of_file_systems() -> None:
