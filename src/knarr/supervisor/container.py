@@ -11,6 +11,7 @@ from knarr.supervisor import journal, restart, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.handover import Handover
+from knarr.supervisor.oom import OomWatch
 from knarr.supervisor.outlet import open_log, open_outlet
 from knarr.supervisor.relay import Relay
 from knarr.supervisor.undo import Undo, crash_point
@@ -72,6 +73,8 @@ class Supervisor:
         self._watch(streams, listener, given.log, config, terminal=given.terminal, maker=maker)
         if given.checked:
             self._check_health(fresh=True)
+        if given.oom >= 0 and self.relay is not None:
+            self.relay.tell_kills(OomWatch(self.run_dir, given.oom, self.manager, self.group))
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         for keeper in (given.keeper, given.spare):
@@ -102,6 +105,8 @@ class Supervisor:
         self._watch(streams, listener, log, config, terminal=bool(state["tty"]))
         if "health" in state:
             self._check_health(fresh=False)
+        if "oom" in state:
+            self._watch_memory()
         return True
 
     def _watch(
@@ -139,6 +144,18 @@ class Supervisor:
             # It is watched all the same.
             print(f"knarr: {self.run_dir}: no health checks: {error}", file=sys.stderr)
 
+    def _watch_memory(self) -> None:
+        """Have out-of-memory kills told when they happen, as who was here before us had."""
+        from knarr.cgroups import oom
+
+        assert self.relay is not None
+        try:
+            fd = oom.watch(cgroups.detect(self.manager).open(self.group))
+        except OSError:
+            return  # its group is gone with its last process
+        if fd >= 0:
+            self.relay.tell_kills(OomWatch(self.run_dir, fd, self.manager, self.group))
+
     def _thaw(self) -> None:
         """Have a paused container go on: with cgroup v1 nothing that is frozen dies."""
         if self.manager != _NO_MANAGER and os.access(f"{self.run_dir}/paused", os.F_OK):
@@ -158,6 +175,8 @@ class Supervisor:
         if self.relay.health is not None:
             self.relay.health.close()
             self.relay.health = None
+        if self.relay.oom is not None:
+            self.relay.oom.close()
         code, error = self._exit_code()
         self.relay.finish(self._record_exit(code, error))
         acknowledged = self.relay.settle(acknowledge=False)
@@ -221,7 +240,8 @@ class Supervisor:
 
     def _tell(self, start: bytes, code: int, *, oom_killed: bool) -> None:
         """Have the end in the journal, before anybody can do what follows from it."""
-        if oom_killed:
+        told = self.relay is not None and self.relay.oom is not None and self.relay.oom.told
+        if oom_killed and not told:
             journal.note(self.run_dir, b"oom")
         seconds = max(0, time.time_ns() - states.started_at(start)) // 1_000_000_000
         more = b',"execDuration":"%d","exitCode":"%d"' % (seconds, code)

@@ -11,7 +11,7 @@ import struct
 
 _LAYOUT = struct.Struct("=iii????B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
-_NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client")
+_NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client", "oom")
 
 
 class Handover:
@@ -21,7 +21,7 @@ class Handover:
     exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
     that has done its work and is to be waited for, or 0; spare: of one that was not needed.
     configured: the state says more
-    about the log. checked: its health is to be.
+    about the log. checked: its health is to be. oom: tells of out-of-memory kills.
 
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
@@ -38,6 +38,7 @@ class Handover:
         "listener",
         "log",
         "manager",
+        "oom",
         "out",
         "owner",
         "pid",
@@ -68,6 +69,7 @@ class Handover:
         configured: bool = False,
         checked: bool = False,
         spare: int = 0,
+        oom: int = -1,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -87,6 +89,7 @@ class Handover:
         self.spare = spare
         self.configured = configured
         self.checked = checked
+        self.oom = oom
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -134,9 +137,10 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     err = next(got) if mask & 16 else -1
     stdin = next(got) if mask & 32 else out if terminal else -1
     client = next(got) if mask & 64 else -1
+    oom = next(got) if mask & 128 else -1
     log, manager, cgroup, exit_file = os.fsdecode(body[_LAYOUT.size :]).split("\0")
     # By position: names of arguments would be written to, each in a page of its own.
     return Handover(
         pid, pidfd, root_fd, listener, out, err, stdin, client, terminal, owner,
-        log, manager, cgroup, exit_file, keeper, configured, checked, spare,
+        log, manager, cgroup, exit_file, keeper, configured, checked, spare, oom,
     )  # fmt: skip

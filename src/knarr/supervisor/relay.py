@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from knarr.supervisor.health import Monitor
+    from knarr.supervisor.oom import OomWatch
     from knarr.supervisor.outlet import Outlet
     from knarr.supervisor.streams import Streams
 
@@ -37,13 +38,13 @@ class Relay:
     the status. maker: pid of the process that made the container, a child that stays
     for a moment, or 0. outlet: what the log has beside its file, usually nothing.
     thaw: has the container go on if it is frozen, since it does not die before. health: what
-    checks it, usually nothing.
+    checks it, usually nothing. oom: tells of out-of-memory kills, where memory is limited.
     """
 
     __slots__ = (
         "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "acknowledged", "clients",
-        "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "outlet", "pidfd",
-        "streams", "thaw", "tty",
+        "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "oom", "outlet",
+        "pidfd", "streams", "thaw", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,7 @@ class Relay:
     ) -> None:
         self.outlet, self.thaw, self.listener = outlet, thaw, listener
         self.health: Monitor | None = None
+        self.oom: OomWatch | None = None
         self.streams, self.pidfd, self.maker = streams, pidfd, maker
         self.maker_fd = os.pidfd_open(maker) if maker else -1
         self.log, self.log_errors = log, 0
@@ -95,6 +97,11 @@ class Relay:
         """Have the container's health checked as long as it runs."""
         self.health = monitor
         self._epoll.register(monitor.fd, select.EPOLLIN)
+
+    def tell_kills(self, watch: "OomWatch") -> None:
+        """Have out-of-memory kills noted when they happen."""
+        self.oom = watch
+        self._epoll.register(watch.fd, select.EPOLLIN if watch.is_event else select.EPOLLPRI)
 
     def run(self) -> None:
         """Relay until the first process has ended and all its output is in the log."""
@@ -188,6 +195,8 @@ class Relay:
             self._part()
         elif self.health is not None and fd == self.health.fd:
             self.health.turn()
+        elif self.oom is not None and fd == self.oom.fd:
+            self.oom.turn()
         elif self.outlet is not None:
             self.outlet.handle(fd)
             self._hold()

@@ -9,6 +9,7 @@ import os
 import time
 
 from knarr.cgroups import manager as cgroups
+from knarr.cgroups import oom
 from knarr.kernel.namespaces import CLONE_NEWCGROUP
 from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
@@ -45,6 +46,7 @@ class Starter:
         "keeper",
         "kept",
         "listener",
+        "oom",
         "request",
         "run_dir",
         "spare",
@@ -64,6 +66,7 @@ class Starter:
         self.streams = pipes.Streams()
         self.created: Created | None = None
         self.given = False  # the pipes, to the container's user
+        self.oom = -1  # a descriptor for the supervisor
         self.listener: _socket.socket | None = None
 
     def start(self, fds: "list[int]", supervisor: "_socket.socket") -> "dict[str, Any]":
@@ -100,11 +103,14 @@ class Starter:
         self.undo.add("cgroup", wanted)
         resources = (self.request["spec"].get("linux") or {}).get("resources") or {}
         try:
-            return cgroups.detect(wanted["manager"]).create(wanted["path"], resources)
+            group = cgroups.detect(wanted["manager"]).create(wanted["path"], resources)
         except BaseException:
             # It has taken back what it made. What was there before is somebody else's.
             self.undo.forget()
             raise
+        if (resources.get("memory") or {}).get("limit"):
+            self.oom = oom.watch(group)
+        return group
 
     def _begin(self, group: "Group | None") -> None:
         """Have the process cloned already if the namespaces that there are are those it gets."""
@@ -218,6 +224,8 @@ class Starter:
             self.state["restart"] = request["restart"]
         if request.get("health"):
             self.state["health"] = True
+        if self.oom >= 0:
+            self.state["oom"] = True
         states.prepare(self.run_dir, self.state)
         self.listener = rundir.listen(self.run_dir)
         if created.uid >= 0:
@@ -255,6 +263,7 @@ class Starter:
                 spare=self.spare,
                 configured=self.state["log_config"] is not None,
                 checked="health" in self.state,
+                oom=self.oom,
             ),
         )
 

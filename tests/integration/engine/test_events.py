@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
+import signal
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,6 +117,31 @@ def test_memory_that_is_not_there(engine: Engine) -> None:
     container.start()
     assert container.wait(PATIENCE).oom_killed
     assert actions(engine, container) == ["create", "start", "oom", "die"]
+
+
+@pytest.mark.vm
+def test_a_kill_for_memory_is_told_when_it_happens(engine: Engine) -> None:
+    """Also by the successor of a supervisor that was killed; the container goes on."""
+    hungry = "head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null"
+    limits = Limits(memory=32 << 20, memory_swap=32 << 20)
+    until, wanted = time.time_ns() + 2 * int(PATIENCE) * 10**9, {"event": ["oom"]}
+    kills = engine.events(until=until, filters=wanted)
+    config = ContainerConfig("busybox", ("sleep", "1000"), limits=limits)
+    container, _ = engine.containers.launch(config, attach=False)
+    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert next(kills)["Actor"]["ID"] == container.id
+    handle = os.pidfd_open(json.loads(Path(container.paths.state).read_bytes())["supervisor_pid"])
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    select.select([handle], [], [], PATIENCE)
+    os.close(handle)
+    assert container.state.running
+    further = engine.events(until=until, filters=wanted)
+    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert next(further)["Actor"]["ID"] == container.id
+    container.kill()
+    assert container.wait(PATIENCE).oom_killed
+    found = [action for action in actions(engine, container) if action in ("oom", "die")]
+    assert found == ["oom", "oom", "die"]
 
 
 def test_an_end_that_nobody_saw(engine: Engine) -> None:
