@@ -74,7 +74,8 @@ class Supervisor:
         if given.checked:
             self._check_health(fresh=True)
         if given.oom >= 0 and self.relay is not None:
-            self.relay.tell_kills(OomWatch(self.run_dir, given.oom, self.manager, self.group))
+            watch = OomWatch(self.run_dir, given.oom, self.manager, self.group, fresh=True)
+            self.relay.tell_kills(watch)
         if given.client >= 0 and self.relay is not None:
             self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         for keeper in (given.keeper, given.spare):
@@ -154,7 +155,8 @@ class Supervisor:
         except OSError:
             return  # its group is gone with its last process
         if fd >= 0:
-            self.relay.tell_kills(OomWatch(self.run_dir, fd, self.manager, self.group))
+            watch = OomWatch(self.run_dir, fd, self.manager, self.group, fresh=False)
+            self.relay.tell_kills(watch)
 
     def _thaw(self) -> None:
         """Have a paused container go on: with cgroup v1 nothing that is frozen dies."""

@@ -21,12 +21,13 @@ class OomWatch:
 
     is_event: an eventfd. It tells, often, that memory is wanted that there is not: before a
     process is killed for it, and while that one dies; so the count of kills says what has
-    happened. told: at least one event is in the journal. Raises OSError.
+    happened. fresh: the container was started now. told: at least one event is in the journal.
+    Raises OSError.
     """
 
     __slots__ = ("_group", "_kills", "_manager", "_run_dir", "fd", "is_event", "told")
 
-    def __init__(self, run_dir: str, fd: int, manager: str, group: str) -> None:
+    def __init__(self, run_dir: str, fd: int, manager: str, group: str, *, fresh: bool) -> None:
         self._run_dir, self.fd, self._manager, self._group = run_dir, fd, manager, group
         self.told = False
         try:
@@ -35,7 +36,8 @@ class OomWatch:
             self.is_event = True  # which has no places to read at
         else:
             self.is_event = False
-        self._kills = self._figure(b"oom_kill ")
+        # Looking at the group costs memory that a supervisor then keeps; a new one has no past.
+        self._kills = 0 if fresh and self.is_event else self._figure(b"oom_kill ")
 
     def turn(self) -> None:
         """Note what has happened."""
@@ -83,8 +85,9 @@ class OomWatch:
             return os.pread(self.fd, _LIMIT, 0)
         try:
             group = cgroups.detect(self._manager).open(self._group)
-            file = os.open(f"{group.paths['memory']}/memory.oom_control", os.O_RDONLY)
-        except OSError:
+            control = f"{group.paths['memory']}/memory.oom_control"
+            file = os.open(control, os.O_RDONLY | os.O_CLOEXEC)
+        except (KeyError, OSError):
             return b""  # gone with its last process
         try:
             return os.read(file, _LIMIT)
