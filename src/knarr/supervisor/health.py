@@ -126,6 +126,7 @@ class Monitor:
         if pid == 0:
             probe.be(theirs, self.run_dir, lost, stopped=self._stopped)
         theirs.close()
+        ours.setblocking(False)
         self._mends = lost is not None
         self._sock, self._pid, self._pidfd = ours, pid, os.pidfd_open(pid)
         self._epoll.register(self._pidfd, select.EPOLLIN)
@@ -136,6 +137,14 @@ class Monitor:
             self._sock.close()
             self._sock = None
 
+    @staticmethod
+    def _told(sock: "_socket.socket") -> bytes:
+        """Return what the ended child has said, nothing when it was killed."""
+        try:
+            return sock.recv(probe.NEXT.size)
+        except BlockingIOError:
+            return b""  # what it was about to start has the other end, for a moment
+
     def _ended(self) -> None:
         """Take note of the child's end."""
         self._epoll.unregister(self._pidfd)
@@ -143,7 +152,7 @@ class Monitor:
         os.waitpid(self._pid, 0)
         self._pid, self._pidfd = 0, -1
         if self._sock is not None:
-            told = self._sock.recv(probe.NEXT.size)
+            told = self._told(self._sock)
             self._give_up()
             if told:
                 self._stopped = False

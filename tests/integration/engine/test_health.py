@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -12,7 +13,16 @@ from typing import Any
 
 import pytest
 
-from knarr import Container, ContainerConfig, Engine, ExecConfig, Sandbox, Tmpfs, errors
+from knarr import (
+    AsyncSandbox,
+    Container,
+    ContainerConfig,
+    Engine,
+    ExecConfig,
+    Sandbox,
+    Tmpfs,
+    errors,
+)
 from knarr.engine.model import HealthCheck
 from knarr.engine.pause import running_group
 from tests.support import processes
@@ -203,6 +213,16 @@ def test_a_sandbox_has_checks_of_its_own(engine: Engine) -> None:
         with box.fork() as twin:
             assert box.health.status == "healthy"  # stopped for a moment only
             twin.wait_healthy(60)
+
+
+def test_waiting_in_asyncio(engine: Engine) -> None:
+    async def main() -> str:
+        check = HealthCheck(("CMD", "true"), interval=SOON)
+        async with AsyncSandbox("busybox", health=check, engine=engine) as box:
+            await box.wait_healthy(timeout=60)
+            return box.box.health.status
+
+    assert asyncio.run(main()) == "healthy"
 
 
 def from_image(engine: Engine, *changes: str) -> str:
