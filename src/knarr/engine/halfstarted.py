@@ -6,6 +6,7 @@ anybody looks for, so such a container shows as created all the while.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -23,10 +24,23 @@ def settle(paths: Paths) -> None:
 
     Raises Unavailable when what it made cannot be taken back.
     """
-    if not os.path.isdir(paths.run) or os.path.exists(paths.state) or paths.supervisor_lives():
+    if os.path.exists(paths.state):
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(paths.exit_before)  # it was started, whoever asked for that
         return
-    if states.settled(paths.run) is not None:
-        return  # a container without a supervisor from here on
+    if paths.supervisor_lives():
+        return
+    if os.path.isdir(paths.run):
+        if states.settled(paths.run) is not None:
+            return  # a container without a supervisor from here on
+        _take_back(paths)
+    # As it ended before that start, unless it was started, and has ended, since.
+    if os.path.exists(paths.exit_before) and not os.path.exists(paths.exit):
+        os.rename(paths.exit_before, paths.exit)
+
+
+def _take_back(paths: Paths) -> None:
+    """Undo what was made for a start, and remove its run directory."""
     problems = undo.replay(paths.run)
     if problems:
         raise errors.Unavailable(f"undo of {paths.run}: {problems[0]}")

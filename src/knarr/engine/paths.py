@@ -65,6 +65,11 @@ class Paths:
         return f"{self.data}/exit.json"
 
     @property
+    def exit_before(self) -> str:
+        """Where that is kept while the container is being started again."""
+        return f"{self.exit}.before"
+
+    @property
     def attach(self) -> str:
         """The supervisor's socket for stdio, signals and the exit status."""
         return f"{self.run}/attach.sock"

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 
 _log = logging.getLogger("knarr.engine")
-_BEFORE = ".before"
 _TRIES = 5
 
 
@@ -126,7 +125,7 @@ def start(
                 ours.close()
             _leave_nothing(engine, prepared)
             if ended:
-                os.rename(paths.exit + _BEFORE, paths.exit)
+                os.rename(paths.exit_before, paths.exit)
             failure = _as_ours(error, record.name)
             if note is not None:
                 engine.table.mark_started(record.id, record.started, record.boot_id)
@@ -139,7 +138,7 @@ def start(
             request.close()
         reached("start.launched")
         if ended:
-            os.unlink(paths.exit + _BEFORE)
+            os.unlink(paths.exit_before)
     for warning in answer["warnings"]:
         _log.warning("container %s: %s", record.name, warning)
     return None if ours is None else _attached(engine, record, ours)
@@ -234,9 +233,9 @@ def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
 def _set_exit_aside(paths: Paths) -> bool:
     """Take away how the container ended last; False when there is nothing."""
     try:
-        os.rename(paths.exit, paths.exit + _BEFORE)
+        os.rename(paths.exit, paths.exit_before)
     except FileNotFoundError:
-        return False
+        return os.path.exists(paths.exit_before)  # left by a start that was killed
     return True
 
 

@@ -114,8 +114,23 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
     ended = read_state_file(paths.exit)
     if ended is not None:
         return from_live(ended)
-    if record.started is not None and record.boot_id != host.boot_id():
+    if record.started is None:
+        return ContainerState("created")
+    if record.boot_id != host.boot_id():
         return _ended_by_reboot(record.started)
+    return _between_two_lives(record, paths)
+
+
+def _between_two_lives(record: ContainerRecord, paths: Paths) -> ContainerState:
+    """Return the state of a container that is just being started again: as it was before that.
+
+    So it stays when who starts it is killed.
+    """
+    ended = read_state_file(paths.exit_before)
+    if ended is not None:
+        return _after_its_end(ended, paths)
+    if os.path.exists(paths.state) or os.path.exists(paths.exit):
+        return merged(record, paths)  # that was done since, or has failed
     return ContainerState("created")
 
 

@@ -79,6 +79,12 @@ def test_exited(paths: Paths) -> None:
     assert found.describe(126 * SECOND) == "Exited (3) 2 minutes ago"
 
 
+def test_as_it_ended_while_it_is_started_again(paths: Paths) -> None:
+    Path(paths.exit_before).write_text(json.dumps({"status": "exited", "exit_code": 4}))
+    found = state.merged(_record(started=1), paths)
+    assert (found.status, found.exit_code) == ("exited", 4)
+
+
 def test_exited_before_a_reboot(paths: Paths) -> None:
     value = {"status": "exited", "exit_code": 4, "finished_at": 1}
     Path(paths.exit).write_text(json.dumps(value))

@@ -1,0 +1,43 @@
+"""Killed while a container that has ended is started again: it is as it was, or it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.crash.test_engine_steps import play
+
+if TYPE_CHECKING:
+    from knarr import Engine, Settings
+
+AGAIN = """
+engine.containers.get("one").start()
+print("survived")
+"""
+COMMAND = ("sh", "-c", "test -e /again && exec sleep 600; touch /again; exit 4")
+
+
+@pytest.mark.parametrize("recovers", [False, True])
+@pytest.mark.parametrize("step", ["start.rundir", "start.launched"])
+def test_the_caller_is_killed(
+    step: str, recovers: bool, engine: Engine, settings: Settings
+) -> None:
+    from knarr import ContainerConfig
+
+    container = engine.containers.create(ContainerConfig("busybox", COMMAND, name="one"))
+    container.start()
+    assert container.wait(30).exit_code == 4
+    died = play(AGAIN, f"engine:{step}", settings)
+    assert died.returncode == -9, died
+    if recovers:
+        assert engine.recover().problems == []
+    container = engine.containers.get("one")
+    state = container.state
+    if step == "start.launched":
+        assert state.running
+    else:
+        assert (state.status, state.exit_code) == ("exited", 4)
+        container.start()
+    container.kill()
+    assert (container.status, container.state.exit_code) == ("exited", 137)
