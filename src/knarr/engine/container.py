@@ -28,6 +28,7 @@ from knarr.engine import (
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import inspect as inspect_container
 from knarr.engine.paths import Paths
+from knarr.engine.records import REMOVING
 from knarr.engine.state import ContainerState, merged
 
 if TYPE_CHECKING:
@@ -133,15 +134,18 @@ class Container:
         started is removed, as with Docker.
         """
         with self.paths.locked():
-            state = merged(self.record, self.paths)
+            record = held.row(self._engine, self.paths)
+            state = merged(record, self.paths)
             if state.paused and state.stale:
-                state = held.settled(self._engine, self.record, self.paths)
+                state = held.settled(self._engine, record, self.paths)
             if state.restarting:
                 raise errors.NotModified(f"container {self.name} is already being started again")
             if state.paused:
                 raise errors.Conflict("cannot start a paused container, try unpause instead")
-            prepared = create.load(self._engine, self.record)
-            with remove.removed_if_not_started(self._engine, self.record, self.paths):
+            if record.state == REMOVING:
+                raise errors.Conflict("container is marked for removal and cannot be started")
+            prepared = create.load(self._engine, record)
+            with remove.removed_if_not_started(self._engine, record, self.paths):
                 return start.start(self._engine, prepared, attach=attach, size=size)
 
     def attach(self) -> Attachment:

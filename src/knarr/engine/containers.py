@@ -6,7 +6,7 @@ import builtins
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from knarr.engine import create, listing, remove, start
+from knarr.engine import create, listing, remove, start, unfinished
 from knarr.engine.container import Container
 from knarr.engine.model import ContainerConfig, RunResult
 from knarr.engine.pump import communicate
@@ -99,7 +99,7 @@ class Containers:
 
         Raises NotFound, InvalidArgument when several match.
         """
-        return Container(self._engine, self._engine.table.find(name_or_id))
+        return Container(self._engine, unfinished.find(self._engine, name_or_id))
 
     def list(
         self, *, all: bool = False, filters: Filters | None = None, limit: int | None = None

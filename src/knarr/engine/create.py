@@ -24,6 +24,7 @@ from knarr.engine import (
     restartrules,
     serial,
     sharing,
+    unfinished,
     volumesfrom,
 )
 from knarr.engine.blueprint import encode
@@ -200,6 +201,10 @@ def _insert(
         except (ImageMoved, errors.NotFound):
             engine.blueprints.forget(key)  # the image has changed since; look again
             continue
+        except errors.Conflict:
+            if config.name is None or not unfinished.freed(engine, config.name):
+                raise
+            continue  # it was that of a container whose maker was killed
         return blueprint, record
 
 
