@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DirectoryEntry", "PathStat"]
 
+_END_SECONDS = 20.0  # for a supervisor to tell an end that the kernel knows of
 _INSIDE = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
 
 
@@ -130,9 +131,8 @@ def _root(engine: Engine, container: Container) -> Iterator[tuple[int, IdMap | N
     meanwhile; there owners are as they are on disk.
     """
     with translated(f"container {container.name}"):
-        state = container.state
-        if state.running:
-            root = _running_root(container, state.pid, state.start_time)
+        root = _running_root(container)
+        if root is not None:
             try:
                 yield root, _idmap(engine, container)
             finally:
@@ -146,16 +146,22 @@ def _root(engine: Engine, container: Container) -> Iterator[tuple[int, IdMap | N
                 os.close(root)
 
 
-def _running_root(container: Container, pid: int, started: int) -> int:
-    """Return the root of the container's first process, checked to be that process's."""
-    try:
-        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except (FileNotFoundError, ProcessLookupError) as error:
-        raise errors.Conflict(f"container {container.name} has just ended") from error
-    if states.start_time(pid) != started:
-        os.close(root)
-        raise errors.Conflict(f"container {container.name} has just ended")
-    return root
+def _running_root(container: Container) -> int | None:
+    """Return the root of the container's first process, None when it does not run.
+
+    One that is just ending is waited for. Raises Timeout.
+    """
+    while (state := container.state).running:
+        try:
+            root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except (FileNotFoundError, ProcessLookupError):
+            container.wait(_END_SECONDS)
+            continue
+        if states.start_time(state.pid) == state.start_time:
+            return root
+        os.close(root)  # of another process, which has its number by now
+        container.wait(_END_SECONDS)
+    return None
 
 
 def _idmap(engine: Engine, container: Container) -> IdMap | None:

@@ -50,7 +50,7 @@ def build(paths: Paths, state: ContainerState, config: ExecConfig) -> tuple[Obje
         user = (own.get("user") or {}).get(USER_NAME)
     if user is not None:
         groups = (own.get("user") or {}).get(GROUPS) or ()
-        own = with_user(own, _user(user, state, groups))
+        own = with_user(own, _user(user, paths, state, groups))
     environment = list(own.get("env") or [])
     if config.tty and not any(entry.startswith("TERM=") for entry in environment):
         environment.append("TERM=xterm")
@@ -94,9 +94,12 @@ def _directory(wanted: str | None, own: Object) -> str:
     return path
 
 
-def _user(user: str, state: ContainerState, groups: Sequence[str]) -> ResolvedUser:
-    """Return the ids of a user as the running container's files have them."""
-    root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+def _user(user: str, paths: Paths, state: ContainerState, groups: Sequence[str]) -> ResolvedUser:
+    """Return the ids of a user as the running container's files have them. Raises Conflict."""
+    try:
+        root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise errors.Conflict(f"container {paths.id} is not running") from error
     try:
         return accounts.resolve(user, root, groups)
     finally:

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from knarr import errors
-from knarr.engine import events, execprocess, serial
+from knarr.engine import events, execprocess, host, serial
 from knarr.engine.closing import Closing
 from knarr.engine.launchfailure import explained
 from knarr.engine.model import RunResult, Usage
@@ -176,7 +176,7 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
     state = container.state
     if not state.running:
         refuse_restarting(state, container.id)
-        raise errors.Conflict(f"container {container.id} is not running")
+        raise _not_running(container)
     if state.paused:
         raise errors.Conflict(
             f"Container {container.id} is paused, unpause the container before exec"
@@ -208,8 +208,14 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
             try:
                 session = engine.launcher.exec(body, streams.handles)
             except LaunchFailed as failure:
+                if not host.is_alive(state.pid, state.start_time):
+                    raise _not_running(container) from failure
                 raise explained(failure, container.name, inside=True) from failure
             return streams.session(session, ends)
+
+
+def _not_running(container: Container) -> errors.Conflict:
+    return errors.Conflict(f"container {container.id} is not running")
 
 
 def run(

@@ -39,11 +39,16 @@ def write(
     write_synced(_path(paths), json.dumps(wanted).encode())
 
 
-def set_stopped(paths: Paths, *, stopped: bool) -> None:
-    """Note that somebody has stopped the container, or started it. Raises OSError."""
+def set_stopped(paths: Paths, *, stopped: bool) -> bool:
+    """Note that somebody has stopped the container, or started it; False when that was so.
+
+    Raises OSError.
+    """
     wanted = restart.rules(paths.exit)
-    if wanted is not None and bool(wanted.get("stopped")) != stopped:
-        write_synced(_path(paths), json.dumps({**wanted, "stopped": stopped}).encode())
+    if wanted is None or bool(wanted.get("stopped")) == stopped:
+        return False
+    write_synced(_path(paths), json.dumps({**wanted, "stopped": stopped}).encode())
+    return True
 
 
 def cancel(record: ContainerRecord, paths: Paths) -> bool:

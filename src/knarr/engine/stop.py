@@ -41,8 +41,8 @@ def stop(
     number = _number(signal) if signal is not None else signal_of(engine, record)
     seconds = timeout if timeout is not None else record.config.stop_timeout
     seconds = DEFAULT_TIMEOUT if seconds is None else seconds
-    restartrules.set_stopped(paths, stopped=True)
-    asked = restartrules.cancel(record, paths)
+    changed = restartrules.set_stopped(paths, stopped=True)
+    asked = restartrules.cancel(record, paths) and changed
     while (attachment := connect(engine, record, paths, held=held)) is not None:
         asked = True
         with attachment:
@@ -72,8 +72,8 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
     ending = number in (KILL, signal_of(engine, record))
     if ending:
         # As with Docker, a container that is asked to end is not started again.
-        restartrules.set_stopped(paths, stopped=True)
-        if restartrules.cancel(record, paths):
+        changed = restartrules.set_stopped(paths, stopped=True)
+        if restartrules.cancel(record, paths) and changed:
             return
     delivered = sent = False
     while not delivered:

@@ -96,7 +96,7 @@ def test_errors(container: Container) -> None:
         execute(container)
     with pytest.raises(errors.InvalidArgument, match="unable to find user"):
         execute(container, "true", user="who")
-    with pytest.raises(errors.InvalidArgument, match="absolute"):
+    with pytest.raises(errors.NotExecutable, match="absolute"):
         execute(container, "true", working_dir="here")
     container.kill()
     container.wait(30)

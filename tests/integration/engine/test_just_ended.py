@@ -1,0 +1,53 @@
+"""A container whose process is gone, and whose supervisor has yet to say so."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from knarr import Container, ContainerConfig, ExecConfig, errors
+from knarr.engine.model import RestartPolicy
+from tests.support.waiting import wait_until
+
+if TYPE_CHECKING:
+    from knarr import Engine
+
+
+@pytest.fixture
+def sleeper(engine: Engine) -> Container:
+    """A container that runs until it is killed."""
+    return engine.containers.launch(ContainerConfig("busybox", ("sleep", "600")), attach=False)[0]
+
+
+def test_its_files_are_there(sleeper: Container) -> None:
+    for _ in range(8):
+        os.kill(sleeper.state.pid, signal.SIGKILL)
+        assert sleeper.stat_path("/bin/sh").name == "sh"
+        sleeper.wait(30)
+        sleeper.start()
+
+
+def test_a_command_is_refused_because_it_does_not_run(sleeper: Container) -> None:
+    for _ in range(8):
+        os.kill(sleeper.state.pid, signal.SIGKILL)
+        for _ in range(3):
+            with pytest.raises(errors.Conflict, match="is not running"):
+                sleeper.exec_run(ExecConfig(("true",), user="root"), timeout=30)
+        sleeper.wait(30)
+        sleeper.start()
+
+
+@pytest.mark.parametrize("sign", ["TERM", "KILL"])
+def test_one_that_was_stopped_while_it_waited_does_not_run(engine: Engine, sign: str) -> None:
+    config = ContainerConfig("busybox", ("false",), restart=RestartPolicy("always"))
+    container = engine.containers.launch(config, attach=False)[0]
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    container.stop()
+    assert container.status == "exited"
+    with pytest.raises(errors.Conflict, match="is not running"):
+        container.kill(sign)
+    with pytest.raises(errors.NotModified):
+        container.stop()
