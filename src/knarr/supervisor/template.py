@@ -101,7 +101,9 @@ def _serve(launcher: "_socket.socket", school: "_socket.socket", run_root: str) 
             if learned < _GENERATIONS:
                 # Learning writes to memory all over. What was forked before would keep all of
                 # that for itself, so this process stays as it was, and a child goes on.
-                if clone3(CLONE_PARENT)[0]:
+                successor, pidfd = clone3(CLONE_PARENT)
+                if successor:
+                    os.close(pidfd)
                     end.poll()
                     return
                 learned += 1
