@@ -34,11 +34,12 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
     Raises InvalidArgument and Unsupported.
     """
     image, *command = args.rest
+    entrypoint = args.text("entrypoint")
     return ContainerConfig(
         image=image,
         command=tuple(command),
         name=args.text("name") or None,
-        entrypoint=_entrypoint(args.text("entrypoint")),
+        entrypoint=None if entrypoint is None else (entrypoint,),  # "": none at all
         env=environment(args.many("env"), args.many("env-file"), environ),
         working_dir=_workdir(args.text("workdir")),
         user=args.text("user") or None,
@@ -90,13 +91,6 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         log_opts=pairs(args.many("log-opt")),
         health=_health(args),
     )
-
-
-def _entrypoint(text: str | None) -> tuple[str, ...] | None:
-    """Return the one word that an entrypoint is here; empty for none at all, None: the image's."""
-    if text is None:
-        return None
-    return (text,) if text else ()
 
 
 def _health(args: Args) -> HealthCheck | None:

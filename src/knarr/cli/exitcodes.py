@@ -25,6 +25,12 @@ class CommandError(errors.KnarrError):
     exit_code = FAILED
 
 
+class BadTemplate(CommandError):
+    """A ``--format`` that cannot be read, of a command that prints one object."""
+
+    exit_code = 64
+
+
 def for_error(error: BaseException, verb: str) -> int:
     """Return the exit code with which ``knarr VERB`` ends after ``error``."""
     if isinstance(error, CommandError):

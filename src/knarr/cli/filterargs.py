@@ -10,7 +10,7 @@ from knarr.cli.flags import Flag, Kind
 def _filter(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals:
-        raise ValueError("invalid filter, expected NAME=VALUE")
+        raise ValueError("bad format of filter (expected name=value)")
     return name.strip().lower(), value.strip()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from knarr.cli.exitcodes import BadTemplate
 from knarr.cli.flags import TEXT, Flag
 from knarr.cli.template import Template, TemplateError
 from knarr.errors import InvalidArgument
@@ -59,11 +60,15 @@ def show(rows: Sequence[Row], layout: Layout, format: str | None, *, quiet: bool
 
 
 def show_one(value: Any, format: str | None) -> str:
-    """Return one object by a template or ``json``. Raises InvalidArgument for a bad template."""
+    """Return one object by a template or ``json``. Raises BadTemplate, InvalidArgument."""
     if format == "json":
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
     try:
-        return Template(unescape(format or "")).render(value) + "\n"
+        template = Template(unescape(format or ""))
+    except TemplateError as error:
+        raise BadTemplate(f"--format: {error}") from None
+    try:
+        return template.render(value) + "\n"
     except TemplateError as error:
         raise InvalidArgument(f"--format: {error}") from None
 

@@ -50,7 +50,9 @@ def _index(value: Any, *keys: Any) -> Any:
         if value is None:
             raise ValueError("index of untyped nil")
         if isinstance(value, dict):
-            value = value.get(key)
+            # Docker's maps of texts have the empty one for what they lack.
+            texts = all(isinstance(each, str) for each in value.values())
+            value = value.get(key, "" if texts else None)
         elif isinstance(value, (list, tuple, str)):
             if not isinstance(key, int) or isinstance(key, bool):
                 raise ValueError(f"cannot index slice with {nested_text(key)!r}")

@@ -12,6 +12,8 @@ from fractions import Fraction
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?([kKmMgGtTpP]?)([iI]?)([bB]?)", re.ASCII)
+# A number, and after it what is no unit.
+_SUFFIXED = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+) ?([^\d. ]+)", re.ASCII)
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _DURATION = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _NANOSECONDS = {
@@ -57,7 +59,8 @@ def size(text: str) -> int:
     """Return bytes of ``512``, ``64k``, ``1.5g``, ``2GiB`` (powers of 1024). Raises ValueError."""
     found = _SIZE.fullmatch(text)
     if not found or (found[3] and not found[2]):
-        raise ValueError(f"invalid size: {text!r}")
+        suffix = _SUFFIXED.fullmatch(text)
+        raise ValueError(f"invalid suffix: '{suffix[1]}'" if suffix else f"invalid size: {text!r}")
     number = Fraction(found[1]) * 1024 ** _POWERS[found[2].lower()]
     if number >= _INT64:
         raise ValueError(f"invalid size: {text!r} is out of range")

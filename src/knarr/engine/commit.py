@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from knarr import errors
 from knarr.engine import changes, health, pause
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.records import REMOVING
+from knarr.engine.spec_process import written_environment
 from knarr.engine.translate import translated
 from knarr.images.changes import apply_changes
 from knarr.images.committing import HistoryNote
@@ -56,11 +56,11 @@ def inherited(config: ContainerConfig, image: dict[str, Any]) -> dict[str, Any]:
     found = dict(image)
     if not config.sandbox:
         if config.entrypoint is not None:
-            found["Entrypoint"] = list(config.entrypoint) or None
+            found["Entrypoint"] = None if config.entrypoint == ("",) else list(config.entrypoint)
             found["Cmd"] = None
         if config.command:
             found["Cmd"] = list(config.command)
-    found["Env"] = _environment(config.env, image.get("Env") or ())
+    found["Env"] = written_environment(config.env, image.get("Env") or ())
     own = {
         "User": config.user,
         "WorkingDir": config.working_dir,
@@ -71,9 +71,3 @@ def inherited(config: ContainerConfig, image: dict[str, Any]) -> dict[str, Any]:
     found["Healthcheck"] = None if check is None else health.as_docker(check)
     found["Labels"] = {**(image.get("Labels") or {}), **config.labels}
     return {key: value for key, value in found.items() if value not in (None, "", [], {})}
-
-
-def _environment(own: Iterable[str], image: Iterable[str]) -> list[str]:
-    """Return the image's variables under the container's; ``NAME`` alone takes one away."""
-    found = {entry.partition("=")[0]: entry for entry in (*image, *own)}
-    return [entry for entry in found.values() if "=" in entry]

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import health, hostfiles, logoptions, when
-from knarr.engine.spec_process import INIT_NAME
+from knarr.engine.spec_process import INIT_NAME, written_environment
 from knarr.engine.specbuild import stop_signal
 from knarr.spec import signals
 
@@ -299,7 +299,7 @@ def _graph(mounts: list[Mount]) -> Object:
 
 
 def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
-    config, process = record.config, spec.get("process") or {}
+    config = record.config
     image = engine.image_config(record.image_id)
     member = image.get("config") or {}
     entrypoint = config.entrypoint if config.entrypoint is not None else member.get("Entrypoint")
@@ -318,13 +318,13 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.open_stdin,
-        "Env": process.get("env") or [],
+        "Env": written_environment(config.env, member.get("Env") or ()),
         "Cmd": command or None,
         **({} if check is None else {"Healthcheck": health.as_docker(check)}),
         "Image": config.image,
         "Volumes": member.get("Volumes"),
         "WorkingDir": config.working_dir or member.get("WorkingDir") or "",
-        "Entrypoint": list(entrypoint) if entrypoint else None,
+        "Entrypoint": list(entrypoint) if entrypoint and any(entrypoint) else None,
         "OnBuild": None,
         "Labels": engine.labels(record),
         "StopSignal": signals.name(stop_signal(config, image)),

@@ -9,7 +9,7 @@ from knarr.spec import signals
 from knarr.spec.kernelnames import ULIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from knarr.engine.model import ContainerConfig
     from knarr.engine.speccontext import BuildContext
@@ -141,6 +141,15 @@ def environment(
     merged = _by_name(defaults) | own | inherited
     result = [entry for entry in merged.values() if "=" in entry]
     return result if home is None or "HOME" in merged else [*result, "HOME=" + home]
+
+
+def written_environment(own: Iterable[str], image: Iterable[str]) -> list[str]:
+    """Return the image's variables under the container's, without what every process gets.
+
+    ``NAME`` alone takes one away.
+    """
+    found = {entry.partition("=")[0]: entry for entry in (*image, *own)}
+    return [entry for entry in found.values() if "=" in entry]
 
 
 def working_directory(config: ContainerConfig, image: Mapping[str, Any]) -> str:

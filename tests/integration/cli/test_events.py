@@ -53,7 +53,7 @@ def test_as_it_happens(box: Installation) -> None:
 def test_what_is_wrong(box: Installation) -> None:
     for words, message in (
         (("--filter", "color=red"), "invalid filter 'color'"),
-        (("--filter", "color"), "invalid filter, expected NAME=VALUE"),
+        (("--filter", "color"), "bad format of filter (expected name=value)"),
         (("--since", "tomorrow"), 'invalid value for "since"'),
         (("--format", "{{.Nope"), "--format"),
     ):

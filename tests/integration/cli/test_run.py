@@ -194,7 +194,7 @@ def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installati
         (("run", "--pull", "sometimes", "busybox"), 125, "invalid pull option: 'sometimes'"),
         (("run", "--name", "-bad-", "busybox"), 125, "Invalid container name (-bad-)"),
         (("run", "-it", "busybox"), 1, "the input device is not a TTY"),
-        (("run", "-d", "-a", "stdout", "busybox"), 125, "conflicting options"),
+        (("run", "-d", "-a", "stdout", "busybox"), 1, "conflicting options"),
         (
             ("run", "-v", "/etc/passwd:/proc", "busybox"),
             125,

@@ -215,7 +215,7 @@ def test_what_is_no_restart_policy(text: str, message: str) -> None:
 
 
 def test_an_empty_entrypoint_clears_the_images() -> None:
-    assert config("--entrypoint", "", "img").entrypoint == ()
+    assert config("--entrypoint", "", "img").entrypoint == ("",)
     assert config("img").entrypoint is None
 
 

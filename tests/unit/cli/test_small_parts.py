@@ -20,7 +20,7 @@ def test_filters_collect_by_name() -> None:
     parse = filterargs.FILTERS.parse
     given = [parse("label=a=b"), parse("Label = c"), parse("status=exited")]
     assert filterargs.by_name(given) == {"label": ["a=b", "c"], "status": ["exited"]}
-    with pytest.raises(ValueError, match="NAME=VALUE"):
+    with pytest.raises(ValueError, match="name=value"):
         parse("label")
 
 

@@ -43,7 +43,7 @@ DATA: dict[str, Any] = {
         ("{{.Config.Labels.tier}}", "web"),
         ("{{.Config.Labels.none}}", "<no value>"),
         ('{{index .Config.Labels "org.example/x"}}', "y"),
-        ('{{index .Config.Labels "none"}}', "<no value>"),
+        ('{{index .Config.Labels "none"}}', ""),
         ("{{index .Config.Env 1}}", "B=2"),
         ("{{(index .Mounts 0).Source}}", "/a"),
         ("{{json .Config.Env}}", '["A=1","B=2"]'),

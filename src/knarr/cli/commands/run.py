@@ -10,8 +10,8 @@ from knarr.cli import cidfile, container_config, foreground, stream, terminal
 from knarr.cli.command import MANY, Command
 from knarr.cli.container_flags import COMMON, FOREGROUND, MISSING
 from knarr.cli.context import Context
+from knarr.cli.exitcodes import CommandError
 from knarr.cli.flags import Args
-from knarr.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container
@@ -22,7 +22,7 @@ def run(context: Context, args: Args) -> int:
     streams = streams_of(args)
     if args.on("detach"):
         if args.many("attach"):
-            raise InvalidArgument("conflicting options: cannot specify both --attach and --detach")
+            raise CommandError("conflicting options: cannot specify both --attach and --detach")
     else:
         foreground.check_terminal(streams)
     config = container_config.from_args(args, os.environ)
