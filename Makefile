@@ -12,8 +12,12 @@ JOBS ?= 2
 KERNELS ?= 5.10 6.1 6.12
 VM_JOBS ?= suite power-loss bare
 
+# How long `make stress` goes on, each time; the seed of its random numbers.
+SECONDS ?= 300
+SEED ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench test-vm test-vm-smoke clean
+.PHONY: help demo test stress check format bench test-vm test-vm-smoke clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -25,6 +29,11 @@ demo:  ## bootstrap two images, run containers, show what knarr does
 test:  ## unit, contract, integration and crash tests
 	@sh tools/ensure test
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) $(PYTEST_ARGS)
+
+stress:  ## random lives of 500 containers from 8 shells, twice five minutes; SEED=... repeats one
+	@sh tools/ensure test
+	@KNARR_STRESS_SECONDS=$(SECONDS) KNARR_STRESS_CONTAINERS=500 KNARR_STRESS_RUNNING=100 \
+		KNARR_STRESS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/stress $(PYTEST_ARGS)
 
 check:  ## ruff, mypy --strict, import-linter, file and function sizes
 	@sh tools/ensure check

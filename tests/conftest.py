@@ -35,7 +35,7 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("any-machine")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-NEEDS_ROOT = ("integration", "crash", "contracts")
+NEEDS_ROOT = ("integration", "crash", "contracts", "stress")
 # What a kernel, systemd as process 1 or pure cgroup v2 decides: limits, devices, kills, layers and
 # their owners, mounts, namespaces, recovery. Some tests elsewhere have the mark by themselves.
 ON_OTHER_KERNELS = (

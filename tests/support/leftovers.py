@@ -60,13 +60,19 @@ def _processes() -> Iterator[tuple[int, bytes, bytes]]:
         yield int(entry), command, environment
 
 
+def started_with(run_root: str) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield (pid, command line, environment) of processes that were started with ``run_root``."""
+    word = os.fsencode(run_root)
+    for pid, command, environment in _processes():
+        if pid != os.getpid() and (word in command or b"KNARR_RUN_ROOT=" + word in environment):
+            yield pid, command, environment
+
+
 def processes(run_root: str) -> list[str]:
     """Return "pid: command" of the processes that were started with ``run_root``."""
-    word = os.fsencode(run_root)
     return [
         f"{pid}: {command.replace(bytes(1), b' ').decode(errors='replace').strip()}"
-        for pid, command, environment in _processes()
-        if pid != os.getpid() and (word in command or b"KNARR_RUN_ROOT=" + word in environment)
+        for pid, command, _ in started_with(run_root)
     ]
 
 
