@@ -194,7 +194,7 @@ def read(shell: Shell, box: Box) -> None:
         return
     name = shell.random.choice(sorted(sure))
     result = shell.do(box, "read", name)
-    if result is None:
+    if result is None or result.code != 0:
         return
     with tarfile.open(fileobj=io.BytesIO(result.out)) as tar:
         file = tar.extractfile(name)
@@ -207,7 +207,7 @@ def read(shell: Shell, box: Box) -> None:
 def logs(shell: Shell, box: Box) -> None:
     """Read its log: a line for each start of which it has had the time to say so."""
     result = shell.do(box, "logs")
-    if result is None or box.kind is SLEEPER:
+    if result is None or result.code != 0 or box.kind is SLEEPER:
         return
     said = result.out.split()
     over = all(state.status == "exited" for state in box.may)
@@ -242,7 +242,7 @@ def wait(shell: Shell, box: Box) -> None:
         shell.do(box, "top")
         return
     result = shell.do(box, "wait")
-    if result is None:
+    if result is None or result.code != 0:
         return
     if not box.observe("exited", int(result.out)):
         raise Disagreement(f"wait {box.name}: {result.out!r}, not of {sorted(box.may)}")
