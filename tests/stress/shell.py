@@ -175,7 +175,7 @@ class Shell:
             raise Disagreement(f"{verb} {box.name} ended with {result.code}: {result.err!r}")
         else:
             box.id = result.out.decode().strip()
-            box.starts = 0 if verb == "create" else 1
+            box.starts = None if policy else int(verb == "run")
             box.settle()
 
     def clone(self, box: Box) -> None:
