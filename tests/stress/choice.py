@@ -75,15 +75,15 @@ def step(shell: Shell, containers: int, running: int, shared: list[str]) -> None
     dice = source.random()
     if shared and dice < 0.12:
         shell.disturb(shared)
-    elif len(shell.boxes) < containers and dice < 0.6:
+    elif dice < 0.16:
+        shell.check_list()
+    elif dice < 0.165:
+        prune(shell)
+    elif dice < 0.18:
+        run_to_the_end(shell)
+    elif len(shell.boxes) < containers and source.random() < 0.6:
         crowded = shell.living() >= running
         shell.create("create" if crowded or source.random() < 0.5 else "run")
-    elif dice < 0.64:
-        shell.check_list()
-    elif dice < 0.645:
-        prune(shell)
-    elif dice < 0.66:
-        run_to_the_end(shell)
     elif shell.boxes:
         one_of_ours(shell, crowded=shell.living() > running)
 

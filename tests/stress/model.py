@@ -260,7 +260,7 @@ class Box:
         fits = frozenset(
             state
             for state in self.may
-            if state.status == status
+            if (state.status == status or (status == "absent" and state == REMOVING))
             and (status != "exited" or code in (state.code, LOST if self.deaths else state.code))
         )
         if not fits:
