@@ -155,6 +155,7 @@ def test_a_joined_namespace_of_one_that_has_the_hosts(engine: Engine, under: Und
         container.remove(force=True)
 
 
+@pytest.mark.vm
 def test_names_that_are_root(engine: Engine, under: Under) -> None:
     strict = under("[containers]\nnon_root = true")
     for user in ("root", "0", "00", "+0", "root:1000", "0:0", "0:nobody", ""):
@@ -307,6 +308,7 @@ def test_bind_mounts(under: Under, tmp_path: Path) -> None:
     assert (data / "new").is_dir()
 
 
+@pytest.mark.vm
 def test_a_link_that_is_put_there_after_the_check(under: Under, tmp_path: Path) -> None:
     data, other = tmp_path / "data", tmp_path / "other"
     for folder in (data, data / "in", other):
@@ -348,6 +350,7 @@ def test_links_to_profiles_and_devices_do_not_count(under: Under, tmp_path: Path
     allowed(engine, security_opt=(good,)).remove(force=True)
 
 
+@pytest.mark.vm
 def test_an_apparmor_profile_that_is_not_there(engine: Engine, under: Under) -> None:
     strict = under("[containers]\napparmor = ['knarr-default']")
     if engine.machine.apparmor is None:
