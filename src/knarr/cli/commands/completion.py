@@ -31,7 +31,8 @@ COMMAND = Command(
         ("knarr completion fish > ~/.config/fish/completions/knarr.fish", "Have it in your fish"),
     ),
     arguments=(1, 1),
-    details="Verbs, flags, their values, containers, images, signals and files are completed. The "
-    "wheel brings the three scripts where shells look for them below its prefix. For the shell "
-    "that runs: 'source <(knarr completion bash)'.",
+    details="""\
+Verbs, flags, their values, containers, images, signals and files are completed.
+The wheel brings the three scripts where shells look for them below its prefix.
+For the shell that runs: 'source <(knarr completion bash)'.""",
 )  # fmt: skip

@@ -77,5 +77,5 @@ COMMAND = Command(
     details="""\
 The exit code is that of the command. 126: it cannot be executed, its user is
 unknown or its working directory cannot be entered, 127: it was not found,
-128+n: signal n ended it, 1: knarr refused.""",
+128+n: signal n ended it, 1: knarr refused, 125: a policy did.""",
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,17 @@ def test_everything_there_is(path: Path) -> None:
     )  # fmt: skip
     assert found.images == Images(("debian:*",), ("sha256:00",))
     assert found.limits == Limits(1 << 30, 1 << 31, 100, 1_500_000_000)
+
+
+def test_the_page_shows_every_rule_and_what_it_shows_is_right(path: Path) -> None:
+    page = (Path(__file__).parents[4] / "docs" / "policy.md").read_text()
+    path.write_text(page.partition("```toml\n")[2].partition("```")[0])
+    found = file.read(str(path))
+    for section in (found.containers, found.images, found.limits):
+        for rule in fields(section):
+            assert getattr(section, rule.name) != rule.default, rule.name
+    for rule in fields(Containers):
+        assert f"| `{rule.name}` |" in page
 
 
 def test_an_empty_file_has_no_rules(path: Path) -> None:
