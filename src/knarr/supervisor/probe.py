@@ -184,7 +184,8 @@ class _Watch:
         code, _ = self._command.finish()
         if not ended and not late:
             raise _GivenUp
-        while self._read():
+        # What somebody in the background goes on writing has no end.
+        while not self._lost and self._read():
             continue
         output = self._kept + b"..." if self._lost else self._kept
         if not late:

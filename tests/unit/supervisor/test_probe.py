@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import pytest
 
-from knarr.supervisor import probe
+from knarr.runtime import packets
+from knarr.supervisor import healthstate, probe
 
 
 @pytest.mark.parametrize(
@@ -26,3 +30,30 @@ from knarr.supervisor import probe
 )
 def test_times_as_go_writes_them(ns: int, text: str) -> None:
     assert probe.go_duration(ns) == text
+
+
+class Ended:
+    """A command that has ended."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(["true"])
+        self.pidfd = os.pidfd_open(self._process.pid)
+
+    def finish(self) -> tuple[int, None]:
+        return self._process.wait(), None
+
+
+def test_whoever_goes_on_writing_is_not_read_for_ever() -> None:
+    ours, theirs = packets.pair()
+    endless = os.open("/dev/zero", os.O_RDONLY)
+    command = Ended()
+    try:
+        watch = probe._Watch(command, endless, theirs)  # type: ignore[arg-type]
+        code, output = watch.outcome(60 * 10**9)
+    finally:
+        os.close(endless)
+        os.close(command.pidfd)
+        ours.close()
+        theirs.close()
+    assert code == 0
+    assert output == b"\0" * healthstate.OUTPUT_LIMIT + b"..."
