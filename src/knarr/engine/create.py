@@ -35,6 +35,7 @@ from knarr.engine.security import apparmor
 from knarr.engine.spec_process import USER_NAME, with_user
 from knarr.engine.speccontext import wants_user_namespace
 from knarr.engine.translate import translated
+from knarr.kernel.files import write_all
 from knarr.supervisor import healthstate
 
 if TYPE_CHECKING:
@@ -232,7 +233,7 @@ def write_spec(paths: Paths, spec: str, *, durable: bool) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     handle = os.open(temporary, flags, 0o600)
     try:
-        os.write(handle, data)
+        write_all(handle, data)
         if durable:
             os.fsync(handle)
     finally:

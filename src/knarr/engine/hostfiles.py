@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from knarr.errors import InvalidArgument
+from knarr.kernel.files import write_all
 
 if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
@@ -98,7 +99,7 @@ def write(directory: str, config: ContainerConfig, container_id: str) -> None:
         handle = os.open(f"{directory}/{name}", flags, 0o644)
         try:
             os.fchmod(handle, 0o644)  # whatever the umask is
-            os.write(handle, text.encode("utf-8", "surrogateescape"))
+            write_all(handle, text.encode("utf-8", "surrogateescape"))
         finally:
             os.close(handle)
 

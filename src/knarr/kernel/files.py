@@ -61,6 +61,13 @@ def keep_only(*keep: int) -> None:
     os.closerange(first, _MAX_FD)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all of it; a disk that fills up takes a part first, and is an error then (write(2))."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 def fstatfs_type(fd: int) -> int:
     """Return the magic number of the file system behind ``fd`` (fstatfs(2), f_type)."""
     buffer = ctypes.create_string_buffer(256)

@@ -9,6 +9,7 @@ import json
 import os
 import stat
 
+from knarr.kernel.files import write_all
 from knarr.runtime.seccomp.assembler import MAX_LENGTH
 from knarr.runtime.seccomp.compiler import VERSION, compile  # noqa: A004
 
@@ -87,7 +88,7 @@ class Cache:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         fd = os.open(temporary, flags, 0o400)
         try:
-            os.write(fd, program)
+            write_all(fd, program)
             os.fsync(fd)
             os.rename(temporary, path)
         except OSError:
