@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import signal
+import stat
 import tarfile
 from pathlib import Path
 
@@ -205,6 +207,45 @@ def test_cp(box: Installation, tmp_path: Path) -> None:
     assert err == b"Error: Could not find the file /none in container one\n"
     assert box.run("cp", "a", "b")[0] == 1
     box.run("rm", "one")
+
+
+def test_cp_keeps_owners_and_follows_links_when_asked(box: Installation, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    os.chown(tmp_path / "file", 1234, 5678)
+    (tmp_path / "link").symlink_to("file")
+    box.run("run", "-d", "--name", "one", "busybox", "sleep", "1000")
+    owner = ("exec", "one", "stat", "-c", "%u:%g %F")
+    assert box.run("cp", "-a", str(tmp_path / "file"), "one:/kept")[0] == 0
+    assert box.run(*owner, "/kept")[1] == b"1234:5678 regular file\n"
+    assert box.run("cp", str(tmp_path / "file"), "one:/given")[0] == 0
+    assert box.run(*owner, "/given")[1] == b"0:0 regular file\n"
+    assert box.run("cp", str(tmp_path / "link"), "one:/link")[0] == 0
+    assert box.run(*owner, "/link")[1] == b"0:0 symbolic link\n"
+    assert box.run("cp", "-L", str(tmp_path / "link"), "one:/followed")[0] == 0
+    assert box.run(*owner, "/followed")[1] == b"0:0 regular file\n"
+    assert box.run("cp", "-aL", "one:/link", str(tmp_path / "back"))[0] == 1  # leads nowhere
+    assert box.run("exec", "one", "ln", "-sf", "kept", "/link")[0] == 0
+    assert box.run("cp", "-aL", "one:/link", str(tmp_path / "back"))[0] == 0
+    found = (tmp_path / "back").lstat()
+    assert (found.st_uid, found.st_gid, stat.S_ISREG(found.st_mode)) == (1234, 5678, True)
+    assert box.run("rm", "-f", "one")[0] == 0
+
+
+def test_cp_takes_a_tar_from_stdin(box: Installation) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name in ("in/file", "../../outside"):
+            member = tarfile.TarInfo(name)
+            member.size, member.uid = 4, 7
+            archive.addfile(member, io.BytesIO(b"text"))
+    box.run("create", "--name", "one", "busybox", "true")
+    code, _, err = box.run("cp", "-", "one:/tmp", input=made.getvalue())
+    assert code == 1, err
+    assert b"outside" in err
+    assert box.run("cp", "one:/tmp/in/file", "-")[0] == 0
+    assert box.run("cp", "one:/outside", "-")[0] == 1
+    assert box.run("cp", "-", "one:/none", input=made.getvalue())[0] == 1
+    assert box.run("rm", "one")[0] == 0
 
 
 def test_cp_follows_no_link_out_of_the_container(box: Installation, tmp_path: Path) -> None:

@@ -12,9 +12,11 @@ import pytest
 
 from knarr import Container, ContainerConfig
 from knarr.supervisor import state as states
+from tests.support.waiting import PATIENCE
 
 if TYPE_CHECKING:
     from knarr import Engine
+    from knarr.engine.attach import Attachment
 
 
 def finished(engine: Engine, script: str) -> Container:
@@ -82,6 +84,34 @@ def test_following_ends_with_the_container(engine: Engine) -> None:
         thread.join(30)
     assert not thread.is_alive()
     assert seen == [b"one\n", b"two\n"]
+
+
+def test_a_slow_client_holds_up_nobody(engine: Engine) -> None:
+    """One of three that are attached reads nothing until all is written."""
+    size = 24 << 20
+    script = f"read x; head -c {size} /dev/zero | tr '\\0' x; read x; exit 7"
+    config = ContainerConfig("busybox", ("sh", "-c", script), open_stdin=True)
+    container, first = engine.containers.launch(config)
+    assert first is not None
+    with first, container.attach() as second, container.attach() as slow:
+        first.write(b"begin\n")
+        for quick in (first, second):
+            assert taken(quick, size) == size
+        first.write(b"end\n")
+        assert first.wait(PATIENCE) == second.wait(PATIENCE)
+        assert sum(len(data) for _, data in slow.output(PATIENCE)) == size
+        assert slow.status is not None
+        assert slow.status.exit_code == 7
+
+
+def taken(attachment: Attachment, size: int) -> int:
+    """Read so much output; return how much it was."""
+    found = 0
+    for _, data in attachment.output(PATIENCE):
+        found += len(data)
+        if found >= size:
+            break
+    return found
 
 
 def test_following_survives_the_supervisor(engine: Engine) -> None:
