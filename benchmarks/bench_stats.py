@@ -1,6 +1,12 @@
-"""How long does one table of what running containers use take, beside podman?"""
+"""How long does one table of what running containers use take, beside podman?
+
+knarr and Docker measure what processors do over a moment, and wait for it; podman shows the mean
+since the container was started. So the wait is told and not counted.
+"""
 
 from __future__ import annotations
+
+from knarr.engine.stats import ONCE
 
 from .bench_ps import fill, fill_podman
 from .harness import Report, alternate, command
@@ -9,7 +15,7 @@ from .world import world
 
 
 def run(containers: int = 100, rounds: int = 5) -> Report:
-    """Show all once; both measure over a moment before they can tell what a processor does."""
+    """Show all once."""
     report = Report("stats", f"What {containers} running containers use: stats --no-stream")
     with world() as there, Peers() as peers:
         peers.prepare_podman()
@@ -28,5 +34,7 @@ def run(containers: int = 100, rounds: int = 5) -> Report:
             )
         finally:
             peers.remove_all()
-    report.goal("knarr / podman", report.ratio("knarr stats", "podman stats"), 1.0)
+    work = report.samples["knarr stats"].median - ONCE
+    report.figures.append(("knarr stats without its wait", work * 1e3, "ms"))
+    report.goal("that / podman", work / report.samples["podman stats"].median, 1.0)
     return report

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o640
+_BEGIN = b'{"log":"'
 _STREAMS = {1: "stdout", 2: "stderr"}
 # Docker's encoder escapes what would mean something in HTML and JavaScript, too.
 _ESCAPED = {
@@ -61,29 +62,33 @@ class JsonFile:
             f'{{"log":{_text(data, whole)}{self._ending(stream, moment)}'
             for stream, moment, data, _, whole, _ in lines
         ).encode()
-        self._append(data, len(lines))
+        if not self._append(data):
+            self.dropped += len(lines)
 
     def send_run(self, stream: int, data: bytes) -> None:
         """Append whole lines in one piece, each with its newline; none of them, or all."""
-        count = data.count(b"\n")
-        ending = b'\\n"' + self._ending(stream, time.time_ns()).encode()
-        lines = _escaped(data)[:-1].replace(b"\n", ending + b'{"log":"')
-        self._append(b'{"log":"' + lines + ending, count)
+        between = b'\\n"' + self._ending(stream, time.time_ns()).encode() + _BEGIN
+        # Copies of so many bytes would cost as much as all the rest.
+        lines = memoryview(_escaped(data).replace(b"\n", between))[: -len(_BEGIN)]
+        if not self._append(lines, _BEGIN):
+            self.dropped += data.count(b"\n")
 
     def _ending(self, stream: int, moment: int) -> str:
         """Return what follows the text of a line."""
         return f',"stream":"{_STREAMS[stream]}"{self._attrs},"time":"{rfc3339(moment)}"}}\n'
 
-    def _append(self, data: bytes, lines: int) -> None:
-        done = 0
+    def _append(self, data: "bytes | memoryview", before: bytes = b"") -> bool:
+        """Append two pieces, or nothing; return whether the disk took them."""
+        total = len(before) + len(data)
         try:
-            while done < len(data):
-                done += os.write(self._file, data[done:] if done else data)
+            done = os.writev(self._file, (before, data))
+            while done < total:
+                done += os.write(self._file, (before + bytes(data))[done:])
         except OSError:
             os.ftruncate(self._file, self._size)
-            self.dropped += lines
-            return
-        self._size += len(data)
+            return False
+        self._size += total
+        return True
 
     def flush(self) -> None:
         """Nothing waits."""

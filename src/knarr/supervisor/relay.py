@@ -27,6 +27,9 @@ _EVENTS = 16  # a round; left to itself epoll takes 12 KiB for a thousand
 INPUT_LIMIT = 64 * 1024 * 1024
 # How long a client that does not read may keep a supervisor whose container has ended (s).
 PATIENCE = 5.0
+# Output of less than so many bytes (a piece) that comes again within so many ns is left a moment
+# (s) to become more: what a piece costs hardly depends on its size.
+_PIECE, _AGAIN, _MOMENT = 32768, 500_000, 0.0001
 
 
 class Relay:
@@ -42,9 +45,9 @@ class Relay:
     """
 
     __slots__ = (
-        "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "acknowledged", "clients",
-        "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "oom", "outlet",
-        "pidfd", "streams", "thaw", "tty",
+        "_before", "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "acknowledged",
+        "clients", "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "oom",
+        "outlet", "pidfd", "streams", "thaw", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -70,6 +73,7 @@ class Relay:
         self.clients: dict[int, Client] = {}
         self.acknowledged = self._held = False
         self._exit: bytes | None = None
+        self._before = 0
         self._input: list[tuple[Client | None, bytes]] = []
         self._input_done = self._paused = False
         self._epoll = select.epoll()
@@ -184,7 +188,8 @@ class Relay:
         if fd == self.streams.stdin and events & ~select.EPOLLIN:
             self._flush_input()
         if fd in (self.streams.out, self.streams.err):
-            self._output(fd)
+            if 0 < self._output(fd) < _PIECE:
+                self._gather()
         elif fd == self.streams.stdin:
             return
         elif self.listener is not None and fd == self.listener.fileno():
@@ -203,19 +208,25 @@ class Relay:
 
     # output
 
-    def _output(self, fd: int) -> bool:
-        """Pass one chunk on; return whether there may be more now."""
+    def _gather(self) -> None:
+        """Let a stream fill its pipe, if its pieces are small and follow each other quickly."""
+        if time.monotonic_ns() - self._before < _AGAIN:
+            time.sleep(_MOMENT)
+        self._before = time.monotonic_ns()
+
+    def _output(self, fd: int) -> int:
+        """Pass one chunk on; return its bytes, 0 when there is no more now."""
         try:
             data = os.read(fd, logs.CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         except OSError as error:
             if error.errno != _EIO:  # EIO: nobody has the terminal open any more
                 raise
             data = b""
         if not data:
             self._end_of(fd)
-            return False
+            return 0
         stream = logs.STDERR if fd == self.streams.err else logs.STDOUT
         offset = self.log.size if self.log is not None else 0
         self._record(stream, data)
@@ -226,7 +237,7 @@ class Relay:
             lagging = any(client.behind >= 0 for client in self.clients.values())
             self.outlet.take(stream, data, lagging=lagging)
         self._hold()
-        return True
+        return len(data)
 
     def _hold(self) -> None:
         """Without a log there is no buffer: stop reading while a client has not got everything.
