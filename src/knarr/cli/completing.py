@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knarr.cli import candidates, globalflags, verbs
+from knarr.cli import candidates, globalflags, human, verbs
 from knarr.cli.candidates import Candidate
 from knarr.cli.command import MANY, Command
 from knarr.cli.flags import Args, Flag, HelpAsked, Table, UsageError
@@ -33,8 +33,11 @@ def run(context: Context, args: Args) -> int:
         found = complete(context, args.rest)
     except (KnarrError, UsageError, HelpAsked, OSError, ValueError):
         found = []
-    for candidate in found:
-        print(f"{candidate.value}\t{candidate.what}" if candidate.what else candidate.value)
+    for value, what in found:
+        # A name is whatever its maker made it: one that would be two lines, or move the cursor,
+        # cannot be offered.
+        if value.isprintable():
+            print(f"{value}\t{human.visible(what)}" if what else value)
     return 0
 
 

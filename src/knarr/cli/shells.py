@@ -25,7 +25,11 @@ _knarr() {
     while IFS= read -r line; do
         value=${line%%$'\t'*}
         [[ $value == *[/=:] ]] && compopt -o nospace 2>/dev/null
-        [[ $value == \~/* ]] || printf -v value %q "$value"
+        if [[ $value == \~/* ]]; then
+            printf -v value '~/%q' "${value:2}"
+        else
+            printf -v value %q "$value"
+        fi
         COMPREPLY+=("${value#"$cut"}")
     done < <("${words[0]}" __complete -- "${words[@]:1}" 2>/dev/null)
 }

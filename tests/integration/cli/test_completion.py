@@ -52,8 +52,8 @@ class Shell:
             if select.select([self._terminal], [], [], left)[0]:
                 self._screen += os.read(self._terminal, 65536).decode(errors="replace")
                 self._screen = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\x07|\r", "", self._screen)
-                while "\b" in self._screen:
-                    self._screen = re.sub(r"[^\b]?\b", "", self._screen, count=1)
+                while "\x08" in self._screen:
+                    self._screen = re.sub("[^\x08]?\x08", "", self._screen, count=1)
         shown, _, self._screen = self._screen.partition(text)
         return shown + text
 
@@ -118,6 +118,16 @@ def test_a_name_with_a_space(shell: Shell) -> None:
     shell.send("knarr load -i wi\t")
     assert "with\\ space.tar " in shell.until("tar ")
     shell.send("\x15")
+
+
+def test_a_name_that_would_be_carried_out(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "c$(touch proof).tar").write_text("")
+    for typed in ("./c", "~/c"):  # both are the same folder
+        shell.send(f"knarr load -i {typed}\t")
+        shell.until("tar ")
+        shell.send("\r")
+        shell.until("READY> ")
+    assert not (tmp_path / "proof").exists()
 
 
 def test_several_are_listed(shell: Shell) -> None:

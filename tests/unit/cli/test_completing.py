@@ -125,6 +125,15 @@ def test_files(context: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "/dev/null" in values(context, "run", "--device", "/dev/nu")
 
 
+def test_names_that_are_no_words(
+    context: Context, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in (b"fine", b"two\nlines", b"a\ttab", b"\x1b[2Jcursor", b"\xff"):
+        (Path(os.fsdecode(bytes(tmp_path) + b"/" + name))).write_text("")
+    completing.run(context, completing.COMMAND.parse(["--", "load", "-i", f"{tmp_path}/"]))
+    assert capfd.readouterr().out == f"{tmp_path}/fine\n"
+
+
 def test_asking_makes_nothing(context: Context) -> None:
     for words in (
         ["exec", ""],
