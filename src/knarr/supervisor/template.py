@@ -100,10 +100,11 @@ def _serve(launcher: "_socket.socket", school: "_socket.socket", run_root: str) 
         elif lesson := lessons.hear(school):
             if learned < _GENERATIONS:
                 # Learning writes to memory all over. What was forked before would keep all of
-                # that for itself, so this process stays as it was, and a child goes on.
+                # that for itself, so this process stays as it was, and a child goes on. It has
+                # the child's socket too, so it ends with the child: the launcher is to be told.
                 successor, pidfd = clone3(CLONE_PARENT)
                 if successor:
-                    os.close(pidfd)
+                    end.register(pidfd, select.POLLIN)
                     end.poll()
                     return
                 learned += 1

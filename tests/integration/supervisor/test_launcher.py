@@ -16,6 +16,7 @@ from knarr.cgroups import manager
 from knarr.config import Settings
 from knarr.runtime import packets
 from knarr.supervisor import rundir, wire
+from knarr.supervisor import state as states
 from knarr.supervisor.client import Launcher, LaunchFailed
 from tests.support import processes
 from tests.support.launch import Box, Spec
@@ -202,6 +203,24 @@ def test_what_it_forks_from_may_die_with_a_word_unheard(box: Box) -> None:
     second.join(0.1)  # the launcher waits for an answer, to this or to its wish for a spare
     for pid in before:
         os.kill(pid, signal.SIGKILL)
+    second.join()
+    assert outs == [b"again\n"]
+    assert processes.launcher(box.settings) == launcher
+
+
+def test_the_last_that_learned_may_die_with_a_word_unheard(box: Box) -> None:
+    """Those that stayed behind have its socket, and would keep the launcher waiting."""
+    box.run("true")
+    launcher = processes.launcher(box.settings)
+    wait_until(lambda: len(templates(launcher)) > 1 and at_rest(launcher))
+    last = max(templates(launcher), key=lambda pid: states.start_time(pid) or 0)
+    os.kill(last, signal.SIGSTOP)
+    assert box.run("true").code == 0  # by the spare
+    outs: list[bytes] = []
+    second = threading.Thread(target=lambda: outs.append(box.run("echo", "again").out))
+    second.start()
+    second.join(0.1)
+    os.kill(last, signal.SIGKILL)
     second.join()
     assert outs == [b"again\n"]
     assert processes.launcher(box.settings) == launcher
