@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
@@ -13,8 +14,9 @@ from knarr.engine.spec_process import GROUPS, USER_NAME, with_user
 from knarr.spec import capabilities as names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
+    from knarr.engine.container import Container
     from knarr.engine.model import ExecConfig
     from knarr.engine.paths import Paths
     from knarr.engine.security.users import ResolvedUser
@@ -99,8 +101,24 @@ def _user(user: str, paths: Paths, state: ContainerState, groups: Sequence[str])
     try:
         root = os.open(f"/proc/{state.pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError) as error:
-        raise errors.Conflict(f"container {paths.id} is not running") from error
+        raise not_running(paths.id) from error
     try:
         return accounts.resolve(user, root, groups)
     finally:
         os.close(root)
+
+
+@contextmanager
+def gone_is_not_running(container: Container) -> Iterator[None]:
+    """Have a file that is not there mean that the container was removed, if it was."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        if container.has_spec():
+            raise
+        raise not_running(container.id) from error
+
+
+def not_running(container_id: str) -> errors.Conflict:
+    """Return the refusal of a container that does not run, in Docker's words."""
+    return errors.Conflict(f"container {container_id} is not running")

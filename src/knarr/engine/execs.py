@@ -176,12 +176,12 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
     state = container.state
     if not state.running:
         refuse_restarting(state, container.id)
-        raise _not_running(container)
+        raise execprocess.not_running(container.id)
     if state.paused:
         raise errors.Conflict(
             f"Container {container.id} is paused, unpause the container before exec"
         )
-    with translated(f"container {container.name}"):
+    with translated(f"container {container.name}"), execprocess.gone_is_not_running(container):
         process, linux = execprocess.build(container.paths, state, config)
         rules = engine.policy.rules()
         if rules is not None:
@@ -209,13 +209,9 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
                 session = engine.launcher.exec(body, streams.handles)
             except LaunchFailed as failure:
                 if not host.is_alive(state.pid, state.start_time):
-                    raise _not_running(container) from failure
+                    raise execprocess.not_running(container.id) from failure
                 raise explained(failure, container.name, inside=True) from failure
             return streams.session(session, ends)
-
-
-def _not_running(container: Container) -> errors.Conflict:
-    return errors.Conflict(f"container {container.id} is not running")
 
 
 def run(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.cgroups import manager
-from knarr.engine import health, held
+from knarr.engine import health, held, host
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged, read_state_file, refuse_restarting
 from knarr.engine.translate import translated
@@ -60,11 +60,15 @@ def _pause(
             note = _note(paths, meanwhile=meanwhile)
             reached("pause.noted")
             group.freeze()
+            if not host.is_alive(state.pid, state.start_time):
+                group.thaw()
+                raise ProcessLookupError(3, "has just ended")
         except OSError as error:
             if note >= 0:
                 os.close(note)
             _forget(paths)
-            if not held.settled(engine, record, paths).running:
+            ended = isinstance(error, ProcessLookupError)  # its supervisor may have yet to say so
+            if ended or not held.settled(engine, record, paths).running:
                 raise errors.Conflict(f"Container {record.id} is not running") from error
             raise
         reached("pause.frozen")

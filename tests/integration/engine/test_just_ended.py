@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from knarr import Container, ContainerConfig, ExecConfig, errors
+from knarr.engine import execprocess, host
 from knarr.engine.model import RestartPolicy
 from tests.support.waiting import wait_until
 
@@ -51,3 +52,25 @@ def test_one_that_was_stopped_while_it_waited_does_not_run(engine: Engine, sign:
         container.kill(sign)
     with pytest.raises(errors.NotModified):
         container.stop()
+
+
+def test_what_is_removed_under_a_command_does_not_run(sleeper: Container) -> None:
+    with pytest.raises(FileNotFoundError), execprocess.gone_is_not_running(sleeper):
+        raise FileNotFoundError
+    sleeper.remove(force=True)
+    with (
+        pytest.raises(errors.Conflict, match="is not running"),
+        execprocess.gone_is_not_running(sleeper),
+    ):
+        raise FileNotFoundError
+
+
+def test_it_is_not_paused(sleeper: Container) -> None:
+    for _ in range(8):
+        pid = sleeper.state.pid
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda pid=pid: host.start_time(pid) is None)  # type: ignore[misc]
+        with pytest.raises(errors.Conflict, match="is not running"):
+            sleeper.pause()
+        assert sleeper.wait(30).exit_code == 137
+        sleeper.start()
