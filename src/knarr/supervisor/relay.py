@@ -188,7 +188,7 @@ class Relay:
         if fd == self.streams.stdin and events & ~select.EPOLLIN:
             self._flush_input()
         if fd in (self.streams.out, self.streams.err):
-            if 0 < self._output(fd) < _PIECE:
+            if 0 < self._output(fd) < _PIECE and not self.clients:
                 self._gather()
         elif fd == self.streams.stdin:
             return
@@ -209,7 +209,10 @@ class Relay:
     # output
 
     def _gather(self) -> None:
-        """Let a stream fill its pipe, if its pieces are small and follow each other quickly."""
+        """Let a stream fill its pipe, if its pieces are small and follow each other quickly.
+
+        Not while somebody is attached, who may answer what he sees.
+        """
         if time.monotonic_ns() - self._before < _AGAIN:
             time.sleep(_MOMENT)
         self._before = time.monotonic_ns()
