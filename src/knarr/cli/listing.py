@@ -7,6 +7,7 @@ callable value is a method of the template (``.Label "name"``).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from knarr.cli.template import Template, TemplateError
 from knarr.errors import InvalidArgument
 
 Row = Mapping[str, Any]
+_JSON = re.compile(r"\{\{(?:- )?\s*json\s+\.\s*(?: -)?\}\}")
 _NARROWEST = 10
 _GAP = 3
 
@@ -48,7 +50,7 @@ def show(rows: Sequence[Row], layout: Layout, format: str | None, *, quiet: bool
         if quiet:
             return "".join(f"{row[layout.quiet]}\n" for row in rows)
         return _plain_table(rows, layout)
-    if format == "json":
+    if is_json(format):
         return "".join(_json_line(row) for row in rows)
     try:
         if format.startswith("table "):
@@ -61,7 +63,7 @@ def show(rows: Sequence[Row], layout: Layout, format: str | None, *, quiet: bool
 
 def show_one(value: Any, format: str | None) -> str:
     """Return one object by a template or ``json``. Raises BadTemplate, InvalidArgument."""
-    if format == "json":
+    if is_json(format):
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
     try:
         template = Template(unescape(format or ""))
@@ -89,6 +91,11 @@ def facts(found: Row, lines: Sequence[tuple[str, str]], width: int = 0) -> str:
     return "".join(
         f"{words + ':':<{width}} {found[field]}\n" for field, words in lines if field in found
     )
+
+
+def is_json(format: str | None) -> bool:
+    """Return whether a format is ``json``, or the template that this is short for in Docker."""
+    return format is not None and (format == "json" or _JSON.fullmatch(format) is not None)
 
 
 def unescape(format: str) -> str:

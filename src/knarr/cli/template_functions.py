@@ -42,6 +42,8 @@ def truth(value: Any) -> bool:
 
 
 def _json(value: Any) -> str:
+    if isinstance(value, dict):  # a row also has methods, which are no data
+        value = {key: each for key, each in value.items() if not callable(each)}
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 

@@ -28,6 +28,7 @@ def test_past_events(box: Installation) -> None:
     assert list(found) == [
         "status", "id", "from", "Type", "Action", "Actor", "scope", "time", "timeNano",
     ]  # fmt: skip
+    assert json.loads(box.run(*asked, "--format", "{{json .}}")[1]) == found
     shown = "{{.Type}} {{.Action}} {{.From}} {{.Actor.Attributes.exitCode}} {{.ID}}"
     assert box.run(*asked, "--format", shown)[1].decode() == (
         f"container die busybox 3 {found['id']}\n"

@@ -36,6 +36,16 @@ def test_json_is_one_object_a_line_without_methods() -> None:
     assert listing.show(ROWS[:1], LAYOUT, "json") == '{"ID":"0123456789ab","Names":"web"}\n'
 
 
+def test_json_as_a_template_is_the_same() -> None:
+    for written in ("{{json .}}", "{{ json . }}", "{{json  .}}"):
+        assert listing.show(ROWS[:1], LAYOUT, written) == listing.show(ROWS[:1], LAYOUT, "json")
+        assert listing.show_one({"b": 1, "a": [2]}, written) == '{"b":1,"a":[2]}\n'
+    assert listing.show(ROWS[:1], LAYOUT, "{{.ID}} {{json .}}") == (
+        '0123456789ab {"ID":"0123456789ab","Names":"web"}\n'
+    )
+    assert not listing.is_json("{{json .ID}}")
+
+
 def test_template_and_its_escapes() -> None:
     assert listing.show(ROWS[:1], LAYOUT, r"{{.ID}}\t{{.Names}}") == "0123456789ab\tweb\n"
 

@@ -37,7 +37,7 @@ def _printer(template: str | None) -> Callable[[dict[str, Any]], str]:
     """Return what makes a line of an event. Raises InvalidArgument for a bad template."""
     if not template:
         return pretty
-    if template == "json":
+    if listing.is_json(template):
         return lambda event: listing.show_one(event, "json")
     empty = {"Actor": {"ID": "", "Attributes": {}}}
     listing.show_one(_row(empty), template)  # what is wrong with it is said now

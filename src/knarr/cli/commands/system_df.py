@@ -88,7 +88,7 @@ def _verbose(found: DiskUsage, template: str | None) -> None:
         "BuildCache": [],
     }
     if not cut:
-        if template == "json":
+        if listing.is_json(template):
             for row in rows["Containers"]:
                 del row["Label"]  # what templates call
         print(listing.show_one(rows, (template or "").removeprefix("table ")), end="")
