@@ -18,6 +18,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.support import leftovers
+
 from .harness import BUILD, Contestant, busybox_tree, run_folder
 
 IMAGE = "localhost/busybox:bench"
@@ -62,6 +64,8 @@ class Peers:
         assert self._helper.stdin is not None
         self._helper.stdin.close()
         self._helper.wait(10)
+        # What conmon starts when a container ends still writes there.
+        leftovers.settle(lambda: leftovers.processes(str(self._podman_root)))
         for folder in (self._podman_root, self._podman_run):
             shutil.rmtree(folder, ignore_errors=True)
 
