@@ -54,7 +54,8 @@ def run(context: Context, args: Args) -> int:
     if args.on("quiet") and template is None:
         rows: list[dict[str, Any]] = [{"ID": _id(container, cut=cut)} for container, _ in found]
     else:
-        rows = [row(container, state, cut=cut) for container, state in found]
+        make = brief if template in (None, "", "table") else row
+        rows = [make(container, state, cut=cut) for container, state in found]
     if wants_size:
         for shown, (container, _) in zip(rows, found, strict=True):
             shown["Size"] = _size(engine, container)
@@ -68,23 +69,29 @@ def _id(container: Container, *, cut: bool) -> str:
     return container.short_id if cut else container.id
 
 
-def row(container: Container, state: ContainerState, *, cut: bool) -> dict[str, Any]:
-    """Return what there is to show of a container but for its size; cut: ids and words shorter."""
+def brief(container: Container, state: ContainerState, *, cut: bool) -> dict[str, Any]:
+    """Return what the table shows of a container but for its size; cut: ids and words shorter."""
     command = " ".join(container.arguments)
-    labels = container.labels
-    created = container.created / 1e9
-    mounts = [bind.source for bind in container.config.binds]
     return {
         "ID": _id(container, cut=cut),
         "Image": container.image,
         "Command": json.dumps(human.ellipsis(command, 20) if cut else command, ensure_ascii=False),
-        "CreatedAt": human.local_time_of(created),
-        "RunningFor": human.ago(human.age(created)),
+        "RunningFor": human.ago(human.age(container.created / 1e9)),
         "Ports": "",
-        "State": state.status,
         "Status": state.describe(),
         "Size": "0B",
         "Names": container.name,
+    }
+
+
+def row(container: Container, state: ContainerState, *, cut: bool) -> dict[str, Any]:
+    """Return all there is to show of a container, as `brief` does."""
+    labels = container.labels
+    mounts = [bind.source for bind in container.config.binds]
+    return {
+        **brief(container, state, cut=cut),
+        "CreatedAt": human.local_time_of(container.created / 1e9),
+        "State": state.status,
         "Labels": ",".join(f"{key}={labels[key]}" for key in sorted(labels)),
         "Label": _label_of(labels),
         "Mounts": ",".join(human.ellipsis(path, 15) if cut else path for path in mounts),
