@@ -152,14 +152,25 @@ class Journal:
             self._handle, self._rest = newer, b""
 
     def _newer(self) -> int | None:
-        """Return the journal, opened, when that is not the file at hand."""
+        """Return the file that comes after the one at hand, opened; None where that is the last.
+
+        After two renamings since the last look that is the older of those that are there.
+        """
         there = self._open(self._path)
         if there is None or self._handle is None:
             return there
-        if os.fstat(there).st_ino == os.fstat(self._handle).st_ino:
+        if self._is_at_hand(there):
             os.close(there)
             return None
-        return there
+        older = self._open(self._path + journal.OLDER)
+        if older is None:
+            return there
+        between, other = (there, older) if self._is_at_hand(older) else (older, there)
+        os.close(other)
+        return between
+
+    def _is_at_hand(self, handle: int) -> bool:
+        return self._handle is not None and os.path.sameopenfile(handle, self._handle)
 
     def _lines(self, handle: int) -> Iterator[Event]:
         while data := os.read(handle, _CHUNK):

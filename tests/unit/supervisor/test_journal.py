@@ -155,3 +155,21 @@ def test_filters(event: Event, wanted: dict[str, list[str]], found: bool) -> Non
 def test_an_unknown_filter(folder: Path) -> None:
     with pytest.raises(InvalidArgument, match="invalid filter 'color'"):
         eventreader.read(_settings(folder), filters={"color": ["red"]})
+
+
+def test_who_looks_away_for_two_files_misses_none(folder: Path) -> None:
+    path = f"{folder}/events"
+    _append(folder, "aa")
+    reader = eventreader.Journal(path)
+    try:
+        reader.skip()
+        for names in ("bb", "cc", "dd"):
+            _append(folder, names)
+            if names != "dd":
+                os.rename(path, path + journal.OLDER)
+        names_of = [event["Actor"]["Attributes"]["name"] for event in reader.present()]
+        assert names_of == ["bb", "cc", "dd"]
+        _append(folder, "ee")
+        assert [event["Actor"]["ID"] for event in reader.present()] == ["eeee"]
+    finally:
+        reader.close()
