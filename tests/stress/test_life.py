@@ -124,11 +124,12 @@ class World:
 
 
 def _differences(container: Container | None, box: dict[str, object]) -> list[str]:
-    if container is None:
-        return [f"{box['name']} is gone"]
-    state = container.state
     may = box["may"]
     assert isinstance(may, list)
+    if container is None:
+        gone = any(status == "absent" for status, _, _ in may)
+        return [] if gone else [f"{box['name']} is gone, not {may}"]
+    state = container.state
     fits = any(
         state.status == status and (status != "exited" or state.exit_code in (code, LOST))
         for status, code, _ in may
