@@ -68,6 +68,20 @@ def test_ellipsis_counts_itself() -> None:
     assert human.ellipsis("abcdefg", 6) == "abcde…"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("sh -c 'größe …'", "\"sh -c 'größe …'\""),
+        ('a"b\\c', '"a\\"b\\\\c"'),
+        ("\a\b\f\n\r\t\v", r'"\a\b\f\n\r\t\v"'),
+        ("\x1b[2J\x7f\x9b2J", r'"\x1b[2J\x7f\u009b2J"'),
+        ("\u202e\U000e0001\udcff", r'"\u202e\U000e0001\xff"'),
+    ],
+)
+def test_quotes_as_go_has_them(text: str, shown: str) -> None:
+    assert human.quoted(text) == shown
+
+
 def test_what_moves_the_cursor_is_not_shown() -> None:
     assert human.visible("größe 1") == "größe 1"
     assert human.visible("a\x1b[2Jb\n\x9b\u202ec") == "a?[2Jb???c"

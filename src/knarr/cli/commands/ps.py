@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ def brief(container: Container, state: ContainerState, *, cut: bool) -> dict[str
     return {
         "ID": _id(container, cut=cut),
         "Image": container.image,
-        "Command": json.dumps(human.ellipsis(command, 20) if cut else command, ensure_ascii=False),
+        "Command": human.quoted(human.ellipsis(command, 20) if cut else command),
         "RunningFor": human.ago(human.age(container.created / 1e9)),
         "Ports": "",
         "Status": state.describe(),
