@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -74,6 +75,18 @@ def test_a_busy_container_and_an_idle_one(engine: Engine) -> None:
     assert second[1].memory_limit == machine
     assert 0 < known(second[1].memory) < 64 * MIB
     assert 0 < (second[1].memory_percent or 0.0) < 100
+
+
+def test_a_clock_that_was_set_back(engine: Engine) -> None:
+    container = started(engine, *BUSY)
+    # Written down by a clock that was an hour ahead.
+    path = Path(container.paths.state)
+    record = json.loads(path.read_text())
+    record["started_at"] += 3600 * 10**9
+    path.write_text(json.dumps(record))
+    with engine.containers.stats([container.id]) as board:
+        (first,) = board.read()
+    assert 0 < (first.cpu_percent or 0.0) <= 100 * (os.cpu_count() or 1) + 50
 
 
 def test_one_answer(engine: Engine) -> None:
