@@ -17,11 +17,11 @@ STAYING = ("launcher", "template", "server")
 
 
 class Measured(NamedTuple):
-    """One process: open descriptors, KiB of memory that it shares with nobody."""
+    """One process: open descriptors, KiB of memory that is no file's, shared by a fork or not."""
 
     role: str
     descriptors: int
-    private: int
+    memory: int
 
 
 def measure(run_root: str) -> dict[int, Measured]:
@@ -30,15 +30,15 @@ def measure(run_root: str) -> dict[int, Measured]:
     for pid, role in ours(run_root):
         if role in STAYING:
             try:
-                found[pid] = Measured(role, len(os.listdir(f"/proc/{pid}/fd")), _private(pid))
+                found[pid] = Measured(role, len(os.listdir(f"/proc/{pid}/fd")), _memory(pid))
             except OSError:
                 continue  # it has ended: a waiting worker, most likely
     return found
 
 
-def _private(pid: int) -> int:
+def _memory(pid: int) -> int:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))
 
 
 def growth(before: dict[int, Measured], after: dict[int, Measured], memory: int) -> list[str]:
@@ -52,8 +52,8 @@ def growth(before: dict[int, Measured], after: dict[int, Measured], memory: int)
         if now.descriptors > then.descriptors + (now.role == "template"):
             names = [_target(pid, fd) for fd in os.listdir(f"/proc/{pid}/fd")]
             found.append(f"{now.role}: {then.descriptors} descriptors, then {sorted(names)}")
-        if now.private > then.private + memory:
-            found.append(f"{now.role}: {then.private} KiB, then {now.private} KiB")
+        if now.memory > then.memory + memory:
+            found.append(f"{now.role}: {then.memory} KiB, then {now.memory} KiB")
     return found
 
 
