@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
 
 
+LONGEST = 1 << 20  # bytes of a line that are kept together
+
+
 class LogEntry(NamedTuple):
     """Output of a container: stream 1 (stdout) or 2 (stderr), when (ns since the epoch), bytes.
 
@@ -127,23 +130,27 @@ def _lines(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
 
 
 def _runs(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
-    """Cut blocks into pieces of whole lines; a piece has the time of its first byte."""
-    begun: dict[int, tuple[int, list[bytes]]] = {}  # time and parts of a line without its end
+    """Cut blocks into pieces of whole lines; a piece has the time of its first byte.
+
+    A line of more than ``LONGEST`` bytes comes in several, as one without an end has to.
+    """
+    begun: dict[int, tuple[int, bytearray]] = {}  # time and text of a line without its end
     for stream, moment, data in blocks:
         if stream in begun:
             head, newline, data = data.partition(b"\n")
-            begun[stream][1].append(head + newline)
-            if not newline:
+            first, line = begun[stream]
+            line += head + newline
+            if not newline and len(line) <= LONGEST:
                 continue
-            first, parts = begun.pop(stream)
-            yield LogEntry(stream, first, b"".join(parts))
+            del begun[stream]
+            yield LogEntry(stream, first, bytes(line))
         end = data.rfind(b"\n") + 1
         if end:
             yield LogEntry(stream, moment, data[:end])
         if end < len(data):
-            begun[stream] = (moment, [data[end:]])
-    for stream, (first, parts) in begun.items():
-        yield LogEntry(stream, first, b"".join(parts))
+            begun[stream] = (moment, bytearray(data[end:]))
+    for stream, (first, line) in begun.items():
+        yield LogEntry(stream, first, bytes(line))
 
 
 def _split(data: bytes) -> list[bytes]:

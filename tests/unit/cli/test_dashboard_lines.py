@@ -106,3 +106,9 @@ def test_cells_of_a_hostile_container() -> None:
         "--",
         "--",
     )
+
+
+def test_a_log_line_is_cut_and_moves_no_cursor() -> None:
+    screens = pytest.importorskip("knarr.cli.dashboard.screens")  # textual may not be there
+    assert screens.plain(b"x" * 10**6 + b"\n") == "x" * 8192
+    assert screens.plain(b"a\x1b[31mb\x1b[0m\x1b]0;title\x07c\xc2\x9b2J\td\r\n") == "abc?2J  d"

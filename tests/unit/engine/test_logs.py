@@ -44,6 +44,16 @@ def test_lines_are_put_together_for_each_stream(tmp_path: Path) -> None:
     assert [entry.data for entry in _read(paths)] == [b"a", b"x\ny", b"b\r\nc", b"z\n"]
 
 
+def test_a_line_without_an_end_is_not_kept_for_ever(tmp_path: Path) -> None:
+    paths = _paths(tmp_path)
+    part = b"x" * 60000
+    _write(paths, [(1, part), (2, b"a\n")] * 40 + [(1, b"y\nz\n")])
+    found = [entry.data for entry in _read(paths, lines=True) if entry.stream == 1]
+    assert b"".join(found) == part * 40 + b"y\nz\n"
+    assert max(map(len, found)) <= logs.LONGEST + len(part)
+    assert found[-1] == b"z\n"
+
+
 @given(st.lists(st.tuples(st.sampled_from((1, 2)), st.sampled_from(
     (b"a", b"\n", b"bc\nd", b"e\nf\n", b"\n\ng", b"x" * 60000, b"y" * 40000 + b"\n"),
 )), max_size=40))  # fmt: skip

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _BACKLOG = 500  # lines that are shown at first
 _KEPT = 5000  # lines that can be scrolled back to
+_WIDEST = 8192  # bytes of a line that are shown
 _PAUSE = 0.1  # seconds between two looks at what has been read
 # Colours, titles and moves of the cursor (ECMA-48): a container must not write on this screen.
 _SEQUENCES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
@@ -131,6 +132,7 @@ class Output(ModalScreen[None]):
 
 
 def plain(data: bytes) -> str:
-    """Return a line as text without colours, and with ``?`` for what is no letter."""
+    """Return a line as text without colours, and with ``?`` for what is no letter; cut if long."""
+    data = data[:_WIDEST]
     text = _SEQUENCES.sub("", data.decode("utf-8", "replace").rstrip("\r\n"))
     return human.visible(text.rpartition("\r")[2].expandtabs())
