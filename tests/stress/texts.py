@@ -25,6 +25,8 @@ REFUSALS = (
 # What an order may say when a process of knarr's that worked for it was killed with -9.
 INTERRUPTED = (
     r"supervisor was killed",
+    r"the process that was making the container was killed",
+    r"the process ended before it was ready",
     r"launcher",
     r"the worker of the command server died before the command ended",
 )
