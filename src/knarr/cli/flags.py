@@ -19,12 +19,14 @@ class UsageError(Exception):
     """The command line is wrong; ``exit_code`` is what Docker's command ends with.
 
     near: what was probably meant, for a line of its own below Docker's words; "" for nothing.
+    group: of verbs, whose help says what there is; "" for none.
     """
 
-    def __init__(self, message: str, exit_code: int = 125, near: str = "") -> None:
+    def __init__(self, message: str, exit_code: int = 125, near: str = "", group: str = "") -> None:
         super().__init__(message)
         self.exit_code = exit_code
         self.near = near
+        self.group = group
 
 
 class HelpAsked(Exception):

@@ -98,7 +98,9 @@ def _wrong_usage(error: UsageError, command: Command | None) -> int:
         lines.append(f"Did you mean '{error.near}'?")
     if command is not None:
         lines += ["", helptext.usage(command)]
-    name = f"knarr {command.name}" if command else "knarr"
+    if error.group:
+        lines += ["", f"Usage:  knarr {error.group} COMMAND"]
+    name = f"knarr {command.name if command else error.group}".rstrip()
     lines += ["", f"Run '{name} --help' for more information"]
     print("\n".join(lines), file=sys.stderr)
     return error.exit_code

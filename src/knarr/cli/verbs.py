@@ -107,7 +107,7 @@ def find(words: list[str]) -> tuple[Command, list[str]]:
 def _find_in_group(group: str, words: list[str]) -> tuple[Command, list[str]]:
     members = GROUPS[group]
     if not words:
-        raise UsageError(f"knarr: 'knarr {group}' requires a command", exit_code=1)
+        raise UsageError(f"knarr: 'knarr {group}' requires a command", exit_code=1, group=group)
     if words[0] in ("--help", "-h"):
         raise HelpAsked(group)
     if words[0] not in members:
@@ -116,6 +116,7 @@ def _find_in_group(group: str, words: list[str]) -> tuple[Command, list[str]]:
             f"knarr: unknown command: knarr {group} {words[0]}",
             exit_code=1,
             near=f"knarr {group} {near}" if near else "",
+            group=group,
         )
     return load(members[words[0]]), words[1:]
 

@@ -39,6 +39,13 @@ def test_help_of_a_verb(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...
     assert "Example:" not in out
 
 
+def test_a_group_of_verbs_says_whose_help_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (("image", "nope"), ("image",)):
+        _, _, err = outcome(capsys, *words)
+        assert "\n\nUsage:  knarr image COMMAND\n\nRun 'knarr image --help' for more" in err
+    assert "\n\nRun 'knarr --help' for more" in outcome(capsys, "xyzzies")[2]
+
+
 def test_long_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = outcome(capsys, "help", "ps")
     assert code == 0
