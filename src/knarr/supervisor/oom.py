@@ -81,15 +81,19 @@ class OomWatch:
         return 0
 
     def _text(self) -> bytes:
-        if not self.is_event:
-            return os.pread(self.fd, _LIMIT, 0)
+        """Return the file with the counts, nothing once the group is gone.
+
+        systemd removes the group of a scope as soon as its last process has ended.
+        """
         try:
+            if not self.is_event:
+                return os.pread(self.fd, _LIMIT, 0)
             group = cgroups.detect(self._manager).open(self._group)
             control = f"{group.paths['memory']}/memory.oom_control"
             file = os.open(control, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return os.read(file, _LIMIT)
+            finally:
+                os.close(file)
         except (KeyError, OSError):
-            return b""  # gone with its last process
-        try:
-            return os.read(file, _LIMIT)
-        finally:
-            os.close(file)
+            return b""
