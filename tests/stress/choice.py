@@ -272,6 +272,7 @@ def run_to_the_end(shell: Shell) -> None:
     if not shell.deaths:
         raise Disagreement(f"run --rm {name}: {result}")
     box = Box(name, BRIEF, deaths=True, removes=True)
-    box.starts, box.may = None, frozenset({ABSENT, CREATED, RUNNING, exited(3)})
+    begun = CREATED._replace(pending="start")
+    box.starts, box.may = None, frozenset({ABSENT, CREATED, begun, RUNNING, exited(3)})
     shell.boxes.append(box)
     shell.look(box)

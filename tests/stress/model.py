@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-LOST = 255  # the exit code of a container whose supervisor and launcher were killed before it
+# Exit codes of a container whose supervisor and launcher were killed before it ended, and of one
+# that could not be started since who made it was killed.
+BY_DEATHS = (255, 128)
 KILLED = 137
 
 
@@ -261,7 +263,7 @@ class Box:
             state
             for state in self.may
             if (state.status == status or (status == "absent" and state == REMOVING))
-            and (status != "exited" or code in (state.code, LOST if self.deaths else state.code))
+            and (status != "exited" or code == state.code or (self.deaths and code in BY_DEATHS))
         )
         if not fits:
             return False

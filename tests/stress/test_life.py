@@ -23,7 +23,7 @@ import pytest
 from tests.integration.cli.conftest import Installation, end_server, make_installation
 from tests.stress import leaks
 from tests.stress.deaths import Reaper, ours
-from tests.stress.model import LOST
+from tests.stress.model import BY_DEATHS
 from tests.support import leftovers
 from tests.support.waiting import wait_until
 
@@ -131,7 +131,7 @@ def _differences(container: Container | None, box: dict[str, object]) -> list[st
         return [] if gone else [f"{box['name']} is gone, not {may}"]
     state = container.state
     fits = any(
-        state.status == status and (status != "exited" or state.exit_code in (code, LOST))
+        state.status == status and (status != "exited" or state.exit_code in (code, *BY_DEATHS))
         for status, code, _ in may
     )
     found = [] if fits else [f"{container.name} is {state.status} ({state.exit_code}), not {may}"]
