@@ -254,7 +254,11 @@ class Supervisor:
         if self.manager == _NO_MANAGER:
             return {}, False
         usage = cgroups.detect(self.manager).usage(self.group)
-        return usage, bool(usage.pop("memory_oom_kills"))
+        kills = usage.pop("memory_oom_kills")
+        if kills is None and self.relay is not None and self.relay.oom is not None:
+            # systemd removes a group as soon as it is empty; what was seen before counts.
+            kills = self.relay.oom.kills
+        return usage, bool(kills)
 
     def _clean_up(self) -> None:
         for fd in (self.root_fd, self.pidfd):

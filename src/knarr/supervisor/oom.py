@@ -22,10 +22,10 @@ class OomWatch:
     is_event: an eventfd. It tells, often, that memory is wanted that there is not: before a
     process is killed for it, and while that one dies; so the count of kills says what has
     happened. fresh: the container was started now. told: at least one event is in the journal.
-    Raises OSError.
+    kills: in the group so far. Raises OSError.
     """
 
-    __slots__ = ("_group", "_kills", "_manager", "_run_dir", "fd", "is_event", "told")
+    __slots__ = ("_group", "_manager", "_run_dir", "fd", "is_event", "kills", "told")
 
     def __init__(self, run_dir: str, fd: int, manager: str, group: str, *, fresh: bool) -> None:
         self._run_dir, self.fd, self._manager, self._group = run_dir, fd, manager, group
@@ -37,7 +37,7 @@ class OomWatch:
         else:
             self.is_event = False
         # Looking at the group costs memory that a supervisor then keeps; a new one has no past.
-        self._kills = 0 if fresh and self.is_event else self._figure(b"oom_kill ")
+        self.kills = 0 if fresh and self.is_event else self._figure(b"oom_kill ")
 
     def turn(self) -> None:
         """Note what has happened."""
@@ -63,8 +63,8 @@ class OomWatch:
 
     def _look(self) -> bool:
         """Note what the count says; return whether it says more than before."""
-        before, self._kills = self._kills, self._figure(b"oom_kill ")
-        if self._kills <= before:
+        before, self.kills = self.kills, self._figure(b"oom_kill ")
+        if self.kills <= before:
             return False
         self._note()
         return True
