@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import select
 import shutil
 import signal
 import socket
@@ -123,7 +124,9 @@ def test_a_second_server_goes_away(installed: Installation) -> None:
 
 def test_a_killed_server_is_not_noticed_and_replaced(installed: Installation) -> None:
     first = installed.server()
-    os.kill(first, signal.SIGKILL)
+    with open(os.pidfd_open(first), "rb") as handle:
+        os.kill(first, signal.SIGKILL)
+        assert select.select([handle], [], [], PATIENCE)[0]  # no worker of its own takes any more
     for _ in range(3):
         code, out, err = installed.run("--version")
         assert (code, err) == (0, b"")
