@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import select
@@ -208,7 +209,9 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
             try:
                 session = engine.launcher.exec(body, streams.handles)
             except LaunchFailed as failure:
-                if not host.is_alive(state.pid, state.start_time):
+                # setns sees it gone before others see its end
+                gone = failure.errno == errno.ESRCH
+                if gone or not host.is_alive(state.pid, state.start_time):
                     raise execprocess.not_running(container.id) from failure
                 raise explained(failure, container.name, inside=True) from failure
             return streams.session(session, ends)
