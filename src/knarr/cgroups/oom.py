@@ -30,14 +30,15 @@ def watch(group: "Group") -> int:
 
 def _eventfd(directory: str) -> int:
     control = os.open(f"{directory}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
-    told = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
     try:
-        files.write(f"{directory}/cgroup.event_control", f"{told} {control}")
-    except OSError as error:
-        os.close(told)
-        if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):  # built without, or for real time
-            return -1
-        raise
+        told = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            files.write(f"{directory}/cgroup.event_control", f"{told} {control}")
+        except OSError as error:
+            os.close(told)
+            if error.errno in (errno.ENOENT, errno.EOPNOTSUPP):  # built without, or for real time
+                return -1
+            raise
     finally:
         os.close(control)
     return told

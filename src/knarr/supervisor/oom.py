@@ -63,9 +63,10 @@ class OomWatch:
 
     def _look(self) -> bool:
         """Note what the count says; return whether it says more than before."""
-        before, self.kills = self.kills, self._figure(b"oom_kill ")
-        if self.kills <= before:
+        found = self._figure(b"oom_kill ")
+        if found <= self.kills:  # less is that of a group that is gone
             return False
+        self.kills = found
         self._note()
         return True
 

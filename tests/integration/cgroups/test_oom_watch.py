@@ -23,9 +23,11 @@ def test_a_group_that_is_gone_is_no_failure(make: Callable[..., Group], tmp_path
     handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     watch = OomWatch(str(tmp_path), handle, "cgroupfs", group.path, fresh=True)
     assert not watch.is_event  # a file, as v2 has it
+    watch.kills = 1  # as if one had been seen
     group.destroy()  # as systemd does with the group of a scope, before its supervisor looks
     with pytest.raises(OSError, match="No such device"):
         os.pread(handle, 1, 0)
     watch.turn()
     watch.close()
     assert not watch.told
+    assert watch.kills == 1  # which is still known where the group's figures are not
