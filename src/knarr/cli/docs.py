@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from knarr.cli import dockerflags, globalflags, helptext, verbs
+from knarr.cli import dockerflags, globalflags, helptext, manual, verbs
 from knarr.cli.command import Command
 from knarr.cli.flags import Flag
 
@@ -130,14 +130,11 @@ def _index(found: dict[str, Command]) -> str:
 
 def write(directory: str) -> None:
     """Write all pages into ``directory`` and remove pages of commands that are gone."""
-    os.makedirs(directory, exist_ok=True)
     made = pages()
+    manual.put(directory, made)
     for name in set(os.listdir(directory)) - set(made):
         if name.endswith(".md"):
             os.unlink(os.path.join(directory, name))
-    for name, text in made.items():
-        with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
-            file.write(text)
 
 
 if __name__ == "__main__":

@@ -156,8 +156,13 @@ def _text(words: str) -> str:
 
 def write(directory: str) -> None:
     """Write all pages into ``directory``."""
+    put(directory, pages())
+
+
+def put(directory: str, made: dict[str, str]) -> None:
+    """Write pages, by their names, into a directory that is made if need be. Raises OSError."""
     os.makedirs(directory, exist_ok=True)
-    for name, text in pages().items():
+    for name, text in made.items():
         with open(os.path.join(directory, name), "w", encoding="utf-8") as file:
             file.write(text)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from knarr.engine import events
 from knarr.engine.paths import prepare_run_root
 from knarr.errors import InvalidArgument
+from knarr.images import labels
 from knarr.kernel import inotify
 from knarr.supervisor import journal
 
@@ -86,11 +87,7 @@ def _test(event: Event, name: str, values: Sequence[str]) -> bool:
     if name in ("type", "scope"):
         return event["Type" if name == "type" else "scope"] in values
     if name == "label":
-        pairs = (value.partition("=") for value in values)
-        return all(
-            key in attributes and (not equals or attributes[key] == value)
-            for key, equals, value in pairs
-        )
+        return all(labels.meets(attributes, value) for value in values)
     if name == "image":
         image = attributes.get("name" if event["Type"] == "image" else "image", "")
         names = {actor, image, image.rpartition(":")[0] or image}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from knarr.engine.container import Container
 from knarr.engine.records import CREATING
 from knarr.errors import InvalidArgument, NotFound
+from knarr.images import labels
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -135,9 +136,7 @@ def _by_name(container: Container, state: ContainerState, value: str) -> bool:
 
 def _by_label(container: Container, state: ContainerState, value: str) -> bool:
     del state
-    key, has_value, wanted = value.partition("=")
-    labels = container.labels
-    return key in labels and (not has_value or labels[key] == wanted)
+    return labels.meets(container.labels, value)
 
 
 def _by_ancestor(container: Container, state: ContainerState, value: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.images import times
+from knarr.images import labels, times
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container
@@ -71,14 +71,9 @@ def compiled(filters: Mapping[str, Sequence[str]]) -> Test:
     def test(container: Container) -> bool:
         if limit is not None and container.created > limit:
             return False
-        labels = container.labels if wanted or unwanted else {}
-        return all(_has(labels, each) for each in wanted) and not any(
-            _has(labels, each) for each in unwanted
+        own = container.labels if wanted or unwanted else {}
+        return all(labels.meets(own, each) for each in wanted) and not any(
+            labels.meets(own, each) for each in unwanted
         )
 
     return test
-
-
-def _has(labels: Mapping[str, str], wanted: str) -> bool:
-    name, equals, value = wanted.partition("=")
-    return name in labels and (not equals or labels[name] == value)

@@ -7,7 +7,7 @@ import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 
 from knarr.errors import InvalidArgument
-from knarr.images import times
+from knarr.images import labels, times
 from knarr.images.context import Context
 from knarr.images.find import find
 from knarr.images.index import ImageRecord
@@ -66,9 +66,9 @@ def _no_label(context: Context, values: Sequence[str]) -> Test:
 
 
 def _has_label(context: Context, record: ImageRecord, wanted: str) -> bool:
-    labels = read_config(context, record.config_digest).config.get("Labels") or {}
-    name, equals, value = wanted.partition("=")
-    return name in labels and (not equals or labels[name] == value)
+    return labels.meets(
+        read_config(context, record.config_digest).config.get("Labels") or {}, wanted
+    )
 
 
 def _until(context: Context, values: Sequence[str]) -> Test:
