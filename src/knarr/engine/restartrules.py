@@ -10,16 +10,16 @@ import json
 import os
 from typing import TYPE_CHECKING
 
-from knarr.engine import afterwards, waiting
+from knarr.engine import afterwards, held, waiting
 from knarr.engine.paths import write_synced
-from knarr.engine.state import awaits_start, merged, read_state_file
+from knarr.engine.state import awaits_start, read_state_file
 from knarr.supervisor import restart
 
 if TYPE_CHECKING:
     from knarr.config import Settings
+    from knarr.engine.engine import Engine
     from knarr.engine.model import RestartPolicy
     from knarr.engine.paths import Paths
-    from knarr.engine.records import ContainerRecord
 
 
 def write(
@@ -51,17 +51,30 @@ def set_stopped(paths: Paths, *, stopped: bool) -> bool:
     return True
 
 
-def cancel(record: ContainerRecord, paths: Paths) -> bool:
-    """Have a container that waits to be started again stay as it is; False when none does.
+def forbid(engine: Engine, paths: Paths) -> bool:
+    """Note that somebody stops the container; True when it was to be started again, and is not.
 
-    ``set_stopped`` comes first. The caller does not hold the container's lock.
+    Under its lock: whoever is just starting it has done so then, and it has to be stopped as
+    any that runs; whoever comes later finds the note. The caller does not hold the lock.
+    Raises NotFound, OSError.
+    """
+    if restart.rules(paths.exit) is None:
+        return False
+    with paths.locked():
+        held.row(engine, paths)
+        return set_stopped(paths, stopped=True) and cancel(paths)
+
+
+def cancel(paths: Paths) -> bool:
+    """End what waits to start the container again; False when nothing does.
+
+    What is wanted was changed first. The caller holds the container's lock, so that nobody
+    starts it meanwhile.
     """
     if not awaits_start(read_state_file(paths.state)):
         return False
     waiting.kill_supervisor(paths)
-    # What starts it may be at it: it holds the lock, and has looked or will look again.
-    with paths.locked():
-        return not merged(record, paths).running
+    return True
 
 
 def _path(paths: Paths) -> str:

@@ -41,8 +41,7 @@ def stop(
     number = _number(signal) if signal is not None else signal_of(engine, record)
     seconds = timeout if timeout is not None else record.config.stop_timeout
     seconds = DEFAULT_TIMEOUT if seconds is None else seconds
-    changed = restartrules.set_stopped(paths, stopped=True)
-    asked = restartrules.cancel(record, paths) and changed
+    asked = not held and restartrules.forbid(engine, paths)
     while (attachment := connect(engine, record, paths, held=held)) is not None:
         asked = True
         with attachment:
@@ -72,8 +71,7 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
     ending = number in (KILL, signal_of(engine, record))
     if ending:
         # As with Docker, a container that is asked to end is not started again.
-        changed = restartrules.set_stopped(paths, stopped=True)
-        if restartrules.cancel(record, paths) and changed:
+        if restartrules.forbid(engine, paths):
             return
     delivered = sent = False
     while not delivered:

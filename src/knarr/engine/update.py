@@ -74,8 +74,8 @@ def update(
             else:
                 stopped = bool(wanted.get("stopped"))
             restartrules.write(engine.settings, paths, restart, stopped=stopped)
-    if restart is not None and restart.name == "no" and state.restarting:
-        restartrules.cancel(record, paths)
+            if restart.name == "no":
+                restartrules.cancel(paths)
 
 
 def merged(now: Limits, given: Limits, container_id: str = "") -> Limits:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine.attach import Attachment
-from knarr.engine.state import merged, read_state_file
+from knarr.engine.state import awaits_start, merged, read_state_file
 from knarr.kernel import inotify, process
 
 if TYPE_CHECKING:
@@ -97,8 +97,12 @@ def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
     It lets go after it has undone all it made. Its process may go on (it
     becomes the reaper, which may wait for a lock of ours), so the lock is what
     counts: its end wakes us, and without one we look again, ever less often.
-    Raises Unavailable when that takes longer than ``seconds``.
+    One that sleeps until its container is due to be started again is ended.
+    The caller holds the container's lock. Raises Unavailable when that takes longer
+    than ``seconds``.
     """
+    if awaits_start(read_state_file(paths.state)):
+        kill_supervisor(paths)
     deadline = time.monotonic() + seconds
     pause = 0.001
     while paths.supervisor_lives():

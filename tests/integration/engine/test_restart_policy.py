@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
 
 from knarr import Container, ContainerConfig, Engine, errors
-from knarr.engine import host
+from knarr.engine import host, restartrules, start, waiting
 from knarr.engine.model import RestartPolicy
 from knarr.supervisor import state as states
 from tests.support.waiting import wait_until
@@ -105,6 +106,57 @@ def test_stop_ends_the_waiting(engine: Engine) -> None:
     assert not container.paths.supervisor_lives()
     assert engine.recover().lines() == []
     assert container.status == "exited"
+
+
+def waits_for_lock(container: Container) -> bool:
+    """Return whether somebody waits for the lock of a container."""
+    path = Path(container.paths.run_root, "locks", container.id)
+    mark = f":{path.stat().st_ino} "
+    waiting = [line for line in Path("/proc/locks").read_text().splitlines() if " -> " in line]
+    return any(mark in line for line in waiting)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_stopped_while_it_is_being_started_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Neither lost nor late: its record is that of neither life then."""
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    waiting.kill_supervisor(container.paths)  # so that we are who starts it again
+    done: list[str] = []
+
+    def end() -> None:
+        container.stop(0) if how == "stop" else container.kill()
+        done.append(how)
+
+    thread = threading.Thread(target=end)
+
+    def reached(step: str) -> None:
+        if step == "start.rundir":
+            thread.start()
+            wait_until(lambda: done or waits_for_lock(container))
+
+    monkeypatch.setattr(start, "reached", reached)
+    engine.recover_container(container.record)
+    thread.join()
+    assert done == [how]
+    assert not container.state.running
+    wait_until(lambda: not container.paths.supervisor_lives())
+    assert container.status == "exited"
+    container.remove()
+
+
+def test_what_waits_is_not_waited_for(engine: Engine) -> None:
+    """Its end was seen before it was stopped: its supervisor sleeps, for nothing."""
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 5)
+    assert restartrules.set_stopped(container.paths, stopped=True)
+    assert container.status == "exited"
+    slept = json.loads(Path(container.paths.state).read_text())["supervisor_pid"]
+    container.start()
+    assert states.start_time(slept) is None
+    container.remove(force=True)
 
 
 @pytest.mark.parametrize("how", ["stop", "kill"])
