@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from knarr.cli import mountargs, runvalues
+from knarr.cli import mountargs, refusals, runvalues
+from knarr.cli.exitcodes import BadFlag
 from knarr.cli.flags import Args
 from knarr.engine.model import (
     OTHER,
@@ -33,6 +34,7 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
     environ: the caller's environment, for ``-e NAME`` and ``--env-file``.
     Raises InvalidArgument and Unsupported.
     """
+    refusals.check(args)
     image, *command = args.rest
     entrypoint = args.text("entrypoint")
     return ContainerConfig(
@@ -100,11 +102,11 @@ def _health(args: Args) -> HealthCheck | None:
     said = bool(command) or any(numbers.values())
     if args.on("no-healthcheck"):
         if said:
-            raise InvalidArgument("--no-healthcheck conflicts with --health-* options")
+            raise BadFlag("--no-healthcheck conflicts with --health-* options")
         return HealthCheck(("NONE",))
     for name, value in numbers.items():
         if value < 0:
-            raise InvalidArgument(f"--health-{name.replace('_', '-')} cannot be negative")
+            raise BadFlag(f"--health-{name.replace('_', '-')} cannot be negative")
     test = ("CMD-SHELL", command) if command else ()
     return HealthCheck(test, **numbers) if said else None
 
@@ -117,12 +119,14 @@ def _tmpfs(args: Args) -> Iterator[Tmpfs]:
 def restart_policy(text: str | None) -> RestartPolicy:
     """Return the policy that ``NAME[:RETRIES]`` says. Raises InvalidArgument in Docker's words."""
     name, mark, number = (text or "no").partition(":")
-    if not mark:
+    if not name:
+        raise BadFlag("invalid restart policy format: no policy provided before colon")
+    if not mark or not number:
         return RestartPolicy(name)
     try:
         retries = int(number)
     except ValueError:
-        raise InvalidArgument(
+        raise BadFlag(
             "invalid restart policy format: maximum retry count must be an integer"
         ) from None
     return RestartPolicy(name, retries)
@@ -132,9 +136,7 @@ def limits(args: Args) -> Limits:
     """Return the limits; 0 means none, as with Docker. Raises InvalidArgument."""
     swappiness = args.number("memory-swappiness")
     if swappiness is not None and not -1 <= swappiness <= 100:
-        raise InvalidArgument(
-            f"invalid value: {swappiness}. Valid memory swappiness range is 0-100"
-        )
+        raise BadFlag(f"invalid value: {swappiness}. Valid memory swappiness range is 0-100")
     return Limits(
         memory_swappiness=None if swappiness == -1 else swappiness,
         oom_kill_disable=args.on("oom-kill-disable"),
@@ -176,7 +178,7 @@ def _devices(text: str) -> Iterator[Device]:
     try:
         source, target, access = runvalues.device(text)
     except ValueError as error:
-        raise InvalidArgument(str(error)) from None
+        raise BadFlag(str(error)) from None
     if not source.endswith("*"):
         yield Device(source, os.path.normpath(target), access)
         return
@@ -207,7 +209,7 @@ def _mode(args: Args, flag: str, word: str, *known: str, others: bool = False) -
     if mode is None or mode == "host" or mode in known:
         return mode
     if not (others and mode.startswith(OTHER) and mode != OTHER):
-        raise InvalidArgument(f"--{flag}: invalid {word} mode")
+        raise BadFlag(f"--{flag}: invalid {word} mode")
     return mode
 
 
@@ -253,9 +255,11 @@ def _read_file(path: str) -> list[str]:
         with open(path, encoding="utf-8-sig") as file:
             lines = file.read().splitlines()
     except OSError as error:
-        raise InvalidArgument(f"open {path}: {error.strerror}") from None
+        raise BadFlag(f"open {path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InvalidArgument(f"{path}: invalid utf8 bytes at byte {error.start}") from None
+        raise BadFlag(
+            f"invalid env file ({path}): invalid utf8 bytes at byte {error.start}"
+        ) from None
     entries = []
     for line in lines:
         entry = line.lstrip()
@@ -263,8 +267,8 @@ def _read_file(path: str) -> list[str]:
             continue
         name = entry.partition("=")[0]
         if not name:
-            raise InvalidArgument(f"{path}: no variable name on line '{entry}'")
+            raise BadFlag(f"invalid env file ({path}): no variable name on line '{entry}'")
         if any(letter.isspace() for letter in name):
-            raise InvalidArgument(f"{path}: variable '{name}' contains whitespaces")
+            raise BadFlag(f"invalid env file ({path}): variable '{name}' contains whitespaces")
         entries.append(entry)
     return entries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from knarr.cli import mountargs, runvalues
 from knarr.cli.flags import (
+    ANNOTATIONS,
     BYTES,
     BYTES_OR_ALL,
     CPUS,
@@ -18,6 +19,7 @@ from knarr.cli.flags import (
     STREAMS,
     SWITCH,
     TEXT,
+    WEIGHT,
     Flag,
     Kind,
 )
@@ -50,9 +52,9 @@ COMMON: tuple[Flag, ...] = (
     Flag("add-host", HOSTS, "Add a line to /etc/hosts: NAME=ADDRESS or NAME:ADDRESS; "
          "'host-gateway' is the host, where its network is shared",
          example="--add-host db=10.0.0.7"),
-    Flag("annotation", LABELS, "Add an annotation to the container's OCI spec",
-         metavar="map", example="--annotation org.example.owner=team-a"),
-    Flag("blkio-weight", NUMBER, "Block I/O weight, between 10 and 1000, or 0 for none",
+    Flag("annotation", ANNOTATIONS, "Add an annotation to the container's OCI spec",
+         example="--annotation org.example.owner=team-a"),
+    Flag("blkio-weight", WEIGHT, "Block I/O weight, between 10 and 1000, or 0 for none",
          default=0, example="--blkio-weight 300"),
     Flag("blkio-weight-device", WEIGHTS, "Block I/O weight for one device, between 10 and 1000",
          example="--blkio-weight-device /dev/sda:300"),

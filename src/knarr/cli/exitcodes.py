@@ -17,12 +17,18 @@ COMMAND_NOT_FOUND = 127
 
 # Verbs whose own failure must be told from the exit code of what they run.
 _RUNNERS = frozenset({"run"})
+# Verbs of which Docker's command looks at the values of all flags before it asks its daemon.
+_MAKERS = frozenset({"run", "create"})
 
 
 class CommandError(errors.KnarrError):
     """A refusal of the command line itself, with an exit code of its own."""
 
     exit_code = FAILED
+
+
+class BadFlag(errors.InvalidArgument):
+    """A value that Docker's command refuses by itself: 125 from ``run`` and ``create``, else 1."""
 
 
 class BadTemplate(CommandError):
@@ -36,6 +42,8 @@ def for_error(error: BaseException, verb: str) -> int:
     if isinstance(error, CommandError):
         return error.exit_code
     if isinstance(error, errors.RefusedByPolicy):
+        return REFUSED
+    if isinstance(error, BadFlag) and verb in _MAKERS:
         return REFUSED
     if isinstance(error, errors.CommandNotFound):
         return COMMAND_NOT_FOUND

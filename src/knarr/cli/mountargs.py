@@ -7,6 +7,7 @@ import posixpath
 from collections.abc import Callable
 
 from knarr.cli import values
+from knarr.cli.exitcodes import BadFlag
 from knarr.engine.model import BindMount, Tmpfs
 from knarr.errors import InvalidArgument, Unsupported
 
@@ -26,8 +27,10 @@ def bind(text: str, exists: Callable[[str], bool] = os.path.exists) -> BindMount
     parts = text.split(":")
     if len(parts) > 3:
         raise InvalidArgument(f"invalid volume specification: '{text}'")
+    if not text:
+        raise BadFlag("invalid empty volume spec")
     if "" in parts:
-        raise InvalidArgument(f"invalid spec: {text}: empty section between colons")
+        raise BadFlag(f"invalid spec: {text}: empty section between colons")
     if len(parts) == 1:
         raise Unsupported(
             f"-v {text}: anonymous volumes are not available yet; use -v HOST:CONTAINER or --tmpfs"

@@ -27,6 +27,7 @@ _NANOSECONDS = {
     "h": 3600 * 10**9,
 }
 _INT64 = 2**63
+_UINT16 = 2**16 - 1
 
 
 def boolean(text: str) -> bool:
@@ -45,6 +46,14 @@ def integer(text: str) -> int:
     except ValueError:
         raise ValueError(f"{text!r} is not a whole number") from None
     if not -_INT64 <= number < _INT64:
+        raise ValueError(f"{text!r} is out of range")
+    return number
+
+
+def weight(text: str) -> int:
+    """Return a number of 16 bits without a sign, as ``integer`` does. Raises ValueError."""
+    number = integer(text)
+    if not 0 <= number <= _UINT16:
         raise ValueError(f"{text!r} is out of range")
     return number
 
@@ -80,7 +89,7 @@ def nano_cpus(text: str) -> int:
         raise ValueError(f"failed to parse {text} as a rational number") from None
     if number.denominator != 1:
         raise ValueError("value is too precise")
-    if not 0 <= number < _INT64:
+    if not -_INT64 <= number < _INT64:
         raise ValueError(f"{text!r} is out of range")
     return int(number)
 
@@ -110,9 +119,21 @@ def environment(text: str) -> str:
 
 
 def label(text: str) -> str:
+    """Return ``name=value`` or ``name`` as it is. Raises ValueError for what is no name."""
+    name = text.partition("=")[0].lstrip(" \t")
+    if not name:
+        raise ValueError(f"invalid label '{text}': empty name")
+    if " " in name or "\t" in name:
+        raise ValueError(f"label '{name}' contains whitespaces")
+    return text
+
+
+def annotation(text: str) -> str:
     """Return ``name=value`` or ``name`` as it is. Raises ValueError when the name is empty."""
     if not text or text.startswith("="):
-        raise ValueError(f"invalid label '{text}': empty name")
+        raise ValueError(
+            "invalid Annotation: the empty string is not permitted as an annotation key"
+        )
     return text
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from knarr.cli import binary, cidfile, each, filterargs, inspecting, loaded
+from knarr.cli import binary, cidfile, each, exitcodes, filterargs, inspecting, loaded
 from knarr.errors import Conflict, InvalidArgument, NotFound, Unavailable
 
 
@@ -22,6 +22,12 @@ def test_filters_collect_by_name() -> None:
     assert filterargs.by_name(given) == {"label": ["a=b", "c"], "status": ["exited"]}
     with pytest.raises(ValueError, match="name=value"):
         parse("label")
+
+
+def test_a_bad_flag_is_not_for_the_engine_to_refuse() -> None:
+    error = exitcodes.BadFlag("--pid: invalid PID mode")
+    codes = {verb: exitcodes.for_error(error, verb) for verb in ("run", "create", "exec", "update")}
+    assert codes == {"run": 125, "create": 125, "exec": 1, "update": 1}
 
 
 def test_cidfile_stays_only_when_written(tmp_path: Path) -> None:

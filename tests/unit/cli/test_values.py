@@ -47,7 +47,7 @@ def test_cpus(text: str, expected: int) -> None:
     assert values.nano_cpus(text) == expected
 
 
-@pytest.mark.parametrize("text", ["x", "-1", "1/0", "0.0000000001", ""])
+@pytest.mark.parametrize("text", ["x", "1/0", "0.0000000001", "10000000000000", ""])
 def test_cpus_refuses(text: str) -> None:
     with pytest.raises(ValueError, match=r"rational|precise|range"):
         values.nano_cpus(text)

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 def run(context: Context, args: Args) -> int:
     """Return the exit code of the container's command; 0 when it runs in the background."""
+    config = container_config.from_args(args, os.environ)
     streams = streams_of(args)
     if args.on("detach"):
         if args.many("attach"):
             raise CommandError("conflicting options: cannot specify both --attach and --detach")
     else:
         foreground.check_terminal(streams)
-    config = container_config.from_args(args, os.environ)
     silent = args.on("detach") or not (streams.stdout or streams.stderr)
     with cidfile.claimed(args.text("cidfile")) as note:
 
