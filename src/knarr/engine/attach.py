@@ -208,6 +208,10 @@ class Attachment(Closing):
         """Have the supervisor see whether the container is paused."""
         self._send(b"h")
 
+    def limited(self) -> None:
+        """Have the supervisor tell of out-of-memory kills when they happen, if it does not yet."""
+        self._send(b"m")
+
     def acknowledge(self) -> None:
         """Tell the supervisor that this client saw the exit and does what follows from it."""
         self.acknowledged = True

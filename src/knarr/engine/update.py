@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.cgroups.errors import UnsupportedResource
-from knarr.engine import discarded, held, pause, restartrules, spec_resources
+from knarr.engine import discarded, held, pause, restartrules, spec_resources, waiting
 from knarr.engine.blueprint import encode
 from knarr.engine.create import write_spec
 from knarr.engine.model import ContainerConfig, Limits, ThrottleDevice
 from knarr.engine.records import REMOVING
 from knarr.engine.speccontext import gather
+from knarr.engine.state import read_state_file
 from knarr.engine.translate import translated
 from knarr.supervisor import restart as policies
 
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
 
 Resources = dict[str, Any]
+# That many are told of a limit, one after the death of the other.
+_SUPERVISORS = 3
 
 _NOT_BOTH = (
     ("cpu_period", "nano_cpus", "CPU Period cannot be updated as NanoCPUs has already been set"),
@@ -136,6 +139,25 @@ def _set_limits(
             raise _cannot(record.id, str(error)) from error
     spec["linux"]["resources"] = wanted
     write_spec(paths, encode(spec), durable=not record.auto_remove)
+    if running and (wanted.get("memory") or {}).get("limit"):
+        _have_kills_told(record, paths)
+
+
+def _have_kills_told(record: ContainerRecord, paths: Paths) -> None:
+    """Have out-of-memory kills told when they happen, also of one that had no limit before.
+
+    A supervisor that dies meanwhile has a successor. One of an older knarr does not understand;
+    it tells at the container's end.
+    """
+    for _ in range(_SUPERVISORS):
+        if (read_state_file(paths.state) or {}).get("oom"):
+            return
+        attachment = waiting.reach(record, paths)
+        if attachment is None:
+            return  # it has ended
+        with attachment:
+            attachment.limited()
+            attachment.settle()
 
 
 def _resources(engine: Engine, config: ContainerConfig) -> Resources:

@@ -4,7 +4,7 @@ Packets are one type byte and a payload (SOCK_SEQPACKET). To a client: ``s``
 hello (JSON), ``o`` and ``e`` output, ``w`` bytes of input consumed (text),
 ``x`` the exit (JSON, last). From a client: ``i`` input, ``c`` end of input,
 ``r`` [rows, columns], ``k`` a signal number, ``h`` that it was paused or goes on, of one
-whose health is checked, ``q`` exit acknowledged.
+whose health is checked, ``m`` that its memory is limited now, ``q`` exit acknowledged.
 
 A slow client is never waited for: it falls behind, and what it missed is sent
 from the log when it reads again, so that the log is the only buffer.

@@ -107,7 +107,7 @@ class Supervisor:
         if "health" in state:
             self._check_health(fresh=False)
         if "oom" in state:
-            self._watch_memory()
+            self.watch_memory()
         return True
 
     def _watch(
@@ -128,10 +128,10 @@ class Supervisor:
             listener,
             writer,
             hello,
+            self,
             terminal=terminal,
             maker=maker,
             outlet=open_outlet(writer, config),
-            thaw=self._thaw,
         )
 
     def _check_health(self, *, fresh: bool) -> None:
@@ -145,8 +145,11 @@ class Supervisor:
             # It is watched all the same.
             print(f"knarr: {self.run_dir}: no health checks: {error}", file=sys.stderr)
 
-    def _watch_memory(self) -> None:
-        """Have out-of-memory kills told when they happen, as who was here before us had."""
+    def watch_memory(self) -> None:
+        """Have out-of-memory kills told when they happen from now on.
+
+        For a limit that came later, or as who was here before us had it.
+        """
         from knarr.cgroups import oom
 
         assert self.relay is not None
@@ -157,8 +160,11 @@ class Supervisor:
         if fd >= 0:
             watch = OomWatch(self.run_dir, fd, self.manager, self.group, fresh=False)
             self.relay.tell_kills(watch)
+            state = states.read(self.run_dir)
+            if state is not None and "oom" not in state:  # for whoever takes over from us
+                states.write(self.run_dir, {**state, "oom": True})
 
-    def _thaw(self) -> None:
+    def thaw(self) -> None:
         """Have a paused container go on: with cgroup v1 nothing that is frozen dies."""
         if self.manager != _NO_MANAGER and os.access(f"{self.run_dir}/paused", os.F_OK):
             try:

@@ -15,8 +15,7 @@ from knarr.supervisor.clients import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from knarr.supervisor.container import Supervisor
     from knarr.supervisor.health import Monitor
     from knarr.supervisor.oom import OomWatch
     from knarr.supervisor.outlet import Outlet
@@ -40,14 +39,15 @@ class Relay:
     the log's disk did not take. hello: text of the first packet, with a place for
     the status. maker: pid of the process that made the container, a child that stays
     for a moment, or 0. outlet: what the log has beside its file, usually nothing.
-    thaw: has the container go on if it is frozen, since it does not die before. health: what
-    checks it, usually nothing. oom: tells of out-of-memory kills, where memory is limited.
+    owner: has the container go on if it is frozen, since it does not die before, and begins to
+    watch its memory. health: what checks it, usually nothing. oom: tells of out-of-memory
+    kills, where memory is limited.
     """
 
     __slots__ = (
         "_before", "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "acknowledged",
         "clients", "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "oom",
-        "outlet", "pidfd", "streams", "thaw", "tty",
+        "outlet", "owner", "pidfd", "streams", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -57,13 +57,13 @@ class Relay:
         listener: "_socket.socket | None",
         log: "logs.LogWriter | None",
         hello: str,
+        owner: "Supervisor",
         *,
         terminal: bool,
         maker: int = 0,
         outlet: "Outlet | None" = None,
-        thaw: "Callable[[], object]" = object,
     ) -> None:
-        self.outlet, self.thaw, self.listener = outlet, thaw, listener
+        self.outlet, self.owner, self.listener = outlet, owner, listener
         self.health: Monitor | None = None
         self.oom: OomWatch | None = None
         self.streams, self.pidfd, self.maker = streams, pidfd, maker
@@ -376,7 +376,7 @@ class Relay:
         if self._exit is None:
             kprocess.pidfd_send_signal(self.pidfd, number)
             if number == signal.SIGKILL:
-                self.thaw()
+                self.owner.thaw()
 
     def _client(self, client: Client, events: int) -> None:
         if events & select.EPOLLOUT:
@@ -409,6 +409,9 @@ class Relay:
             elif tag == b"h":
                 if self.health is not None:
                     self.health.look()
+            elif tag == b"m":
+                if self.oom is None:
+                    self.owner.watch_memory()
             elif tag == b"q":
                 self.acknowledged = True
             else:

@@ -130,10 +130,7 @@ def test_a_kill_for_memory_is_told_when_it_happens(engine: Engine) -> None:
     container, _ = engine.containers.launch(config, attach=False)
     assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
     assert next(kills)["Actor"]["ID"] == container.id
-    handle = os.pidfd_open(json.loads(Path(container.paths.state).read_bytes())["supervisor_pid"])
-    signal.pidfd_send_signal(handle, signal.SIGKILL)
-    select.select([handle], [], [], PATIENCE)
-    os.close(handle)
+    kill_supervisor(container)
     assert container.state.running
     further = engine.events(until=until, filters=wanted)
     assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
@@ -142,6 +139,38 @@ def test_a_kill_for_memory_is_told_when_it_happens(engine: Engine) -> None:
     assert container.wait(PATIENCE).oom_killed
     found = [action for action in actions(engine, container) if action in ("oom", "die")]
     assert found == ["oom", "oom", "die"]
+
+
+@pytest.mark.vm
+def test_a_limit_that_came_later_is_watched_from_then_on(engine: Engine) -> None:
+    """Also by the successor of the supervisor that was told of it."""
+    hungry = "head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null"
+    config = ContainerConfig("busybox", ("sleep", "1000"))
+    container, _ = engine.containers.launch(config, attach=False)
+    watched = json.loads(Path(container.paths.state).read_bytes())
+    assert "oom" not in watched
+    container.update(Limits(memory=32 << 20, memory_swap=32 << 20))
+    until, wanted = time.time_ns() + 2 * int(PATIENCE) * 10**9, {"event": ["oom"]}
+    kills = engine.events(until=until, filters=wanted)
+    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert next(kills)["Actor"]["ID"] == container.id
+    kill_supervisor(container)
+    assert container.state.running
+    further = engine.events(until=until, filters=wanted)
+    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert next(further)["Actor"]["ID"] == container.id
+    container.kill()
+    assert container.wait(PATIENCE).oom_killed
+    found = [action for action in actions(engine, container) if action in ("oom", "die")]
+    assert found == ["oom", "oom", "die"]
+
+
+def kill_supervisor(container: Container) -> None:
+    """Kill the supervisor of a container, and wait until it is gone."""
+    handle = os.pidfd_open(json.loads(Path(container.paths.state).read_bytes())["supervisor_pid"])
+    signal.pidfd_send_signal(handle, signal.SIGKILL)
+    select.select([handle], [], [], PATIENCE)
+    os.close(handle)
 
 
 def test_an_end_that_nobody_saw(engine: Engine) -> None:
