@@ -6,7 +6,6 @@ was written before the present file, ``.2`` what was before that.
 
 import os
 import time
-from json.encoder import encode_basestring
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,19 +16,17 @@ if TYPE_CHECKING:
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o640
 _BEGIN = b'{"log":"'
-_STREAMS = {1: "stdout", 2: "stderr"}
-# Docker's encoder escapes what would mean something in HTML and JavaScript, too.
-_ESCAPED = {
-    "<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029",
-}  # fmt: skip
-_TABLE = str.maketrans(_ESCAPED)
-# The same for bytes, of which one has to be replaced before it comes with the others.
+_STREAMS = {1: b"stdout", 2: b"stderr"}
+_SHORT = {b'"': b'\\"', b"\r": b"\\r"}
+# What Docker's encoder escapes, also for HTML's sake, but for the newline that ends a line. The
+# backslash is replaced before it comes with the others; a zero, which may come in large numbers,
+# after all the others were looked for.
 _SPECIAL = {
-    code: encode_basestring(chr(code)).translate(_TABLE)[1:-1].encode()
-    for code in (*b"\\", *range(10), *range(11, 32), *b'"<>&')
+    byte: _SHORT.get(byte, b"\\u%04x" % byte[0])
+    for byte in (b"%c" % code for code in (*b'"<>&', *range(31, 10, -1), *range(9, -1, -1)))
 }
-_PLAIN = bytes(code for code in range(128) if code not in _SPECIAL)
 _SEPARATORS = ((b"\xe2\x80\xa8", b"\\u2028"), (b"\xe2\x80\xa9", b"\\u2029"))
+_UNUSED = b"\x01"  # after it was escaped itself
 
 
 class JsonFile:
@@ -44,7 +41,8 @@ class JsonFile:
         self._path: str = config["path"]
         self._limit: int = config["limit"]
         self._keep: int = config["keep"]
-        self._attrs = f',"attrs":{config["attrs"]}' if config["attrs"] else ""
+        attrs = config["attrs"].encode()
+        self._attrs = b',"attrs":' + attrs if attrs else b""
         self._file = os.open(self._path, _FLAGS, _MODE)
         self._size = os.fstat(self._file).st_size
         self.dropped = 0
@@ -54,28 +52,38 @@ class JsonFile:
         """Whether the file has reached its size."""
         return 0 < self._limit <= self._size
 
+    def take(self, stream: int, pieces: "list[bytes | list[Line]]") -> None:
+        """Append what :meth:`Lines.pieces` returned."""
+        for piece in pieces:
+            if isinstance(piece, bytes):
+                self.send_run(stream, piece)
+            else:
+                self.send(piece)
+
     def send(self, lines: "list[Line]") -> None:
         """Append lines; none of them, or all."""
         if not lines:
             return
-        data = "".join(
-            f'{{"log":{_text(data, whole)}{self._ending(stream, moment)}'
+        data = b"".join(
+            b"%b%b%b%b"
+            % (_BEGIN, _escaped(data), b"\\n" if whole else b"", self._ending(stream, moment))
             for stream, moment, data, _, whole, _ in lines
-        ).encode()
+        )
         if not self._append(data):
             self.dropped += len(lines)
 
     def send_run(self, stream: int, data: bytes) -> None:
         """Append whole lines in one piece, each with its newline; none of them, or all."""
-        between = b'\\n"' + self._ending(stream, time.time_ns()).encode() + _BEGIN
+        between = b"\\n" + self._ending(stream, time.time_ns()) + _BEGIN
         # Copies of so many bytes would cost as much as all the rest.
         lines = memoryview(_escaped(data).replace(b"\n", between))[: -len(_BEGIN)]
         if not self._append(lines, _BEGIN):
             self.dropped += data.count(b"\n")
 
-    def _ending(self, stream: int, moment: int) -> str:
+    def _ending(self, stream: int, moment: int) -> bytes:
         """Return what follows the text of a line."""
-        return f',"stream":"{_STREAMS[stream]}"{self._attrs},"time":"{rfc3339(moment)}"}}\n'
+        stamp = rfc3339(moment).encode()
+        return b'","stream":"%b"%b,"time":"%b"}\n' % (_STREAMS[stream], self._attrs, stamp)
 
     def _append(self, data: "bytes | memoryview", before: bytes = b"") -> bool:
         """Append two pieces, or nothing; return whether the disk took them."""
@@ -120,23 +128,32 @@ class JsonFile:
 
 
 def _escaped(data: bytes) -> bytes:
-    """Return lines as they are inside JSON's quotes, but for their newlines."""
-    special = set(data.translate(None, _PLAIN))
-    if not special:
+    """Return lines as they are inside JSON's quotes, but for their newlines.
+
+    What is not there costs next to nothing: each step looks for a byte through all of them.
+    """
+    data = data.replace(b"\\", b"\\\\")
+    for byte, escaped in _SPECIAL.items():
+        data = data.replace(byte, escaped)
+    if data.isascii():
         return data
-    for code, escaped in _SPECIAL.items():
-        if code in special:
-            data = data.replace(b"%c" % code, escaped)
-    if max(special) > 127:
-        data = data.decode("utf-8", "replace").encode()
-        for letter, escaped in _SEPARATORS:
-            data = data.replace(letter, escaped)
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        data = _replaced(data)
+    for letter, escaped in _SEPARATORS:
+        data = data.replace(letter, escaped)
     return data
 
 
-def _text(data: bytes, whole: bool) -> str:
-    text = data.decode("utf-8", "replace")
-    return encode_basestring(text + "\n" if whole else text).translate(_TABLE)
+def _replaced(data: bytes) -> bytes:
+    """Return text with each byte that is no UTF-8 as Docker's encoder writes it.
+
+    The codec makes question marks of such bytes, so those that were there step aside.
+    """
+    text = data.replace(b"?", _UNUSED).decode("utf-8", "surrogateescape")
+    data = text.encode("utf-8", "replace").replace(b"?", b"\\ufffd")
+    return data.replace(_UNUSED, b"?")
 
 
 def rfc3339(moment: int) -> str:

@@ -37,23 +37,31 @@ class Lines:
         self._rests[stream] = self._overlong(found, stream, now, rest)
         return found
 
-    def run(self, stream: int, data: bytes) -> bytes:
-        """Return the whole lines that end in a block of output as one piece.
-
-        Nothing, and nothing is taken, when there are none or some line is too long: then
-        :meth:`cut` has to look at each.
-        """
-        end = data.rfind(b"\n") + 1
-        if not end or self._parts[stream] or len(data) - end > LIMIT:
-            return b""
-        found = self._rests[stream] + data[:end]
-        at = 0
-        while at < len(found):
-            at = found.rfind(b"\n", at, at + LIMIT + 1) + 1
-            if not at:
-                return b""
-        self._rests[stream] = data[end:]
+    def pieces(self, stream: int, data: bytes) -> "list[bytes | list[Line]]":
+        """Return the same, but lines that end together and are not too long as one piece."""
+        found: list[bytes | list[Line]] = []
+        while data:
+            end = self._whole(stream, data)
+            if end:
+                found.append(self._rests[stream] + data[:end])
+                self._rests[stream] = b""
+            else:
+                end = data.find(b"\n") + 1 or len(data)
+                if lines := self.cut(stream, data[:end]):
+                    found.append(lines)
+            data = data[end:]
         return found
+
+    def _whole(self, stream: int, data: bytes) -> int:
+        """Return how far lines go in a block, from its beginning, that end and are not too long."""
+        if self._parts[stream]:
+            return 0
+        at = data.rfind(b"\n", 0, LIMIT + 1 - len(self._rests[stream])) + 1
+        further = at
+        while further and at < len(data):
+            further = data.rfind(b"\n", at, at + LIMIT + 1) + 1
+            at = further or at
+        return at
 
     def rest(self) -> "list[Line]":
         """Return what the streams ended with, without a newline."""

@@ -120,11 +120,10 @@ class Outlet:
         """Do what follows from output. lagging: somebody has to read from the present file."""
         forward = self._forward
         if forward is not None:
-            run = b"" if self._json is None else self._lines.run(stream, data)
-            if self._json is not None and run:
-                self._json.send_run(stream, run)
-            else:
+            if self._json is None:
                 forward.send(self._lines.cut(stream, data))
+            else:
+                self._json.take(stream, self._lines.pieces(stream, data))
             self._watch()
         self._rotate(lagging)
 

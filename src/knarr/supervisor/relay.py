@@ -12,6 +12,7 @@ from knarr.kernel import tty
 from knarr.supervisor import log as logs
 from knarr.supervisor import rundir
 from knarr.supervisor.clients import Client
+from knarr.supervisor.streams import widen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Relay:
     """
 
     __slots__ = (
-        "_before", "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "acknowledged",
-        "clients", "health", "hello", "listener", "log", "log_errors", "maker", "maker_fd", "oom",
-        "outlet", "owner", "pidfd", "streams", "tty",
+        "_before", "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "_wide",
+        "acknowledged", "clients", "health", "hello", "listener", "log", "log_errors", "maker",
+        "maker_fd", "oom", "outlet", "owner", "pidfd", "streams", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -73,7 +74,7 @@ class Relay:
         self.clients: dict[int, Client] = {}
         self.acknowledged = self._held = False
         self._exit: bytes | None = None
-        self._before = 0
+        self._before = self._wide = 0
         self._input: list[tuple[Client | None, bytes]] = []
         self._input_done = self._paused = False
         self._epoll = select.epoll()
@@ -231,6 +232,9 @@ class Relay:
             self._end_of(fd)
             return 0
         stream = logs.STDERR if fd == self.streams.err else logs.STDOUT
+        if len(data) == logs.CHUNK and not self._wide & stream:
+            self._wide |= stream
+            widen(fd)
         offset = self.log.size if self.log is not None else 0
         self._record(stream, data)
         for client in list(self.clients.values()):

@@ -5,12 +5,14 @@ opened for reading too: when the supervisor is killed, a writer neither gets
 SIGPIPE nor loses a byte, and whoever takes over opens the FIFO again.
 """
 
+import fcntl
 import os
 
 TYPE_CHECKING = False
 
 NAMES = ("stdin", "stdout", "stderr")
-PIPE_SIZE = 256 * 1024
+# Bytes of a pipe whose writer has filled it: as much as fs.pipe-max-size usually allows anybody.
+BULK = 1 << 20
 _F_SETPIPE_SZ = 1031
 
 
@@ -81,6 +83,17 @@ def give_to(streams: Streams, uid: int, gid: int) -> None:
     for fd in streams.child or ():
         if fd >= 0 and uid >= 0:
             os.fchown(fd, uid, gid)
+
+
+def widen(fd: int) -> None:
+    """Give a pipe room for what its writer writes while we do not run, or are writing ourselves.
+
+    What is in it counts as its writer's memory, so only one that has been full is widened.
+    """
+    try:
+        fcntl.fcntl(fd, _F_SETPIPE_SZ, BULK)
+    except OSError:
+        return  # a terminal, or more than its owner may have: it works as it is
 
 
 def reopen_pipes(run_dir: str) -> Streams:

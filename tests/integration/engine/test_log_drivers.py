@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import json
 import os
@@ -16,8 +17,9 @@ import pytest
 from knarr import Container, ContainerConfig, errors
 from knarr.engine import logconfig
 from knarr.engine.model import ExecConfig
-from knarr.supervisor import logfiles
+from knarr.supervisor import logfiles, streams
 from knarr.supervisor import state as states
+from knarr.supervisor.lines import LIMIT
 from tests.support.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
@@ -141,6 +143,37 @@ def test_a_slow_client_gets_what_was_rotated(engine: Engine) -> None:
     assert total == 8_000_000
 
 
+def test_who_writes_much_gets_a_larger_pipe(engine: Engine) -> None:
+    """Only he: what is in it is memory of the container's."""
+    script = "echo few; read x; head -c 300000 /dev/zero; read x"
+    container = engine.containers.create(
+        ContainerConfig("busybox", ("sh", "-c", script), open_stdin=True)
+    )
+    attachment = container.start(attach=True)
+    assert attachment is not None
+    with attachment:
+        pipe = os.open(f"{container.paths.run}/stdout", os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            wait_until(lambda: text(container) == b"few\n")
+            before = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
+            attachment.write(b"\n")
+            wait_until(lambda: len(text(container)) == 300_004)
+            assert (before, fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)) == (65536, streams.BULK)
+        finally:
+            os.close(pipe)
+        attachment.write(b"\n")
+        attachment.wait(PATIENCE)
+        container.finish(attachment)
+
+
+def test_a_terminal_that_is_full_stays_as_it_is(engine: Engine) -> None:
+    script = "stty -opost; head -c 300000 /dev/zero"
+    config = ContainerConfig("busybox", ("sh", "-c", script), tty=True)
+    container = finished(engine.containers.create(config))
+    assert container.state.exit_code == 0
+    assert len(text(container)) == 300_000
+
+
 def test_json_file(engine: Engine) -> None:
     script = "echo '<one>'; echo two >&2; printf three"
     container = finished(
@@ -160,6 +193,27 @@ def test_json_file(engine: Engine) -> None:
     assert f"tag={container.name}%2F{container.short_id}".encode() in details
     assert details.endswith(b",tier=a+b")
     assert sorted(text(container)) == sorted(b"<one>\ntwo\nthree")
+
+
+def test_json_file_of_many_lines_and_long_ones(engine: Engine) -> None:
+    """Bulk, in which some lines are too long and some bytes no text, is what was written."""
+    script = """
+    i=0; while [ $i -lt 300 ]; do echo "line $i of <some>"; i=$((i+1)); done > /tmp/a
+    { head -c 40000 /dev/zero | tr '\\0' y; echo; } > /tmp/b
+    { printf 'no text: \\377\\342\\200 and \\001?\\n'; } > /tmp/c
+    i=0; while [ $i -lt 20 ]; do cat /tmp/a /tmp/b /tmp/c; i=$((i+1)); done; printf rest
+    """
+    container = finished(made(engine, script, "json-file"))
+    entries = [
+        json.loads(line) for line in Path(container.paths.json_log).read_text().split("\n")[:-1]
+    ]
+    parts = ["y" * LIMIT, "y" * LIMIT, "y" * (40000 - 2 * LIMIT) + "\n"]
+    round_of = [f"line {number} of <some>\n" for number in range(300)] + parts
+    round_of.append("no text: \ufffd\ufffd\ufffd and \x01?\n")
+    assert [entry["log"] for entry in entries] == round_of * 20 + ["rest"]
+    raw = b"".join(f"line {number} of <some>\n".encode() for number in range(300))
+    raw += b"y" * 40000 + b"\nno text: \xff\xe2\x80 and \x01?\n"
+    assert text(container) == raw * 20 + b"rest"
 
 
 def test_json_files_are_rotated(engine: Engine) -> None:

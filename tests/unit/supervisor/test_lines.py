@@ -48,6 +48,38 @@ def test_a_long_line_has_numbered_parts() -> None:
     assert len({line[5] for line in found[:3]}) == 1
 
 
+def test_only_a_long_line_is_cut_by_itself() -> None:
+    cutter = Lines()
+    long = b"x" * (LIMIT + 1) + b"\n"
+    pieces = cutter.pieces(1, b"a\nb\n" + long + b"c\n" + b"y" * LIMIT + b"\nd\ne")
+    found = [piece if isinstance(piece, bytes) else len(piece) for piece in pieces]
+    assert found == [b"a\nb\n", 2, b"c\n" + b"y" * LIMIT + b"\nd\n"]
+    assert cutter.pieces(2, b"f\n") == [b"f\n"]
+    assert cutter.pieces(1, b"g\nh\n") == [b"eg\nh\n"]
+
+
+@given(st.data())
+def test_a_block_may_end_anywhere(draw: st.DataObject) -> None:
+    """Lines that are just long enough or just too long, wherever blocks divide them."""
+    lengths = st.sampled_from((0, 1, LIMIT - 1, LIMIT, LIMIT + 1, 2 * LIMIT, 2 * LIMIT + 1))
+    text = b"".join(b"x" * length + b"\n" for length in draw.draw(st.lists(lengths, max_size=6)))
+    places = draw.draw(st.lists(st.integers(0, len(text)), max_size=4))
+    begins = [0, *sorted(places)]
+    cutter, found = Lines(), []
+    for begin, end in zip(begins, [*begins[1:], len(text)], strict=True):
+        for piece in cutter.pieces(1, text[begin:end]):
+            if isinstance(piece, bytes):
+                assert piece.endswith(b"\n")
+                found += [(line, True) for line in piece[:-1].split(b"\n")]
+            else:
+                found += [(line, whole) for _, _, line, _, whole, _ in piece]
+    assert all(len(line) <= LIMIT for line, _ in found)
+    assert b"".join(line + (b"\n" if whole else b"") for line, whole in found) == text
+    assert not cutter.rest()
+    # A line is divided only where it is full.
+    assert all(whole or len(line) == LIMIT for line, whole in found)
+
+
 def _config(path: Path, **more: Any) -> dict[str, Any]:
     return {"path": str(path), "limit": 0, "keep": 1, "attrs": "", **more}
 
@@ -86,9 +118,8 @@ def test_lines_in_one_piece_are_as_lines_one_by_one(blocks: list[tuple[int, list
             file, cutter = JsonFile(_config(path, attrs='{"tag":"web"}')), Lines()
             for stream, parts in blocks:
                 data = b"".join(parts)
-                run = cutter.run(stream, data) if by_runs else b""
-                if run:
-                    file.send_run(stream, run)
+                if by_runs:
+                    file.take(stream, cutter.pieces(stream, data))
                 else:
                     file.send(cutter.cut(stream, data))
             file.send(cutter.rest())
@@ -98,6 +129,45 @@ def test_lines_in_one_piece_are_as_lines_one_by_one(blocks: list[tuple[int, list
             files.append([text.rpartition(',"time":')[0] for text in texts])
             assert all(json.loads(text)["time"] for text in texts)
     assert files[0] == files[1]
+
+
+def _dockers(data: bytes) -> str:
+    """Return what Docker's encoder makes of text, written one character after the other."""
+    short = {"\n": "\\n", "\r": "\\r", "\\": "\\\\", '"': '\\"'}
+    found = ""
+    for letter in data.decode("utf-8", "surrogateescape"):
+        if letter in short:
+            found += short[letter]
+        elif letter < " " or letter in "<>&\u2028\u2029":
+            found += f"\\u{ord(letter):04x}"
+        else:
+            found += "\\ufffd" if "\udc80" <= letter <= "\udcff" else letter
+    return found
+
+
+_TEXTS = st.one_of(
+    st.binary(max_size=60),
+    st.text(max_size=40).map(str.encode),
+    st.lists(st.sampled_from((
+        b"?", b"\x01", b"\xe2\x80", b"\xa8", b"\xed\xb2\x80", b"\\", b"\\ufffd", b'"', b"\t",
+        b"\x00", "\u2029".encode(), "\U0001f600".encode(), b"\xf0\x9f\x98", b"\xff",
+    ))).map(b"".join),
+)  # fmt: skip
+
+
+@given(_TEXTS)
+def test_every_byte_is_written_as_docker_writes_it(text: bytes) -> None:
+    line = text.replace(b"\n", b"") + b"\n"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "x-json.log"
+        file = JsonFile(_config(path))
+        file.take(1, [line])
+        file.send([(1, 0, line[:-1], 1, False, 0)])
+        file.close()
+        whole, part = path.read_text().split("\n")[:-1]
+    assert whole.startswith(f'{{"log":"{_dockers(line)}","stream":"stdout","time":"')
+    assert part.startswith(f'{{"log":"{_dockers(line[:-1])}","stream":"stdout","time":"')
+    json.loads(whole), json.loads(part)
 
 
 def test_a_full_disk_costs_whole_lines_only(tmp_path: Path) -> None:
