@@ -17,6 +17,7 @@ _CONTAINER_VERBS = (
     "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
     "unpause", "update", "wait",
 )  # fmt: skip
+_IMAGE_VERBS = ("bootstrap", "history", "import", "load", "pull", "save", "tag")
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
         **{verb: verb for verb in _CONTAINER_VERBS},
@@ -27,7 +28,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "prune": "container_prune",
     },
     "image": {
-        **{verb: verb for verb in ("bootstrap", "history", "import", "load", "save", "tag")},
+        **{
+            verb: verb for verb in ("bootstrap", "history", "import", "load", "pull", "save", "tag")
+        },
         **dict.fromkeys(("ls", "list"), "images"),
         **dict.fromkeys(("rm", "remove"), "rmi"),
         "inspect": "image_inspect",
@@ -52,7 +55,6 @@ LATER = {
     "login": "registries are not available yet",
     "logout": "registries are not available yet",
     "network": "networks are not available yet; use --network none or --network host",
-    "pull": "registries are not available yet; use 'knarr load' or 'knarr bootstrap'",
     "push": "registries are not available yet; use 'knarr save'",
     "search": "registries are not available yet",
     "swarm": "knarr runs containers on one machine only",

@@ -2,6 +2,7 @@
 
     ROOT/blobs/sha256/HEX     a whole, verified blob; never written again (0444)
     ROOT/ingest/NAME          a blob on its way in; its writer holds a flock on it
+    ROOT/ingest/DIGEST.part   the same, kept when it is interrupted: see ``parts``
 
 A blob comes into ``blobs`` by one rename of a file that is complete, verified
 and on disk; the directory is synced after it. So a name in ``blobs`` always
@@ -19,6 +20,7 @@ import time
 from typing import IO, TYPE_CHECKING, BinaryIO, NamedTuple, Self
 
 from knarr.content import digest as digests
+from knarr.content.durable import publish, sync_directory
 from knarr.errors import InvalidArchive, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
@@ -105,11 +107,7 @@ class Writer:
             raise InvalidArchive(
                 f"blob {self._expected_digest} is corrupt: its bytes have digest {found}"
             )
-        os.fchmod(self._fd, 0o444)
-        os.fsync(self._fd)
-        path = _blob_path(self._root, found)
-        os.rename(self._temporary, path)
-        _sync_directory(os.path.dirname(path))
+        publish(self._fd, self._temporary, _blob_path(self._root, found))
         self._temporary = ""
         self.abort()
         return Blob(found, self.size)
@@ -200,7 +198,7 @@ class ContentStore:
             os.unlink(path)
         except FileNotFoundError:
             raise _missing(digest) from None
-        _sync_directory(os.path.dirname(path))
+        sync_directory(os.path.dirname(path))
 
     def walk(self) -> Iterator[Blob]:
         """Yield every stored blob, in no promised order."""
@@ -227,12 +225,13 @@ class ContentStore:
     def cleanup(self, older_than: float = 0.0) -> int:
         """Remove what dead writers left in ``ingest`` and return how many files went.
 
-        Only files unchanged for older_than seconds whose writer is gone.
+        Only files unchanged for older_than seconds whose writer is gone. What came of a blob
+        that is wanted again stays: ``parts.remove_old``.
         """
         removed = 0
         horizon = time.time() - older_than
         with os.scandir(self._ingest) as entries:
-            paths = [entry.path for entry in entries]
+            paths = [entry.path for entry in entries if not entry.name.endswith(".part")]
         for path in paths:
             try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -296,11 +295,3 @@ def _unlink_if_there(path: str) -> int:
     except FileNotFoundError:
         return 0
     return 1
-
-
-def _sync_directory(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

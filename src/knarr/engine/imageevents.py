@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.images.archive.load import LoadResult, Source
     from knarr.images.remove import Action, PruneResult
+    from knarr.images.transfer.pull import Pulled
 
 
 class EngineImages(Images):
@@ -69,6 +70,13 @@ class EngineImages(Images):
         result = super().prune(**options)
         self._tell_all(result.actions, before)
         return result
+
+    def pull(self, name: str, **options: Any) -> builtins.list[Pulled]:
+        """Bring an image in from its registry; see ``Images.pull``."""
+        pulled = super().pull(name, **options)
+        for each in pulled:
+            self._tell("pull", each.record.id, each.reference.familiar())
+        return pulled
 
     def bootstrap(self, name: str, **options: Any) -> Image:
         """Make a base image, which is told as one that was loaded; see ``Images.bootstrap``."""

@@ -48,6 +48,8 @@ def _by_reference(index: ImageIndex, reference: Reference) -> ImageRecord | None
             image_id = index.resolve(name)
             return None if image_id is None else index.get(image_id)
     for record in index.list():
+        if f"{reference.name}@{reference.digest}" in record.repo_digests:
+            return record
         if reference.digest not in (record.manifest_digest, record.id):
             continue
         names = {Reference.parse(name).name for name in record.repo_digests}

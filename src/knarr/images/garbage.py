@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from knarr.content import digest as digests
 from knarr.errors import Conflict, NotFound
+from knarr.images import interrupted
 from knarr.images.context import Context
 
 
@@ -25,15 +26,18 @@ def collect_layers(context: Context, chain: Iterable[str]) -> int:
         return _delete_layers(context, set(chain)) if free else 0
 
 
-def sweep(context: Context) -> int:
+def sweep(context: Context, keep_interrupted: float = 0.0) -> int:
     """Delete every blob and unpacked layer that nothing refers to; return the bytes freed.
 
     Also finishes what dead writers left behind in the store's ingest directory.
+    keep_interrupted: what pulls brought in that ended early stays if it is not older than
+    so many seconds.
     """
     with context.lock.exclusive() as free:
         if not free:
             return 0
         context.store.cleanup()
+        interrupted.forget(context.store, keep_interrupted)
         freed = _delete_blobs(context, [blob.digest for blob in context.store.walk()])
         return freed + _delete_layers(context, set(context.driver.list_layers()))
 
@@ -41,6 +45,7 @@ def sweep(context: Context) -> int:
 def _delete_blobs(context: Context, candidates: Iterable[str]) -> int:
     needed = {digest for record in context.index.list() for digest in record.blobs}
     needed.update(digest for found in context.index.indexes() for digest in found.blobs)
+    needed |= interrupted.kept(context.store).blobs
     freed = 0
     for digest in set(candidates) - needed:
         try:
@@ -53,7 +58,7 @@ def _delete_blobs(context: Context, candidates: Iterable[str]) -> int:
 
 
 def _delete_layers(context: Context, candidates: set[str]) -> int:
-    needed: set[str] = set()
+    needed = interrupted.kept(context.store).layers
     for record in context.index.list():
         needed.update(digests.chain_ids(record.diff_ids))
     left = (candidates - needed) & set(context.driver.list_layers())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from knarr.content import digest as digests
 from knarr.content.store import Blob
@@ -27,11 +27,13 @@ def build(
     stored: Blob,
     manifest: Manifest,
     progress: Progress,
+    measured: Mapping[tuple[str, str], int] | None = None,
 ) -> ImageRecord:
     """Return the record of an image whose blobs are all in the store.
 
     Verifies that there are as many layers as diff ids and that each layer unpacks
-    to its diff id; raises InvalidArchive otherwise.
+    to its diff id; raises InvalidArchive otherwise. measured: lengths in bytes of layers that
+    were just seen to do so, by digest and diff id.
     """
     config = read_config(context, manifest.config.digest)
     if len(config.diff_ids) != len(manifest.layers):
@@ -40,7 +42,7 @@ def build(
             f" but {len(config.diff_ids)} diff ids"
         )
     known = _known_sizes(context)
-    sizes: dict[tuple[str, str], int] = {}
+    sizes = dict(measured or {})
     for layer, diff_id in zip(manifest.layers, config.diff_ids, strict=True):
         key = (layer.digest, diff_id)
         if key not in sizes:

@@ -16,8 +16,8 @@ from knarr.content import digest as digests
 from knarr.content.store import ContentStore
 from knarr.errors import InvalidArgument
 from knarr.images import filters as filtering
-from knarr.images import garbage, history, inspect, records, remove, unpack
-from knarr.images.context import Context, Progress, ignore_progress
+from knarr.images import garbage, history, inspect, interrupted, records, remove, unpack
+from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
 from knarr.images.filters import Filters
 from knarr.images.find import find
 from knarr.images.history import HistoryLine
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from knarr.images.archive import load as loading
     from knarr.images.archive import save as saving
     from knarr.images.committing import HistoryNote
+    from knarr.images.transfer import pull as pulling
     from knarr.images.usage import ImagesUsage
+    from knarr.registry.repository import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +269,7 @@ class Images:
         from knarr.images.bootstrap import workroom
 
         workroom.sweep(self._context.store.root)
-        return garbage.sweep(self._context)
+        return garbage.sweep(self._context, interrupted.KEPT)
 
     def history(self, name: str, platform: str | None = None) -> builtins.list[HistoryLine]:
         """Return the history of an image, newest step first. Raises NotFound."""
@@ -302,6 +304,29 @@ class Images:
         """
         return unpack.unpack(self._context, self._record(image), progress)
 
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_tags: bool = False,
+        progress: Progress = ignore_progress,
+    ) -> builtins.list[pulling.Pulled]:
+        """Bring an image in from its registry and return what was done, for each tag.
+
+        platform: which of an image for several; None means this machine. all_tags: every tag of
+        the repository that ``name`` is. Raises NotFound, Unauthorized, InvalidArchive,
+        Unsupported, Unavailable, Timeout; what was verified then need not come again.
+        """
+        from knarr.images.transfer import pull as pulling
+
+        reference = Reference.parse(name, default_tag=not all_tags)
+        wanted = _platform(platform)
+        with self._registry(reference.domain, progress) as registry:
+            if not all_tags:
+                return [pulling.pull(self._context, registry, reference, wanted, progress)]
+            return pulling.pull_all(self._context, registry, reference, wanted, progress)
+
     def bootstrap(
         self,
         name: str,
@@ -324,6 +349,11 @@ class Images:
 
         wish = Wish(mirror, snapshot, tuple(include), tag)
         return self._image(bootstrap(self._context, name, wish, progress))
+
+    def _registry(self, host: str, progress: Progress) -> Registry:
+        from knarr.registry.repository import Registry
+
+        return Registry(host, notice=lambda text: progress(ProgressEvent("Warning", text)))
 
     def _image(self, record: ImageRecord) -> Image:
         tags = self._context.index.tags(record.id)

@@ -109,7 +109,6 @@ ROWS = (
     Row("one image, four names", "images --format {{.Tag}} myapp",
         out=r"(?=(?:.*\n)*latest\n)(?=(?:.*\n)*1\.4\.2\n)(?:.*\n){4}"),
     Row("a registry's", "run gcr.io/distroless/static", 125, not_yet=IMAGES),
-    Row("pull", "pull node:20-slim", 1, not_yet=REGISTRIES),
     Row("push", "push myapp:1.4.2", 1, not_yet=REGISTRIES),
     Row("login", "login ghcr.io", 1, not_yet=REGISTRIES),
     Row("build", "build -t myapp .", 1, not_yet=r"building images is not available yet"),

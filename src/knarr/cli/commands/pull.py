@@ -1,0 +1,67 @@
+"""``knarr pull``: an image from a registry."""
+
+from __future__ import annotations
+
+import os
+
+from knarr.cli.command import Command
+from knarr.cli.context import Context
+from knarr.cli.exitcodes import CommandError
+from knarr.cli.flags import SWITCH, TEXT, Args, Flag
+from knarr.cli.layerlines import LayerLines
+
+
+def run(context: Context, args: Args) -> int:
+    """Print each layer's way, and last the full name."""
+    from knarr.images.reference import Reference
+
+    name, all_tags = args.rest[0], args.on("all-tags")
+    lines = LayerLines(quiet=args.on("quiet"))
+    reference = Reference.parse(name, default_tag=False)
+    is_bare = reference.tag is None and reference.digest is None
+    if all_tags and not is_bare:
+        raise CommandError("tag can't be used with --all-tags/-a")
+    if not all_tags and is_bare:
+        reference = reference.with_tag("latest")
+        lines.line("Using default tag: latest")
+    pulled = context.engine.images.pull(
+        name,
+        platform=args.text("platform") or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
+        all_tags=all_tags,
+        progress=lines,
+    )
+    for each in pulled:
+        status = "Downloaded newer image" if each.is_new else "Image is up to date"
+        lines.line(f"Digest: {each.digest}")
+        lines.line(f"Status: {status} for {each.reference.familiar()}")
+    print(reference)
+    return 0
+
+
+COMMAND = Command(
+    name="pull",
+    summary="Download an image from a registry",
+    usage=("[OPTIONS] NAME[:TAG|@DIGEST]",),
+    run=run,
+    examples=(
+        ("knarr pull debian:bookworm",
+         "Download an image from Docker Hub"),
+        ("knarr pull -q localhost:5000/team/app:1.2",
+         "Download one from a registry of this machine, and print only its name"),
+        ("knarr pull --platform linux/arm64 ghcr.io/example/app",
+         "Download it for another kind of machine"),
+    ),
+    flags=(
+        Flag("all-tags", SWITCH, "Download all tagged images in the repository", short="a",
+             example="-a"),
+        Flag("platform", TEXT, "Platform to choose of an image that has several "
+             "(default $DOCKER_DEFAULT_PLATFORM, or this machine's)",
+             example="--platform linux/arm64"),
+        Flag("quiet", SWITCH, "Print only the name of the image", short="q", example="-q"),
+    ),
+    arguments=(1, 1),
+    spellings=("image pull",),
+    details="""\
+A pull that ends early loses nothing that was verified: the next one goes on where it
+stopped. Mirrors, certificates and credentials: docs/registries.md.""",
+)  # fmt: skip
