@@ -19,6 +19,7 @@ from knarr.supervisor.log import (
 
 _BLOCK = 1 << 20  # bytes to read at once; a record is at most a sixteenth of it
 Record = tuple[int, int, bytes]  # stream, time in ns, payload
+GAP: Record = (0, 0, b"")  # in place of what was removed before it was read
 
 
 class LogReader:
@@ -42,15 +43,34 @@ class LogReader:
         self._files.clear()
 
     def records(self, *, keep: bool = False) -> Iterator[Record]:
-        """Yield the records from here to the present end. keep: files stay open, to go back."""
+        """Yield the records from here to the present end. keep: files stay open, to go back.
+
+        Whoever reads more slowly than is written goes on with the oldest file that there is,
+        as Docker's readers do; ``GAP`` stands where that does not follow, and the log of
+        messages has how many files were missed.
+        """
         if self._number < 0 and not self._advance(keep):
             return  # nothing has been written yet
         while True:
             # Asked before reading: whoever has begun another file writes no more to this one.
             later = any(number > self._number for number in logfiles.numbers(self._path))
             yield from self._present()
+            before = self._number
             if not later or not self._advance(keep):
                 return
+            if self._number > before + 1:
+                self._tell_missed(self._number - before - 1)
+                yield GAP
+
+    def _tell_missed(self, count: int) -> None:
+        import logging  # hardly ever needed
+
+        logging.getLogger("knarr.engine").warning(
+            "log %s: file rotations were missed: %d files were removed before they were read"
+            " (--log-opt max-size and max-file say how much is kept)",
+            self._path,
+            count,
+        )
 
     def _present(self) -> Iterator[Record]:
         """Yield the whole records that the file has from here on, many with one read."""
@@ -99,8 +119,8 @@ class LogReader:
                 yield record, (number, end)
 
     def _advance(self, keep: bool) -> bool:
-        """Go to the next file that there is; False when there is none."""
-        for number in logfiles.numbers(self._path):
+        """Go to the next file that there is, or that is still open; False when there is none."""
+        for number in sorted({*logfiles.numbers(self._path), *self._files}):
             if number <= self._number or self._open(number) is None:
                 continue
             if not keep and self._number >= 0:

@@ -10,7 +10,7 @@ from urllib.parse import quote_plus
 
 from knarr import errors
 from knarr.engine import logconfig, logoptions, when
-from knarr.engine.logreader import LogReader, Record
+from knarr.engine.logreader import GAP, LogReader, Record
 from knarr.engine.state import merged, read_state_file
 from knarr.kernel import inotify, process
 
@@ -87,7 +87,7 @@ def read(
             elif options.runs:
                 yield from _runs(blocks)
             else:
-                yield from blocks
+                yield from (block for block in blocks if block != GAP)
         finally:
             if watch is not None:
                 watch.close()
@@ -115,7 +115,7 @@ def _blocks(reader: LogReader, watch: _Watch | None, options: LogOptions) -> Ite
         for entry in map(_entry, reader.records()):
             if until is not None and entry.time > until:
                 return
-            if entry.time >= since:
+            if entry.time >= since or entry == GAP:
                 yield entry
         if ended or watch is None:
             return
@@ -132,11 +132,15 @@ def _lines(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
 def _runs(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
     """Cut blocks into pieces of whole lines; a piece has the time of its first byte.
 
-    A line of more than ``LONGEST`` bytes comes in several, as one without an end has to.
+    A line of more than ``LONGEST`` bytes comes in several, as one without an end has to. One
+    whose end is missing ends there, and is not joined with what comes after the gap.
     """
     begun: dict[int, tuple[int, bytearray]] = {}  # time and text of a line without its end
     for stream, moment, data in blocks:
-        if stream in begun:
+        if not stream:
+            yield from _unfinished(begun)
+            begun.clear()
+        elif stream in begun:
             head, newline, data = data.partition(b"\n")
             first, line = begun[stream]
             line += head + newline
@@ -149,6 +153,10 @@ def _runs(blocks: Iterator[LogEntry]) -> Iterator[LogEntry]:
             yield LogEntry(stream, moment, data[:end])
         if end < len(data):
             begun[stream] = (moment, bytearray(data[end:]))
+    yield from _unfinished(begun)
+
+
+def _unfinished(begun: dict[int, tuple[int, bytearray]]) -> Iterator[LogEntry]:
     for stream, (first, line) in begun.items():
         yield LogEntry(stream, first, bytes(line))
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from knarr.engine.logreader import LogReader
+from knarr.engine import logs
+from knarr.engine.logreader import GAP, LogReader
+from knarr.engine.logs import LogEntry
 from knarr.errors import Internal
 from knarr.supervisor import log, logfiles
 
@@ -74,7 +76,6 @@ def test_the_end_of_a_log_in_files(count: int, seed: int) -> None:
     import tempfile
 
     from knarr.config import Settings
-    from knarr.engine import logs
     from knarr.engine.paths import Paths
 
     rng = random.Random(seed)
@@ -122,3 +123,57 @@ def test_readers_beside_the_writer_miss_nothing(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(60)
     assert found == [list(range(total))] * 3
+
+
+def _write(path: str, *blocks: bytes, keep: int) -> None:
+    """Write blocks, each the last of a file."""
+    writer = log.LogWriter(path, 1)
+    for block in blocks:
+        writer.write(1, block)
+        writer.rotate(keep)
+    writer.close()
+
+
+def test_who_is_too_slow_goes_on_with_the_oldest_and_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line whose end was removed is not joined with what comes after the gap."""
+    path = str(tmp_path / "log")
+    writer = log.LogWriter(path, 1)
+    writer.write(1, b"one\nits beginning")
+    with LogReader(path) as reader:
+        found = list(reader.records())
+        writer.rotate(2)
+        writer.close()
+        _write(path, b" and end\n", b"gone\n", b"gone too\n", b"end\nlast\n", keep=2)
+        found += reader.records()
+        found += reader.records()
+    assert [data for _, _, data in found] == [b"one\nits beginning", b"", b"end\nlast\n"]
+    assert found[1] == GAP
+    (message,) = caplog.messages
+    assert f"log {path}: file rotations were missed: 3 files were removed" in message
+    runs = [data for _, _, data in logs._runs(LogEntry(*record) for record in found)]
+    assert runs == [b"one\n", b"its beginning", b"end\nlast\n"]
+
+
+def test_nobody_is_told_of_what_was_gone_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = str(tmp_path / "log")
+    _write(path, b"gone\n", b"gone too\n", b"here\n", keep=2)
+    with LogReader(path) as reader:
+        assert [data for _, _, data in reader.records()] == [b"here\n"]
+    assert not caplog.messages
+
+
+def test_the_last_lines_are_there_though_they_are_removed_meanwhile(tmp_path: Path) -> None:
+    """What was looked at for its place is read from there, whatever the writer does."""
+    path = str(tmp_path / "log")
+    _write(path, b"1\n", b"2\n", b"3\n", keep=5)
+    with LogReader(path) as reader:
+        *_, (record, place) = reader.backwards()
+        assert record[2] == b"1\n"
+        _write(path, b"4\n", b"5\n", b"6\n", b"7\n", keep=5)
+        reader.go(place)
+        found = [data for _, _, data in reader.records()]
+    assert found == [b"%d\n" % number for number in range(1, 8)]
