@@ -1,4 +1,4 @@
-"""A layer's tar stream becomes a directory for overlayfs.
+"""A layer's tar stream becomes a tree: a directory for overlayfs, or the plan of an image.
 
 The rules are those of the OCI image spec (layer.md, "Applying Changesets"),
 read as if the layer were applied to the merged tree of all layers below:
@@ -11,10 +11,7 @@ read as if the layer were applied to the merged tree of all layers below:
   ones are made as they are in the layers below;
 * a hard link to a file below copies it up.
 
-The directory being filled belongs to us alone until it is committed, and
-nothing existing is ever opened for writing, so the only symlinks that can get
-in the way are the archive's own. Descriptors of parents come from openat2 with
-RESOLVE_BENEATH and RESOLVE_NO_SYMLINKS: the kernel itself refuses to leave.
+What the tree is made of is the matter of ``layertree`` and its subclasses.
 Directories get their attributes last, so that neither their times, nor a
 setgid bit, nor a default ACL changes what is created in them.
 """
@@ -24,18 +21,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from knarr.errors import InvalidArchive
 from knarr.snapshots import nodes, tarentry, whiteouts
-from knarr.snapshots.layertree import MAX_PATH, LayerTree, lstat
+from knarr.snapshots.disktree import DiskTree
+from knarr.snapshots.layertree import MAX_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from knarr.snapshots.layertree import LayerTree
     from knarr.snapshots.lowers import Lowers
     from knarr.snapshots.tarentry import Entry
     from knarr.snapshots.tarstream import TarReader
+
+H = TypeVar("H")
 
 # What the kernel answers when the archive, not the machine, is at fault.
 _ARCHIVE_FAULTS = {
@@ -88,11 +89,16 @@ def apply_layer(root: int, reader: TarReader, lowers: Lowers) -> Applied:
     what is wrong with the machine (ENOSPC, EIO). The directory is then of no
     use and the caller removes it. Nothing is synced to disk here.
     """
-    tree = LayerTree(root, lowers)
+    tree = DiskTree(root, lowers)
     try:
-        return _Applier(reader, tree).run()
+        return fill(tree, reader)
     finally:
         tree.close()
+
+
+def fill(tree: LayerTree[H], reader: TarReader) -> Applied:
+    """Put every entry of a stream into a tree, then finish it; errors as for ``apply_layer``."""
+    return _Applier(reader, tree).run()
 
 
 def translated(error: OSError, name: bytes) -> Exception:
@@ -102,10 +108,10 @@ def translated(error: OSError, name: bytes) -> Exception:
     return error
 
 
-class _Applier:
+class _Applier(Generic[H]):
     """Puts each entry of a stream into the tree."""
 
-    def __init__(self, reader: TarReader, tree: LayerTree) -> None:
+    def __init__(self, reader: TarReader, tree: LayerTree[H]) -> None:
         self._reader = reader
         self._tree = tree
         self._size = 0
@@ -152,27 +158,25 @@ class _Applier:
 
     # Ordinary members
 
-    def _node(self, parent: int, base: bytes, path: bytes, entry: Entry) -> None:
+    def _node(self, parent: H, base: bytes, path: bytes, entry: Entry) -> None:
         if entry.kind == tarentry.CHARACTER and not entry.major and not entry.minor:
             raise InvalidArchive(f"layer: {path[:200]!r} is device 0:0, which marks deletions")
-        data = self._reader.segments()
-        self._replacing(parent, base, path, lambda: nodes.make(parent, base, entry, data))
+        make = self._tree.make
+        self._replacing(parent, base, path, lambda: make(parent, base, entry, self._reader))
         if entry.kind == tarentry.FILE:
             self._size += (
                 entry.size if entry.sparse is None else sum(each[1] for each in entry.sparse)
             )
 
-    def _hardlink(self, parent: int, base: bytes, path: bytes, entry: Entry) -> None:
+    def _hardlink(self, parent: H, base: bytes, path: bytes, entry: Entry) -> None:
         parts = clean_parts(entry.link)
         if not parts:
             raise InvalidArchive(f"layer: {path[:200]!r} is a hard link to the root directory")
         target = parts.pop()
-        # Looking the target up may close cached descriptors: keep ours.
-        kept = os.dup(parent)
-        try:
+        with self._tree.held(parent) as kept:
             target_parent, target_path = self._tree.parent(b"/".join(parts))
             target_path = target_path + b"/" + target if target_path else target
-            status = lstat(target_parent, target)
+            status = self._tree.status_in(target_parent, target)
             if status is None:
                 self._copy_up(target_parent, target, target_path, entry)
             elif whiteouts.is_whiteout(status):
@@ -183,18 +187,10 @@ class _Applier:
                 return
             if target_path.startswith(path + b"/"):
                 raise InvalidArchive(f"layer: {path[:200]!r} is a hard link into itself")
-            self._replacing(
-                kept,
-                base,
-                path,
-                lambda: os.link(
-                    target, base, src_dir_fd=target_parent, dst_dir_fd=kept, follow_symlinks=False
-                ),
-            )
-        finally:
-            os.close(kept)
+            link = self._tree.link
+            self._replacing(kept, base, path, lambda: link(target_parent, target, kept, base))
 
-    def _copy_up(self, parent: int, base: bytes, path: bytes, entry: Entry) -> None:
+    def _copy_up(self, parent: H, base: bytes, path: bytes, entry: Entry) -> None:
         """Bring a file of a lower layer into this one, since a hard link names it."""
         found = None if self._tree.is_hidden(path) else self._tree.lowers.find(path)
         if found is None or stat.S_ISDIR(found.status.st_mode):
@@ -203,21 +199,21 @@ class _Applier:
                 " which is not there"
             )
         self._tree.borrow(path)
-        copy = nodes.describe(self._tree.lowers.base, found.place, path)
+        copy = nodes.describe(found.base, found.place, path)
         if copy is None:
             raise InvalidArchive(f"layer: {entry.name[:200]!r} is a hard link to a socket")
         if copy.kind != tarentry.FILE:
-            nodes.make(parent, base, copy, ())
+            self._tree.make(parent, base, copy, ())
             return
-        fd = nodes.open_file(self._tree.lowers.base, found.place)
+        fd = nodes.open_file(found.base, found.place)
         try:
             stretches = nodes.data_map(fd, copy.size)
-            nodes.make(parent, base, copy, nodes.read_stretches(fd, stretches))
+            self._tree.make(parent, base, copy, nodes.read_stretches(fd, stretches))
         finally:
             os.close(fd)
         self._size += copy.size
 
-    def _replacing(self, parent: int, base: bytes, path: bytes, create: Callable[[], None]) -> None:
+    def _replacing(self, parent: H, base: bytes, path: bytes, create: Callable[[], None]) -> None:
         """Create something that is no directory; what stands in its place goes first."""
         self._tree.forget_aliases()
         try:
@@ -242,22 +238,22 @@ class _Applier:
             # below; in others it would list a whiteout like a file.
             return
         try:
-            whiteouts.make_whiteout(parent, name)
+            self._tree.hide(parent, name)
         except FileExistsError:
             if self._tree.is_own(path):
-                status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-                if stat.S_ISDIR(status.st_mode):
+                status = self._tree.status_in(parent, name)
+                if status is not None and stat.S_ISDIR(status.st_mode):
                     self._tree.make_opaque(parent, name, path)
                 return
             self._tree.remove(parent, name, path)
-            whiteouts.make_whiteout(parent, name)
+            self._tree.hide(parent, name)
         self._tree.borrow(path)
 
     def _finish_whiteouts(self) -> None:
         """Bring whiteouts and opaque marks into the form that overlayfs understands."""
         if b"" in self._tree.opaque:
             # Overlayfs does not look for the mark on a root directory: hide each name instead.
-            os.removexattr(self._tree.root, whiteouts.OPAQUE_XATTR)
+            self._tree.unmark_root()
             self._tree.opaque.clear()
             for name in sorted(self._tree.lowers.names(b"")):
                 self._whiteout(b"", whiteouts.HIDE, name)

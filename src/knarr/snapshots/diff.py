@@ -234,7 +234,7 @@ def _kind_of_change(directory: Directory, name: bytes, path: bytes, lowers: Lowe
         return ""
     # setcap(8) changes nothing but an extended attribute.
     here = nodes.read_xattrs(b"/proc/self/fd/%d/%s" % (directory.fd, name))
-    there = nodes.read_xattrs(b"/proc/self/fd/%d/%s" % (lowers.base, below.place))
+    there = nodes.read_xattrs(b"/proc/self/fd/%d/%s" % (below.base, below.place))
     return "" if here == there else "C"
 
 

@@ -1,47 +1,67 @@
-"""The directory that a layer is unpacked into: its parents, their attributes, what it hides.
+"""What a layer becomes: its parents, their attributes, what it hides. On disk or in memory.
 
 Finds the directory an entry belongs in by walking the merged view of this
 layer and those below, makes directories that are missing, and remembers which
-attributes each gets when everything is in place.
+attributes each gets when everything is in place. These are the rules; where a
+layer is a directory (``disktree``) and where it is an image being planned
+(``erofs.tree``) the few things that touch it are done by a subclass, so both
+give the same tree and refuse the same archives.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import stat
-from collections import OrderedDict, deque
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from knarr.errors import InvalidArchive
-from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
 from knarr.snapshots import nodes, tarentry, whiteouts
-from knarr.snapshots.trees import OPEN_DIRECTORY, remove_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from contextlib import AbstractContextManager
+
     from knarr.snapshots.lowers import Found, Lowers
     from knarr.snapshots.tarentry import Entry
+    from knarr.snapshots.tarstream import TarReader
+
+    Data = Iterable[tuple[int, memoryview]]
+    """(offset, bytes) of each stretch of a file, ascending."""
 
 MAX_PATH = 4000  # bytes; PATH_MAX is 4096, and layers are reached by a short prefix
 MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
-_CACHED_PARENTS = 64
-_PARENT_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-_NO_SYMLINKS = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 # A parent that nobody described, here or below. The time is fixed, so that the
 # same layer gives the same tree wherever and whenever it is applied.
 _UNDESCRIBED = tarentry.Entry(b"", tarentry.DIRECTORY, mode=0o755, mtime_ns=0)
 
+H = TypeVar("H")
 
-class LayerTree:
-    """One layer's directory while it is being filled. Nothing else changes it meanwhile."""
 
-    def __init__(self, root: int, lowers: Lowers) -> None:
+class Status(Protocol):
+    """What the rules ask of an inode; ``os.stat_result`` has it."""
+
+    @property
+    def st_mode(self) -> int:
+        """Kind and permission bits (inode(7))."""
+
+    @property
+    def st_rdev(self) -> int:
+        """Number of a device."""
+
+
+class LayerTree(ABC, Generic[H]):
+    """One layer while it is being filled. Nothing else changes it meanwhile.
+
+    H is how a directory of it is held: a descriptor, or the directory itself.
+    """
+
+    def __init__(self, root: H, lowers: Lowers) -> None:
         self.root = root
         self.lowers = lowers
         self.opaque: set[bytes] = set()
-        # Real directories of this layer with an open descriptor, least recently used first.
-        self._parents: OrderedDict[bytes, int] = OrderedDict()
         # Parents as archives write them that lead through symlinks: where they end.
         self._aliases: dict[bytes, bytes] = {}
         # Directories that the archive itself brings, by an entry for them or below them.
@@ -52,11 +72,69 @@ class LayerTree:
         # Attributes to give in the end.
         self._attributes: dict[bytes, Entry] = {b"": self._below_entry(b"")}
 
+    # What a subclass does. All raise OSError as the kernel would.
+
+    @abstractmethod
+    def open_directory(self, path: bytes) -> H:
+        """Return the directory at a path that leads through no symlink."""
+
+    @abstractmethod
+    def status_at(self, path: bytes) -> Status | None:
+        """Return what is at a path that leads through no symlink, None for nothing."""
+
+    @abstractmethod
+    def status_in(self, at: H, name: bytes) -> Status | None:
+        """Return what a directory has under a name, None for nothing."""
+
+    @abstractmethod
+    def readlink(self, at: H, name: bytes) -> bytes:
+        """Return the target of a symlink."""
+
+    @abstractmethod
+    def mkdir(self, at: H, name: bytes) -> None:
+        """Make an empty directory."""
+
+    @abstractmethod
+    def unlink(self, at: H, name: bytes) -> None:
+        """Remove what is no directory."""
+
+    @abstractmethod
+    def remove_any(self, at: H, name: bytes, path: bytes) -> None:
+        """Remove whatever is there, with all that is in it. path: where it is in the layer."""
+
+    @abstractmethod
+    def mark_opaque(self, at: H, name: bytes) -> None:
+        """Have a directory (``.``: at itself) hide all that the layers below have there."""
+
+    @abstractmethod
+    def unmark_root(self) -> None:
+        """Take that mark from the root."""
+
+    @abstractmethod
+    def hide(self, at: H, name: bytes) -> None:
+        """Make a whiteout."""
+
+    @abstractmethod
+    def make(self, at: H, name: bytes, entry: Entry, data: TarReader | Data) -> None:
+        """Make what an entry describes. data: the archive that stands at it, or its stretches."""
+
+    @abstractmethod
+    def link(self, source: H, target: bytes, at: H, name: bytes) -> None:
+        """Make a further name of an inode."""
+
+    @abstractmethod
+    def held(self, at: H) -> AbstractContextManager[H]:
+        """Return a directory that stays usable while others are looked up."""
+
+    @abstractmethod
+    def set_attributes(self, path: bytes, entry: Entry) -> None:
+        """Give a directory its attributes; nothing when it is not there any more."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Close every descriptor."""
-        for fd in self._parents.values():
-            os.close(fd)
-        self._parents.clear()
+        """Give back what is held."""
+
+    # Rules
 
     def forget_aliases(self) -> None:
         """Resolve symlinked parents anew: something was put where a symlink may have been."""
@@ -81,33 +159,20 @@ class LayerTree:
         """Return whether the archive itself brought what is at an existing path."""
         return path in self._claimed or path not in self._borrowed
 
-    def parent(self, raw: bytes) -> tuple[int, bytes]:
-        """Return (descriptor, real path) of a directory in this layer, making what is missing."""
+    def parent(self, raw: bytes) -> tuple[H, bytes]:
+        """Return (directory, its real path) of a parent in this layer, making what is missing."""
         if not raw:
             return self.root, b""
         real = self._aliases.get(raw, raw)
-        fd = self._parents.get(real)
-        if fd is not None:
-            self._parents.move_to_end(real)
-            return fd, real
         try:
-            fd = openat2(self.root, real, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+            return self.open_directory(real), real
         except OSError as error:
-            if error.errno not in _ABSENT:
+            if error.errno not in ABSENT:
                 raise
-            real = self._walk(raw, make=True) or b""
-            if real != raw:
-                self._aliases[raw] = real
-            if not real:
-                return self.root, b""
-            fd = openat2(self.root, real, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
-        old = self._parents.pop(real, None)
-        if old is not None:
-            os.close(old)
-        self._parents[real] = fd
-        if len(self._parents) > _CACHED_PARENTS:
-            os.close(self._parents.popitem(last=False)[1])
-        return fd, real
+        real = self._walk(raw, make=True) or b""
+        if real != raw:
+            self._aliases[raw] = real
+        return (self.open_directory(real) if real else self.root), real
 
     def exists(self, raw: bytes) -> bool:
         """Return whether raw is a directory in the merged view; makes nothing."""
@@ -138,7 +203,10 @@ class LayerTree:
                     return None
                 real = path
                 continue
-            target = self.lowers.readlink(found) if found else self._readlink(real, part)
+            if found is not None:
+                target = self.lowers.readlink(found)
+            else:
+                target = self.readlink(self.parent(real)[0], part)
             links += 1
             if links > MAX_LINKS:
                 raise InvalidArchive(f"layer: {raw[:200]!r} leads through too many symlinks")
@@ -149,29 +217,20 @@ class LayerTree:
                 raise InvalidArchive(f"layer: {raw[:200]!r} leads to a path that is too long")
         return real
 
-    def _look(self, path: bytes) -> tuple[os.stat_result | None, Found | None]:
+    def _look(self, path: bytes) -> tuple[Status | None, Found | None]:
         """Return the status of a path in the merged view, and its place if that is below."""
-        try:
-            fd = openat2(self.root, path, os.O_PATH | os.O_NOFOLLOW, resolve=_NO_SYMLINKS)
-        except OSError as error:
-            if error.errno not in _ABSENT:
-                raise
-            found = None if self.is_hidden(path) else self.lowers.find(path)
-            return (found.status if found else None), found
-        try:
-            return os.fstat(fd), None
-        finally:
-            os.close(fd)
-
-    def _readlink(self, above: bytes, part: bytes) -> bytes:
-        return os.readlink(part, dir_fd=self.parent(above)[0])
+        status = self.status_at(path)
+        if status is not None:
+            return status, None
+        found = None if self.is_hidden(path) else self.lowers.find(path)
+        return (found.status if found else None), found
 
     def _make_step(
         self,
         above: bytes,
         part: bytes,
         path: bytes,
-        status: os.stat_result | None,
+        status: Status | None,
         found: Found | None,
     ) -> None:
         """Make sure that path, which is no symlink, is a directory of this layer."""
@@ -202,40 +261,34 @@ class LayerTree:
         found = self.lowers.find(path)
         if found is None:
             return _UNDESCRIBED
-        return nodes.describe(self.lowers.base, found.place, path) or _UNDESCRIBED
+        return nodes.describe(found.base, found.place, path) or _UNDESCRIBED
 
-    def directory(self, parent: int, base: bytes, path: bytes, entry: Entry) -> None:
+    def directory(self, parent: H, base: bytes, path: bytes, entry: Entry) -> None:
         """Make a directory, or keep the one there; its attributes follow at the end."""
         try:
-            os.mkdir(base, 0o700, dir_fd=parent)
+            self.mkdir(parent, base)
         except FileExistsError:
-            if not stat.S_ISDIR(os.stat(base, dir_fd=parent, follow_symlinks=False).st_mode):
-                os.unlink(base, dir_fd=parent)
-                os.mkdir(base, 0o700, dir_fd=parent)
+            status = self.status_in(parent, base)
+            if status is None or not stat.S_ISDIR(status.st_mode):
+                self.unlink(parent, base)
+                self.mkdir(parent, base)
                 # What was there before hid everything below: so does its successor.
                 self.make_opaque(parent, base, path)
         self.forget_aliases()
         self._borrowed.discard(path)
         self._attributes[path] = entry
 
-    def remove(self, parent: int, base: bytes, path: bytes) -> None:
+    def remove(self, parent: H, base: bytes, path: bytes) -> None:
         """Remove what an earlier entry of this layer put there."""
-        status = os.stat(base, dir_fd=parent, follow_symlinks=False)
         self.forget_aliases()
         self._borrowed.discard(path)
-        if not stat.S_ISDIR(status.st_mode):
-            os.unlink(base, dir_fd=parent)
-            return
-        inside = path + b"/"
-        for known in [p for p in self._parents if p == path or p.startswith(inside)]:
-            os.close(self._parents.pop(known))
-        remove_tree(parent, base)
+        self.remove_any(parent, base, path)
 
-    def make_opaque(self, parent: int, base: bytes, path: bytes) -> None:
+    def make_opaque(self, parent: H, base: bytes, path: bytes) -> None:
         """Let a directory (base in parent) hide all that it has below."""
         if self.lowers:
             self.opaque.add(path)
-            whiteouts.make_opaque(parent, base)
+            self.mark_opaque(parent, base)
 
     def return_hidden(self) -> None:
         """Remove what was borrowed from below in directories that have become opaque since.
@@ -247,34 +300,13 @@ class LayerTree:
                 continue
             above, _, name = path.rpartition(b"/")
             try:
-                parent = openat2(self.root, above, _PARENT_FLAGS, resolve=_NO_SYMLINKS)
+                parent = self.open_directory(above)
             except OSError:
                 continue  # went with a directory above it
-            try:
-                if lstat(parent, name) is not None:
-                    self.remove(parent, name, path)
-            finally:
-                os.close(parent)
+            if self.status_in(parent, name) is not None:
+                self.remove(parent, name, path)
 
     def finish(self) -> None:
         """Give every directory its attributes."""
         for path, entry in self._attributes.items():
-            try:
-                fd = openat2(self.root, path or b".", OPEN_DIRECTORY, resolve=_NO_SYMLINKS)
-            except OSError as error:
-                # A later entry replaced it, or one of its parents.
-                if error.errno in _ABSENT:
-                    continue
-                raise
-            try:
-                nodes.set_attributes(fd, entry)
-            finally:
-                os.close(fd)
-
-
-def lstat(parent: int, name: bytes) -> os.stat_result | None:
-    """Return the status of a name in a directory, None when it is not there."""
-    try:
-        return os.stat(name, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return None
+            self.set_attributes(path, entry)

@@ -18,21 +18,28 @@ if TYPE_CHECKING:
 
 
 class Found(NamedTuple):
-    """Where a path is: its status, and its place relative to the descriptor of all layers."""
+    """Where a path is: its status, and its place relative to a descriptor."""
 
     status: os.stat_result
+    base: int
+    place: bytes
+
+
+class Below(NamedTuple):
+    """A layer's root directory: a path, b"." perhaps, relative to a descriptor."""
+
+    base: int
     place: bytes
 
 
 class Lowers:
-    """Layers stacked on each other, topmost first, each a path below one descriptor.
+    """Layers stacked on each other, topmost first. The descriptors stay the caller's.
 
     Layers do not change, so a component once seen to be a real directory
     stays one: longer paths may go through it with no fear of symlinks.
     """
 
-    def __init__(self, base: int, layers: Sequence[bytes]) -> None:
-        self.base = base
+    def __init__(self, layers: Sequence[Below]) -> None:
         self._layers = tuple(layers)
         # Visible directories, and the layers that contribute to each.
         self._stacks: dict[bytes, tuple[int, ...]] = {b"": tuple(range(len(self._layers)))}
@@ -45,7 +52,8 @@ class Lowers:
         if not self._layers:
             return None
         if not path:
-            return Found(os.stat(self._layers[0], dir_fd=self.base), self._layers[0])
+            base, place = self._layers[0]
+            return Found(os.stat(place, dir_fd=base), base, place)
         stack = self._directory(path.rpartition(b"/")[0])
         return self._top(path, stack)
 
@@ -54,7 +62,8 @@ class Lowers:
         visible: set[bytes] = set()
         hidden: set[bytes] = set()
         for index in self._directory(path):
-            fd = os.open(self._place(index, path), os.O_RDONLY | os.O_DIRECTORY, dir_fd=self.base)
+            base = self._layers[index].base
+            fd = os.open(self._place(index, path), os.O_RDONLY | os.O_DIRECTORY, dir_fd=base)
             try:
                 for name in map(os.fsencode, os.listdir(fd)):
                     if name in visible or name in hidden:
@@ -67,14 +76,17 @@ class Lowers:
 
     def readlink(self, found: Found) -> bytes:
         """Return the target of a symlink that ``find`` found."""
-        return os.readlink(found.place, dir_fd=self.base)
+        return os.readlink(found.place, dir_fd=found.base)
 
     def _place(self, index: int, path: bytes) -> bytes:
-        return self._layers[index] + b"/" + path if path else self._layers[index]
+        place = self._layers[index].place
+        return place + b"/" + path if path else place
 
     def _lstat(self, index: int, path: bytes) -> os.stat_result | None:
         try:
-            return os.stat(self._place(index, path), dir_fd=self.base, follow_symlinks=False)
+            return os.stat(
+                self._place(index, path), dir_fd=self._layers[index].base, follow_symlinks=False
+            )
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -82,7 +94,9 @@ class Lowers:
         for index in stack:
             status = self._lstat(index, path)
             if status is not None:
-                return None if is_whiteout(status) else Found(status, self._place(index, path))
+                if is_whiteout(status):
+                    return None
+                return Found(status, self._layers[index].base, self._place(index, path))
         return None
 
     def _directory(self, path: bytes) -> tuple[int, ...]:
@@ -107,6 +121,7 @@ class Lowers:
             if not stat.S_ISDIR(status.st_mode):
                 break  # a whiteout or a file: nothing below it shows
             merged.append(index)
-            if is_opaque(b"/proc/self/fd/%d/%s" % (self.base, self._place(index, path))):
+            base = self._layers[index].base
+            if is_opaque(b"/proc/self/fd/%d/%s" % (base, self._place(index, path))):
                 break
         return tuple(merged)

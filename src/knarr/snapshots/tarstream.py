@@ -26,7 +26,7 @@ from knarr.snapshots.tarentry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _KINDS = {
     b"0": FILE,
@@ -80,15 +80,24 @@ class _Pending:
 class TarReader:
     """The entries of a tar stream, in order; iterate, and read each one's data before the next.
 
-    source needs only ``read(n)``. Every method raises InvalidArchive for what
-    is corrupt, truncated or beyond the limits; OSError comes from the source.
+    source needs only ``read(n)``; skip, where a source can do it, passes over n bytes without
+    reading them, and raises InvalidArchive when there are fewer. Every method raises
+    InvalidArchive for what is corrupt, truncated or beyond the limits; OSError comes from
+    the source.
     """
 
-    def __init__(self, source: Source, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        limits: Limits | None = None,
+        skip: Callable[[int], None] | None = None,
+    ) -> None:
         self._source = source
+        self._skip_source = skip
         self._limits = limits or Limits()
         self._buffer = b""
         self._position = 0
+        self._taken = 0  # bytes of the source that are behind us or in the buffer
         self._entries = 0
         self._bytes = 0
         self._left = 0  # stored bytes of the current entry not yet read
@@ -122,6 +131,11 @@ class TarReader:
             elif not self._extended(flag, size, pending):
                 raise InvalidArchive(f"tar: entries of type {flag!r} are not supported")
             special = special or flag not in {b"g", b"V"}
+
+    @property
+    def offset(self) -> int:
+        """Where the next byte stands in the stream: after ``next``, the current entry's data."""
+        return self._taken - len(self._buffer) + self._position
 
     def segments(self) -> Iterator[tuple[int, memoryview]]:
         """Yield (offset, data) of the current entry, offsets ascending; holes are left out."""
@@ -292,6 +306,7 @@ class TarReader:
             self._buffer = self._source.read(_CHUNK) or b""
             self._position = 0
             available = len(self._buffer)
+            self._taken += available
             if not available:
                 raise InvalidArchive("tar: the archive is truncated")
         count = min(wanted, available)
@@ -316,11 +331,18 @@ class TarReader:
                 raise InvalidArchive("tar: the archive is truncated")
             parts.append(chunk)
             have += len(chunk)
+            self._taken += len(chunk)
         self._buffer = b"".join(parts)
         self._position = count
         return self._buffer[:count]
 
     def _skip(self, count: int) -> None:
+        available = len(self._buffer) - self._position
+        if self._skip_source is not None and count - available >= _CHUNK:
+            self._skip_source(count - available)
+            self._taken += count - available
+            self._buffer = b""
+            self._position = count = 0
         while count > 0:
             count -= len(self._piece(count))
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import TYPE_CHECKING
 
 from knarr.errors import InvalidArchive
+
+if TYPE_CHECKING:
+    from knarr.snapshots.layertree import Status
 
 PREFIX = b".wh."
 META_PREFIX = b".wh..wh."
@@ -48,7 +52,7 @@ def meaning(parts: list[bytes]) -> tuple[str, bytes] | None:
     return HIDE, target
 
 
-def is_whiteout(status: os.stat_result) -> bool:
+def is_whiteout(status: Status) -> bool:
     """Return whether that inode is an overlayfs whiteout."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 

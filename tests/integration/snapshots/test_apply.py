@@ -39,7 +39,7 @@ def apply(folder: Path, data: bytes, *, limits: Limits | None = None) -> Path:
     root.mkdir()
     fd = os.open(root, os.O_RDONLY)
     try:
-        apply_layer(fd, TarReader(io.BytesIO(data), limits), Lowers(fd, ()))
+        apply_layer(fd, TarReader(io.BytesIO(data), limits), Lowers(()))
     finally:
         os.close(fd)
     return root

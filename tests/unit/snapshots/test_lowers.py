@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from knarr.snapshots import whiteouts
-from knarr.snapshots.lowers import Lowers
+from knarr.snapshots.lowers import Below, Lowers
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def place(lowers: Lowers, path: bytes) -> bytes | None:
 
 
 def test_nothing_below(base: int) -> None:
-    lowers = Lowers(base, ())
+    lowers = Lowers(())
     assert not lowers
     assert lowers.find(b"") is None
     assert lowers.find(b"a/b") is None
@@ -36,7 +36,7 @@ def test_the_topmost_counts(base: int, tmp_path: Path) -> None:
     (tmp_path / "top/d/f").write_text("new")
     (tmp_path / "low/d/f").write_text("old")
     (tmp_path / "low/d/g").symlink_to("f")
-    lowers = Lowers(base, (b"top", b"low"))
+    lowers = Lowers([Below(base, each) for each in (b"top", b"low")])
     assert place(lowers, b"") == b"top"
     assert place(lowers, b"d") == b"top/d"
     assert place(lowers, b"d/f") == b"top/d/f"
@@ -56,7 +56,7 @@ def test_a_file_hides_the_directory_below(base: int, tmp_path: Path) -> None:
     (tmp_path / "top").mkdir()
     (tmp_path / "top/d").write_text("file")
     (tmp_path / "low/d/sub").mkdir(parents=True)
-    lowers = Lowers(base, (b"top", b"low"))
+    lowers = Lowers([Below(base, each) for each in (b"top", b"low")])
     assert place(lowers, b"d") == b"top/d"
     assert place(lowers, b"d/sub") is None
 
@@ -64,7 +64,7 @@ def test_a_file_hides_the_directory_below(base: int, tmp_path: Path) -> None:
 def test_symlinks_in_layers_are_not_followed(base: int, tmp_path: Path) -> None:
     (tmp_path / "top").mkdir()
     (tmp_path / "top/d").symlink_to("/etc")
-    lowers = Lowers(base, (b"top",))
+    lowers = Lowers([Below(base, each) for each in (b"top",)])
     assert place(lowers, b"d") == b"top/d"
     assert place(lowers, b"d/passwd") is None
 
@@ -80,7 +80,7 @@ def test_whiteouts_and_opaque_directories(base: int, tmp_path: Path) -> None:
         whiteouts.make_opaque(top, b"d")
     finally:
         os.close(top)
-    lowers = Lowers(base, (b"top", b"middle", b"low"))
+    lowers = Lowers([Below(base, each) for each in (b"top", b"middle", b"low")])
     assert place(lowers, b"gone") is None
     assert place(lowers, b"gone/sub") is None
     assert place(lowers, b"d/sub") is None

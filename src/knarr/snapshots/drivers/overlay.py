@@ -16,7 +16,7 @@ from knarr.snapshots import diff, nodes, whiteouts
 from knarr.snapshots.apply import Applied, apply_layer
 from knarr.snapshots.hashing import HashingReader
 from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory
-from knarr.snapshots.lowers import Lowers
+from knarr.snapshots.lowers import Below, Lowers
 from knarr.snapshots.tarentry import Limits
 from knarr.snapshots.tarstream import TarReader
 from knarr.snapshots.treecopy import copy_tree
@@ -160,7 +160,7 @@ class Driver:
 
     def _lowers(self, open_files: contextlib.ExitStack, stack: tuple[str, ...]) -> Lowers:
         base = _opened(open_files, self._root)
-        return Lowers(base, [b"l/%s/fs" % number.encode() for number in stack])
+        return Lowers([Below(base, b"l/%s/fs" % number.encode()) for number in stack])
 
     def layer_size(self, chain_id: str) -> int:
         """Return the bytes in files that the layer brought; raises NotFound."""
