@@ -169,8 +169,9 @@ class Ends(NamedTuple):
 def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) -> ExecSession:
     """Start a command in the container.
 
-    Pipes and sockets are handed in; files and terminals are relayed, since a
-    program with rights over them could open them anew for more than it was given.
+    Sockets and pipes that are everybody's are handed in. Files and terminals are relayed, since
+    a program with rights over them could open them anew for more than it was given; other pipes
+    are, since it could not open them as /dev/stdout, being somebody else inside.
     Raises Conflict when the container does not run, CommandNotFound, NotExecutable,
     UnknownUser, InvalidArgument, RefusedByPolicy.
     """
@@ -255,7 +256,10 @@ class _Streams:
 
     def pass_in(self, ends: Ends) -> list[int]:
         """Return the indexes of the command's three streams in the message."""
-        return [self._input(ends.stdin), self._output(ends.stdout), self._output(ends.stderr)]
+        given = [self._input(ends.stdin), self._output(ends.stdout)]
+        # One pipe for one place: what is written to both arrives in its order.
+        same = _same(ends.stdout, ends.stderr)
+        return [*given, given[1] if same else self._output(ends.stderr)]
 
     def add_filter(self, path: str) -> int:
         return self._own(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
@@ -270,16 +274,16 @@ class _Streams:
     def _input(self, handle: int | None) -> int:
         if handle is None:
             return self._own(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-        if _may_be_handed_in(handle):
+        if _may_be_handed_in(handle, stat.S_IROTH):
             return self._add(handle)
-        reader, writer = os.pipe()
+        reader, writer = _inlet()
         self._source = (handle, writer)
         return self._own(reader)
 
     def _output(self, handle: int | None) -> int:
         if handle is None:
             return self._own(os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC))
-        if _may_be_handed_in(handle):
+        if _may_be_handed_in(handle, stat.S_IWOTH):
             return self._add(handle)
         reader, writer = _outlet()
         self._relays[reader] = handle
@@ -294,6 +298,11 @@ class _Streams:
         return len(self.handles) - 1
 
 
+def _same(one: int | None, other: int | None) -> bool:
+    """Return whether two descriptors are of one pipe or file."""
+    return one is not None and other is not None and os.path.sameopenfile(one, other)
+
+
 def _outlet() -> tuple[int, int]:
     """Return a pipe that a command may open anew as /dev/stdout, whoever it runs as."""
     ends = os.pipe()
@@ -301,12 +310,24 @@ def _outlet() -> tuple[int, int]:
     return ends
 
 
-def _may_be_handed_in(handle: int) -> bool:
-    """Return True for pipes, sockets and /dev/null: opening them anew gives nothing more."""
+def _inlet() -> tuple[int, int]:
+    """Return a pipe that a command may open anew as /dev/stdin, whoever it runs as."""
+    ends = os.pipe()
+    os.fchmod(ends[0], 0o644)
+    return ends
+
+
+def _may_be_handed_in(handle: int, right: int) -> bool:
+    """Return True for sockets, /dev/null and a pipe on which everybody has the right.
+
+    Opening them anew is either possible for the command, or gives nothing more.
+    """
     info = os.fstat(handle)
     if stat.S_ISCHR(info.st_mode):
         return (os.major(info.st_rdev), os.minor(info.st_rdev)) == _NULL_DEVICE
-    return stat.S_ISFIFO(info.st_mode) or stat.S_ISSOCK(info.st_mode)
+    if stat.S_ISFIFO(info.st_mode):
+        return bool(info.st_mode & right)
+    return stat.S_ISSOCK(info.st_mode)
 
 
 class _Capture:
@@ -319,7 +340,7 @@ class _Capture:
         self._writer = -1
         self.stdin: int | None = None
         if input is not None:
-            self.stdin, self._writer = self._keep(os.pipe())
+            self.stdin, self._writer = self._keep(_inlet())
             os.set_blocking(self._writer, False)
         self._out, self.stdout = self._keep(_outlet())
         self._err, self.stderr = self._keep(_outlet())

@@ -98,7 +98,7 @@ class Supervisor:
             return False
         self.manager, self.group = state["cgroup"]["manager"], state["cgroup"]["path"]
         self.exit_file = state["exit_file"] or ""
-        streams = pipes.Streams() if state["tty"] else pipes.reopen_pipes(self.run_dir)
+        streams = pipes.Streams() if state["tty"] else pipes.reopen_pipes(self.run_dir, self.pid)
         listener = rundir.listen(self.run_dir)
         # Who reads of a new supervisor may connect to it.
         states.write(self.run_dir, {**state, "supervisor_pid": os.getpid()})

@@ -3,10 +3,15 @@
 Output goes through FIFOs in the run directory, and the container's ends are
 opened for reading too: when the supervisor is killed, a writer neither gets
 SIGPIPE nor loses a byte, and whoever takes over opens the FIFO again.
+
+Input goes through a pipe without a name: who opens a FIFO (/dev/stdin) that nobody writes to
+any more waits for ever, where a pipe has its end. Whoever takes over finds it where the
+container's first process has it; a link in the run directory says which pipe it is.
 """
 
 import fcntl
 import os
+import stat
 
 TYPE_CHECKING = False
 
@@ -54,17 +59,24 @@ def _fifo(run_dir: str, name: str) -> str:
     return path
 
 
+def _link(target: str, path: str) -> None:
+    try:
+        os.symlink(target, path)
+    except FileExistsError:
+        os.unlink(path)
+        os.symlink(target, path)
+
+
 def make_pipes(run_dir: str, *, stdin: bool) -> Streams:
-    """Return streams over new FIFOs; without ``stdin`` the container reads /dev/null."""
+    """Return streams over new pipes; without ``stdin`` the container reads /dev/null."""
     streams = Streams()
     ends = [-1, -1, -1]
     streams.child = (-1, -1, -1)
     try:
         if stdin:
-            path = _fifo(run_dir, "stdin")
-            ends[0] = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            streams.stdin = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-            os.set_blocking(ends[0], True)
+            ends[0], streams.stdin = os.pipe()
+            os.set_blocking(streams.stdin, False)
+            _link(os.readlink(f"/proc/self/fd/{ends[0]}"), f"{run_dir}/stdin")
         for number, name in ((1, "stdout"), (2, "stderr")):
             path = _fifo(run_dir, name)
             reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -96,8 +108,11 @@ def widen(fd: int) -> None:
         return  # a terminal, or more than its owner may have: it works as it is
 
 
-def reopen_pipes(run_dir: str) -> Streams:
-    """Return streams over the FIFOs that a dead supervisor left; what is missing stays -1."""
+def reopen_pipes(run_dir: str, pid: int) -> Streams:
+    """Return streams over the pipes that a dead supervisor left; what is missing stays -1.
+
+    pid: of the container's first process, which a descriptor of the caller holds.
+    """
     streams = Streams()
     for name, attribute in (("stdout", "out"), ("stderr", "err")):
         try:
@@ -105,10 +120,24 @@ def reopen_pipes(run_dir: str) -> Streams:
         except FileNotFoundError:
             continue
         setattr(streams, attribute, fd)
-    try:
-        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC
-        streams.stdin = os.open(f"{run_dir}/stdin", flags)
-    except OSError:
-        # No FIFO, or (ENXIO) nobody reads it any more: there is no input to give.
-        streams.stdin = -1
+    streams.stdin = _reopen_input(run_dir, pid)
     return streams
+
+
+def _reopen_input(run_dir: str, pid: int) -> int:
+    """Return the writing end of the pipe that a process still has as its stdin, or -1.
+
+    What it has there is the container's to choose: nothing but that pipe is opened.
+    """
+    try:
+        pipe = os.readlink(f"{run_dir}/stdin")
+        place = os.open(f"/proc/{pid}/fd/0", os.O_PATH | os.O_CLOEXEC)
+        try:
+            own = f"/proc/self/fd/{place}"
+            if not stat.S_ISFIFO(os.fstat(place).st_mode) or os.readlink(own) != pipe:
+                return -1
+            return os.open(own, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        finally:
+            os.close(place)
+    except OSError:
+        return -1  # it never had one, has closed it, or has ended

@@ -123,6 +123,24 @@ def test_streams_of_the_caller(container: Container, pipe: tuple[int, int]) -> N
         assert os.read(reader, 100) == b"direct\n"
 
 
+@pytest.mark.parametrize("user", ["0", "1000"])
+def test_pipes_of_the_caller_can_be_opened_by_name(
+    user: str, container: Container, pipe: tuple[int, int]
+) -> None:
+    """One pipe for stdout and stderr keeps the order; its mode stays the caller's."""
+    reader, writer = pipe
+    given, typed = os.pipe()
+    os.write(typed, b"in\n")
+    os.close(typed)
+    script = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr; echo end"
+    config = ExecConfig(("sh", "-c", script), user=user)
+    with container.exec(config, stdin=given, stdout=writer, stderr=writer) as session:
+        assert session.wait(30) == 0
+    assert os.read(reader, 100) == b"in\nout\nerr\nend\n"
+    assert os.fstat(writer).st_mode & 0o777 == 0o600
+    os.close(given)
+
+
 def test_files_are_relayed_not_handed_in(container: Container, tmp_path: Path) -> None:
     """A program that had the host's file itself could open it anew for writing."""
     source, target = tmp_path / "in", tmp_path / "out"

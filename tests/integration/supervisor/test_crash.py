@@ -188,6 +188,22 @@ def test_a_killed_supervisor_gets_a_successor(box: Box) -> None:
     assert groups_of(box, one.id) == []
 
 
+def test_a_successor_has_the_input_too(box: Box) -> None:
+    """It finds the pipe where the container's first process has it."""
+    script = "while [ ! -e /go ]; do :; done; cat; exit 7"
+    one = box.start("sh", "-c", script, stdin=True, attach=False)
+    first = one.supervisor
+    kill(first)
+    wait_until(lambda: one.supervisor != first and rundir.is_locked(str(one.run_dir)))
+    client = one.attach()
+    client.send(b"i", b"typed later")
+    client.send(b"c")
+    one.run("touch", "/go")
+    done = client.exit()
+    assert done.out == b"typed later"
+    assert done.code == (7 if tells_exits() else 255)
+
+
 def test_output_during_the_change_of_supervisors_is_kept(box: Box) -> None:
     from knarr.supervisor import log as logs
 

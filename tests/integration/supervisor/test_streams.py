@@ -401,3 +401,12 @@ def test_the_supervisor_is_not_stopped_by_a_terminals_signals(box: Box) -> None:
     assert one.client is not None
     one.client.send(b"c")
     assert one.exit().code == 5
+
+
+def test_stdin_can_be_opened_by_name_when_nobody_writes_to_it_any_more(box: Box) -> None:
+    one = box.start("sh", "-c", "read x; cat /dev/stdin; echo ended $x", stdin=True)
+    assert one.client is not None
+    one.client.send(b"i", b"typed\n")
+    one.client.send(b"c")
+    done = one.exit()
+    assert (done.code, done.out) == (0, b"ended typed\n")
