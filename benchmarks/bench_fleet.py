@@ -13,6 +13,8 @@ from .world import World, world
 
 PROCESSES = 8
 EACH = 25
+# Seconds without anything to do after which a supervisor has given back what memory it can.
+IDLE = 1.0
 
 
 def private_memory(pid: int) -> int:
@@ -76,6 +78,7 @@ def run() -> Report:
         for worker in workers:
             worker.answer()
         seconds, started, failed = step(workers)
+        time.sleep(IDLE)
         memory = sorted(private_memory(pid) for pid in supervisors(there))
         used_seconds, used, unused = step(workers)
         ended = time.perf_counter()
@@ -94,6 +97,6 @@ def run() -> Report:
     if memory:
         report.figures.append(("private memory, median", memory[len(memory) // 2] / 2**20, "MiB"))
         report.figures.append(("private memory, largest", memory[-1] / 2**20, "MiB"))
-        report.goal("private memory of a supervisor", memory[-1] / 2**20, 1.0, "MiB")
+        report.goal("private memory of an idle supervisor", memory[-1] / 2**20, 1.0, "MiB")
     report.goal("failures", float(failed + unused), 0.0, "")
     return report

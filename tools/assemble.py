@@ -17,6 +17,7 @@ CLIENT = "client"
 # Folder whose machine code the package carries -> what that is.
 CARRIED = {
     "src/knarr/runtime/init": "knarr's init",
+    "src/knarr/runtime/pages": "What gives memory back that is again as it was",
     "src/knarr/runtime/program": "What carries out programs of system calls",
 }
 MACHINES = ("x86_64", "aarch64")

@@ -2,6 +2,7 @@
 
 import array
 import ctypes
+import os
 
 from knarr.kernel.libc import LIBC, fail
 
@@ -28,7 +29,26 @@ def map_memory(size: int, protection: int, flags: int, fd: int = -1, address: in
     return found
 
 
-_MADV_POPULATE_READ = 22
+def unmap_memory(address: int, size: int) -> None:
+    """Take a mapping away (munmap(2)). Raises OSError."""
+    if LIBC.munmap(ctypes.c_void_p(address), ctypes.c_size_t(size)):
+        raise fail("munmap")
+
+
+def map_code_bytes(name: str, code: bytes) -> int:
+    """Return the address of machine code that can be executed. Raises OSError where none may be.
+
+    name: what /proc/self/maps shows.
+    """
+    file = os.memfd_create(name, os.MFD_CLOEXEC)
+    try:
+        os.write(file, code)
+        return map_memory(len(code), PROT_READ | PROT_EXEC, MAP_PRIVATE, file)
+    finally:
+        os.close(file)
+
+
+MADV_POPULATE_READ = 22
 _MADV_POPULATE_WRITE = 23
 _STACK = "[stack]"
 
@@ -39,7 +59,7 @@ def own_pages(without: "tuple[int, int]") -> None:
     Otherwise each comes with a fault of its own when it is written to. without:
     addresses from, to of what is better left alone.
     """
-    for start, end, mode, name in _mappings():
+    for start, end, mode, name in own_mappings():
         if mode == "rw-p" and name != _STACK:
             _populate(start, min(end, without[0]), _MADV_POPULATE_WRITE)
             _populate(max(start, without[1]), end, _MADV_POPULATE_WRITE)
@@ -52,7 +72,7 @@ def code() -> "array.array[int]":
     objects would be written to when they are looked at.
     """
     found = array.array("Q")
-    for start, end, mode, name in _mappings():
+    for start, end, mode, name in own_mappings():
         if mode not in ("r-xp", "r--p") or not name.startswith("/"):
             continue
         if found and found[-1] == start:
@@ -68,10 +88,10 @@ def map_code(ranges: "array.array[int]") -> None:
     They stay shared: this takes no memory.
     """
     for index in range(0, len(ranges), 2):
-        _populate(ranges[index], ranges[index + 1], _MADV_POPULATE_READ)
+        _populate(ranges[index], ranges[index + 1], MADV_POPULATE_READ)
 
 
-def _mappings() -> "list[tuple[int, int, str, str]]":
+def own_mappings() -> "list[tuple[int, int, str, str]]":
     """Return start, end, mode and name of the mappings of this process (proc(5), maps)."""
     found = []
     with open("/proc/self/maps") as file:

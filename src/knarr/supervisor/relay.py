@@ -9,6 +9,7 @@ import time
 
 from knarr.kernel import process as kprocess
 from knarr.kernel import tty
+from knarr.runtime import pages
 from knarr.supervisor import log as logs
 from knarr.supervisor import rundir
 from knarr.supervisor.clients import Client
@@ -110,8 +111,13 @@ class Relay:
 
     def run(self) -> None:
         """Relay until the first process has ended and all its output is in the log."""
+        quiet: float | None = pages.QUIET
         while True:
-            for fd, events in self._epoll.poll(None, _EVENTS):
+            ready = self._epoll.poll(quiet, _EVENTS)
+            if not ready:
+                pages.give_back()
+            quiet = pages.QUIET if ready else None
+            for fd, events in ready:
                 if fd == self.pidfd:
                     self._drain()
                     if self.outlet is not None:  # before anybody is told of the end

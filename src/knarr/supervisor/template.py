@@ -15,7 +15,7 @@ import sys
 
 from knarr.kernel import process as kprocess
 from knarr.kernel.clone import CLONE_PARENT, clone3
-from knarr.runtime import packets
+from knarr.runtime import packets, pages
 from knarr.supervisor import drill, lessons, work
 
 TYPE_CHECKING = False
@@ -85,11 +85,15 @@ def _serve(launcher: "_socket.socket", school: "_socket.socket", run_root: str) 
     """Be the process, until the launcher closes its end."""
     end = select.poll()
     end.register(launcher.fileno(), 0)
+    waits = select.poll()
+    waits.register(launcher.fileno(), select.POLLIN)
     private = launcher.fileno(), school.fileno()
     learned = 0
     _drill(run_root)
     kprocess.set_name("knarr-template")
     while True:
+        if not waits.poll(pages.QUIET * 1000):
+            pages.give_back()
         try:
             packet, fds = packets.receive(launcher, packets.LIMIT)
         except (EOFError, ConnectionResetError):
@@ -104,12 +108,14 @@ def _serve(launcher: "_socket.socket", school: "_socket.socket", run_root: str) 
                 # the child's socket too, so it ends with the child: the launcher is to be told.
                 successor, pidfd = clone3(CLONE_PARENT)
                 if successor:
+                    pages.give_back()
                     end.register(pidfd, select.POLLIN)
                     end.poll()
                     return
                 learned += 1
                 answer = os.getpid()
             lessons.learn(lesson)
+            pages.remember()
         launcher.send(_ANSWER.pack(answer))
 
 
@@ -120,6 +126,7 @@ def _drill(run_root: str) -> None:
     except Exception as error:  # without it supervisors are larger, and nothing else
         print(f"knarr launcher: no drill: {error!r}", file=sys.stderr)
     gc.freeze()
+    pages.rehearse()
 
 
 def _end_at_once(sock: "_socket.socket") -> int:

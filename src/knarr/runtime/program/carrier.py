@@ -11,7 +11,7 @@ import struct
 
 from knarr.kernel import clone
 from knarr.kernel.libc import MACHINE
-from knarr.kernel.memory import MAP_PRIVATE, PROT_EXEC, PROT_READ, map_memory
+from knarr.kernel.memory import map_code_bytes
 from knarr.runtime.program import memory
 
 TYPE_CHECKING = False
@@ -45,15 +45,11 @@ def _load() -> "tuple[Callable[..., int], Callable[..., int]] | None":
     blob = _blob()
     if blob is None:
         return None
-    file = os.memfd_create("knarr-program", os.MFD_CLOEXEC)
     try:
-        os.write(file, blob)
-        place = map_memory(len(blob), PROT_READ | PROT_EXEC, MAP_PRIVATE, file)
+        place = map_code_bytes("knarr-program", blob)
     except OSError:
         # A security module that lets no memory be executed: the interpreter does the same.
         return None
-    finally:
-        os.close(file)
     word, pointer = ctypes.c_long, ctypes.c_void_p
     run = ctypes.PYFUNCTYPE(word, pointer, pointer)(place)
     spawn = ctypes.PYFUNCTYPE(word, pointer, ctypes.c_size_t, pointer, pointer)(place + _SPAWN)

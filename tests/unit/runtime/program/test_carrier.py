@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.kernel import memory as kernel_memory
 from knarr.kernel.memory import MAP_ANONYMOUS, MAP_PRIVATE, PROT_READ
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Builder, Program
@@ -89,7 +90,7 @@ def test_memory_that_may_not_be_executed(monkeypatch: pytest.MonkeyPatch) -> Non
         raise PermissionError(13, "mmap: Permission denied")
 
     before = len(os.listdir("/proc/self/fd"))
-    monkeypatch.setattr(carrier, "map_memory", refuse)
+    monkeypatch.setattr(kernel_memory, "map_memory", refuse)
     assert carrier._load() is None
     assert len(os.listdir("/proc/self/fd")) == before
 

@@ -1,0 +1,12 @@
+"""What gives memory back that is again as it was, for aarch64.
+
+Made from aarch64.S by tools/assemble.py.
+"""
+
+BLOB = bytes.fromhex(
+    "e90300aaea0301aaeb0302aaec0303aaee0304aa0d0080d2ea0400b42f0140f90f04f8b6ef03e8b70f0080d2"
+    "70696ff891696ff81f0211eb41030054ef210091ff010eeb43ffff54e0030baae1030eaa820080d2281d80d2"
+    "010000d4200200b50f0080d270696ff891696ff81f0211ebc1000054ef210091ff010eeb43ffff54ad050091"
+    "070000140f0080d290696ff870692ff8ef210091ff010eeb83ffff54292100916b010e8b8c010e8b4a0500d1"
+    "daffff17e0030daac0035fd6"
+)
