@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,6 +52,16 @@ ON_OTHER_KERNELS = (
     "integration/runtime/test_namespaces.py",
     "integration/supervisor/test_crash.py",
 )
+
+
+def pytest_configure() -> None:
+    """Take no notice of signals that are to be ignored, but start nothing that ignores them.
+
+    A shell has its background jobs ignore the terminal's signals, nohup the end of it.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: None)
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the marks

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.crash.test_engine_steps import play
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from knarr import Engine, Settings
@@ -41,3 +42,21 @@ def test_the_caller_is_killed(
         container.start()
     container.kill()
     assert (container.status, container.state.exit_code) == ("exited", 137)
+
+
+@pytest.mark.parametrize("step", ["start.rundir", "start.launched"])
+def test_who_starts_it_by_policy_is_killed(step: str, engine: Engine, settings: Settings) -> None:
+    from knarr import ContainerConfig
+    from knarr.engine import waiting
+    from knarr.engine.model import RestartPolicy
+
+    config = ContainerConfig("busybox", ("false",), name="one", restart=RestartPolicy("always"))
+    container = engine.containers.create(config)
+    container.start()
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    waiting.kill_supervisor(container.paths)
+    died = play("engine.recover()", f"engine:{step}", settings)
+    assert died.returncode == -9, died
+    wait_until(lambda: container.state.restarts > 4)
+    container.stop(0)
+    assert container.status == "exited"

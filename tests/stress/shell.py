@@ -182,6 +182,7 @@ class Shell:
         """Make a second container with the same files."""
         self.made += 1
         other = Box(f"s{self.number}-{self.made}", box.kind, box.policy, box.batch)
+        other.removes = box.removes
         other.deaths, other.memory = self.deaths, set(box.memory)
         other.files = {name: set(texts) for name, texts in box.files.items()}
         self.boxes.append(other)

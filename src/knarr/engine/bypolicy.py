@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from knarr import errors
 from knarr.engine import create, start
 from knarr.engine.state import read_state_file
 from knarr.supervisor import restart
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
+
+_TRIES = 5
 
 
 def start_after_boot(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
@@ -48,6 +51,17 @@ def start_again(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
 
 
 def _start(engine: Engine, record: ContainerRecord, *, count: int, seconds: float) -> None:
-    """Start a container. count: which start this is; seconds: the wait before it."""
+    """Start a container. count: which start this is; seconds: the wait before it.
+
+    When knarr's own processes are killed meanwhile it is tried again: nobody waits for it who
+    would do that, and its policy does not give up for such a reason.
+    """
     again = {"count": count, "seconds": seconds}
-    start.start(engine, create.load(engine, record), attach=False, again=again)
+    for left in reversed(range(_TRIES)):
+        try:
+            start.start(engine, create.load(engine, record), attach=False, again=again)
+        except (errors.Unavailable, errors.Internal):
+            if not left:
+                raise
+        else:
+            return

@@ -136,7 +136,7 @@ class Container:
         with self.paths.locked():
             record = held.row(self._engine, self.paths)
             state = merged(record, self.paths)
-            if state.paused and state.stale:
+            if state.stale:  # whoever watched it, or had it paused, is dead
                 state = held.settled(self._engine, record, self.paths)
             if state.restarting:
                 raise errors.NotModified(f"container {self.name} is already being started again")

@@ -25,8 +25,8 @@ from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
 from knarr.engine.translate import translated
 from knarr.kernel import process
+from knarr.supervisor import restart, undo
 from knarr.supervisor import state as states
-from knarr.supervisor import undo
 from knarr.supervisor.client import LaunchFailed
 
 if TYPE_CHECKING:
@@ -146,8 +146,11 @@ def _settle_locked(
         if _take_over(engine, record, paths):
             report.adopted.append(record.id)
             return
-        _note_end(record, paths, REBOOT_EXIT, _LOST)
+        _note_end(record, paths, REBOOT_EXIT, _LOST, again=True)
         events.note_end(engine, record, REBOOT_EXIT)
+        if merged(record, paths).restarting and bypolicy.start_again(engine, record, paths):
+            report.started.append(record.id)
+            return
     elif state.running and _has_lost_owner(record):
         stop.kill_held(engine, record, paths)
     elif state.running or paths.supervisor_lives():
@@ -260,8 +263,13 @@ def _note_reboot(record: ContainerRecord, paths: Paths) -> bool:
     return lost
 
 
-def _note_end(record: ContainerRecord, paths: Paths, code: int, error: str) -> None:
-    """Undo what the supervisor made and write down an end that nobody saw."""
+def _note_end(
+    record: ContainerRecord, paths: Paths, code: int, error: str, *, again: bool = False
+) -> None:
+    """Undo what the supervisor made and write down an end that nobody saw.
+
+    again: if its policy wants it started after such an end, that is due now.
+    """
     undo.replay(paths.run)
     live = read_state_file(paths.state) or {}
     started = int(live.get("started_at") or record.started or 0)
@@ -274,6 +282,11 @@ def _note_end(record: ContainerRecord, paths: Paths, code: int, error: str) -> N
         "started_at": started,
         "finished_at": max(started, int(live.get("finished_at") or 0)),
     }
+    if again:
+        now = time.time_ns()
+        start = restart.due(paths.exit, states.encode(live), code, now)
+        if start is not None:
+            ended["restart"] = {"count": start.count, "seconds": start.seconds, "at": now}
     if not record.auto_remove:
         states.write(paths.data, ended, os.path.basename(paths.exit))
     if live:

@@ -35,6 +35,8 @@ def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool
 def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool) -> None:
     """Remove a container that exists and whose lock the caller holds. Raises as :func:`remove`."""
     state = merged(record, paths)
+    if state.stale and not force:
+        state = held.settled(engine, record, paths)
     if state.running or state.restarting:
         if not force:
             advice = ": stop the container before removing or force remove"

@@ -113,22 +113,14 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
         return from_live(live, stale=True)
     ended = read_state_file(paths.exit)
     if ended is not None:
-        return from_live(ended)
+        return _after_its_end(ended, paths)
+    ended = read_state_file(paths.exit_before)
+    if ended is not None:  # it is just being started again: until it runs it is as before
+        return _after_its_end(ended, paths)
     if record.started is None:
         return ContainerState("created")
     if record.boot_id != host.boot_id():
         return _ended_by_reboot(record.started)
-    return _between_two_lives(record, paths)
-
-
-def _between_two_lives(record: ContainerRecord, paths: Paths) -> ContainerState:
-    """Return the state of a container that is just being started again: as it was before that.
-
-    So it stays when who starts it is killed.
-    """
-    ended = read_state_file(paths.exit_before)
-    if ended is not None:
-        return _after_its_end(ended, paths)
     if os.path.exists(paths.state) or os.path.exists(paths.exit):
         return merged(record, paths)  # that was done since, or has failed
     return ContainerState("created")
@@ -215,9 +207,12 @@ def note_failed_start(record: ContainerRecord, paths: Paths, error: Exception) -
     the caller hears of the start itself.
     """
     state = merged(record, paths)
+    before = read_state_file(paths.exit) or {}
+    if "restart" in before:
+        before["restart"] = {**before["restart"], "at": None}  # it is not due any more
     note = {
-        **(read_state_file(paths.exit) or {}),
-        "status": state.status,
+        **before,
+        "status": "exited" if state.restarting else state.status,
         "exit_code": _code_of(error),
         "error": str(error).removeprefix(f"container {record.name}: "),
         "oom_killed": False,

@@ -111,6 +111,38 @@ def test_container_and_supervisor_die_together(container: Container, settings: S
     container.remove(force=True)
 
 
+def test_start_of_one_that_died_unseen(container: Container, settings: Settings) -> None:
+    """It does not take what the dead supervisor wrote for a container that runs."""
+    before = live(container)
+    kill_and_wait(launcher(settings))
+    kill_and_wait(before["supervisor_pid"])
+    kill_and_wait(before["pid"])
+    container.start()
+    assert container.state.running
+    assert live(container)["pid"] != before["pid"]
+    container.remove(force=True)
+
+
+def test_removing_what_died_unseen(container: Container, settings: Settings) -> None:
+    before = live(container)
+    kill_and_wait(launcher(settings))
+    kill_and_wait(before["supervisor_pid"])
+    kill_and_wait(before["pid"])
+    container.remove()
+    with pytest.raises(errors.NotFound):
+        container.start()
+
+
+def test_a_paused_one_is_not_started(container: Container, settings: Settings) -> None:
+    container.pause()
+    kill_and_wait(launcher(settings))
+    kill_and_wait(live(container)["supervisor_pid"])
+    with pytest.raises(errors.Conflict, match="cannot start a paused container"):
+        container.start()
+    assert container.state.paused
+    container.remove(force=True)
+
+
 def test_removing_by_force_with_everything_dead(
     container: Container, engine: Engine, settings: Settings
 ) -> None:

@@ -6,14 +6,18 @@ import json
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from knarr import Container, ContainerConfig, Engine, errors
+from knarr import Container, ContainerConfig, Engine, Settings, errors
 from knarr.engine import host, restartrules, start, waiting
 from knarr.engine.model import RestartPolicy
+from knarr.engine.paths import Paths
+from knarr.engine.state import merged
 from knarr.supervisor import state as states
+from tests.support.processes import launcher
 from tests.support.waiting import wait_until
 
 ALWAYS = RestartPolicy("always")
@@ -26,6 +30,10 @@ def make(engine: Engine, *command: str, restart: RestartPolicy = ALWAYS) -> Cont
     container = engine.containers.create(ContainerConfig("busybox", command, restart=restart))
     container.start()
     return container
+
+
+def ended(pid: int) -> bool:
+    return states.start_time(pid) is None
 
 
 def record_of(container: Container) -> dict[str, object]:
@@ -145,6 +153,62 @@ def test_stopped_while_it_is_being_started_again(
     wait_until(lambda: not container.paths.supervisor_lives())
     assert container.status == "exited"
     container.remove()
+
+
+def test_an_end_that_nobody_saw(engine: Engine, settings: Settings) -> None:
+    """Its supervisor is dead before it: the policy counts all the same."""
+    container = make(engine, *ENDURE)
+    live = json.loads(Path(container.paths.state).read_text())
+    for pid in (launcher(settings), live["supervisor_pid"], live["pid"]):
+        os.kill(pid, signal.SIGKILL)
+        wait_until(partial(ended, pid))
+    report = engine.recover()
+    assert (report.started, report.problems) == ([container.id], [])
+    assert (container.state.running, container.state.restarts) == (True, 1)
+    container.stop(0)
+    assert container.status == "exited"
+
+
+def test_it_is_never_taken_for_ended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    container = make(engine, *COUNT)
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    waiting.kill_supervisor(container.paths)
+    shown: list[str] = []
+    whole = start._set_exit_aside
+
+    def aside(paths: Paths) -> bool:
+        shown.append(merged(container.record, paths).status)
+        done = whole(paths)
+        shown.append(merged(container.record, paths).status)
+        return done
+
+    monkeypatch.setattr(start, "_set_exit_aside", aside)
+    engine.recover_container(container.record)
+    assert shown == ["restarting", "restarting"]
+    container.remove(force=True)
+
+
+def test_a_start_that_is_killed_is_tried_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = make(engine, *ENDURE)
+    os.kill(container.state.pid, signal.SIGKILL)
+    wait_until(lambda: container.state.restarts == 1 and container.state.running)
+    os.kill(container.state.pid, signal.SIGKILL)
+    wait_until(lambda: container.state.restarting)
+    waiting.kill_supervisor(container.paths)
+    tries: list[str] = []
+
+    def reached(step: str) -> None:
+        tries.append(step)
+        if tries == ["start.rundir"]:
+            raise errors.Unavailable("the launcher ended before it answered")
+
+    monkeypatch.setattr(start, "reached", reached)
+    engine.recover_container(container.record)
+    assert tries == ["start.rundir", "start.rundir", "start.launched"]
+    assert (container.state.running, container.state.restarts) == (True, 2)
+    container.remove(force=True)
 
 
 def test_what_waits_is_not_waited_for(engine: Engine) -> None:

@@ -258,7 +258,8 @@ def test_what_it_forks_from_learns_in_a_child(box: Box) -> None:
     """Supervisors that were forked before share their memory with one that stays as it was."""
     box.run("true")
     launcher = processes.launcher(box.settings)
-    wait_until(lambda: len(templates(launcher)) > 1)
+    # At rest first: what was just forked from a template still has its name for a moment.
+    wait_until(lambda: at_rest(launcher) and len(templates(launcher)) > 1)
     before = templates(launcher)
     for _ in range(3):
         box.run("true")
