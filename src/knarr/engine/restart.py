@@ -8,7 +8,7 @@ import select
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import create, held, remove, start, stop, waiting
+from knarr.engine import create, held, remove, restartrules, start, stop, waiting
 from knarr.engine.state import read_state_file
 from knarr.kernel import process
 
@@ -28,22 +28,16 @@ def restart(
 ) -> None:
     """Stop the container if it runs, then start it; see ``stop.stop`` for timeout and signal.
 
-    One with auto_remove is not removed for that end: its lock is held from before it, and
-    whoever comes to remove it finds it running. Raises as a start, Conflict for a sandbox,
-    InvalidArgument for an unknown signal.
+    It is not removed for that end, by whom its auto_remove calls or by a prune: its lock is held
+    from before it, and whoever comes to remove it finds it running. Raises as a start, Conflict
+    for a sandbox, InvalidArgument for an unknown signal.
     """
     if record.config.kill_on_owner_exit:
         raise errors.Conflict(
             f"Cannot restart container {record.name}: it lives as long as the program that made it"
         )
-    if record.auto_remove:
-        with paths.locked():
-            _stop_for_good(engine, record, paths, timeout, signal)
-            _start(engine, record, paths)
-        return
-    with contextlib.suppress(errors.NotModified):
-        stop.stop(engine, record, paths, timeout=timeout, signal=signal)
     with paths.locked():
+        _stop_for_good(engine, record, paths, timeout, signal)
         _start(engine, record, paths)
 
 
@@ -54,10 +48,13 @@ def _stop_for_good(
     timeout: int | None,
     signal: str | int | None,
 ) -> None:
-    """Stop a container with auto_remove and await its supervisor, which removes its own traces.
+    """Stop a container and await its supervisor: with auto_remove it removes its own traces.
 
-    The caller holds the container's lock.
+    Nothing that its policy wants follows. The caller holds the container's lock.
     """
+    held.row(engine, paths)
+    if restartrules.set_stopped(paths, stopped=True) and restartrules.cancel(paths):
+        return
     pid = int((read_state_file(paths.state) or {}).get("supervisor_pid") or 0)
     with contextlib.ExitStack() as open_files:
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from knarr.engine import afterwards, held, waiting
 from knarr.engine.paths import write_synced
-from knarr.engine.state import awaits_start, read_state_file
+from knarr.engine.state import awaits_start, merged, read_state_file
 from knarr.supervisor import restart
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.model import RestartPolicy
     from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
 
 
 def write(
@@ -51,14 +52,16 @@ def set_stopped(paths: Paths, *, stopped: bool) -> bool:
     return True
 
 
-def forbid(engine: Engine, paths: Paths) -> bool:
+def forbid(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     """Note that somebody stops the container; True when it was to be started again, and is not.
 
     Under its lock: whoever is just starting it has done so then, and it has to be stopped as
-    any that runs; whoever comes later finds the note. The caller does not hold the lock.
+    any that runs; whoever comes later finds the note. Who already stops it, to start it again,
+    has the lock until then and is not waited for. The caller does not hold the lock.
     Raises NotFound, OSError.
     """
-    if restart.rules(paths.exit) is None:
+    wanted = restart.rules(paths.exit)
+    if wanted is None or (wanted.get("stopped") and merged(record, paths).running):
         return False
     with paths.locked():
         held.row(engine, paths)

@@ -41,7 +41,7 @@ def stop(
     number = _number(signal) if signal is not None else signal_of(engine, record)
     seconds = timeout if timeout is not None else record.config.stop_timeout
     seconds = DEFAULT_TIMEOUT if seconds is None else seconds
-    asked = not held and restartrules.forbid(engine, paths)
+    asked = not held and restartrules.forbid(engine, record, paths)
     while (attachment := connect(engine, record, paths, held=held)) is not None:
         asked = True
         with attachment:
@@ -71,7 +71,7 @@ def kill(engine: Engine, record: ContainerRecord, paths: Paths, signal: str | in
     ending = number in (KILL, signal_of(engine, record))
     if ending:
         # As with Docker, a container that is asked to end is not started again.
-        if restartrules.forbid(engine, paths):
+        if restartrules.forbid(engine, record, paths):
             return
     delivered = sent = False
     while not delivered:

@@ -6,7 +6,9 @@ import threading
 
 import pytest
 
-from knarr import Container, ContainerConfig, Engine, Sandbox, errors
+from knarr import Container, ContainerConfig, Engine, ExecConfig, Sandbox, errors
+from knarr.engine.model import RestartPolicy
+from knarr.supervisor import restart
 from tests.support.waiting import wait_until
 
 SCRIPT = """
@@ -92,6 +94,44 @@ def test_one_with_auto_remove_whose_owner_waits(engine: Engine) -> None:
     assert container.status == "running"
     container.remove(force=True)
     assert engine.containers.list(all=True) == []
+
+
+@pytest.mark.parametrize("policy", ["no", "always"])
+def test_who_prunes_meanwhile_takes_it_for_one_that_runs(policy: str, engine: Engine) -> None:
+    config = ContainerConfig("busybox", ("sleep", "600"), restart=RestartPolicy(policy))
+    container = engine.containers.launch(config, attach=False).container
+    removed, done = [], threading.Event()
+
+    def prune() -> None:
+        while not done.is_set():
+            removed.extend(engine.containers.prune()[0])
+
+    pruner = threading.Thread(target=prune)
+    pruner.start()
+    try:
+        for _ in range(20):
+            container.restart(signal="KILL")
+    finally:
+        done.set()
+        pruner.join(30)
+    assert (removed, container.status) == ([], "running")
+
+
+def test_it_can_be_killed_while_it_is_waited_for(engine: Engine) -> None:
+    """Whoever restarts a container that does not want to end does not hold up who kills it."""
+    config = ContainerConfig("busybox", TRAPPING, restart=RestartPolicy("always"))
+    container = engine.containers.launch(config, attach=False).container
+    wait_until(lambda: _lines(container) == [b"ready"])
+    runner = threading.Thread(target=lambda: container.restart(-1, "USR1"))
+    container.exec_run(ExecConfig(("sh", "-c", "kill -STOP 1")))
+    before = container.state.pid
+    runner.start()
+    wait_until(lambda: bool((restart.rules(container.paths.exit) or {}).get("stopped")))
+    container.kill()
+    runner.join(30)
+    assert not runner.is_alive()
+    assert container.state.running
+    assert container.state.pid != before
 
 
 def test_a_sandbox_is_not_restarted(engine: Engine) -> None:
