@@ -36,6 +36,16 @@ def accounts(mount_point: str, figures: "Iterable[Figure]") -> "list[Account]":
     return [(key, mount_point, "/" + name, word, factor) for key, name, word, factor in figures]
 
 
+def value(text: bytes, word: "bytes | None", factor: int) -> int:
+    """Return the figure that a control file's text has; see ``Figure`` for word and factor."""
+    if word is None:
+        return int(text)
+    total = 0
+    for part in text.split(word)[1:]:
+        total += int(part.split(None, 1)[0])
+    return total * factor
+
+
 def usage(where: "Iterable[Account]", path: str) -> "Usage":
     """Return the figures of a path, None for what is not there; OSError if unreadable."""
     found: Usage = {}
@@ -53,15 +63,7 @@ def usage(where: "Iterable[Account]", path: str) -> "Usage":
             except OSError as error:
                 if error.errno not in MISSING:
                     raise
-        if text is None:
-            found[key] = None
-        elif word is None:
-            found[key] = int(text)
-        else:
-            total = 0
-            for part in text.split(word)[1:]:
-                total += int(part.split(None, 1)[0])
-            found[key] = total * factor
+        found[key] = None if text is None else value(text, word, factor)
     return found
 
 

@@ -7,6 +7,7 @@ open them as well. Not on the start path; ``accounting`` is what reads once, whe
 import errno
 import os
 
+from knarr.cgroups.accounting import value
 from knarr.cgroups.files import MISSING
 from knarr.cgroups.v1.io import SIZE
 
@@ -134,11 +135,8 @@ class _File:
             if self._fd < 0:
                 os.close(fd)
         for key, _, word, factor in self._figures:
-            if word is not None:
-                parts = text.split(word)[1:]
-                found[key] = sum(int(part.split(None, 1)[0]) for part in parts) * factor
-            elif not text.startswith(b"max"):
-                found[key] = int(text)
+            if word is not None or not text.startswith(b"max"):
+                found[key] = value(text, word, factor)
 
     def close(self) -> None:
         """Let go of the descriptor."""
