@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from knarr.engine.state import ContainerState
 
 _log = logging.getLogger("knarr.engine")
+_LEAST = 10**6  # ns, of a time that is not the usual one
 _SHELL = ("/bin/sh", "-c")
 _NAMES = (
     ("interval", "Interval"),
@@ -56,9 +57,23 @@ def wanted(config: ContainerConfig, image: Mapping[str, Any]) -> HealthCheck | N
     if not theirs or config.sandbox:
         return config.health
     own = config.health or HealthCheck()
-    filled = {name: getattr(own, name) or int(theirs.get(key) or 0) for name, key in _NAMES}
+    filled = {
+        name: getattr(own, name) or _of_image(name, int(theirs.get(key) or 0))
+        for name, key in _NAMES
+    }
     test = () if _is_foreign(image) else tuple(theirs.get("Test") or ())
     return replace(own, test=own.test or test, **filled)
+
+
+def _of_image(name: str, value: int) -> int:
+    """Return a setting of an image's check as a container can have it.
+
+    Docker refuses less than 1 ms where a caller says it, and takes it from an image, whose
+    check then follows on itself without a pause.
+    """
+    if name == "retries":
+        return max(value, 0)
+    return max(value, _LEAST) if value else 0
 
 
 def _is_foreign(image: Mapping[str, Any]) -> bool:

@@ -46,6 +46,12 @@ IMAGE: dict[str, Any] = {
         # settings of nothing
         (HealthCheck(interval=S), {}, {"Interval": S}, False),
         (None, {"Healthcheck": {"Test": []}}, {}, False),
+        (
+            None,
+            {"Healthcheck": {"Test": ["CMD", "x"], "Interval": 5, "Timeout": -1, "Retries": -2}},
+            {"Test": ["CMD", "x"], "Interval": 10**6, "Timeout": 10**6},
+            True,
+        ),
         (None, {"Healthcheck": {"Test": ["CMD", "x"]}}, {"Test": ["CMD", "x"]}, True),
         (None, {"Healthcheck": {"Test": ["TCP", "x"]}}, {}, False),
     ],
