@@ -249,6 +249,7 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """Return the entry of ``known`` that ``word`` is probably meant to be, "" when none is near."""
     import difflib
 
+    word = word.lower()
     for one in known:
         if sorted(one) == sorted(word):
             return one  # letters in another order: "strat" is start rather than stats

@@ -132,4 +132,5 @@ def test_any_words_parse_or_are_refused(argv: list[str]) -> None:
 
 def test_nearest_finds_only_what_is_near() -> None:
     assert flags.nearest("vresion", ["version", "run"]) == "version"
+    assert flags.nearest("ruN", ["version", "run"]) == "run"
     assert flags.nearest("xyzzy", ["version", "run"]) == ""
