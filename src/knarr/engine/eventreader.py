@@ -26,6 +26,7 @@ FILTERS = frozenset({"event", "image", "label", "scope", "type", *_BY_NAME})
 # Actions with more behind them, which the bare word also means.
 _OPEN = frozenset({"exec_create", "exec_start", "health_status"})
 _CHUNK = 1 << 20
+_AHEAD = 4  # files that are kept open ahead of the one that is read, removed or not
 
 
 def read(
@@ -102,11 +103,16 @@ def _begins(text: str, values: Iterable[str]) -> bool:
 
 
 class Journal:
-    """A place in the journal; close it. Nothing that is appended after it was opened is missed."""
+    """A place in the journal; close it.
+
+    Nothing that is appended after it was opened is missed, unless the file is renamed three times
+    between two looks, of which there is one for each MiB that is read.
+    """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._rest = b""
+        self._ahead: list[int] = []
         older = self._open(path + journal.OLDER)
         self._handle = self._open(path) if older is None else older
 
@@ -140,37 +146,39 @@ class Journal:
         """Yield the events from this place on that are there now."""
         while True:
             # Asked before reading: to a file that is not the journal any more nothing is added.
-            newer = self._newer()
+            self._look_ahead()
+            complete = bool(self._ahead)
             if self._handle is not None:
                 yield from self._lines(self._handle)
-            if newer is None:
+            if not complete:
                 return
             self._close_file()
-            self._handle, self._rest = newer, b""
+            self._handle, self._rest = self._ahead.pop(0), b""
 
-    def _newer(self) -> int | None:
-        """Return the file that comes after the one at hand, opened; None where that is the last.
-
-        After two renamings since the last look that is the older of those that are there.
-        """
+    def _look_ahead(self) -> None:
+        """Open what has come after the files at hand, as far as it is there and not too much."""
+        if len(self._ahead) >= _AHEAD:
+            return
         there = self._open(self._path)
-        if there is None or self._handle is None:
-            return there
-        if self._is_at_hand(there):
-            os.close(there)
-            return None
-        older = self._open(self._path + journal.OLDER)
-        if older is None:
-            return there
-        between, other = (there, older) if self._is_at_hand(older) else (older, there)
-        os.close(other)
-        return between
-
-    def _is_at_hand(self, handle: int) -> bool:
-        return self._handle is not None and os.path.sameopenfile(handle, self._handle)
+        if there is None:
+            return
+        last = self._ahead[-1] if self._ahead else self._handle
+        if last is not None:
+            if os.path.sameopenfile(there, last):
+                os.close(there)
+                return
+            older = self._open(self._path + journal.OLDER)
+            if older is not None:
+                # After two renamings since the last look there is one in between.
+                if os.path.sameopenfile(older, last) or os.path.sameopenfile(older, there):
+                    os.close(older)
+                else:
+                    self._ahead.append(older)
+        self._ahead.append(there)
 
     def _lines(self, handle: int) -> Iterator[Event]:
         while data := os.read(handle, _CHUNK):
+            self._look_ahead()
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 try:
@@ -191,5 +199,7 @@ class Journal:
             self._handle = None
 
     def close(self) -> None:
-        """Let go of the file; twice is no error."""
+        """Let go of the files; twice is no error."""
         self._close_file()
+        while self._ahead:
+            os.close(self._ahead.pop())

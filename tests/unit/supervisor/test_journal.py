@@ -84,6 +84,33 @@ def test_many_processes_write_in_the_order_of_their_times(
     assert (folder / "events").stat().st_mode & 0o777 == 0o600
 
 
+def test_who_reads_slowly_sees_what_is_renamed_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one file is read three are filled and two of them removed: all are open by then."""
+    monkeypatch.setattr(journal, "LIMIT", 3000)
+    monkeypatch.setattr(eventreader, "_CHUNK", 500)
+    written, found = 20, []
+    for number in range(written):
+        _append(folder, str(number))
+    place = eventreader.Journal(f"{folder}/events")
+    before = len(os.listdir("/proc/self/fd"))
+    renamings, inode = 0, (folder / "events").stat().st_ino
+    for event in place.present():
+        found.append(event["Actor"]["Attributes"]["name"])
+        for _ in range(4 if len(found) <= 20 else 0):
+            _append(folder, str(written))
+            written += 1
+            if (folder / "events").exists() and (folder / "events").stat().st_ino != inode:
+                renamings, inode = renamings + 1, (folder / "events").stat().st_ino
+    assert renamings >= 3
+    found += [event["Actor"]["Attributes"]["name"] for event in place.present()]
+    assert found == [str(number) for number in range(written)]
+    assert len(os.listdir("/proc/self/fd")) == before
+    place.close()
+    assert len(os.listdir("/proc/self/fd")) == before - 1
+
+
 def test_half_a_line_is_no_event(folder: Path) -> None:
     _append(folder, "one")
     with (folder / "events").open("a") as file:
