@@ -36,6 +36,10 @@ GROUPS: dict[str, dict[str, str]] = {
         "inspect": "image_inspect",
         "prune": "image_prune",
     },
+    "registry": {
+        "gc": "registry_gc",
+        "serve": "registry_serve",
+    },
     "system": {
         "df": "system_df",
         "events": "events",
@@ -46,6 +50,7 @@ GROUPS: dict[str, dict[str, str]] = {
 GROUP_SUMMARIES = {
     "container": "Manage containers",
     "image": "Manage images",
+    "registry": "Serve images to others",
     "system": "Manage knarr",
 }
 # Docker's verbs that knarr does not have yet, and what serves instead.

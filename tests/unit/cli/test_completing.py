@@ -18,11 +18,11 @@ FREE = frozenset(
     """
     add-host annotation author blkio-weight cgroup-parent change cpu-period cpu-quota cpu-rt-period
     cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach-keys device-cgroup-rule dns
-    dns-option dns-search domainname entrypoint env group-add health-cmd health-interval
-    health-retries health-start-interval health-start-period health-timeout hostname include
-    interval label last memory memory-reservation memory-swap memory-swappiness message mirror name
-    oom-score-adj pids-limit shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs
-    until user workdir
+    dns-option dns-search domainname entrypoint env gc-every grace group-add health-cmd
+    health-interval health-retries health-start-interval health-start-period health-timeout
+    hostname immutable-tag include interval label last listen memory memory-reservation memory-swap
+    memory-swappiness message mirror mutable-tag name oom-score-adj pids-limit shm-size since
+    snapshot stop-timeout sysctl tag tail timeout tmpfs until user workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

@@ -1,0 +1,171 @@
+"""``knarr registry serve``: a registry in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from knarr.cli import human
+from knarr.cli.caller import interrupt
+from knarr.cli.command import Command
+from knarr.cli.context import Context
+from knarr.cli.flags import DURATION, LIST, SWITCH, TEXT, Args, Flag
+from knarr.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    import socket
+    import ssl
+
+    from knarr.registryd.service import Options, Service
+
+_SECOND = 1_000_000_000
+_LAST_REQUESTS = 10.0  # seconds for them after the signal to end
+_LISTEN = "127.0.0.1:5000"
+
+
+def run(context: Context, args: Args) -> int:
+    """Serve until a signal asks to end; requests under way are finished."""
+    from knarr.registryd.service import Service
+    from knarr.web import listening
+
+    root = root_of(context, args)
+    tls = _tls(args)
+    addresses = [listening.address(text) for text in args.many("listen") or (_LISTEN,)]
+    with ExitStack() as stack:
+        listeners: list[socket.socket] = []
+        for each in addresses:
+            listeners.append(stack.enter_context(listening.listen(each)))
+        service = stack.enter_context(Service(root, listeners, _options(args), tls=tls))
+        _show_log(quiet=args.on("quiet"))
+        if not all(each.loopback for each in addresses) and not (tls and args.text("htpasswd")):
+            print(
+                "WARNING: other machines reach this registry: it needs --tls-cert and --htpasswd",
+                file=sys.stderr,
+            )
+        scheme = "https" if tls else "http"
+        for name in service.addresses:
+            shown = f"unix://{name}" if name.startswith("/") else f"{scheme}://{name}"
+            print(human.visible(f"Serving {root} on {shown}"), flush=True)
+        _end_on_signals(service)
+        service.serve()
+        service.close(_LAST_REQUESTS)
+    return 0
+
+
+def root_of(context: Context, args: Args) -> str:
+    """Return the directory of the registry."""
+    return os.path.abspath(args.text("root") or f"{context.settings.data_root}/registry")
+
+
+def _tls(args: Args) -> ssl.SSLContext | None:
+    from knarr.web import listening
+
+    certificate, key = args.text("tls-cert"), args.text("tls-key")
+    authority = args.text("client-ca")
+    if certificate is None:
+        if key or authority:
+            raise InvalidArgument("--tls-key and --client-ca need --tls-cert")
+        return None
+    return listening.tls(certificate, key, authority)
+
+
+def _options(args: Args) -> Options:
+    from knarr.registryd.service import Options
+    from knarr.registryd.tagrules import TagRules
+
+    immutable = (*args.many("immutable-tag"), *(("*",) if args.on("immutable") else ()))
+    mutable = args.many("mutable-tag")
+    if mutable and not immutable:
+        raise InvalidArgument("--mutable-tag makes exceptions of --immutable or --immutable-tag")
+    every = args.number("gc-every")
+    if every is not None and every < _SECOND:
+        raise InvalidArgument("--gc-every: at least one second")
+    return Options(
+        rules=TagRules(immutable, mutable),
+        htpasswd=args.text("htpasswd"),
+        read_only=args.on("read-only"),
+        collect_every=None if every is None else every / _SECOND,
+    )
+
+
+def _end_on_signals(service: Service) -> None:
+    """Have the first signal end the service in order, and another one at once."""
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, interrupt)
+        service.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
+def _show_log(*, quiet: bool) -> None:
+    """Print what the registry logs to stderr: each request, unless ``quiet``."""
+
+    class Line(logging.Formatter):
+        """One line for each record, whatever is in the names that it tells."""
+
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+            return human.visible(super().formatMessage(record))
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Line("%(asctime)s %(levelname)s %(message)s"))
+    logger = logging.getLogger("knarr")
+    logger.handlers = [handler]
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+ROOT = Flag(
+    "root", TEXT, "Where the registry keeps everything (default: registry below knarr's root)",
+    metavar="path", example="--root /srv/registry",
+)  # fmt: skip
+COMMAND = Command(
+    name="registry serve",
+    summary="Serve a registry that images are pushed to and pulled from",
+    usage=("[OPTIONS]",),
+    run=run,
+    examples=(
+        ("knarr registry serve",
+         "Serve a registry for this machine: localhost:5000"),
+        ("knarr registry serve --listen :443 --tls-cert site.pem --htpasswd users",
+         "Serve one for others, with TLS and users"),
+        ("knarr registry serve --immutable --mutable-tag latest --gc-every 24h",
+         "Serve one whose tags cannot move, but for latest, and which tidies up once a day"),
+    ),
+    flags=(
+        Flag("client-ca", TEXT, "Serve only clients with a certificate of these authorities",
+             metavar="file", example="--client-ca clients.pem"),
+        Flag("gc-every", DURATION, "Collect garbage so often (default: never by itself)",
+             example="--gc-every 24h"),
+        Flag("htpasswd", TEXT, "Serve only users in this file, as 'htpasswd -B' makes it",
+             metavar="file", example="--htpasswd users"),
+        Flag("immutable", SWITCH, "No tag that was pushed can move or be deleted",
+             example="--immutable"),
+        Flag("immutable-tag", LIST, "The same for tags of a pattern, or for REPOSITORY:TAG",
+             metavar="pattern", example="--immutable-tag 'v*' --immutable-tag 'base/*:*'"),
+        Flag("listen", LIST, f"Where to listen: HOST:PORT or unix:///PATH (default {_LISTEN})",
+             metavar="address", example="--listen :5000"),
+        Flag("mutable-tag", LIST, "Tags that may move all the same", metavar="pattern",
+             example="--immutable --mutable-tag latest"),
+        Flag("quiet", SWITCH, "Log only what goes wrong", short="q", example="-q"),
+        Flag("read-only", SWITCH, "Nothing can be pushed or deleted", example="--read-only"),
+        ROOT,
+        Flag("tls-cert", TEXT, "Serve HTTPS with this certificate and its chain", metavar="file",
+             example="--tls-cert site.crt --tls-key site.key"),
+        Flag("tls-key", TEXT, "Its key, when that is in a file of its own", metavar="file",
+             example="--tls-cert site.crt --tls-key site.key"),
+    ),
+    arguments=(0, 0),
+    details="""\
+It is a whole registry by the OCI distribution specification: any client pushes
+to it and pulls from it. Each request is a line on standard error.
+
+SIGTERM and Ctrl-C end it; requests under way have ten seconds. Pushes that
+were cut off go on after it has been started again. What is deleted frees its
+room with the next 'knarr registry gc', or with --gc-every.""",
+)  # fmt: skip

@@ -1,0 +1,132 @@
+"""The collector: what nobody refers to any more goes, while the registry serves.
+
+Three steps, each of them safe beside pushes and pulls:
+
+1. In one transaction, rows: manifests without a tag if that was asked for, then blobs that no
+   manifest of their repository needs. Both only when they were pushed, or last asked for, longer
+   ago than the grace: a client that has just been told "I have this blob" has so long to push the
+   manifest that needs it.
+2. Files that no row speaks of, a few at a time under the write lock, under which rows come to be.
+   Whoever has one open reads it to its end.
+3. Uploads that have expired, and what killed processes left.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+from knarr.content.store import Blob
+from knarr.errors import NotFound
+from knarr.registryd import manifests
+from knarr.registryd.shelf import Shelf
+
+GRACE = 3600.0
+UPLOAD_EXPIRY = 86400.0
+_AT_ONCE = 50  # files that are removed under one lock
+_STALE = 3600.0  # seconds after which a dead process's half-written file goes
+
+_UNTAGGED = """
+SELECT repository, digest FROM manifest AS m WHERE pushed < ?
+    AND NOT EXISTS (SELECT 1 FROM tag AS t
+        WHERE t.repository = m.repository AND t.digest = m.digest)
+    AND NOT EXISTS (SELECT 1 FROM reference AS r
+        WHERE r.repository = m.repository AND r.digest = m.digest AND r.manifest <> m.digest)
+    AND (subject IS NULL OR NOT EXISTS (SELECT 1 FROM manifest AS s
+        WHERE s.repository = m.repository AND s.digest = m.subject AND s.digest <> m.digest))
+"""
+_UNUSED = """
+DELETE FROM blob AS b WHERE asked < ? AND NOT EXISTS (SELECT 1 FROM reference AS r
+    WHERE r.repository = b.repository AND r.digest = b.digest)
+"""
+_NAMED = "SELECT EXISTS (SELECT 1 FROM blob WHERE digest = ?1 UNION ALL \
+SELECT 1 FROM manifest WHERE digest = ?1)"
+_EMPTY = """
+DELETE FROM repository WHERE NOT EXISTS (SELECT 1 FROM blob WHERE repository = id)
+    AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = id)
+    AND NOT EXISTS (SELECT 1 FROM tag WHERE repository = id)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a collection removed, or would: manifests, files and their bytes, uploads."""
+
+    manifests: tuple[tuple[str, str], ...]
+    files: tuple[Blob, ...]
+    uploads: int = 0
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the files."""
+        return sum(each.size for each in self.files)
+
+
+class _Undo(Exception):
+    """Leaves a transaction without any change."""
+
+
+def collect(
+    shelf: Shelf,
+    *,
+    grace: float = GRACE,
+    untagged: bool = False,
+    upload_expiry: float = UPLOAD_EXPIRY,
+    dry_run: bool = False,
+) -> Report:
+    """Remove what nobody needs; return what went, or would go. Times are in seconds.
+
+    untagged: also manifests without a tag, unless an index or, for those with a subject, that
+    subject keeps them. Raises OSError.
+    """
+    horizon = time.time() - grace
+    gone: list[tuple[str, str]] = []
+    unnamed: list[Blob] = []
+    with suppress(_Undo), shelf.catalogue.writing() as db:
+        if untagged:
+            gone = _drop_untagged(db, horizon)
+        db.execute(_UNUSED, (horizon,))
+        if dry_run:
+            unnamed = [each for each in shelf.store.walk() if not _named(db, each.digest)]
+            raise _Undo
+        db.execute(_EMPTY)
+    if dry_run:
+        return Report(tuple(gone), tuple(unnamed))
+    files = _drop_files(shelf)
+    uploads = shelf.uploads.expire(upload_expiry)
+    shelf.store.cleanup(_STALE)
+    return Report(tuple(gone), files, uploads)
+
+
+def _drop_untagged(db: sqlite3.Connection, horizon: float) -> list[tuple[str, str]]:
+    """Take manifests without a tag out, and then those that only these kept."""
+    gone: list[tuple[str, str]] = []
+    while found := db.execute(_UNTAGGED, (horizon,)).fetchall():
+        for number, digest in found:
+            name = db.execute("SELECT name FROM repository WHERE id = ?", (number,)).fetchone()[0]
+            manifests.forget(db, number, digest)
+            gone.append((name, digest))
+    return gone
+
+
+def _named(db: sqlite3.Connection, digest: str) -> bool:
+    return bool(db.execute(_NAMED, (digest,)).fetchone()[0])
+
+
+def _drop_files(shelf: Shelf) -> tuple[Blob, ...]:
+    """Remove the files that no row speaks of."""
+    with shelf.catalogue.reading() as db:
+        candidates = [each for each in shelf.store.walk() if not _named(db, each.digest)]
+    gone: list[Blob] = []
+    while candidates:
+        some, candidates = candidates[:_AT_ONCE], candidates[_AT_ONCE:]
+        with shelf.catalogue.writing() as db:
+            for each in some:
+                if _named(db, each.digest):
+                    continue  # pushed meanwhile
+                with suppress(NotFound):
+                    shelf.store.delete(each.digest)
+                    gone.append(each)
+    return tuple(gone)

@@ -1,0 +1,115 @@
+"""Endpoints that list: tags, repositories, referrers (end-8 and 12, and the old _catalog).
+
+A list that is long comes in pages; where one ends, a Link header says how to go on.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+from knarr.registryd import catalogue, document, faults, names
+from knarr.registryd.faults import Fault
+from knarr.registryd.shelf import Shelf
+from knarr.web.message import Request, Response
+
+_PAGE = 10_000  # names in one answer at most
+_REFERRERS = 1000  # descriptors in one answer at most,
+_REFERRERS_BYTES = 3 * 1024 * 1024  # and about so many bytes: clients read 4 MiB
+
+
+def tags(shelf: Shelf, request: Request, repository: str) -> Response:
+    """GET of the tags of a repository, in the order of their bytes."""
+    limit = _limit(request)
+    with shelf.catalogue.reading() as db:
+        number = catalogue.find(db, repository)
+        if number is None:
+            raise faults.name_unknown(repository)
+        rows = db.execute(
+            "SELECT name FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
+            (number, request.parameter("last") or "", limit + 1),
+        ).fetchall()
+    found = [row[0] for row in rows]
+    return _page(request, {"name": repository, "tags": found[:limit]}, found, limit)
+
+
+def repositories(shelf: Shelf, request: Request) -> Response:
+    """GET of the names of all repositories that have a manifest."""
+    limit = _limit(request)
+    with shelf.catalogue.reading() as db:
+        rows = db.execute(
+            "SELECT name FROM repository WHERE name > ?"
+            " AND EXISTS (SELECT 1 FROM manifest WHERE repository = id) ORDER BY name LIMIT ?",
+            (request.parameter("last") or "", limit + 1),
+        ).fetchall()
+    found = [row[0] for row in rows]
+    return _page(request, {"repositories": found[:limit]}, found, limit)
+
+
+def _limit(request: Request) -> int:
+    """Return how many names the client wants at most. Raises Fault."""
+    text = request.parameter("n")
+    if text is None:
+        return _PAGE
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise Fault(400, "UNSUPPORTED", f"n={text[:64]!r}: want a number of names, 0 or more")
+    return min(int(text), _PAGE)
+
+
+def _page(request: Request, content: dict[str, Any], found: list[str], limit: int) -> Response:
+    """Return one page of a list, of which one name more than ``limit`` was looked for."""
+    headers = [("Content-Type", "application/json")]
+    if 0 < limit < len(found):
+        headers.append(_link(request, n=str(limit), last=found[limit - 1]))
+    return Response(200, headers, json.dumps(content).encode())
+
+
+def _link(request: Request, **parameters: str) -> tuple[str, str]:
+    return "Link", f'<{request.path}?{urlencode(parameters)}>; rel="next"'
+
+
+def referrers(shelf: Shelf, request: Request, repository: str, text: str) -> Response:
+    """GET of the manifests that are about another, as an index; empty rather than 404."""
+    digest = names.digest(text)
+    wanted = request.parameter("artifactType")
+    query = (
+        "SELECT digest, media_type, size, artifact_type, annotations FROM manifest"
+        " WHERE repository = ? AND subject = ? AND digest > ?"
+    )
+    with shelf.catalogue.reading() as db:
+        values: list[object] = [catalogue.find(db, repository), digest]
+        values.append(request.parameter("last") or "")
+        if wanted:
+            query += " AND artifact_type = ?"
+            values.append(wanted)
+        rows = db.execute(f"{query} ORDER BY digest LIMIT {_REFERRERS + 1}", values).fetchall()
+    shown = _fitting([_referrer(row) for row in rows])
+    headers = [("Content-Type", document.OCI_INDEX)]
+    if len(shown) < len(rows):
+        last = {"last": str(shown[-1]["digest"])}
+        headers.append(_link(request, **({"artifactType": wanted} if wanted else {}), **last))
+    if wanted:
+        headers.append(("OCI-Filters-Applied", "artifactType"))
+    index = {"schemaVersion": 2, "mediaType": document.OCI_INDEX, "manifests": shown}
+    return Response(200, headers, json.dumps(index).encode())
+
+
+def _referrer(row: tuple[str, str, int, str | None, str | None]) -> dict[str, object]:
+    digest, media_type, size, artifact_type, annotations = row
+    found: dict[str, object] = {"mediaType": media_type, "digest": digest, "size": size}
+    if artifact_type:
+        found["artifactType"] = artifact_type
+    if annotations:
+        found["annotations"] = json.loads(annotations)
+    return found
+
+
+def _fitting(found: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Return as many as one answer holds, at least one if there is any."""
+    size = 0
+    for number, each in enumerate(found[:_REFERRERS]):
+        size += len(json.dumps(each))
+        if number and size > _REFERRERS_BYTES:
+            return found[:number]
+    return found[:_REFERRERS]

@@ -1,0 +1,156 @@
+"""A registry that listens: application, web server, and a thread that keeps house."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from knarr.errors import Conflict
+from knarr.registryd import garbage, shelf
+from knarr.registryd.application import Application
+from knarr.registryd.htpasswd import Users
+from knarr.registryd.tagrules import TagRules
+from knarr.web.limits import Limits
+from knarr.web.message import Request
+from knarr.web.server import Server
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_log = logging.getLogger(__name__)
+_HOUSEKEEPING = 600.0  # seconds
+LOCK = "serve.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a registry behaves. Times are in seconds.
+
+    collect_every: how often garbage is collected, None for never.
+    """
+
+    rules: TagRules = field(default_factory=TagRules)
+    htpasswd: str | None = None
+    read_only: bool = False
+    collect_every: float | None = None
+    grace: float = garbage.GRACE
+    upload_expiry: float = garbage.UPLOAD_EXPIRY
+
+
+class Service:
+    """One registry on one directory; use as a context manager."""
+
+    def __init__(
+        self,
+        root: str,
+        listeners: Sequence[socket.socket],
+        options: Options,
+        *,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """The sockets belong to the service from here on.
+
+        Raises Conflict when another process serves that directory, InvalidArgument, Unsupported,
+        Unavailable, OSError.
+        """
+        self._options = options
+        self._ended = threading.Event()
+        with ExitStack() as stack:
+            for each in listeners:
+                stack.callback(each.close)
+            users = Users(options.htpasswd) if options.htpasswd else None
+            self.shelf = shelf.open_shelf(root, options.rules)
+            stack.callback(self.shelf.close)
+            self._lock = _lock(root)
+            stack.callback(os.close, self._lock)
+            application = Application(self.shelf, users, options.read_only)
+            self._server = Server(application, listeners, tls=tls, limits=limits, observer=_note)
+            stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return where it listens."""
+        return self._server.addresses
+
+    def serve(self) -> None:
+        """Serve until ``stop``."""
+        keeper = threading.Thread(target=self._keep_house, name="housekeeping", daemon=True)
+        keeper.start()
+        self._server.serve()
+
+    def stop(self) -> None:
+        """Have ``serve`` return; may be called from a signal handler."""
+        self._server.stop()
+
+    def close(self, grace: float = 0.0) -> None:
+        """End, with so many seconds for requests that are under way; harmless to repeat."""
+        if self._ended.is_set():
+            return
+        self._ended.set()
+        self._server.close(grace)
+        self.shelf.close()
+        os.close(self._lock)
+
+    def _keep_house(self) -> None:
+        """Expire uploads now and then, and collect garbage where that was asked for."""
+        every = self._options.collect_every
+        waited = 0.0
+        while True:
+            try:
+                self.shelf.uploads.expire(self._options.upload_expiry)
+                if every is not None and waited >= every:
+                    waited = 0.0
+                    found = garbage.collect(
+                        self.shelf,
+                        grace=self._options.grace,
+                        upload_expiry=self._options.upload_expiry,
+                    )
+                    if found.files:
+                        _log.info("collected %d files, %d bytes", len(found.files), found.size)
+            except Exception:  # of any kind: the registry goes on, and tries again
+                _log.exception("housekeeping failed")
+            pause = _HOUSEKEEPING if every is None else min(_HOUSEKEEPING, every)
+            if self._ended.wait(pause):
+                return
+            waited += pause
+
+
+def _lock(root: str) -> int:
+    """Return a descriptor that keeps other servers away from a directory."""
+    fd = os.open(os.path.join(root, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Conflict(f"registry {root}: another process serves it already") from None
+    return fd
+
+
+def _note(request: Request, status: int, sent: int, seconds: float) -> None:
+    """Log an answer, as one line."""
+    _log.info(
+        "%s %s %s %s %d %d %.3fs",
+        request.peer or "-", request.user or "-", request.method, request.path,
+        status, sent, seconds,
+    )  # fmt: skip

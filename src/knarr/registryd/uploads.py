@@ -1,0 +1,187 @@
+"""Blobs on their way in.
+
+An upload is one file, ``uploads/UUID.HASH``, where HASH is of the repository's name: the file is
+all there is to an upload, so that it goes on after a restart, and only in its own repository.
+How far it came is the file's size. The hash of what came is kept in memory while it grows; what a
+restart has lost is read again at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import time
+import uuid
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from knarr.content import digest as digests
+from knarr.registryd.faults import Fault
+
+if TYPE_CHECKING:
+    from knarr.web.body import Body
+
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_ROOM = 512 * 1024
+
+
+class Upload:
+    """One upload. Of several requests that write to it the latest goes on, the others fail:
+    a client that lost its connection must not wait until the server has noticed.
+    """
+
+    def __init__(self, name: str, path: str, algorithm: str) -> None:
+        """Raises FileNotFoundError when the file is not there."""
+        self.name = name
+        self.path = path
+        self.algorithm = algorithm
+        self.size = os.stat(path).st_size
+        self._hash = digests.hasher(algorithm)
+        self._hashed = 0
+        self._lock = threading.Lock()
+        self._writer = 0
+
+    def append(self, body: Body, offset: int | None, count: int | None = None) -> None:
+        """Add what a request brings; what came stays, also when the client is lost.
+
+        offset: where the client believes to be, None when it does not say so.
+        count: bytes that have to come, None when it did not say that either.
+        Raises Fault, Disconnected, OSError from the disk.
+        """
+        with self._lock:
+            if offset is not None and offset != self.size:
+                raise self.out_of_order()
+            self._writer += 1
+            mine = self._writer
+        room = memoryview(bytearray(_ROOM))
+        came = 0
+        fd = os.open(self.path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            while got := body.readinto(room):
+                came += got
+                if count is not None and came > count:
+                    raise _wrong_length(came, count)
+                self._add(fd, room[:got], mine)
+        finally:
+            os.close(fd)
+        if count is not None and came != count:
+            raise _wrong_length(came, count)
+
+    def _add(self, fd: int, data: memoryview, mine: int) -> None:
+        with self._lock:
+            if self._writer != mine:
+                raise Fault(409, "BLOB_UPLOAD_INVALID", "another request goes on with this upload")
+            while data:
+                done = os.pwrite(fd, data, self.size)
+                if self._hashed == self.size:
+                    self._hash.update(data[:done])
+                    self._hashed += done
+                self.size += done
+                data = data[done:]
+
+    def expect(self, algorithm: str) -> None:
+        """Be told which digest is wanted, before the last bytes come, or all of them."""
+        with self._lock:
+            if algorithm != self.algorithm and self.size == 0:
+                self.algorithm = algorithm
+                self._hash = digests.hasher(algorithm)
+
+    def sync(self) -> None:
+        """Have the bytes on disk."""
+        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def digest(self, algorithm: str) -> str:
+        """Return the digest of all that came; no request adds to it from here on."""
+        with self._lock:
+            self._writer += 1
+            if algorithm == self.algorithm and self._hashed == self.size:
+                return f"{algorithm}:{self._hash.hexdigest()}"
+            with open(self.path, "rb", buffering=0) as file:
+                return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"
+
+    def range(self) -> str:
+        """Return what came as the Range header tells it; the same for none and for one byte."""
+        return f"0-{max(self.size - 1, 0)}"
+
+    def out_of_order(self) -> Fault:
+        """Return what a chunk is answered with that does not begin where the last one ended."""
+        return Fault(
+            416,
+            "BLOB_UPLOAD_INVALID",
+            f"the next chunk of this upload begins at byte {self.size}",
+            headers=[("Range", self.range())],
+        )
+
+
+def _wrong_length(came: int, count: int) -> Fault:
+    said = f"{came} bytes came" if came < count else "more bytes came"
+    return Fault(400, "SIZE_INVALID", f"{said}, Content-Range says {count}")
+
+
+class Uploads:
+    """The uploads of a registry, in one directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._known: dict[str, Upload] = {}
+        self._lock = threading.Lock()
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+
+    def begin(self, repository: str, algorithm: str = "sha256") -> Upload:
+        """Return a new upload, whose digest will be of that algorithm (if that was told)."""
+        name = str(uuid.uuid4())
+        path = self._path(repository, name)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        upload = Upload(name, path, algorithm)
+        with self._lock:
+            self._known[path] = upload
+        return upload
+
+    def find(self, repository: str, name: str) -> Upload:
+        """Return an upload of a repository. Raises Fault when it is not there."""
+        if _UUID.match(name):
+            path = self._path(repository, name)
+            try:
+                with self._lock:
+                    os.utime(path)  # its time until it expires begins anew
+                    if path not in self._known:
+                        self._known[path] = Upload(name, path, "sha256")
+                    return self._known[path]
+            except FileNotFoundError:
+                pass
+        raise Fault(
+            404,
+            "BLOB_UPLOAD_UNKNOWN",
+            f"there is no upload {name[:64]!r} in {repository}: it has ended or expired",
+        )
+
+    def forget(self, upload: Upload) -> None:
+        """Drop what is left of an upload."""
+        with self._lock:
+            self._known.pop(upload.path, None)
+        with suppress(FileNotFoundError):
+            os.unlink(upload.path)
+
+    def expire(self, seconds: float) -> int:
+        """Drop uploads that nobody has written to or asked for in that time; return how many."""
+        horizon = time.time() - seconds
+        gone = 0
+        with os.scandir(self._directory) as entries:
+            paths = [each.path for each in entries]
+        for path in paths:
+            with self._lock, suppress(FileNotFoundError):
+                if os.stat(path, follow_symlinks=False).st_mtime <= horizon:
+                    os.unlink(path)
+                    self._known.pop(path, None)
+                    gone += 1
+        return gone
+
+    def _path(self, repository: str, name: str) -> str:
+        mark = hashlib.sha256(repository.encode()).hexdigest()[:16]
+        return os.path.join(self._directory, f"{name}.{mark}")

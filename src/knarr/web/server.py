@@ -1,0 +1,222 @@
+"""Accepts connections, gives each a thread, and ends them in order.
+
+When all connections are taken, the one that has been idle longest makes room; where none is idle,
+newcomers wait in the kernel. ``stop`` may be called from a signal handler: it only writes to a
+pipe.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from knarr.web.connection import Connection, Handler, Observer
+from knarr.web.limits import Limits
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+_log = logging.getLogger(__name__)
+
+
+class _Guest:
+    """One connection of the server: its socket, and since when it has been idle (None: busy)."""
+
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.idle_since: float | None = None
+
+
+class Server:
+    """An HTTP server on sockets that listen already; use as a context manager."""
+
+    def __init__(
+        self,
+        handler: Handler,
+        listeners: Sequence[socket.socket],
+        *,
+        tls: ssl.SSLContext | None = None,
+        limits: Limits | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        """The sockets belong to the server from here on. tls: for all but unix sockets."""
+        self._handler = handler
+        self._listeners = list(listeners)
+        self._tls = tls
+        self._limits = limits or Limits()
+        self._observer = observer
+        self._guests: set[_Guest] = set()
+        self._changed = threading.Condition()
+        self._ending = False
+        self._ears, self._mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return where the server listens: HOST:PORT or a path."""
+        return [_name(each.getsockname()) for each in self._listeners]
+
+    def stop(self) -> None:
+        """Have ``serve`` return; may be called from anywhere, also from a signal handler."""
+        with suppress(OSError):
+            os.write(self._mouth, b"s")
+
+    def serve(self) -> None:
+        """Accept connections until ``stop`` is called."""
+        waiting = select.poll()
+        waiting.register(self._ears, select.POLLIN)
+        by_fd = {each.fileno(): each for each in self._listeners}
+        for fd in by_fd:
+            waiting.register(fd, select.POLLIN)
+        while True:
+            ready = waiting.poll()
+            for fd, _ in ready:
+                if fd == self._ears:
+                    if b"s" in os.read(self._ears, 64):
+                        return
+                else:
+                    self._make_room()
+                    self._accept(by_fd[fd])
+
+    def close(self, grace: float = 0.0) -> None:
+        """Take no more connections, let requests under way end for ``grace`` seconds, end all."""
+        for each in self._listeners:
+            self._close_listener(each)
+        self._listeners = []
+        deadline = time.monotonic() + grace
+        with self._changed:
+            self._ending = True
+            for guest in self._guests:
+                if guest.idle_since is not None:
+                    _shut(guest.link, socket.SHUT_RD)
+            self._changed.wait_for(lambda: not self._guests, grace)
+            for guest in self._guests:
+                _shut(guest.link, socket.SHUT_RDWR)
+            self._changed.wait_for(lambda: not self._guests, max(deadline - time.monotonic(), 5.0))
+        for fd in (self._ears, self._mouth):
+            if fd >= 0:
+                os.close(fd)
+        self._ears = self._mouth = -1
+
+    def _close_listener(self, listener: socket.socket) -> None:
+        name = listener.getsockname()
+        listener.close()
+        if isinstance(name, str) and name.startswith("/"):
+            with suppress(OSError):
+                os.unlink(name)
+
+    # --- connections ----------------------------------------------------------------------------
+
+    def _make_room(self) -> None:
+        """Return when another connection may come; an idle one is ended for it."""
+        with self._changed:
+            while len(self._guests) >= self._limits.connections:
+                idle = [each for each in self._guests if each.idle_since is not None]
+                if idle:
+                    oldest = min(idle, key=lambda each: each.idle_since or 0.0)
+                    oldest.idle_since = None
+                    _shut(oldest.link, socket.SHUT_RD)
+                # Wakes up now and then: ``stop`` cannot notify a condition from a signal handler.
+                self._changed.wait(0.5)
+                if select.select([self._ears], [], [], 0)[0]:
+                    return
+
+    def _accept(self, listener: socket.socket) -> None:
+        try:
+            link, peer = listener.accept()
+        except OSError as error:  # gone again, or no descriptor is left for now
+            _log.warning("a connection could not be accepted: %s", error.strerror)
+            return
+        guest = _Guest(link)
+        with self._changed:
+            self._guests.add(guest)
+        thread = threading.Thread(
+            target=self._attend, args=(guest, _host(peer), listener.family), daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads
+            _log.warning("a connection was refused: %s", error)
+            self._dismiss(guest)
+
+    def _attend(self, guest: _Guest, peer: str, family: int) -> None:
+        try:
+            link = guest.link
+            if family != socket.AF_UNIX:
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if self._tls is not None:
+                    link = self._secure(self._tls, guest)
+            Connection(
+                link,
+                self._handler,
+                self._limits,
+                peer=peer,
+                may_wait=lambda: self._rest(guest),
+                busy=lambda: self._work(guest),
+                observer=self._observer,
+            ).run()
+        except OSError as error:
+            _log.debug("connection of %s: %s", peer, error)
+        except Exception:  # of any kind: the other connections go on
+            _log.exception("connection of %s", peer)
+        finally:
+            self._dismiss(guest)
+
+    def _secure(self, tls: ssl.SSLContext, guest: _Guest) -> ssl.SSLSocket:
+        guest.link.settimeout(self._limits.handshake_time)
+        secured = tls.wrap_socket(guest.link, server_side=True, do_handshake_on_connect=False)
+        with self._changed:
+            guest.link = secured
+        secured.do_handshake()
+        return secured
+
+    def _rest(self, guest: _Guest) -> bool:
+        with self._changed:
+            guest.idle_since = time.monotonic()
+            return not self._ending
+
+    def _work(self, guest: _Guest) -> None:
+        with self._changed:
+            guest.idle_since = None
+
+    def _dismiss(self, guest: _Guest) -> None:
+        with self._changed:
+            self._guests.discard(guest)
+            guest.link.close()
+            self._changed.notify_all()
+
+
+def _shut(link: socket.socket, how: int) -> None:
+    """End one or both directions; whoever waits for the socket wakes up."""
+    with suppress(OSError):
+        socket.socket.shutdown(link, how)  # that of an SSLSocket would take the keys away
+
+
+def _name(where: object) -> str:
+    if isinstance(where, tuple):
+        host, port = where[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(where)
+
+
+def _host(peer: object) -> str:
+    return str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from knarr.web import body as bodies
+from knarr.web.limits import Limits
+from knarr.web.listening import Address
+from knarr.web.message import Request, Response
+from tests.support.web import everything, serving
+
+ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def plain(request: Request) -> Response:
+    return Response(200, [], b"from " + (request.peer or "a unix socket").encode())
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with serving(plain, where=Address(path=path)) as (server, connect), connect() as link:
+        assert server.addresses == [path]
+        link.sendall(ASK)
+        assert link.recv(1000).endswith(b"from a unix socket")
+    assert not os.path.exists(path)
+
+
+def test_idle_connections_make_room(tmp_path: Path) -> None:
+    with serving(plain, Limits(connections=2)) as (_, connect), ExitStack() as stack:
+        links = []
+        for _ in range(3):
+            link = stack.enter_context(connect())
+            link.sendall(ASK)
+            assert link.recv(1000).endswith(b"from 127.0.0.1")
+            links.append(link)
+        assert links[0].recv(1000) == b""  # the one that was idle longest
+        links[1].sendall(ASK)
+        assert links[1].recv(1000).endswith(b"from 127.0.0.1")
+
+
+def test_busy_connections_are_waited_for() -> None:
+    gate = threading.Event()
+
+    def slow(request: Request) -> Response:
+        if request.path == "/slow":
+            assert gate.wait(20)
+        return Response(200, [], b"done")
+
+    with serving(slow, Limits(connections=1)) as (_, connect), connect() as one:
+        one.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with connect() as two:
+            two.sendall(ASK)
+            gate.set()
+            assert everything(one).endswith(b"done")
+            assert two.recv(1000).endswith(b"done")
+
+
+def test_the_end_waits_for_requests_and_not_for_the_idle() -> None:
+    begun = threading.Event()
+
+    def reading(request: Request) -> Response:
+        begun.set()
+        return Response(200, [], bodies.read(request.body, 100) or b"")
+
+    with serving(reading) as (server, connect), connect() as idle, connect() as busy:
+        idle.sendall(ASK)
+        idle.recv(1000)
+        begun.clear()
+        busy.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha")
+        assert begun.wait(20)
+        server.stop()
+        closing = threading.Thread(target=server.close, args=(20,))
+        closing.start()
+        assert idle.recv(1000) == b""
+        busy.sendall(b"lf")
+        assert everything(busy).endswith(b"half")
+        closing.join(20)
+        assert not closing.is_alive()
+
+
+def test_the_end_does_not_wait_for_ever() -> None:
+    begun = threading.Event()
+
+    def reading(request: Request) -> Response:
+        begun.set()
+        return Response(200, [], bodies.read(request.body, 100) or b"")
+
+    with serving(reading) as (server, connect), connect() as busy:
+        busy.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha")
+        assert begun.wait(20)
+        server.stop()
+        before = time.monotonic()
+        server.close(0.1)
+        assert time.monotonic() - before < 5
+        assert everything(busy) == b""
