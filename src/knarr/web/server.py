@@ -57,6 +57,8 @@ class Server:
         self._guests: set[_Guest] = set()
         self._changed = threading.Condition()
         self._ending = False
+        self._not_serving = threading.Event()
+        self._not_serving.set()
         self._ears, self._mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def __enter__(self) -> Self:
@@ -82,6 +84,13 @@ class Server:
 
     def serve(self) -> None:
         """Accept connections until ``stop`` is called."""
+        self._not_serving.clear()
+        try:
+            self._serve()
+        finally:
+            self._not_serving.set()
+
+    def _serve(self) -> None:
         waiting = select.poll()
         waiting.register(self._ears, select.POLLIN)
         by_fd = {each.fileno(): each for each in self._listeners}
@@ -99,14 +108,18 @@ class Server:
 
     def close(self, grace: float = 0.0) -> None:
         """Take no more connections, let requests under way end for ``grace`` seconds, end all."""
+        self.stop()
+        self._not_serving.wait()
         for each in self._listeners:
+            if grace:
+                self._accept_the_last(each)
             self._close_listener(each)
         self._listeners = []
         deadline = time.monotonic() + grace
         with self._changed:
             self._ending = True
             for guest in self._guests:
-                if guest.idle_since is not None:
+                if guest.idle_since is not None and not _readable(guest.link.fileno()):
                     _shut(guest.link, socket.SHUT_RD)
             self._changed.wait_for(lambda: not self._guests, grace)
             for guest in self._guests:
@@ -116,6 +129,15 @@ class Server:
             if fd >= 0:
                 os.close(fd)
         self._ears = self._mouth = -1
+
+    def _accept_the_last(self, listener: socket.socket) -> None:
+        """Take the connections that the kernel has made already: the close would reset them."""
+        while _readable(listener.fileno()) and self._has_room():
+            self._accept(listener)
+
+    def _has_room(self) -> bool:
+        with self._changed:
+            return len(self._guests) < self._limits.connections
 
     def _close_listener(self, listener: socket.socket) -> None:
         name = listener.getsockname()
@@ -137,7 +159,7 @@ class Server:
                     _shut(oldest.link, socket.SHUT_RD)
                 # Wakes up now and then: ``stop`` cannot notify a condition from a signal handler.
                 self._changed.wait(0.5)
-                if select.select([self._ears], [], [], 0)[0]:
+                if _readable(self._ears):
                     return
 
     def _accept(self, listener: socket.socket) -> None:
@@ -192,7 +214,7 @@ class Server:
     def _rest(self, guest: _Guest) -> bool:
         with self._changed:
             guest.idle_since = time.monotonic()
-            return not self._ending
+            return not self._ending or _readable(guest.link.fileno())
 
     def _work(self, guest: _Guest) -> None:
         with self._changed:
@@ -203,6 +225,13 @@ class Server:
             self._guests.discard(guest)
             guest.link.close()
             self._changed.notify_all()
+
+
+def _readable(fd: int) -> bool:
+    """Return whether something has come: a request, a connection, an order."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _shut(link: socket.socket, how: int) -> None:

@@ -47,11 +47,11 @@ def run(context: Context, args: Args) -> int:
                 "WARNING: other machines reach this registry: it needs --tls-cert and --htpasswd",
                 file=sys.stderr,
             )
+        _end_on_signals(service)
         scheme = "https" if tls else "http"
         for name in service.addresses:
             shown = f"unix://{name}" if name.startswith("/") else f"{scheme}://{name}"
             print(human.visible(f"Serving {root} on {shown}"), flush=True)
-        _end_on_signals(service)
         service.serve()
         service.close(_LAST_REQUESTS)
     return 0
