@@ -161,12 +161,9 @@ class ContentStore:
         target = self.path(digest)
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            os.fchmod(fd, 0o444)
-            os.fsync(fd)
+            publish(fd, path, target)
         finally:
             os.close(fd)
-        os.rename(path, target)
-        _sync_directory(os.path.dirname(target))
 
     def path(self, digest: str) -> str:
         """Return the path where that blob is, or would be (InvalidArgument if malformed)."""
