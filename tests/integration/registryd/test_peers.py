@@ -32,7 +32,7 @@ def need(tool: str) -> None:
 def run(*argv: Any, expect: int = 0, **options: Any) -> str:
     words = [str(word) for word in argv]
     done = subprocess.run(words, capture_output=True, check=False, timeout=300, **options)
-    said = done.stdout.decode() + done.stderr.decode()
+    said: str = done.stdout.decode() + done.stderr.decode()
     assert bool(done.returncode) == bool(expect), said
     return said
 
