@@ -76,13 +76,31 @@ def of_argument(
         from knarr.images.bootstrap import names
 
         return _that_begin(typed, names.known())
+    if command.name in ("login", "logout"):
+        return _registries(typed)
     if "CONTAINER" in place or "NAME|ID" in place:
         found += containers(context, typed, command.name)
+    if command.name in ("pull", "push"):
+        return images(context, typed)
     if "IMAGE" in place or "REPOSITORY" in place or "NAME|ID" in place:
         found += images(context, typed)
     if "file" in place:
         found += files(context, typed)
     return [each for each in found if each.value not in before]
+
+
+def _registries(typed: str) -> list[Candidate]:
+    """Return the registries for which there are credentials."""
+    from knarr.errors import KnarrError
+    from knarr.registry import names
+    from knarr.registry.credentials import Credentials
+
+    try:
+        auths = Credentials(os.environ).config().get("auths")
+    except (KnarrError, OSError):
+        return []
+    found = [names.hostname_of(name) for name in auths] if isinstance(auths, dict) else []
+    return _that_begin(typed, [name for name in found if not names.is_hub(name)])
 
 
 def containers(context: Context, typed: str, verb: str = "") -> list[Candidate]:

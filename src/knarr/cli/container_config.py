@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from knarr.cli import mountargs, refusals, runvalues
 from knarr.cli.exitcodes import BadFlag
@@ -22,6 +23,10 @@ from knarr.engine.model import (
     Ulimit,
 )
 from knarr.errors import InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from knarr.cli.layerlines import LayerLines
+    from knarr.images.context import ProgressEvent
 
 # In the order in which Docker looks at them.
 _HEALTH = ("interval", "timeout", "retries", "start_period", "start_interval")
@@ -272,3 +277,17 @@ def _read_file(path: str) -> list[str]:
             raise BadFlag(f"invalid env file ({path}): variable '{name}' contains whitespaces")
         entries.append(entry)
     return entries
+
+
+def pull_progress(args: Args) -> Callable[[ProgressEvent], None]:
+    """Return what shows the pull of the image on stderr; nothing is imported without a pull."""
+    shown: list[LayerLines] = []
+
+    def show(event: ProgressEvent) -> None:
+        if not shown:
+            from knarr.cli.layerlines import LayerLines
+
+            shown.append(LayerLines(quiet=args.on("quiet"), out=sys.stderr))
+        shown[0](event)
+
+    return show

@@ -161,7 +161,7 @@ COMMON: tuple[Flag, ...] = (
          example="--privileged"),
     Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never")',
          default="missing", example="--pull never"),
-    Flag("quiet", SWITCH, "Print nothing about pulling the image (knarr never pulls one by itself)",
+    Flag("quiet", SWITCH, "Print nothing about pulling the image",
          short="q", example="-q"),
     Flag("read-only", SWITCH, "Mount the container's root file system read-only",
          example="--read-only"),

@@ -17,7 +17,7 @@ _CONTAINER_VERBS = (
     "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
     "unpause", "update", "wait",
 )  # fmt: skip
-_IMAGE_VERBS = ("bootstrap", "history", "import", "load", "pull", "save", "tag")
+_IMAGE_VERBS = ("bootstrap", "history", "import", "load", "pull", "push", "save", "tag")
 GROUPS: dict[str, dict[str, str]] = {
     "container": {
         **{verb: verb for verb in _CONTAINER_VERBS},
@@ -28,9 +28,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "prune": "container_prune",
     },
     "image": {
-        **{
-            verb: verb for verb in ("bootstrap", "history", "import", "load", "pull", "save", "tag")
-        },
+        **{verb: verb for verb in _IMAGE_VERBS},
         **dict.fromkeys(("ls", "list"), "images"),
         **dict.fromkeys(("rm", "remove"), "rmi"),
         "inspect": "image_inspect",
@@ -57,11 +55,7 @@ GROUP_SUMMARIES = {
 LATER = {
     "build": "building images is not available yet; make one elsewhere and use 'knarr load'",
     "compose": "Compose projects are not available yet",
-    "login": "registries are not available yet",
-    "logout": "registries are not available yet",
     "network": "networks are not available yet; use --network none or --network host",
-    "push": "registries are not available yet; use 'knarr save'",
-    "search": "registries are not available yet",
     "swarm": "knarr runs containers on one machine only",
     "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
 }

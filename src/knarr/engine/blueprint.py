@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, sharing, spec_process
+from knarr.engine import binds, hostfiles, pulling, sharing, spec_process
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.paths import Paths
 from knarr.engine.specbuild import build_spec
@@ -182,13 +182,9 @@ def find_image(engine: Engine, config: ContainerConfig) -> tuple[ImageRecord, st
     """Return the image, the tag it was found by, and whether the words always mean it.
 
     A tag may be moved, which shows when a row is inserted; the start of an id may come to
-    mean two images. Raises NotFound with how to get it, Unsupported for pulls.
+    mean two images. Raises NotFound with how to get it.
     """
-    if config.pull == "always":
-        raise errors.Unsupported(
-            "--pull always: this release has no registry client; use knarr load or knarr bootstrap"
-        )
-    if config.pull not in ("missing", "never"):
+    if config.pull not in pulling.CHOICES:
         raise errors.InvalidArgument(
             f'invalid pull option: \'{config.pull}\': must be one of "always", "missing" or "never"'
         )

@@ -10,6 +10,7 @@ from knarr.engine import create, listing, remove, start, unfinished
 from knarr.engine.container import Container
 from knarr.engine.model import ContainerConfig, RunResult
 from knarr.engine.pump import communicate
+from knarr.images.context import ignore_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.listing import Filters, Listed
     from knarr.engine.stats import Board
+    from knarr.images.context import Progress
 
 
 class Launched(NamedTuple):
@@ -33,13 +35,21 @@ class Containers:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def create(self, config: ContainerConfig, *, source: Container | None = None) -> Container:
+    def create(
+        self,
+        config: ContainerConfig,
+        *,
+        source: Container | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Container:
         """Create a container and return it, not started.
 
         source: one of the same image, whose files it begins with (``Container.clone``).
+        progress: is told of the pull of an image that is not here (``config.pull``).
         Raises NotFound (image), Conflict (name in use), InvalidArgument, Unsupported.
         """
-        with create.made(self._engine, config, source.id if source else None) as prepared:
+        same = source.id if source else None
+        with create.made(self._engine, config, same, progress) as prepared:
             return Container(self._engine, prepared.record)
 
     def launch(
@@ -50,16 +60,17 @@ class Containers:
         size: tuple[int, int] | None = None,
         source: Container | None = None,
         created: Callable[[Container], object] = lambda _container: None,
+        progress: Progress = ignore_progress,
     ) -> Launched:
         """Create and start a container; return it with its first attachment.
 
         size: rows and columns of its terminal when its command starts. source: see `create`.
         created: called before it is started, and so also when it then cannot be: it stays as
-        created, as with Docker, unless auto_remove is set. Raises as :meth:`create` and
-        ``Container.start``.
+        created, as with Docker, unless auto_remove is set. progress: see `create`. Raises as
+        :meth:`create` and ``Container.start``.
         """
         engine = self._engine
-        with create.made(engine, config, source.id if source else None) as prepared:
+        with create.made(engine, config, source.id if source else None, progress) as prepared:
             container = Container(engine, prepared.record)
             with remove.removed_if_not_started(engine, prepared.record, prepared.paths):
                 created(container)

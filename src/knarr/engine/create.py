@@ -20,6 +20,7 @@ from knarr.engine import (
     hostfiles,
     initprogram,
     logoptions,
+    pulling,
     remove,
     restartrules,
     serial,
@@ -35,6 +36,8 @@ from knarr.engine.security import apparmor
 from knarr.engine.spec_process import USER_NAME, with_user
 from knarr.engine.speccontext import wants_user_namespace
 from knarr.engine.translate import translated
+from knarr.images.context import ignore_progress
+from knarr.images.find import ImageNotFound
 from knarr.kernel.files import write_all
 from knarr.supervisor import healthstate
 
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
     from knarr.engine.policy.rules import Rules
     from knarr.engine.records import ContainerRecord
+    from knarr.images.context import Progress
     from knarr.images.index import ImageRecord
     from knarr.runtime.users import ResolvedUser
     from knarr.spec.mount import Mount
@@ -71,10 +75,16 @@ class Prepared:
 
 
 @contextmanager
-def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> Iterator[Prepared]:
+def made(
+    engine: Engine,
+    config: ContainerConfig,
+    source: str | None = None,
+    progress: Progress = ignore_progress,
+) -> Iterator[Prepared]:
     """Make the container and hold its lock while the block runs.
 
-    source: id of a container of the same image, whose files it begins with.
+    source: id of a container of the same image, whose files it begins with. progress: is told
+    of the image's pull, if there is one.
 
     The row is this process's until the spec is written. Raises NotFound (image, source), Conflict
     (name), InvalidArgument, RefusedByPolicy, ResourceExhausted and what the disk says; nothing is
@@ -82,7 +92,14 @@ def made(engine: Engine, config: ContainerConfig, source: str | None = None) -> 
     """
     config = effective(engine, config)
     rules = engine.policy.rules()
-    blueprint, record = _insert(engine, config, rules)
+    if config.pull == "always" and source is None:
+        pulling.always(engine, config, progress)
+    try:
+        blueprint, record = _insert(engine, config, rules)
+    except (ImageNotFound, errors.PlatformNotFound):
+        if source is not None or not pulling.missing(engine, config, progress):
+            raise
+        blueprint, record = _insert(engine, config, rules)
     paths = Paths(engine.settings, record.id)
     with paths.locked():
         with _undone_on_error(engine, record, paths):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from knarr.images.archive.load import LoadResult, Source
     from knarr.images.remove import Action, PruneResult
     from knarr.images.transfer.pull import Pulled
+    from knarr.images.transfer.push import Pushed
 
 
 class EngineImages(Images):
@@ -77,6 +78,13 @@ class EngineImages(Images):
         for each in pulled:
             self._tell("pull", each.record.id, each.reference.familiar())
         return pulled
+
+    def push(self, name: str, **options: Any) -> builtins.list[Pushed]:
+        """Upload an image to its registry; see ``Images.push``."""
+        pushed = super().push(name, **options)
+        for each in pushed:
+            self._tell_of("push", each.reference.familiar())
+        return pushed
 
     def bootstrap(self, name: str, **options: Any) -> Image:
         """Make a base image, which is told as one that was loaded; see ``Images.bootstrap``."""

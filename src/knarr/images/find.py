@@ -9,6 +9,11 @@ from knarr.images.bootstrap.names import is_known
 from knarr.images.index import ImageIndex, ImageRecord
 from knarr.images.reference import Reference
 
+
+class ImageNotFound(NotFound):
+    """No image is here that the words mean; its name can be pulled."""
+
+
 _FULL_ID = re.compile(r"(?:sha256:)?[0-9a-f]{64}")
 _PREFIX = re.compile(r"(?:sha256:)?[0-9a-f]{1,64}")
 
@@ -75,10 +80,10 @@ def _by_index(index: ImageIndex, text: str) -> ImageRecord | None:
 
 def _missing(text: str) -> ImageRecord:
     if _PREFIX.fullmatch(text):
-        raise NotFound(f"No such image: {text}: `knarr images` lists those there are")
+        raise ImageNotFound(f"No such image: {text}: `knarr images` lists those there are")
     shown = Reference.parse(text).familiar()
     if is_known(shown):
-        raise NotFound(f"No such image: {shown}: get it with `knarr bootstrap {shown}`")
-    raise NotFound(
-        f"No such image: {shown}: get it with `knarr load -i ARCHIVE` or `knarr import TAR {shown}`"
-    )
+        raise ImageNotFound(
+            f"No such image: {shown}: get it with `knarr pull {shown}` or `knarr bootstrap {shown}`"
+        )
+    raise ImageNotFound(f"No such image: {shown}: get it with `knarr pull {shown}`")

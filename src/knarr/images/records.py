@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from knarr.content import digest as digests
 from knarr.content.store import Blob
@@ -144,6 +146,15 @@ def _tag(context: Context, name: str, record: ImageRecord, found: IndexRecord | 
         if found is not None:
             context.index.add_index(found)
         context.index.tag(name, record.id, found.digest if found else None)
+
+
+def add_digest(context: Context, image_id: str, canonical: str) -> None:
+    """Note that a registry has the image as ``name@digest``; does nothing when it is gone."""
+    with contextlib.suppress(NotFound):
+        known = context.index.get(image_id)
+        if canonical not in known.repo_digests:
+            all_of_them = tuple(sorted((*known.repo_digests, canonical)))
+            context.index.add(replace(known, repo_digests=all_of_them))
 
 
 def is_complete(context: Context, record: ImageRecord) -> bool:

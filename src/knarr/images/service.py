@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from knarr.images.archive import save as saving
     from knarr.images.committing import HistoryNote
     from knarr.images.transfer import pull as pulling
+    from knarr.images.transfer import push as pushing
     from knarr.images.usage import ImagesUsage
     from knarr.registry.repository import Registry
 
@@ -326,6 +327,29 @@ class Images:
             if not all_tags:
                 return [pulling.pull(self._context, registry, reference, wanted, progress)]
             return pulling.pull_all(self._context, registry, reference, wanted, progress)
+
+    def push(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_tags: bool = False,
+        progress: Progress = ignore_progress,
+    ) -> builtins.list[pushing.Pushed]:
+        """Upload an image to the registry that its name is of; return what the tags are there.
+
+        An image for several platforms goes with all of them, or with ``platform`` alone.
+        Raises NotFound, Unauthorized, InvalidArgument, Unavailable, Timeout.
+        """
+        from knarr.images.transfer import push as pushing
+
+        reference = Reference.parse(name, default_tag=not all_tags)
+        wanted = _platform(platform)
+        shown = reference.name
+        progress(ProgressEvent("", f"The push refers to repository [{shown}]"))
+        found = pushing.tags_of(self._context, reference, all_tags=all_tags)
+        with self._registry(reference.domain, progress) as registry:
+            return [pushing.push(self._context, registry, each, wanted, progress) for each in found]
 
     def bootstrap(
         self,

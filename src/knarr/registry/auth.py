@@ -52,6 +52,8 @@ class Authorizer:
         self._credential: Credential | None = None
         self._challenge: Challenge | None = None
         self._tokens: dict[str, _Token] = {}
+        # A login asks for a token to keep instead of the password.
+        self.offline = False
         self.identity_token = ""
 
     @property
@@ -130,7 +132,8 @@ class Authorizer:
         headers = {}
         if self.credential.password:
             query += [("account", self.credential.username), ("client_id", CLIENT)]
-            query.append(("offline_token", "true"))
+            if self.offline:
+                query.append(("offline_token", "true"))
             headers["Authorization"] = self._basic()
         url = realm + ("&" if "?" in realm else "?") + urlencode(query) if query else realm
         return self._send("GET", url, headers, None)

@@ -49,6 +49,7 @@ class Client:
         self._noticed: set[str] = set()
         self._credential = credential
         self._settling = threading.Lock()
+        self.offline = False
         self._settled = not endpoint.alternative
         self._set(endpoint)
 
@@ -121,8 +122,12 @@ class Client:
         response = self._followed(method, url, sent, body)
         if response.status != 401 or not self._is_ours(response.url):
             return response
-        asked = challenge.parse(response.headers.get_all("WWW-Authenticate") or [])
-        better = self._authorizer.answer(asked, scopes)
+        try:
+            asked = challenge.parse(response.headers.get_all("WWW-Authenticate") or [])
+            better = self._authorizer.answer(asked, scopes)
+        except BaseException:
+            response.close()
+            raise
         if better is None or better == known:
             return response
         response.start(0)
@@ -136,8 +141,8 @@ class Client:
             response = self._transport.send(method, url, headers, body, self._tls(url))
             if response.status not in _MOVED or method not in ("GET", "HEAD"):
                 return response
-            target = self.resolve(response)
             response.start(0)
+            target = self.resolve(response)
             if urlsplit(target).netloc != urlsplit(url).netloc:
                 private = {*_PRIVATE, *self._headers}
                 headers = {name: headers[name] for name in headers if name not in private}
@@ -150,7 +155,10 @@ class Client:
         host = self._endpoint.host
         if not location or len(location) > _URL_LIMIT or not location.isprintable():
             raise InvalidArchive(f"{host}: a redirect without an address")
-        target = urljoin(response.url, location.replace(" ", "%20"))
+        try:
+            target = urljoin(response.url, location.replace(" ", "%20"))
+        except ValueError:
+            target = ""
         scheme, server = _parts(target)
         if not server or not target.isascii():
             raise InvalidArchive(f"{host}: a redirect to {location[:200]!r}")
@@ -197,6 +205,7 @@ class Client:
     def _set(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._authorizer = Authorizer(endpoint, self._credential, self._ask_token_server)
+        self._authorizer.offline = self.offline
 
     def _ask_token_server(
         self, method: str, url: str, headers: dict[str, str], body: bytes | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import select
 import socket
 import ssl
 import threading
@@ -36,6 +37,15 @@ class Connection:
         self.via_proxy = via_proxy
         self.proxy_authorization: str | None = None
 
+    def has_ended(self) -> bool:
+        """Return whether the server has closed it since, or said what nobody asked for."""
+        handle = self.raw.sock
+        if handle is None:
+            return True
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        return bool(poll.poll(0))
+
     def break_off(self) -> None:
         """End it from another thread: whoever waits for its bytes gets an error at once."""
         handle = self.raw.sock
@@ -63,8 +73,13 @@ class Connections:
         with self._lock:
             if self.closed.is_set():
                 raise Unavailable(f"{place.host}: given up")
-            idle = self._idle.get(place)
-            found = idle.pop() if idle and not new else None
+            idle = self._idle.get(place, [])
+            found = None
+            while idle and not new and found is None:
+                found = idle.pop()
+                if found.has_ended():
+                    found.raw.close()
+                    found = None
             if found is None:
                 found = self._make(place)
             self._busy.add(found)

@@ -245,7 +245,7 @@ def _credential(entry: Any, key: str) -> Credential:
     password = str(entry.get("password") or "")
     if entry.get("auth"):
         try:
-            pair = base64.b64decode(str(entry["auth"])).decode()
+            pair = base64.b64decode(str(entry["auth"]), validate=True).decode()
         except (binascii.Error, ValueError):
             raise InvalidArgument(f"credentials for {key}: auth is no base64") from None
         username, _, password = pair.partition(":")

@@ -48,7 +48,7 @@ def split(host: str) -> tuple[str, int | None]:
     if host.startswith("["):
         name, _, rest = host[1:].partition("]")
         return name, int(rest[1:]) if rest.startswith(":") else None
-    name, colon, port = host.rpartition(":")
+    name, colon, port = host.partition(":")  # an address without brackets has several
     return (name, int(port)) if colon and port.isdigit() else (host, None)
 
 

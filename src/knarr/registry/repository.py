@@ -51,6 +51,7 @@ class Registry(Session):
         """
         self.given = credential
         client = self.clients("")[-1]
+        client.offline = client.authorizer.offline = True
         client.request("GET", "/", what=f"login to {self.host}").close()
         return client.authorizer.identity_token
 

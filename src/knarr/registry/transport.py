@@ -177,8 +177,9 @@ class Transport:
     ) -> Response:
         """Return the answer to one request, whatever its status.
 
-        A kept connection that the server has closed meanwhile is replaced once. Raises
-        Unreachable, WrongScheme, Untrusted, Stalled.
+        A kept connection that the server closes just then is replaced once, but not within an
+        upload, of which it may have got a part. Raises Unreachable, WrongScheme, Untrusted,
+        Stalled.
         """
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -189,7 +190,7 @@ class Transport:
         try:
             return self._exchange(connection, method, url, headers, body)
         except Unreachable:
-            if connection.fresh:
+            if connection.fresh or isinstance(body, Body):
                 raise
         connection = self.connections.take(place, new=True)
         return self._exchange(connection, method, url, headers, body)

@@ -20,9 +20,10 @@ FREE = frozenset(
     cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach-keys device-cgroup-rule dns
     dns-option dns-search domainname entrypoint env gc-every grace group-add health-cmd
     health-interval health-retries health-start-interval health-start-period health-timeout
-    hostname immutable-tag include interval label last listen memory memory-reservation memory-swap
-    memory-swappiness message mirror mutable-tag name oom-score-adj pids-limit shm-size since
-    snapshot stop-timeout sysctl tag tail timeout tmpfs until user workdir
+    hostname immutable-tag include interval label last limit listen memory memory-reservation
+    memory-swap memory-swappiness message mirror mutable-tag name oom-score-adj password
+    pids-limit shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs until user
+    username workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

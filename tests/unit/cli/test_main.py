@@ -65,8 +65,6 @@ def test_long_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
         (("image_prune",), 1, "knarr: unknown command: knarr image_prune"),
         (("container",), 1, "knarr: 'knarr container' requires a command"),
         (("image", "xy"), 1, "knarr: unknown command: knarr image xy"),
-        (("push", "x"), 1, ("knarr: 'knarr push': registries are not available yet; use 'knarr "
-         "save'")),
         (("-H", "x", "ps"), 125, ("-H: knarr has no daemon to connect to; --root and --run-root "
          "choose an engine's files")),
         (("run",), 1, "knarr: 'knarr run' requires at least 1 argument"),

@@ -47,10 +47,10 @@ def test_an_ambiguous_start_is_refused(room: Room) -> None:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("busybox", "No such image: busybox:latest: get it with `knarr bootstrap busybox:latest`"),
+        ("busybox", "No such image: busybox:latest: get it with `knarr pull busybox:latest` or"),
         ("debian:bookworm-slim", "`knarr bootstrap debian:bookworm-slim`"),
-        ("nginx", "No such image: nginx:latest: get it with `knarr load -i ARCHIVE`"),
-        ("debian:potato", "`knarr import TAR debian:potato`"),
+        ("nginx", "No such image: nginx:latest: get it with `knarr pull nginx:latest`"),
+        ("debian:potato", "`knarr pull debian:potato`"),
         ("0123", "No such image: 0123"),
         ("f" * 64, "`knarr images` lists"),
         (f"app@sha256:{'0' * 64}", "No such image: app@sha256"),

@@ -15,7 +15,9 @@ def run(context: Context, args: Args) -> int:
     """Print the id of the new container."""
     config = container_config.from_args(args, os.environ)
     with cidfile.claimed(args.text("cidfile")) as note:
-        container = context.engine.containers.create(config)
+        container = context.engine.containers.create(
+            config, progress=container_config.pull_progress(args)
+        )
         note(container.id)
     print(container.id)
     return 0

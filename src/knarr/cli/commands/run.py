@@ -41,6 +41,7 @@ def run(context: Context, args: Args) -> int:
             attach=not args.on("detach"),
             size=terminal.size() if streams.tty else None,
             created=created,
+            progress=container_config.pull_progress(args),
         )
     if attachment is None:
         return 0

@@ -7,17 +7,16 @@ that makes the image visible.
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
 from knarr.content import compression
 from knarr.content import digest as digests
 from knarr.content.store import Blob
-from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unavailable, Unsupported
+from knarr.errors import InvalidArchive, InvalidArgument, Unavailable, Unsupported
 from knarr.images import config as configs
 from knarr.images import interrupted, layers, records
 from knarr.images.config import ImageConfig
@@ -29,6 +28,7 @@ from knarr.images.reference import Reference
 from knarr.images.transfer import refusals
 from knarr.images.transfer.download import Download
 from knarr.images.transfer.resolve import Resolved, Source, resolve
+from knarr.images.transfer.threads import helping, raise_first
 from knarr.registry.repository import Manifest as Document
 from knarr.registry.repository import Registry
 from knarr.snapshots.driver import LayerSource
@@ -116,18 +116,10 @@ def _publish(
     record = replace(record, repo_digests=(canonical,))
     main = records.publish(context, record, (name,) if name else (), whole)
     for image_id in {record.id, main.id}:
-        with contextlib.suppress(NotFound):  # somebody removed it just now
-            _add_digest(context, image_id, canonical)
+        records.add_digest(context, image_id, canonical)
     if name is None:
         return not was_here
     return before != main.id or stood_for != (whole.digest if whole else None)
-
-
-def _add_digest(context: Context, image_id: str, canonical: str) -> None:
-    known = context.index.get(image_id)
-    if canonical not in known.repo_digests:
-        digests_now = tuple(sorted((*known.repo_digests, canonical)))
-        context.index.add(replace(known, repo_digests=digests_now))
 
 
 class _Pull:
@@ -194,15 +186,15 @@ class _Pull:
     def _layers(self, config: ImageConfig, chain: list[str]) -> None:
         """Have all blobs in the store and all layers with the driver."""
         downloads = self._downloads(chain)
-        with _threads(self._stop, self._registry.close) as pool:
+        with helping(AT_ONCE, self._stop, self._registry.close) as pool:
             futures: list[Future[None]] = [pool.submit(each.run) for each in downloads.values()]
             try:
                 for position in range(len(chain)):
                     self._unpack(config, chain, position, downloads)
             except Unavailable:
-                _raise_first(futures)
+                raise_first(futures)
                 raise
-            _raise_first(futures)
+            raise_first(futures)
 
     def _downloads(self, chain: list[str]) -> dict[str, Download]:
         """Return what is to be brought in, by digest, and tell what is here already."""
@@ -263,24 +255,3 @@ class _Pull:
     ) -> None:
         with self._telling:
             self._progress(ProgressEvent(state, subject, current, total))
-
-
-@contextlib.contextmanager
-def _threads(stop: threading.Event, cancel: Callable[[], None]) -> Iterator[ThreadPoolExecutor]:
-    """Give threads to the block, and wait for them; they are made to end when it fails."""
-    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="pull")
-    try:
-        yield pool
-    except BaseException:
-        stop.set()
-        cancel()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _raise_first(futures: list[Future[None]]) -> None:
-    """Wait for all, and raise what one of them raised, as soon as it does."""
-    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    for each in done:
-        each.result()

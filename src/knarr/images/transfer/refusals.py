@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from knarr.errors import NotFound, Unauthorized
+from knarr.errors import NotFound, Timeout, Unauthorized, Unavailable
 from knarr.images.reference import DEFAULT_DOMAIN, Reference
 from knarr.registry import failures
 
@@ -17,6 +17,8 @@ def of_pull(reference: Reference) -> Iterator[None]:
         yield
     except failures.Refused as error:
         raise _pull_error(error, reference) from error
+    except (Timeout, Unavailable) as error:
+        raise _about("pull", error, reference) from error
 
 
 @contextlib.contextmanager
@@ -28,6 +30,13 @@ def of_push(reference: Reference) -> Iterator[None]:
         if error.status in (401, 403):
             raise _log_in(error, reference) from error
         raise
+    except (Timeout, Unavailable) as error:
+        raise _about("push", error, reference) from error
+
+
+def _about(verb: str, error: Exception, reference: Reference) -> Exception:
+    kind = Timeout if isinstance(error, Timeout) else Unavailable
+    return kind(f"{verb} {reference.familiar()}: {error}")
 
 
 def _pull_error(error: failures.Refused, reference: Reference) -> Exception:

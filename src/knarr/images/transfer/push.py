@@ -1,0 +1,276 @@
+"""``knarr push``: layers that the registry lacks, then config, manifest and index, in that order.
+
+What a registry has is not sent: a blob it has in this repository, nor one it has in another
+that it can mount it from. Foreign layers are never sent.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import BinaryIO, NamedTuple
+
+from knarr.errors import InvalidArchive, InvalidArgument, NotFound
+from knarr.images import manifest as manifests
+from knarr.images import mediatypes, records
+from knarr.images.context import Context, Progress, ProgressEvent, translated
+from knarr.images.descriptor import Descriptor
+from knarr.images.index import IndexRecord
+from knarr.images.manifest import Index, Manifest
+from knarr.images.platform import Platform
+from knarr.images.reference import Reference
+from knarr.images.target import Target, find_target, for_platform
+from knarr.images.transfer import refusals
+from knarr.images.transfer.resolve import ACCEPT
+from knarr.images.transfer.threads import helping, raise_first
+from knarr.registry.failures import Refused
+from knarr.registry.repository import Registry, Repository
+
+# Blobs of one image that go at the same time, as with Docker.
+AT_ONCE = 5
+# Repositories from which a blob is tried to be mounted.
+_CANDIDATES = 3
+
+
+class Pushed(NamedTuple):
+    """A tag that a registry now has: the digest and size in bytes of what it stands for."""
+
+    reference: Reference
+    digest: str
+    size: int
+
+
+class _Document(NamedTuple):
+    descriptor: Descriptor
+    body: bytes
+
+
+class _Plan(NamedTuple):
+    """What is sent: blobs with the names they are shown by, and documents, the last with a tag."""
+
+    blobs: dict[str, tuple[Descriptor, str]]
+    documents: list[_Document]
+
+
+def tags_of(context: Context, reference: Reference, *, all_tags: bool) -> list[Reference]:
+    """Return the tags to push. Raises NotFound in Docker's words when there is none."""
+    found = [Reference.parse(name) for name in context.index.all_tags()]
+    ours = [each for each in found if each.name == reference.name]
+    if not ours:
+        raise NotFound(f"An image does not exist locally with the tag: {reference.familiar_name}")
+    if all_tags:
+        return sorted(ours, key=str)
+    if reference not in ours:
+        raise NotFound(f"tag does not exist: {reference.familiar()}")
+    return [reference]
+
+
+def push(
+    context: Context,
+    registry: Registry,
+    reference: Reference,
+    platform: Platform | None,
+    progress: Progress,
+) -> Pushed:
+    """Push what a tag stands for: an image with all its platforms, or one of them.
+
+    Raises NotFound, Unauthorized, InvalidArgument, Unavailable, Timeout.
+    """
+    if reference.digest is not None:
+        raise InvalidArgument("cannot push a digest reference")
+    repository = registry.repository(reference.path)
+    what = reference.familiar()
+    with context.lock.shared(), translated(f"push {what}"), refusals.of_push(reference):
+        target = find_target(context.index, str(reference))
+        plan = _plan(context, repository, target, platform, progress)
+        _Push(context, registry, repository, progress).run(plan)
+        last = plan.documents[-1]
+        for document in plan.documents[:-1]:
+            _put(repository, document, document.descriptor.digest)
+        digest = _put(repository, last, reference.tag or "latest")
+    canonical = f"{reference.name}@{digest}"
+    for image_id in {target.record.id, *(record.id for record in target.records)}:
+        records.add_digest(context, image_id, canonical)
+    size = len(last.body)
+    progress(ProgressEvent("", f"{reference.tag}: digest: {digest} size: {size}"))
+    return Pushed(reference, digest, size)
+
+
+def _put(repository: Repository, document: _Document, reference: str) -> str:
+    return repository.put_manifest(reference, document.descriptor.media_type, document.body)
+
+
+def _plan(
+    context: Context,
+    repository: Repository,
+    target: Target,
+    platform: Platform | None,
+    progress: Progress,
+) -> _Plan:
+    if target.whole is None or platform is not None:
+        return _one(context, target, platform)
+    index = _document(context, target.whole.digest, target.whole.media_type)
+    parsed = manifests.parse(index.body, target.whole.media_type)
+    if not isinstance(parsed, Index):
+        raise InvalidArchive(f"index {target.whole.digest} is no index")
+    lacking = [each for each in _lacking(parsed, target.whole) if not _has(repository, each)]
+    if not lacking:
+        return _whole(context, target.whole, index)
+    if len(target.members) == 1:
+        plan = _one(context, target, None)
+        progress(ProgressEvent("Warning", (
+            "Not all multiplatform-content is present and only the available single-platform image"
+            f" was pushed: {target.whole.digest} -> {plan.documents[-1].descriptor.digest}"
+        )))  # fmt: skip
+        return plan
+    raise NotFound(
+        f"{len(lacking)} of the manifests of {target.whole.digest} are neither here nor in"
+        f" {repository}: pull them with --platform, or push one with --platform"
+    )
+
+
+def _one(context: Context, target: Target, platform: Platform | None) -> _Plan:
+    """Return the plan for one platform, by its own manifest."""
+    member, record = None, target.record
+    if platform is not None:
+        member, record = for_platform(target, platform, target.record.id[:19])
+    elif target.members:
+        member, record = target.members[0]
+    known = (
+        (record.manifest_digest, record.manifest_media_type)
+        if member is None
+        else (member.manifest.digest, member.manifest.media_type)
+    )
+    document = _document(context, *known)
+    blobs: dict[str, tuple[Descriptor, str]] = {}
+    _add_image(context, document, blobs)
+    return _Plan(blobs, [document])
+
+
+def _whole(context: Context, whole: IndexRecord, index: _Document) -> _Plan:
+    """Return the plan for an index with everything of it that is here."""
+    blobs: dict[str, tuple[Descriptor, str]] = {}
+    documents: dict[str, _Document] = {}
+    _add_index(context, index, blobs, documents, set(whole.blobs))
+    return _Plan(blobs, [*documents.values(), index])
+
+
+def _add_index(
+    context: Context,
+    index: _Document,
+    blobs: dict[str, tuple[Descriptor, str]],
+    documents: dict[str, _Document],
+    ours: set[str],
+) -> None:
+    parsed = manifests.parse(index.body, index.descriptor.media_type)
+    assert isinstance(parsed, Index)
+    for entry in parsed.manifests:
+        if entry.digest not in ours or entry.digest in documents:
+            continue
+        document = _document(context, entry.digest, entry.media_type)
+        if mediatypes.is_index(entry.media_type):
+            _add_index(context, document, blobs, documents, ours)
+        else:
+            _add_image(context, document, blobs)
+        documents[entry.digest] = document
+
+
+def _add_image(
+    context: Context, document: _Document, blobs: dict[str, tuple[Descriptor, str]]
+) -> None:
+    parsed = manifests.parse(document.body, document.descriptor.media_type)
+    if not isinstance(parsed, Manifest):
+        raise InvalidArchive(f"manifest {document.descriptor.digest} is no manifest")
+    shown: Iterable[str] = ()
+    if parsed.is_image:
+        shown = records.read_config(context, parsed.config.digest).diff_ids
+    names = list(shown) or [layer.digest for layer in parsed.layers]
+    for layer, name in zip(parsed.layers, names, strict=False):
+        if not mediatypes.is_foreign(layer.media_type):
+            blobs.setdefault(layer.digest, (layer, name))
+    # Shown by nobody: the config is a document of the image and no layer.
+    blobs.setdefault(parsed.config.digest, (parsed.config, ""))
+
+
+def _lacking(index: Index, whole: IndexRecord) -> list[Descriptor]:
+    here = {*whole.extras, *(member.manifest.digest for member in whole.members)}
+    return [entry for entry in index.manifests if entry.digest not in here]
+
+
+def _has(repository: Repository, entry: Descriptor) -> bool:
+    try:
+        return repository.head_manifest(entry.digest, (*ACCEPT, entry.media_type)) is not None
+    except Refused:
+        return False
+
+
+def _document(context: Context, digest: str, media_type: str) -> _Document:
+    body = context.store.read(digest)
+    return _Document(Descriptor(media_type, digest, len(body)), body)
+
+
+class _Push:
+    """The blobs of one image on their way out."""
+
+    def __init__(
+        self, context: Context, registry: Registry, repository: Repository, progress: Progress
+    ) -> None:
+        self._context = context
+        self._registry = registry
+        self._repository = repository
+        self._progress = progress
+        self._telling = threading.Lock()
+        self._stop = threading.Event()
+        self._places = _places(context, registry.host, repository.path)
+
+    def run(self, plan: _Plan) -> None:
+        """Have all blobs in the repository. Raises what the registry refuses."""
+        for _, name in plan.blobs.values():
+            self._tell("Preparing", name)
+        waiting = list(plan.blobs.values())[AT_ONCE:]
+        for _, name in waiting:
+            self._tell("Waiting", name)
+        with helping(AT_ONCE, self._stop, self._registry.close) as pool:
+            raise_first([pool.submit(self._send, *each) for each in plan.blobs.values()])
+
+    def _send(self, blob: Descriptor, name: str) -> None:
+        if self._repository.has_blob(blob.digest) is not None:
+            self._tell("Layer already exists", name)
+            return
+        for place in self._places.get(blob.digest, ())[:_CANDIDATES]:
+            if self._repository.mount(blob.digest, place):
+                self._tell(f"Mounted from {place}", name)
+                return
+        self._repository.push_blob(
+            blob.digest, blob.size, self._opener(blob), self._reporter(blob, name)
+        )
+        self._tell("Pushed", name)
+
+    def _opener(self, blob: Descriptor) -> Callable[[int], BinaryIO]:
+        def opened(offset: int) -> BinaryIO:
+            file = self._context.store.open(blob.digest)
+            file.seek(offset)
+            return file
+
+        return opened
+
+    def _reporter(self, blob: Descriptor, name: str) -> Callable[[int], None]:
+        return lambda done: self._tell("Pushing", name, done, blob.size)
+
+    def _tell(
+        self, state: str, name: str, current: int | None = None, total: int | None = None
+    ) -> None:
+        if name:
+            with self._telling:
+                self._progress(ProgressEvent(state, name, current, total))
+
+
+def _places(context: Context, host: str, path: str) -> dict[str, list[str]]:
+    """Return the other repositories of this registry that are known to have a blob, by digest."""
+    found: dict[str, dict[str, None]] = {}
+    for record in context.index.list():
+        names = (Reference.parse(name) for name in record.repo_digests)
+        others = [each.path for each in names if each.domain == host and each.path != path]
+        for layer in record.layers if others else ():
+            found.setdefault(layer.digest, {}).update(dict.fromkeys(others))
+    return {digest: list(paths) for digest, paths in found.items()}
