@@ -167,8 +167,8 @@ def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
     if not awaits_start(live):
         return state
     wanted = restart.rules(paths.exit)
-    if wanted is None or wanted.get("stopped"):
-        return state
+    if wanted is None or not restart.allowed(wanted, state.exit_code, state.restarts - 1):
+        return state  # it was stopped since, or has another policy
     awake = paths.supervisor_lives() or _lives(int(live.get("supervisor_pid") or 0), paths)
     return replace(state, status="restarting", stale=not awake)
 

@@ -169,6 +169,19 @@ def test_an_end_that_nobody_saw(engine: Engine, settings: Settings) -> None:
     assert container.status == "exited"
 
 
+def test_another_policy_while_it_waits(engine: Engine) -> None:
+    """It does not want the start that is due: nobody waits for that any more."""
+    container = make(engine, "true")
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    container.update(restart=RestartPolicy("on-failure"))
+    assert container.status == "exited"
+    assert container.wait(30).exit_code == 0
+    wait_until(lambda: not container.paths.supervisor_lives())
+    with pytest.raises(errors.Conflict, match="You cannot attach to a stopped container"):
+        container.attach()
+    container.remove()
+
+
 def test_it_is_never_taken_for_ended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     container = make(engine, *COUNT)
     wait_until(lambda: container.state.restarting and container.state.restarts == 4)
