@@ -14,6 +14,9 @@ from knarr.registry.transport import Response, Stalled, Unreachable
 Fetch = Callable[[int], Response]
 _RANGE = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(\d{1,19}|\*)")
 _STEP = 256 * 1024
+# Bytes that an attempt has to bring for those before it to be forgotten: a server that gives
+# a few and hangs up would otherwise be asked for ever.
+_ADVANCE = 256 * 1024
 
 
 class BlobStream:
@@ -31,6 +34,7 @@ class BlobStream:
         self._closed = closed
         self._what = what
         self._failed = 0
+        self._resumed = offset
         self.size: int | None = None
         self._position = offset
         self._response = self._begin(offset)
@@ -57,7 +61,8 @@ class BlobStream:
                 break
             count += got
             self._position += got
-            self._failed = 0
+            if self._position - self._resumed >= _ADVANCE:
+                self._failed = 0
             if self.size is not None and self._position > self.size:
                 raise InvalidArchive(f"{self._what} is longer than the {self.size} bytes announced")
         return count
@@ -80,7 +85,7 @@ class BlobStream:
                 raise error
             if self._closed.wait(self._patience.pause(self._failed)):
                 raise Unavailable(f"{self._what}: given up") from None
-            wanted = self._position
+            wanted = self._resumed = self._position
             try:
                 self._response = self._begin(wanted)
                 self._skip(wanted)

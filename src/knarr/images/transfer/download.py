@@ -119,19 +119,24 @@ class Download:
         return self._store.has(digest) and self._store.stat(digest) == self.blob.size
 
     def _fill(self, part: Part) -> None:
-        """Have the part whole. What was left of an earlier attempt and is wrong goes again."""
-        resumed = part.take_up()
-        self._receive(part)
-        if resumed and not _is_right(part):
-            # The reader may have followed already, so this attempt is lost for it.
-            raise InvalidArchive(
-                f"blob {self.blob.digest}: what an earlier pull left of it was damaged and is"
-                " dropped: pull again"
-            )
+        """Have the part whole and right.
+
+        What an earlier attempt left is shown to the reader when it was found right with the
+        rest; when it is wrong everything is fetched again.
+        """
+        if part.take_up():
+            try:
+                self._receive(part, shown=False)
+                part.verify()
+            except InvalidArchive:
+                part.restart()
+            else:
+                return
+        self._tell(path=part.path, written=0)
+        self._receive(part, shown=True)
         part.verify()
 
-    def _receive(self, part: Part) -> None:
-        self._tell(path=part.path, written=part.size)
+    def _receive(self, part: Part, *, shown: bool) -> None:
         if part.size == part.expected:
             return
         stream = self._repository.blob(self.blob.digest, offset=part.size, urls=self.blob.urls)
@@ -150,7 +155,8 @@ class Download:
                     raise Unavailable("given up")
                 if data:
                     part.write(data)
-                    self._tell(written=part.size)
+                    if shown:
+                        self._tell(written=part.size)
                     self._report("Downloading", part.size)
         finally:
             stream.close()
@@ -169,14 +175,6 @@ class Download:
             self._done = self._done or done
             self._error = self._error or error
             self._changed.notify_all()
-
-
-def _is_right(part: Part) -> bool:
-    try:
-        part.verify()
-    except InvalidArchive:
-        return False
-    return True
 
 
 class _Follower(io.RawIOBase):

@@ -1,0 +1,46 @@
+"""Images in a registry made by hand."""
+
+from __future__ import annotations
+
+import gzip
+from typing import Any
+
+from tests.support.fakeregistry import OCI_INDEX, FakeRegistry
+from tests.unit.images.helpers import config_of, descriptor
+
+CONFIG = "application/vnd.oci.image.config.v1+json"
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+
+
+def put_image(fake: FakeRegistry, tag: str, layers: list[bytes], **changes: Any) -> dict[str, Any]:
+    """Put an image of these plain layers there, gzipped; return its manifest with changes in it."""
+    config = config_of(layers)
+    fake.add_blob(config)
+    packed = [gzip.compress(each, 1, mtime=0) for each in layers]
+    for each in packed:
+        fake.add_blob(each)
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": descriptor(config, CONFIG),
+        "layers": [descriptor(each, GZIP) for each in packed],
+        **changes,
+    }
+    fake.add_manifest(tag, manifest)
+    return manifest
+
+
+def put_index(fake: FakeRegistry, tag: str, entries: list[dict[str, Any]]) -> str:
+    """Put an index of manifests there and return its digest."""
+    value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+    return fake.add_manifest(tag, value, OCI_INDEX)
+
+
+def entry(
+    fake: FakeRegistry, tag: str, os: str = "linux", architecture: str = "amd64", **more: Any
+) -> dict[str, Any]:
+    """Return the index entry for the manifest of a tag."""
+    media_type, body = fake.manifests[tag]
+    platform = {"os": os, "architecture": architecture}
+    return descriptor(body, media_type, platform=platform, **more)
