@@ -34,6 +34,7 @@ WHEELS = (
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "backports.zstd>=1.0",
+    "h11>=0.14",
 )
 SITE = "opt/test-tools"
 DISK_SIZE = 12 * 1024**3
