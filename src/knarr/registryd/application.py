@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from knarr.registryd import blobs, listings, manifests, names
 from knarr.registryd.faults import Fault
 from knarr.registryd.htpasswd import Users
+from knarr.registryd.mirrors import Mirrors
 from knarr.registryd.names import Route
 from knarr.registryd.shelf import Shelf
 from knarr.web.message import BadRequest, Request, Response
@@ -60,11 +61,13 @@ class Application:
     """The handler of a registry's web server.
 
     users: who may use it; None is everybody. read_only: nothing can be pushed or deleted.
+    mirrors: what is a copy of another registry's.
     """
 
     shelf: Shelf
     users: Users | None = None
     read_only: bool = False
+    mirrors: Mirrors | None = None
 
     def __call__(self, request: Request) -> Response:
         """Return the answer to a request."""
@@ -99,7 +102,25 @@ class Application:
         endpoint = ENDPOINTS.get((request.method, to.kind))
         if endpoint is None or (self.read_only and request.method not in _READING):
             raise self._not_allowed(request.method, to.kind, known=endpoint is not None)
-        return endpoint(self.shelf, request, to)
+        copied = self._copied(request, to)
+        return endpoint(self.shelf, request, to) if copied is None else copied
+
+    def _copied(self, request: Request, to: Route) -> Response | None:
+        """Return the answer about a copy of another registry's, None when it is none."""
+        if self.mirrors is None or to.kind not in ("manifest", "blob", "tags", "referrers",
+                                                    "uploads", "upload"):  # fmt: skip
+            return None
+        reading = request.method in _READING and to.kind != "upload"
+        copy = self.mirrors.find(to.repository, request.parameter("ns") if reading else None)
+        if copy is None:
+            return None
+        if reading:
+            return self.mirrors.pull(copy, request, to)
+        if request.method != "DELETE" and self.mirrors.belongs(copy):
+            raise Fault(
+                405, "DENIED", f"{copy.repository} is a copy of {copy.origin}: push to another name"
+            )
+        return None
 
     def _not_allowed(self, method: str, kind: str, *, known: bool) -> Fault:
         allowed = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import sqlite3
 import time
+from collections.abc import Callable
 from urllib.parse import quote
 
 from knarr.content import digest as digests
@@ -17,7 +18,7 @@ from knarr.registryd.faults import Fault
 from knarr.registryd.shelf import Shelf
 from knarr.registryd.uploads import Upload
 from knarr.web import ranges
-from knarr.web.message import FilePart, Request, Response
+from knarr.web.message import FilePart, Request, Response, Stream
 
 _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/[0-9*]{1,18})?\Z")
 # A blob that is asked for is kept for the collector's grace from then on. It is written down
@@ -64,6 +65,23 @@ def pull(shelf: Shelf, request: Request, repository: str, text: str) -> Response
     """GET or HEAD of a blob, or a range of it."""
     digest = names.digest(text)
     size = size_of(shelf, repository, digest)
+
+    def part(offset: int, count: int) -> FilePart:
+        try:
+            return FilePart(shelf.store.open(digest), offset, count)
+        except NotFound:
+            raise Fault(500, "UNKNOWN", f"blob {digest} is lost: push it again") from None
+
+    return answer(request, digest, size, part)
+
+
+def answer(
+    request: Request, digest: str, size: int, part: Callable[[int, int], FilePart | Stream]
+) -> Response:
+    """Return what a GET or HEAD of a blob is answered with.
+
+    part: makes a body of so many bytes from an offset on.
+    """
     tag = f'"{digest}"'
     headers = [
         ("Content-Type", "application/octet-stream"),
@@ -75,15 +93,11 @@ def pull(shelf: Shelf, request: Request, repository: str, text: str) -> Response
     if matches(request.header("if-none-match"), tag):
         return Response(304, headers)
     wanted = None if request.method == "HEAD" else _range(request, tag, size)
-    try:
-        file = shelf.store.open(digest)
-    except NotFound:
-        raise Fault(500, "UNKNOWN", f"blob {digest} is lost: push it again") from None
     if wanted is None:
-        return Response(200, headers, FilePart(file, 0, size))
+        return Response(200, headers, part(0, size))
     offset, count = wanted
     headers.append(("Content-Range", f"bytes {offset}-{offset + count - 1}/{size}"))
-    return Response(206, headers, FilePart(file, offset, count))
+    return Response(206, headers, part(offset, count))
 
 
 def matches(header: str | None, tag: str) -> bool:

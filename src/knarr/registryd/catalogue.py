@@ -22,7 +22,8 @@ _KEPT = 16  # connections that stay open
 _SCHEMA = """
 CREATE TABLE repository (
     id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL UNIQUE
+    name TEXT NOT NULL UNIQUE,
+    upstream TEXT -- HOST/PATH that it is a copy of
 );
 CREATE TABLE blob (
     repository INTEGER NOT NULL REFERENCES repository (id),
@@ -151,10 +152,15 @@ def find(db: sqlite3.Connection, name: str) -> int | None:
     return None if row is None else int(row[0])
 
 
-def need(db: sqlite3.Connection, name: str) -> int:
-    """Return the number of a repository, which begins to exist with it."""
+def need(db: sqlite3.Connection, name: str, upstream: str | None = None) -> int:
+    """Return the number of a repository, which begins to exist with it.
+
+    upstream: what it is a copy of, if it has to be made.
+    """
     found = find(db, name)
     if found is None:
-        found = db.execute("INSERT INTO repository (name) VALUES (?)", (name,)).lastrowid
+        found = db.execute(
+            "INSERT INTO repository (name, upstream) VALUES (?, ?)", (name, upstream)
+        ).lastrowid
     assert found is not None
     return found

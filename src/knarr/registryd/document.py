@@ -16,10 +16,10 @@ from knarr.registryd.faults import Fault
 
 LIMIT = 4 * 1024 * 1024
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-_OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_V1 = ("application/vnd.docker.distribution.manifest.v1+", "application/json")
-_INDEXES = (OCI_INDEX, _DOCKER_LIST)
+_INDEXES = (OCI_INDEX, DOCKER_LIST)
 _JSON = re.compile(r"application/(?:json|[A-Za-z0-9!#$&^_.+-]{1,200}\+json)\Z")
 _DEEPEST = 64  # levels of JSON within each other
 
@@ -82,7 +82,7 @@ def _json(body: bytes) -> dict[str, Any]:
 
 def _guessed(content: dict[str, Any]) -> str:
     """Return the type of a manifest whose client did not say any."""
-    return OCI_INDEX if "manifests" in content else _OCI_MANIFEST
+    return OCI_INDEX if "manifests" in content else OCI_MANIFEST
 
 
 def _blobs(content: dict[str, Any], config: tuple[str, int, bool] | None) -> dict[str, int]:

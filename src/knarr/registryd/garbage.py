@@ -18,6 +18,7 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 
+from knarr.content import parts
 from knarr.content.store import Blob
 from knarr.errors import NotFound
 from knarr.registryd import manifests
@@ -40,6 +41,12 @@ SELECT repository, digest FROM manifest AS m WHERE pushed < ?
 _UNUSED = """
 DELETE FROM blob AS b WHERE asked < ? AND NOT EXISTS (SELECT 1 FROM reference AS r
     WHERE r.repository = b.repository AND r.digest = b.digest)
+"""
+# A copy's manifest is asked for when its tag is compared with upstream's, or by its digest.
+_FORGOTTEN = """
+SELECT repository, m.digest FROM manifest AS m JOIN repository ON repository = id
+    WHERE upstream IS NOT NULL AND m.pushed < ?1 AND NOT EXISTS (SELECT 1 FROM tag AS t
+        WHERE t.repository = m.repository AND t.digest = m.digest AND t.pushed >= ?1)
 """
 _NAMED = "SELECT EXISTS (SELECT 1 FROM blob WHERE digest = ?1 UNION ALL \
 SELECT 1 FROM manifest WHERE digest = ?1)"
@@ -74,19 +81,23 @@ def collect(
     grace: float = GRACE,
     untagged: bool = False,
     upload_expiry: float = UPLOAD_EXPIRY,
+    keep_copies: float | None = None,
     dry_run: bool = False,
 ) -> Report:
     """Remove what nobody needs; return what went, or would go. Times are in seconds.
 
     untagged: also manifests without a tag, unless an index or, for those with a subject, that
-    subject keeps them. Raises OSError.
+    subject keeps them. keep_copies: manifests of copies that nobody asked for in that time go, too.
+    Raises OSError.
     """
     horizon = time.time() - grace
     gone: list[tuple[str, str]] = []
     unnamed: list[Blob] = []
     with suppress(_Undo), shelf.catalogue.writing() as db:
         if untagged:
-            gone = _drop_untagged(db, horizon)
+            gone = _drop(db, _UNTAGGED, horizon)
+        if keep_copies is not None:
+            gone += _drop(db, _FORGOTTEN, time.time() - keep_copies)
         db.execute(_UNUSED, (horizon,))
         if dry_run:
             unnamed = [each for each in shelf.store.walk() if not _named(db, each.digest)]
@@ -97,13 +108,14 @@ def collect(
     files = _drop_files(shelf)
     uploads = shelf.uploads.expire(upload_expiry)
     shelf.store.cleanup(_STALE)
+    parts.remove_old(shelf.store, upload_expiry)
     return Report(tuple(gone), files, uploads)
 
 
-def _drop_untagged(db: sqlite3.Connection, horizon: float) -> list[tuple[str, str]]:
-    """Take manifests without a tag out, and then those that only these kept."""
+def _drop(db: sqlite3.Connection, which: str, horizon: float) -> list[tuple[str, str]]:
+    """Take the manifests of a query out, and then those of which that makes it true."""
     gone: list[tuple[str, str]] = []
-    while found := db.execute(_UNTAGGED, (horizon,)).fetchall():
+    while found := db.execute(which, (horizon,)).fetchall():
         for number, digest in found:
             name = db.execute("SELECT name FROM repository WHERE id = ?", (number,)).fetchone()[0]
             manifests.forget(db, number, digest)

@@ -6,6 +6,8 @@ A list that is long comes in pages; where one ends, a Link header says how to go
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,8 +32,14 @@ def tags(shelf: Shelf, request: Request, repository: str) -> Response:
             "SELECT name FROM tag WHERE repository = ? AND name > ? ORDER BY name LIMIT ?",
             (number, request.parameter("last") or "", limit + 1),
         ).fetchall()
-    found = [row[0] for row in rows]
-    return _page(request, {"name": repository, "tags": found[:limit]}, found, limit)
+    return tags_of(request, repository, (row[0] for row in rows))
+
+
+def tags_of(request: Request, repository: str, found: Iterable[str]) -> Response:
+    """Return a page of tags, of which those are wanted that come first."""
+    limit = _limit(request)
+    some = list(islice(found, limit + 1))
+    return _page(request, {"name": repository, "tags": some[:limit]}, some, limit)
 
 
 def repositories(shelf: Shelf, request: Request) -> Response:
@@ -84,15 +92,23 @@ def referrers(shelf: Shelf, request: Request, repository: str, text: str) -> Res
             query += " AND artifact_type = ?"
             values.append(wanted)
         rows = db.execute(f"{query} ORDER BY digest LIMIT {_REFERRERS + 1}", values).fetchall()
-    shown = _fitting([_referrer(row) for row in rows])
+    return index(request, [_referrer(row) for row in rows], wanted)
+
+
+def index(request: Request, found: list[dict[str, object]], wanted: str | None) -> Response:
+    """Return a page of referrers, of which those are given that come next, by their digests.
+
+    wanted: their artifact type, when that was asked for.
+    """
+    shown = _fitting(found)
     headers = [("Content-Type", document.OCI_INDEX)]
-    if len(shown) < len(rows):
+    if len(shown) < len(found):
         last = {"last": str(shown[-1]["digest"])}
         headers.append(_link(request, **({"artifactType": wanted} if wanted else {}), **last))
     if wanted:
         headers.append(("OCI-Filters-Applied", "artifactType"))
-    index = {"schemaVersion": 2, "mediaType": document.OCI_INDEX, "manifests": shown}
-    return Response(200, headers, json.dumps(index).encode())
+    content = {"schemaVersion": 2, "mediaType": document.OCI_INDEX, "manifests": shown}
+    return Response(200, headers, json.dumps(content).encode())
 
 
 def _referrer(row: tuple[str, str, int, str | None, str | None]) -> dict[str, object]:

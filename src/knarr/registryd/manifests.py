@@ -34,7 +34,7 @@ def look_up(shelf: Shelf, repository: str, reference: str) -> Found:
         number = catalogue.find(db, repository)
         if number is None:
             raise faults.name_unknown(repository)
-        digest = reference if ":" in reference else _tagged(db, number, reference)
+        digest = reference if ":" in reference else tagged(db, number, reference)
         row = db.execute(
             "SELECT digest, media_type, size FROM manifest WHERE repository = ? AND digest = ?",
             (number, digest),
@@ -44,7 +44,8 @@ def look_up(shelf: Shelf, repository: str, reference: str) -> Found:
     return Found(*row)
 
 
-def _tagged(db: sqlite3.Connection, number: int, tag: str) -> str | None:
+def tagged(db: sqlite3.Connection, number: int, tag: str) -> str | None:
+    """Return the digest that a tag stands for, None when there is no such tag."""
     row = db.execute(
         "SELECT digest FROM tag WHERE repository = ? AND name = ?", (number, tag)
     ).fetchone()
@@ -131,28 +132,41 @@ def keep(
     said: Document,
     tags: list[str],
     *,
-    whole: bool = True,
+    upstream: str | None = None,
 ) -> None:
-    """Store a manifest and its tags, all or nothing.
+    """Store a manifest and its tags, all or nothing. Raises Fault.
 
-    whole: its blobs have to be there. Raises Fault.
+    upstream: whose copy it is; then its blobs come when they are asked for, and tags move as
+    they do there.
     """
     with shelf.store.ingest(digest, len(content)) as writer:
         writer.write(content)
         with shelf.catalogue.writing() as db:
-            number = catalogue.need(db, repository)
-            if whole:
+            number = catalogue.need(db, repository, upstream)
+            if upstream is None:
                 _check_blobs(db, number, repository, said)
-            for tag in tags:
-                now = _tagged(db, number, tag)
-                if now is not None:
-                    shelf.rules.check_move(repository, tag, now, digest)
+                _check_tags(db, shelf, number, repository, tags, digest)
             writer.commit()
             _record(db, number, Found(digest, said.media_type, len(content)), said)
             db.executemany(
                 "INSERT OR REPLACE INTO tag VALUES (?, ?, ?, ?)",
                 [(number, tag, digest, time.time()) for tag in tags],
             )
+
+
+def _check_tags(
+    db: sqlite3.Connection,
+    shelf: Shelf,
+    number: int,
+    repository: str,
+    tags: list[str],
+    digest: str,
+) -> None:
+    """Raise Fault for a tag that stands for another manifest and may not move."""
+    for tag in tags:
+        now = tagged(db, number, tag)
+        if now is not None:
+            shelf.rules.check_move(repository, tag, now, digest)
 
 
 def _check_blobs(db: sqlite3.Connection, number: int, repository: str, said: Document) -> None:
@@ -202,7 +216,7 @@ def delete(shelf: Shelf, repository: str, text: str) -> Response:
         if ":" in reference:
             gone = _delete_manifest(db, shelf, number, repository, reference)
         else:
-            shelf_has = _tagged(db, number, reference) is not None
+            shelf_has = tagged(db, number, reference) is not None
             if shelf_has:
                 shelf.rules.check_delete(repository, reference)
             gone = shelf_has

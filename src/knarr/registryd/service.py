@@ -17,7 +17,9 @@ from knarr.errors import Conflict
 from knarr.registryd import garbage, shelf
 from knarr.registryd.application import Application
 from knarr.registryd.htpasswd import Users
+from knarr.registryd.mirrors import FRESH, Mirrors
 from knarr.registryd.tagrules import TagRules
+from knarr.registryd.upstreams import Upstream
 from knarr.web.limits import Limits
 from knarr.web.message import Request
 from knarr.web.server import Server
@@ -35,7 +37,9 @@ LOCK = "serve.lock"
 class Options:
     """How a registry behaves. Times are in seconds.
 
-    collect_every: how often garbage is collected, None for never.
+    collect_every: how often garbage is collected, None for never. upstreams: whose repositories
+    are copied. fresh: how long a tag of a copy is taken to be what it was. keep_copies: how long
+    what nobody asks for is kept of them, None for ever.
     """
 
     rules: TagRules = field(default_factory=TagRules)
@@ -44,6 +48,9 @@ class Options:
     collect_every: float | None = None
     grace: float = garbage.GRACE
     upload_expiry: float = garbage.UPLOAD_EXPIRY
+    upstreams: tuple[Upstream, ...] = ()
+    fresh: float = FRESH
+    keep_copies: float | None = None
 
 
 class Service:
@@ -73,7 +80,11 @@ class Service:
             stack.callback(self.shelf.close)
             self._lock = _lock(root)
             stack.callback(os.close, self._lock)
-            application = Application(self.shelf, users, options.read_only)
+            self._mirrors: Mirrors | None = None
+            if options.upstreams:
+                self._mirrors = Mirrors(self.shelf, options.upstreams, options.fresh)
+                stack.callback(self._mirrors.close)
+            application = Application(self.shelf, users, options.read_only, self._mirrors)
             self._server = Server(application, listeners, tls=tls, limits=limits, observer=_note)
             stack.pop_all()
 
@@ -108,7 +119,10 @@ class Service:
         if self._ended.is_set():
             return
         self._ended.set()
-        self._server.close(grace)
+        self._server.finish(grace)
+        if self._mirrors is not None:
+            self._mirrors.close()  # who waits for a download is told
+        self._server.close()
         self.shelf.close()
         os.close(self._lock)
 
@@ -125,6 +139,7 @@ class Service:
                         self.shelf,
                         grace=self._options.grace,
                         upload_expiry=self._options.upload_expiry,
+                        keep_copies=self._options.keep_copies,
                     )
                     if found.files:
                         _log.info("collected %d files, %d bytes", len(found.files), found.size)

@@ -25,6 +25,7 @@ from knarr.web.message import (
     FilePart,
     Request,
     Response,
+    Stream,
     TakeOver,
     split_target,
 )
@@ -223,6 +224,9 @@ class Connection:
         elif isinstance(body, FilePart):
             self._send_file(head, body)
             parser.send_with_data_passthrough(h11.Data(data=_Sent(body.count)))  # type: ignore[arg-type]
+        elif isinstance(body, Stream):
+            self._send_stream(head, body)
+            parser.send_with_data_passthrough(h11.Data(data=_Sent(body.length)))  # type: ignore[arg-type]
         else:
             return self._send_chunks(parser, head, response)
         parser.send(h11.EndOfMessage())
@@ -257,8 +261,19 @@ class Connection:
             self._link.sendall(room[:count])
             left -= count
 
+    def _send_stream(self, head: bytes, body: Stream) -> None:
+        self._link.sendall(head)
+        left = body.length
+        for piece in body.pieces:
+            left -= len(piece)
+            if left < 0:
+                break
+            self._link.sendall(piece)
+        if left:
+            raise Disconnected(f"{body.length} bytes were announced, {-left:+d} came")
+
     def _send_chunks(self, parser: h11.Connection, head: bytes, response: Response) -> int:
-        assert not isinstance(response.body, (bytes, FilePart))
+        assert not isinstance(response.body, (bytes, FilePart, Stream))
         self._link.sendall(head)
         sent = 0
         for piece in response.body:
@@ -320,6 +335,8 @@ class _Sent:
 def _length(body: object) -> int | None:
     if isinstance(body, bytes):
         return len(body)
+    if isinstance(body, Stream):
+        return body.length
     return body.count if isinstance(body, FilePart) else None
 
 

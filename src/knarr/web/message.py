@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 from urllib.parse import parse_qsl, unquote
@@ -108,15 +108,29 @@ def whole_file(file: BinaryIO) -> FilePart:
 
 
 @dataclass(slots=True)
+class Stream:
+    """A body of a known length whose bytes come as they are asked for; fewer end the connection."""
+
+    length: int
+    pieces: Iterator[bytes]
+
+    def close(self) -> None:
+        """End whatever makes the bytes."""
+        close = getattr(self.pieces, "close", None)
+        if close is not None:
+            close()
+
+
+@dataclass(slots=True)
 class Response:
-    """One answer. ``body`` as bytes or a FilePart has a length; an iterable is sent in chunks.
+    """One answer. Bytes, FilePart and Stream have a length; an iterable is sent in chunks.
 
     The server adds Date, Content-Length and Connection, and leaves the body away for HEAD.
     """
 
     status: int
     headers: list[tuple[str, str]] = field(default_factory=list)
-    body: bytes | FilePart | Iterable[bytes] = b""
+    body: bytes | FilePart | Stream | Iterable[bytes] = b""
 
     def close(self) -> None:
         """Give back what the body holds; harmless to repeat."""

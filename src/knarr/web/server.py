@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _log = logging.getLogger(__name__)
+_LAST = 5.0  # seconds for handlers to notice that their connection was ended
 
 
 class _Guest:
@@ -106,8 +107,8 @@ class Server:
                     self._make_room()
                     self._accept(by_fd[fd])
 
-    def close(self, grace: float = 0.0) -> None:
-        """Take no more connections, let requests under way end for ``grace`` seconds, end all."""
+    def finish(self, grace: float) -> None:
+        """Take no more connections, and let requests under way end for ``grace`` seconds."""
         self.stop()
         self._not_serving.wait()
         for each in self._listeners:
@@ -115,16 +116,20 @@ class Server:
                 self._accept_the_last(each)
             self._close_listener(each)
         self._listeners = []
-        deadline = time.monotonic() + grace
         with self._changed:
             self._ending = True
             for guest in self._guests:
                 if guest.idle_since is not None and not _readable(guest.link.fileno()):
                     _shut(guest.link, socket.SHUT_RD)
             self._changed.wait_for(lambda: not self._guests, grace)
+
+    def close(self) -> None:
+        """End all connections; ``finish`` before it lets requests end by themselves."""
+        self.finish(0)
+        with self._changed:
             for guest in self._guests:
                 _shut(guest.link, socket.SHUT_RDWR)
-            self._changed.wait_for(lambda: not self._guests, max(deadline - time.monotonic(), 5.0))
+            self._changed.wait_for(lambda: not self._guests, _LAST)
         for fd in (self._ears, self._mouth):
             if fd >= 0:
                 os.close(fd)

@@ -21,8 +21,8 @@ FREE = frozenset(
     dns-option dns-search domainname entrypoint env gc-every grace group-add health-cmd
     health-interval health-retries health-start-interval health-start-period health-timeout
     hostname immutable-tag include interval label last limit listen memory memory-reservation
-    memory-swap memory-swappiness message mirror mutable-tag name oom-score-adj password
-    pids-limit shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs until user
+    memory-swap memory-swappiness message mirror mutable-tag name oom-score-adj password pids-limit
+    proxy proxy-keep shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs until user
     username workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )

@@ -77,7 +77,7 @@ def test_the_end_waits_for_requests_and_not_for_the_idle() -> None:
         busy.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nha")
         assert begun.wait(20)
         server.stop()
-        closing = threading.Thread(target=server.close, args=(20,))
+        closing = threading.Thread(target=server.finish, args=(20,))
         closing.start()
         assert idle.recv(1000) == b""
         busy.sendall(b"lf")
@@ -98,6 +98,7 @@ def test_the_end_does_not_wait_for_ever() -> None:
         assert begun.wait(20)
         server.stop()
         before = time.monotonic()
-        server.close(0.1)
+        server.finish(0.1)
+        server.close()
         assert time.monotonic() - before < 5
         assert everything(busy) == b""

@@ -77,6 +77,7 @@ def _tls(args: Args) -> ssl.SSLContext | None:
 def _options(args: Args) -> Options:
     from knarr.registryd.service import Options
     from knarr.registryd.tagrules import TagRules
+    from knarr.registryd.upstreams import parse_all
 
     immutable = (*args.many("immutable-tag"), *(("*",) if args.on("immutable") else ()))
     mutable = args.many("mutable-tag")
@@ -85,7 +86,12 @@ def _options(args: Args) -> Options:
     every = args.number("gc-every")
     if every is not None and every < _SECOND:
         raise InvalidArgument("--gc-every: at least one second")
+    keep = args.number("proxy-keep")
+    if keep is not None and (every is None or not args.many("proxy") or keep < _SECOND):
+        raise InvalidArgument("--proxy-keep: a time, beside --proxy and --gc-every")
     return Options(
+        upstreams=parse_all(args.many("proxy")),
+        keep_copies=None if keep is None else keep / _SECOND,
         rules=TagRules(immutable, mutable),
         htpasswd=args.text("htpasswd"),
         read_only=args.on("read-only"),
@@ -134,6 +140,8 @@ COMMAND = Command(
          "Serve a registry for this machine: localhost:5000"),
         ("knarr registry serve --listen :443 --tls-cert site.pem --htpasswd users",
          "Serve one for others, with TLS and users"),
+        ("knarr registry serve --proxy docker.io --proxy ghcr.io",
+         "Serve copies of others' images, too: localhost:5000/docker.io/library/busybox"),
         ("knarr registry serve --immutable --mutable-tag latest --gc-every 24h",
          "Serve one whose tags cannot move, but for latest, and which tidies up once a day"),
     ),
@@ -152,6 +160,11 @@ COMMAND = Command(
              metavar="address", example="--listen :5000"),
         Flag("mutable-tag", LIST, "Tags that may move all the same", metavar="pattern",
              example="--immutable --mutable-tag latest"),
+        Flag("proxy", LIST, "Serve copies of this registry's images, fetched when asked for, as "
+             "HOST/... or NAME/...", metavar="[NAME=]HOST",
+             example="--proxy docker.io --proxy gh=ghcr.io"),
+        Flag("proxy-keep", DURATION, "With --gc-every: delete copies that nobody asked for in so "
+             "long (default: never)", example="--proxy docker.io --gc-every 24h --proxy-keep 720h"),
         Flag("quiet", SWITCH, "Log only what goes wrong", short="q", example="-q"),
         Flag("read-only", SWITCH, "Nothing can be pushed or deleted", example="--read-only"),
         ROOT,
