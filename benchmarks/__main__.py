@@ -19,6 +19,7 @@ NAMES = {
     "layers": "GNU tar",
     "logs": None,
     "ps": "podman ps -a",
+    "pull": "podman pull",
     "registry": None,
     "stats": "podman stats",
     "cp": "podman cp, in",

@@ -92,5 +92,5 @@ def _size(out: TextIO) -> tuple[int, int]:
     try:
         columns, lines = os.get_terminal_size(out.fileno())
     except OSError:
-        return 80, 24
-    return max(columns, 20), max(lines, 2)
+        columns, lines = 0, 0
+    return columns or 80, lines or 24  # a terminal that nobody has told its size says 0

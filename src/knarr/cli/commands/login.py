@@ -128,8 +128,8 @@ def _ask(args: Args, user: str, password: str, host: str) -> Credential:
         if not user:
             raise CommandError("error: username is required")
     if not password:
-        print("Password: ", end="", flush=True)
         with _unseen(0):
+            print("Password: ", end="", flush=True)
             password = sys.stdin.readline().rstrip("\r\n")
         print()
         if not password:
