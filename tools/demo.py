@@ -187,6 +187,31 @@ class Demo:
         self.run(f"knarr inspect -f '{log}' site")
         self.run("knarr rm -f site")
 
+    def registry(self) -> None:
+        """Serve a registry; push to it, pull from it; try to move a tag that cannot move."""
+        heading("A registry of one's own")
+        line = "knarr registry serve --quiet --listen 127.0.0.1:0 --immutable --mutable-tag latest"
+        print(paint("36", f"  $ {line} &"), flush=True)
+        serving = subprocess.Popen(shlex.split(line), stdout=subprocess.PIPE, text=True)
+        try:
+            assert serving.stdout is not None
+            said = serving.stdout.readline().strip()
+            print(f"    {said}")
+            name = f"{said.rpartition('/')[2]}/team/busybox:1.0"
+            self.run(f"knarr tag busybox {name}")
+            self.run(f"knarr push {name}")
+            self.run(f"knarr rmi {name}")
+            self.run(f"knarr pull {name}")
+            self.run(f"knarr run --rm {name} echo from the registry")
+            self.run(f"knarr tag debian:bookworm {name}")
+            self.run(f"knarr push --quiet {name}", expect=1)
+            self.run(f"knarr rmi {name}")
+            self.run("knarr registry gc --dry-run --grace 0")
+        finally:
+            serving.terminate()
+            serving.communicate()
+        shutil.rmtree(self.data_root / "registry", ignore_errors=True)
+
     def library(self) -> None:
         """Use the library: a sandbox with files, a limit and usage."""
         heading("The same as a library")
@@ -284,6 +309,7 @@ def show(demo: Demo) -> None:
         demo.limits,
         demo.life,
         demo.health,
+        demo.registry,
         demo.library,
         demo.speed,
     ):

@@ -26,7 +26,7 @@ class TagRules:
         """Raise Fault when a tag of digest ``now`` may not become ``wanted``."""
         if now != wanted and self.fixed(repository, tag):
             raise Fault(
-                403,
+                409,
                 "DENIED",
                 f"tag {repository}:{tag} is immutable here and stands for {now}: "
                 "push under another tag",
@@ -37,7 +37,7 @@ class TagRules:
         """Raise Fault when a tag, or the manifest that it stands for, may not be deleted."""
         if self.fixed(repository, tag):
             raise Fault(
-                403,
+                405,
                 "DENIED",
                 f"tag {repository}:{tag} is immutable here and cannot be deleted",
                 detail={"tag": tag},
