@@ -106,10 +106,14 @@ def collect(
     if dry_run:
         return Report(tuple(gone), tuple(unnamed))
     files = _drop_files(shelf)
-    uploads = shelf.uploads.expire(upload_expiry)
+    return Report(tuple(gone), files, sweep(shelf, upload_expiry))
+
+
+def sweep(shelf: Shelf, upload_expiry: float) -> int:
+    """Remove what never became a blob and nobody goes on with; return the number of uploads."""
     shelf.store.cleanup(_STALE)
     parts.remove_old(shelf.store, upload_expiry)
-    return Report(tuple(gone), files, uploads)
+    return shelf.uploads.expire(upload_expiry)
 
 
 def _drop(db: sqlite3.Connection, which: str, horizon: float) -> list[tuple[str, str]]:

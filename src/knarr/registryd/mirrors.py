@@ -8,6 +8,7 @@ is served and a Warning says so. Manifests and blobs come when somebody wants th
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from operator import itemgetter
 
 from knarr.content.parts import Part
 from knarr.errors import KnarrError, NotFound
+from knarr.registry.endpoint import Endpoint
+from knarr.registry.hosts import Hosts
 from knarr.registry.repository import Registry, Repository
-from knarr.registry.session import quiet
 from knarr.registryd import (
     blobs,
     catalogue,
@@ -47,6 +49,16 @@ _ACCEPT = (
 )
 
 
+class Origins(Hosts):
+    """The configuration of registries without their mirrors: such a mirror may be ourselves."""
+
+    __slots__ = ()
+
+    def endpoints(self, host: str) -> list[Endpoint]:
+        """Return the registry itself, with its certificates."""
+        return Hosts.endpoints(self, host)[-1:]
+
+
 class Mirrors:
     """The copies of a registry."""
 
@@ -55,7 +67,10 @@ class Mirrors:
         self._shelf = shelf
         self._known = known
         self._fresh = fresh
-        self._registries = {each.host: Registry(each.host, notice=quiet) for each in known}
+        origins = Origins.from_environment(os.environ)
+        for each in known:
+            origins.endpoints(each.host)  # what is wrong with its files is said now
+        self._registries = {each.host: Registry(each.host, origins) for each in known}
         # Only one request asks upstream for the same tag or manifest; the others find it here.
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
         self._downloads: dict[tuple[str, str], Download] = {}

@@ -132,7 +132,7 @@ class Service:
         waited = 0.0
         while True:
             try:
-                self.shelf.uploads.expire(self._options.upload_expiry)
+                garbage.sweep(self.shelf, self._options.upload_expiry)
                 if every is not None and waited >= every:
                     waited = 0.0
                     found = garbage.collect(

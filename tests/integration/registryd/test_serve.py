@@ -213,3 +213,33 @@ def test_an_address_and_a_directory_in_use(serve: Serve, knarr: Command, tmp_pat
     assert done.stderr.decode() == f"Error: address {taken}: Address already in use\n"
     done = knarr("registry", "serve", "--listen", "127.0.0.1:0")
     assert "another process serves it already" in done.stderr.decode()
+
+
+def test_a_mirror_of_this_machine_does_not_ask_itself(
+    serve: Serve, knarr: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """hosts.toml names our registry as the mirror of one whose copies it has."""
+    upstream = serve("--root", str(tmp_path / "upstream"))
+    host = f"127.0.0.1:{upstream.port}"
+    folder = tmp_path / "certs.d" / host
+    folder.mkdir(parents=True)
+    environment["KNARR_CERTS_D"] = str(tmp_path / "certs.d")
+    assert knarr("tag", "busybox", f"{host}/team/busybox:v1").returncode == 0
+    pushed = knarr("push", "-q", f"{host}/team/busybox:v1")
+    assert pushed.returncode == 0, pushed.stderr
+    assert knarr("rmi", "-f", "busybox", f"{host}/team/busybox:v1").returncode == 0
+    mirror = serve("--root", str(tmp_path / "mirror"), "--proxy", f"up={host}")
+    (folder / "hosts.toml").write_text(
+        f'server = "http://{host}"\n[host."http://127.0.0.1:{mirror.port}"]\n'
+        'capabilities = ["pull", "resolve"]\n'
+    )
+    pulled = knarr("pull", "-q", f"{host}/team/busybox:v1")
+    assert pulled.returncode == 0, pulled.stderr
+    upstream.end()
+    client = Client(mirror.port)
+    got = client("GET", "/v2/up/team/busybox/manifests/v1")
+    assert got.status == 200
+    for each in (got.json["config"], *got.json["layers"]):
+        found = client("GET", f"/v2/up/team/busybox/blobs/{each['digest']}")
+        assert sha256(found.body) == each["digest"]
+    client.close()
