@@ -212,6 +212,14 @@ class Demo:
             serving.communicate()
         shutil.rmtree(self.data_root / "registry", ignore_errors=True)
 
+    def upkeep(self) -> None:
+        """Pin images in a lock file."""
+        heading("What names stand for")
+        lock = f"{self.run_root}/knarr.lock"
+        self.run(f"knarr lock --local --lock-file {lock} busybox debian:bookworm")
+        self.run(f"knarr run --rm --lock-file {lock} busybox echo as it was pinned")
+        self.run(f"knarr run --rm --lock-file {lock} busybox:1 true", expect=125)
+
     def library(self) -> None:
         """Use the library: a sandbox with files, a limit and usage."""
         heading("The same as a library")
@@ -310,6 +318,7 @@ def show(demo: Demo) -> None:
         demo.life,
         demo.health,
         demo.registry,
+        demo.upkeep,
         demo.library,
         demo.speed,
     ):

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from knarr.cli import mountargs, refusals, runvalues
+from knarr.cli import lockpin, mountargs, refusals, runvalues
 from knarr.cli.exitcodes import BadFlag
 from knarr.cli.flags import Args
 from knarr.engine.model import (
@@ -37,13 +37,13 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
     """Return the configuration that a command line means.
 
     environ: the caller's environment, for ``-e NAME`` and ``--env-file``.
-    Raises InvalidArgument and Unsupported.
+    Raises InvalidArgument and Unsupported, NotFound for a lock file.
     """
     refusals.check(args)
     image, *command = args.rest
     entrypoint = args.text("entrypoint")
     return ContainerConfig(
-        image=image,
+        image=lockpin.pinned(image, args, environ),
         command=tuple(command),
         name=args.text("name") or None,
         entrypoint=None if entrypoint is None else (entrypoint,),  # "": none at all

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.cli import mountargs, runvalues
+from knarr.cli import lockpin, mountargs, runvalues
 from knarr.cli.flags import (
     ANNOTATIONS,
     BYTES,
@@ -126,6 +126,7 @@ COMMON: tuple[Flag, ...] = (
          example="--ipc shareable"),
     Flag("label", LABELS, "Set a label on the container", short="l", example="-l tier=web"),
     Flag("label-file", LIST, "Read labels from a file, one a line", example="--label-file labels"),
+    lockpin.FLAG,
     Flag("log-driver", TEXT, "Where the output goes: local, json-file, journald, syslog or none "
          "(default local, without end)", example="--log-driver journald"),
     Flag("log-opt", LIST, "Option of the log driver", example="--log-opt max-size=10m"),

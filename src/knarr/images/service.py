@@ -16,16 +16,17 @@ from knarr.content import digest as digests
 from knarr.content.store import ContentStore
 from knarr.errors import InvalidArgument
 from knarr.images import filters as filtering
-from knarr.images import garbage, history, inspect, interrupted, records, remove, unpack
+from knarr.images import history, inspect, records, remove, unpack
 from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
 from knarr.images.filters import Filters
 from knarr.images.find import find
 from knarr.images.history import HistoryLine
 from knarr.images.index import ImageIndex, ImageRecord
+from knarr.images.keeping import Keeping
 from knarr.images.locking import UseLock
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
-from knarr.images.remove import Action, IsRunning, PruneResult
+from knarr.images.remove import Action, IsRunning
 from knarr.images.target import find_target, for_platform, hidden_ids
 from knarr.snapshots.driver import Driver
 
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from knarr.images.committing import HistoryNote
     from knarr.images.transfer import pull as pulling
     from knarr.images.transfer import push as pushing
-    from knarr.images.usage import ImagesUsage
-    from knarr.registry.repository import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ class PlatformImage:
     record: ImageRecord
 
 
-class Images:
+class Images(Keeping):
     """The images of one engine, over a content store, a snapshot driver and an index.
 
     ``is_running`` tells whether the container with an id runs now; without it every container
@@ -96,8 +95,7 @@ class Images:
         is_running: IsRunning | None = None,
     ) -> None:
         lock = UseLock(os.path.join(store.root, "in-use.lock"))
-        self._context = Context(store, driver, index, lock)
-        self._is_running = is_running or bool
+        super().__init__(Context(store, driver, index, lock), is_running or bool)
 
     def get(self, name: str, platform: str | None = None) -> Image:
         """Return the image that a name, ``name@digest``, id or start of an id means.
@@ -249,29 +247,6 @@ class Images:
             self._context, name, force=force, no_prune=no_prune, is_running=self._is_running
         )
 
-    def prune(self, *, all: bool = False, filters: Filters | None = None) -> PruneResult:
-        """Remove dangling images, or with ``all`` every one that no container uses.
-
-        Filters: dangling, label, label!, until. Raises InvalidArgument for others.
-        """
-        return remove.prune(self._context, all_unused=all, filters=filters or {})
-
-    def usage(self, image_ids: Iterable[str]) -> ImagesUsage:
-        """Return what the images with these ids take on disk, and all that is stored together."""
-        from knarr.images import usage
-
-        return usage.usage(self._context, image_ids)
-
-    def sweep(self) -> int:
-        """Delete blobs and layers that nothing refers to and return the bytes freed.
-
-        For recovery after a crash; does nothing while an image is being stored or unpacked.
-        """
-        from knarr.images.bootstrap import workroom
-
-        workroom.sweep(self._context.store.root)
-        return garbage.sweep(self._context, interrupted.KEPT)
-
     def history(self, name: str, platform: str | None = None) -> builtins.list[HistoryLine]:
         """Return the history of an image, newest step first. Raises NotFound."""
         image = self.get(name, platform)
@@ -373,11 +348,6 @@ class Images:
 
         wish = Wish(mirror, snapshot, tuple(include), tag)
         return self._image(bootstrap(self._context, name, wish, progress))
-
-    def _registry(self, host: str, progress: Progress) -> Registry:
-        from knarr.registry.repository import Registry
-
-        return Registry(host, notice=lambda text: progress(ProgressEvent("Warning", text)))
 
     def _image(self, record: ImageRecord) -> Image:
         tags = self._context.index.tags(record.id)

@@ -16,7 +16,8 @@ from knarr.config import Settings
 # Flags whose values nobody can guess: texts, numbers, names that are to be new.
 FREE = frozenset(
     """
-    add-host annotation author blkio-weight cgroup-parent change cpu-period cpu-quota cpu-rt-period
+    add-host annotation author blkio-weight build-arg cgroup-parent change cpu-period cpu-quota
+    cpu-rt-period
     cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach-keys device-cgroup-rule dns
     dns-option dns-search domainname entrypoint env gc-every grace group-add health-cmd
     health-interval health-retries health-start-interval health-start-period health-timeout

@@ -14,6 +14,10 @@ from knarr.cli.flags import Args
 def run(context: Context, args: Args) -> int:
     """Print the id of the new container."""
     config = container_config.from_args(args, os.environ)
+    if config.restart.name != "no":
+        from knarr.cli import latest
+
+        latest.warn((config.image,), os.environ)
     with cidfile.claimed(args.text("cidfile")) as note:
         container = context.engine.containers.create(
             config, progress=container_config.pull_progress(args)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from knarr.cli import lockpin
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.exitcodes import CommandError
@@ -16,6 +17,8 @@ def run(context: Context, args: Args) -> int:
     from knarr.images.reference import Reference
 
     name, all_tags = args.rest[0], args.on("all-tags")
+    if all_tags and lockpin.path(args, os.environ):
+        raise CommandError("--all-tags pulls what no lock file names: give --lock-file ''")
     lines = LayerLines(quiet=args.on("quiet"))
     reference = Reference.parse(name, default_tag=False)
     is_bare = reference.tag is None and reference.digest is None
@@ -24,8 +27,9 @@ def run(context: Context, args: Args) -> int:
     if not all_tags and is_bare:
         reference = reference.with_tag("latest")
         lines.line("Using default tag: latest")
+    pinned = name if all_tags else lockpin.pinned(name, args, os.environ)
     pulled = context.engine.images.pull(
-        name,
+        pinned,
         platform=args.text("platform") or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
         all_tags=all_tags,
         progress=lines,
@@ -34,6 +38,9 @@ def run(context: Context, args: Args) -> int:
         status = "Downloaded newer image" if each.is_new else "Image is up to date"
         lines.line(f"Digest: {each.digest}")
         lines.line(f"Status: {status} for {each.reference.familiar()}")
+    if pinned != name:  # by digest; the name is to stand for it here
+        context.engine.images.tag(pinned, str(reference))
+        lines.line(f"Tagged {reference.familiar()} as the lock file has it")
     print(reference)
     return 0
 
@@ -54,6 +61,7 @@ COMMAND = Command(
     flags=(
         Flag("all-tags", SWITCH, "Download all tagged images in the repository", short="a",
              example="-a"),
+        lockpin.FLAG,
         Flag("platform", TEXT, "Platform to choose of an image that has several "
              "(default $DOCKER_DEFAULT_PLATFORM, or this machine's)",
              example="--platform linux/arm64"),

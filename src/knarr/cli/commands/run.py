@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 def run(context: Context, args: Args) -> int:
     """Return the exit code of the container's command; 0 when it runs in the background."""
     config = container_config.from_args(args, os.environ)
+    if config.restart.name != "no":
+        from knarr.cli import latest
+
+        latest.warn((config.image,), os.environ)
     streams = streams_of(args)
     if args.on("detach"):
         if args.many("attach"):

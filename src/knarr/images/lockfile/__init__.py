@@ -1,0 +1,1 @@
+"""``knarr.lock``: which digest each name of an image stands for."""
