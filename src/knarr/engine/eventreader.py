@@ -122,7 +122,8 @@ class Journal:
         if present is not None:
             self._close_file()
             self._handle = present
-            os.lseek(present, 0, os.SEEK_END)
+        if self._handle is not None:
+            os.lseek(self._handle, 0, os.SEEK_END)
 
     def follow(self, until: int | None) -> Iterator[Event]:
         """Yield events, waiting for more, until that time has passed."""
@@ -159,22 +160,36 @@ class Journal:
         """Open what has come after the files at hand, as far as it is there and not too much."""
         if len(self._ahead) >= _AHEAD:
             return
-        there = self._open(self._path)
-        if there is None:
-            return
         last = self._ahead[-1] if self._ahead else self._handle
-        if last is not None:
-            if os.path.sameopenfile(there, last):
-                os.close(there)
-                return
+        both = self._both()
+        # After two renamings since the last look there is one in between; and where nothing was
+        # there at first, both are new.
+        known = [last is not None and os.path.sameopenfile(handle, last) for handle in both]
+        for place, handle in enumerate(both):
+            if any(known[place:]):  # it is at hand, or was before what is
+                os.close(handle)
+            else:
+                self._ahead.append(handle)
+
+    def _both(self) -> list[int]:
+        """Return the older file, if there is one, and the present one, as they were at one time.
+
+        Nothing while there is no present one: who appends next makes it.
+        """
+        while True:
+            there = self._open(self._path)
+            if there is None:
+                return []
             older = self._open(self._path + journal.OLDER)
-            if older is not None:
-                # After two renamings since the last look there is one in between.
-                if os.path.sameopenfile(older, last) or os.path.sameopenfile(older, there):
-                    os.close(older)
-                else:
-                    self._ahead.append(older)
-        self._ahead.append(there)
+            try:
+                same = os.path.samestat(os.stat(self._path), os.fstat(there))
+            except FileNotFoundError:
+                same = False
+            if same:
+                return [there] if older is None else [older, there]
+            for handle in (there, older):
+                if handle is not None:
+                    os.close(handle)
 
     def _lines(self, handle: int) -> Iterator[Event]:
         while data := os.read(handle, _CHUNK):

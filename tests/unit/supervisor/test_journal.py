@@ -200,3 +200,32 @@ def test_who_looks_away_for_two_files_misses_none(folder: Path) -> None:
         assert [event["Actor"]["ID"] for event in reader.present()] == ["eeee"]
     finally:
         reader.close()
+
+
+def test_what_was_renamed_before_the_first_look_is_read_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "LIMIT", 200)
+    reader = eventreader.Journal(f"{folder}/events")
+    reader.skip()
+    for number in range(6):
+        _append(folder, str(number))
+        if (folder / "events.1").exists() and (folder / "events").exists():
+            break
+    names = [event["Actor"]["Attributes"]["name"] for event in reader.present()]
+    reader.close()
+    assert names == [str(number) for number in range(len(names))]
+    assert len(names) > 1
+
+
+def test_from_now_on_is_not_what_was_renamed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "LIMIT", 1)
+    _append(folder, "before")
+    _append(folder, "before")
+    assert not (folder / "events").exists()
+    reader = eventreader.Journal(f"{folder}/events")
+    reader.skip()
+    _append(folder, "after")
+    names = [event["Actor"]["Attributes"]["name"] for event in reader.present()]
+    reader.close()
+    assert names == ["after"]
