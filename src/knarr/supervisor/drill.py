@@ -16,8 +16,10 @@ from knarr.supervisor import (
     health,
     healthstate,
     journal,
+    jsonfile,
     lessons,
     rundir,
+    senders,
     spare,
     undo,
     usual,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
+# What only some supervisors use, and would else import each for itself.
+_SOMETIMES = (jsonfile, senders)
 # Calls after which the interpreter has adapted a function to what it meets.
 _ROUNDS = 12
 _PREFIX = "drill."

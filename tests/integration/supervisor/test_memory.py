@@ -10,6 +10,7 @@ import pytest
 
 from knarr import Engine, HealthCheck, Sandbox
 from knarr.config import Settings
+from knarr.engine.model import ContainerConfig
 from knarr.runtime.program import carrier
 from tests.support.waiting import wait_until
 
@@ -26,6 +27,11 @@ def private(pid: int) -> int:
     return sum(int(line.split()[1]) for line in lines if line.startswith("Private"))
 
 
+def supervisor(settings: Settings, identity: str) -> int:
+    state = Path(settings.run_root, "containers", identity, "state.json")
+    return int(json.loads(state.read_text())["supervisor_pid"])
+
+
 @pytest.mark.parametrize(
     "config",
     [
@@ -39,9 +45,22 @@ def test_it_is_at_most_a_mebibyte(
     config: dict[str, Any], engine: Engine, settings: Settings
 ) -> None:
     with Sandbox("busybox", network="none", engine=engine, **config) as box:
-        state = Path(settings.run_root, "containers", box.id, "state.json")
-        pid = json.loads(state.read_text())["supervisor_pid"]
+        pid = supervisor(settings, box.id)
         wait_until(lambda: private(pid) <= _MOST, 20)
         assert box.run("echo", "here").stdout == b"here\n"
         assert box.run("sh", "-c", "yes | head -c 4000000").stdout.count(b"\n") == 2_000_000
         wait_until(lambda: private(pid) <= _MOST, 20)
+
+
+@pytest.mark.parametrize("driver", ["json-file", "local", "none"])
+def test_so_it_is_with_every_log(driver: str, engine: Engine, settings: Settings) -> None:
+    config = ContainerConfig(
+        image="busybox",
+        command=("/bin/sh", "-c", "echo begin; sleep 1000"),
+        network="none",
+        log_driver=driver,
+    )
+    container = engine.containers.create(config)
+    container.start()
+    pid = supervisor(settings, container.id)
+    wait_until(lambda: private(pid) <= _MOST, 20)

@@ -71,6 +71,7 @@ def _load() -> "Callable[[int, int, int, int, int], int] | None":
 
 
 _native = _load()
+_trim = getattr(LIBC, "malloc_trim", None)  # malloc_trim(3), which only glibc has
 # Address, pages and address of the copy of each range by turns. Bare numbers: objects would be
 # written to when they are looked at.
 _ranges = array.array("Q")
@@ -177,6 +178,9 @@ def give_back() -> int:
     except OSError:
         return 0
     given = 0
+    # Of what was freed whole pages go first: what is in them does not count.
+    if _trim is not None:
+        _trim(ctypes.c_size_t(0))
     try:
         for at in range(0, len(_ranges), 3):
             start, pages, copy = _ranges[at], _ranges[at + 1], _ranges[at + 2]
