@@ -63,12 +63,13 @@ def by_link(there: World, words: list[str]) -> dict[str, Contestant]:
 def run(rounds: int = 40) -> Report:
     """Let everybody start ``true`` in turns."""
     report = Report("start", "Start to exit of `true`, network none")
-    with world() as there, Peers() as peers:
+    with world() as there, world("overlay") as unpacked, Peers() as peers:
         words = [there.command, "run", "--rm", "--network", "none", "busybox", "/bin/true"]
         contestants: dict[str, Contestant] = {
             "floor in C": Floor("held"),
             "floor in C, plain overlay": Floor("plain"),
             "knarr library, start to exit": start_to_exit(there),
+            "the same, driver overlay": start_to_exit(unpacked),
             "knarr library, run() in all": whole_run(there),
             "knarr run --rm": command(words, there.environment),
             **by_link(there, words[1:]),

@@ -32,6 +32,7 @@ class World:
             "KNARR_ROOT": self.settings.data_root,
             "KNARR_RUN_ROOT": self.settings.run_root,
             "KNARR_CGROUP_PARENT": self.settings.cgroup_parent,
+            "KNARR_STORAGE_DRIVER": self.settings.storage_driver,
         }
 
     @property
@@ -45,15 +46,17 @@ class World:
 
 
 @contextmanager
-def world() -> Iterator[World]:
+def world(storage_driver: str = "auto") -> Iterator[World]:
     """Make the world with busybox in it; remove its containers, processes and files at the end."""
-    data_root = BUILD / f"data-{os.getpid()}"
+    name = f"{os.getpid()}-{storage_driver}"
+    data_root = BUILD / f"data-{name}"
     settings = Settings(
         data_root=str(data_root),
-        run_root=str(run_folder() / f"knarr-bench-{os.getpid()}"),
-        cgroup_parent=f"/knarr-bench-{os.getpid()}",
+        run_root=str(run_folder() / f"knarr-bench-{name}"),
+        cgroup_parent=f"/knarr-bench-{name}",
+        storage_driver=storage_driver,
     )
-    archive = BUILD / f"busybox-{os.getpid()}.tar"
+    archive = BUILD / f"busybox-{name}.tar"
     BUILD.mkdir(parents=True, exist_ok=True)
     busybox.docker_archive(archive)
     try:
@@ -64,6 +67,7 @@ def world() -> Iterator[World]:
             finally:
                 for container in engine.containers.list(all=True):
                     container.remove(force=True)
+                engine.driver.cleanup()  # the mounts of layers
     finally:
         for name in ("command.sock", "launcher.sock"):
             leftovers.end_server(f"{settings.run_root}/{name}")

@@ -170,6 +170,7 @@ def _remove_containers(chosen: Settings) -> list[str]:
                 container.remove(force=True)
             except Exception as error:
                 problems.append(f"container {container.name}: {error}")
+        engine.driver.cleanup()  # the mounts of layers, which stay for the next container
     return problems
 
 

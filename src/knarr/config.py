@@ -27,6 +27,7 @@ class Settings:
     userns: ``auto`` (own user namespace and id range for each container) or ``host``.
     cgroup_manager: ``auto``, ``cgroupfs``, ``systemd`` or ``none``.
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
+    storage_driver: ``auto``, ``erofs``, ``overlay``, or one that another package brings.
     policy: path of a policy file that holds beside POLICY, which always does if it is there.
     launcher_idle, server_idle: seconds without work after which the process ends.
     Raises ValueError for what none of these can be.
@@ -40,6 +41,7 @@ class Settings:
         "policy",
         "run_root",
         "server_idle",
+        "storage_driver",
         "userns",
     )
 
@@ -51,6 +53,7 @@ class Settings:
         userns: str = "auto",
         cgroup_manager: str = "auto",
         cgroup_parent: str = "/knarr",
+        storage_driver: str = "auto",
         policy: "str | None" = None,
         launcher_idle: float = LAUNCHER_IDLE,
         server_idle: float = SERVER_IDLE,
@@ -71,6 +74,7 @@ class Settings:
         userns: str
         cgroup_manager: str
         cgroup_parent: str
+        storage_driver: str
         policy: "str | None"
         launcher_idle: float
         server_idle: float
@@ -83,7 +87,8 @@ class Settings:
         """Return settings read from ``KNARR_*`` variables, defaults for the rest.
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
-        KNARR_CGROUP_PARENT, KNARR_POLICY, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (seconds).
+        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_POLICY, KNARR_LAUNCHER_IDLE,
+        KNARR_SERVER_IDLE (both in seconds).
         Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
@@ -93,6 +98,7 @@ class Settings:
             userns=env.get("KNARR_USERNS") or "auto",
             cgroup_manager=env.get("KNARR_CGROUP_MANAGER") or "auto",
             cgroup_parent=env.get("KNARR_CGROUP_PARENT") or "/knarr",
+            storage_driver=env.get("KNARR_STORAGE_DRIVER") or "auto",
             policy=os.path.abspath(env["KNARR_POLICY"]) if env.get("KNARR_POLICY") else None,
             launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
             server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,10 +43,13 @@ TOP = tar(
 
 
 @pytest.fixture(params=registry.names())
-def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Driver:
-    with contextlib.suppress(Unsupported):
-        return registry.open_driver(request.param, str(tmp_path / "snapshots"))
-    pytest.skip(f"driver {request.param} does not work here")
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Driver]:
+    try:
+        made = registry.open_driver(request.param, str(tmp_path / "snapshots"))
+    except Unsupported as error:
+        pytest.skip(f"driver {request.param} does not work here: {error}")
+    with tars.nothing_mounted_after(made, tmp_path):
+        yield made
 
 
 def test_the_driver_has_the_whole_protocol(driver: Driver) -> None:

@@ -16,6 +16,7 @@ from knarr.snapshots import tarwriter
 from knarr.snapshots.driver import Driver, LayerSource
 from knarr.snapshots.tarentry import DIRECTORY, FILE, HARDLINK, SYMLINK, Entry
 from knarr.spec.mount import Mount
+from tests.support import leftovers
 
 Member = tuple[Entry, bytes]
 Tree = dict[str, tuple[object, ...]]
@@ -75,6 +76,16 @@ def mounted(mounts: list[Mount]) -> Iterator[Path]:
         yield Path(f"/proc/self/fd/{fd}")
     finally:
         os.close(fd)
+
+
+@contextmanager
+def nothing_mounted_after(driver: Driver, folder: Path) -> Iterator[None]:
+    """Have the driver give back what it mounted when the block is over; the rest is an error."""
+    yield
+    for key in driver.list_keys():
+        driver.remove(key)
+    driver.cleanup()
+    assert leftovers.mounts(str(folder)) == []
 
 
 def tree(root: Path, *, times: bool = True) -> Tree:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from knarr import errors
 from knarr.config import Settings
 from knarr.content.store import ContentStore
-from knarr.engine import eventreader, initprogram, memory, tidy
+from knarr.engine import eventreader, initprogram, memory, storagedriver, tidy
 from knarr.engine import info as information
 from knarr.engine import recover as recovery
 from knarr.engine.blueprint import Blueprints
@@ -27,7 +27,6 @@ from knarr.engine.records import ContainerRecord, ContainerTable
 from knarr.engine.store import Store
 from knarr.engine.tidy import Tidier
 from knarr.engine.translate import translated
-from knarr.snapshots.drivers.overlay import Driver as OverlayDriver
 from knarr.supervisor.client import Launcher, LaunchFailed
 
 if TYPE_CHECKING:
@@ -73,13 +72,8 @@ class Engine(Closing):
     @cached_property
     def driver(self) -> Driver:
         """The snapshot driver. Raises Unsupported when this machine has none that works."""
-        root = f"{self.settings.data_root}/snapshots"
         with translated("snapshots"):
-            if os.path.isdir(root):  # tried when it was made; each try costs writes
-                return OverlayDriver(root)
-            driver = OverlayDriver(root)
-            driver.probe()
-            return driver
+            return storagedriver.opened(self.settings)
 
     @cached_property
     def images(self) -> Images:

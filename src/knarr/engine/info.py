@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr._version import __version__
-from knarr.engine import logoptions, when
+from knarr.engine import logoptions, storagedriver, when
 from knarr.engine.specbuild import OCI_VERSION
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "ContainersStopped": counts["stopped"],
         "Images": len(engine.index.list()),
         "Driver": _driver(engine),
-        "DriverStatus": [],
+        "DriverStatus": _driver_status(engine),
         "LoggingDriver": logoptions.DEFAULT,
         "CgroupDriver": cgroups[0],
         "CgroupVersion": cgroups[1],
@@ -99,6 +99,13 @@ def _driver(engine: Engine) -> str:
         return engine.driver.name
     except errors.Unsupported:
         return "none"
+
+
+def _driver_status(engine: Engine) -> list[list[str]]:
+    try:
+        return storagedriver.status(engine.settings, engine.driver)
+    except errors.Unsupported:
+        return []
 
 
 def _security(engine: Engine) -> list[str]:

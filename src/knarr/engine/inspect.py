@@ -289,7 +289,9 @@ def _graph(mounts: list[Mount]) -> Object:
         return {}
     base = mounts[0].source
     pairs = [option.partition("=") for option in mounts[0].options]
-    lower = [f"{base}/{value}" for key, _, value in pairs if key == "lower"]
+    lower = [
+        value.partition(":")[2] or f"{base}/{value}" for key, _, value in pairs if key == "lower"
+    ]
     single = {key: f"{base}/{value}" for key, _, value in pairs if key in ("upper", "work")}
     return {
         "LowerDir": ":".join(lower),

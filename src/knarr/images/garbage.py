@@ -75,7 +75,7 @@ def _delete_layers(context: Context, candidates: set[str]) -> int:
 
 def _try(context: Context, chain_id: str) -> int:
     try:
-        size = context.driver.layer_size(chain_id)
+        size = context.driver.layer_disk(chain_id)
         context.driver.remove_layer(chain_id)
     except Conflict:
         return -1

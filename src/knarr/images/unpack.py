@@ -43,6 +43,7 @@ def _commit(
         size=size,
         blob_path=context.store.path(layer.digest),
         media_type=layer.media_type,
+        blob_digest=layer.digest,
     )
 
     def report(done: int) -> None:

@@ -87,7 +87,7 @@ def _sizes(context: Context) -> dict[str, int]:
     found = {blob.digest: blob.size for blob in context.store.walk()}
     for chain_id in context.driver.list_layers():
         try:
-            found[_layer(chain_id)] = context.driver.layer_size(chain_id)
+            found[_layer(chain_id)] = context.driver.layer_disk(chain_id)
         except NotFound:
             continue  # removed since it was listed
     return found

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from knarr.kernel import mounts as k
 from knarr.kernel import process
+from knarr.kernel.files import fstatfs_type
 from knarr.kernel.namespaces import CLONE_NEWNS, unshare
 
 TYPE_CHECKING = False
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
 
     from knarr.spec.mount import Mount
 
+    Lower = list[tuple[str, int]]
+
+TREE = "fs"  # in a layer's directory: its tree, or an empty directory to mount its image on
 _PAGE = 4096
+_EROFS = 0xE0F5E1E2
 # Directories that every Linux system has; both are covered only in a namespace of our own.
 _PLACE = "/sys"
 
@@ -41,6 +46,41 @@ def idmap(fd: int, userns_fd: int, *, recursive: bool = False) -> None:
     k.mount_setattr(fd, "", flags, attr_set=k.MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
 
 
+def clone_image(directory: str, place: str, userns_fd: "int | None" = None) -> int:
+    """Return a detached clone of the mount of a layer's image, which belongs at ``place``.
+
+    It is mounted there first, where nobody has done that in this boot and mount namespace.
+    Every clone shares the pages that were read through any. Raises OSError.
+    """
+    fd = _image_at(place)
+    if fd < 0:
+        from knarr.runtime import imagemount
+
+        imagemount.mount(directory, place)
+        fd = _image_at(place)
+        if fd < 0:
+            raise OSError(2, "the image of a layer was unmounted while it was looked at", place)
+    if userns_fd is not None:
+        try:
+            idmap(fd, userns_fd)
+        except OSError:
+            os.close(fd)
+            raise
+    return fd
+
+
+def _image_at(place: str) -> int:
+    """Return a clone of the image's mount, -1 when there is none."""
+    try:
+        fd = k.open_tree(k.AT_FDCWD, place, k.OPEN_TREE_CLONE)
+    except FileNotFoundError:
+        return -1
+    if fstatfs_type(fd) & 0xFFFFFFFF == _EROFS:
+        return fd
+    os.close(fd)
+    return -1
+
+
 def open_root(
     mounts: "list[Mount]",
     userns_fd: "int | None" = None,
@@ -51,7 +91,7 @@ def open_root(
 ) -> int:
     """Return a descriptor of the detached mount that ``mounts`` describe.
 
-    One ``overlay`` (see ``Mount``) or one ``bind``. userns_fd: the layers are seen
+    One ``overlay`` (see ``Mount``), ``erofs`` or ``bind``. userns_fd: the layers are seen
     through its id map; owner: the host ids of its root.
     append: the kernel takes layers one by one (6.8, see ``features.probe``); with
     False this is not even tried, since a refusal is a line in the kernel's log.
@@ -61,7 +101,7 @@ def open_root(
     The caller must be single-threaded where the kernel is older than 6.8,
     since the old interface needs a mount namespace of the caller's own.
     """
-    if len(mounts) != 1 or mounts[0].type not in ("overlay", "bind"):
+    if len(mounts) != 1 or mounts[0].type not in ("overlay", "bind", "erofs"):
         raise ValueError(f"root file system: cannot be made of {mounts!r}")
     done: list[int] = []
     try:
@@ -93,10 +133,20 @@ def _open(
     if mount.type == "bind":
         fd = clone_tree(mount.source, userns_fd, recursive=False)
         return _read_only(fd) if "ro" in mount.options else fd
+    if mount.type == "erofs":
+        return clone_image(mount.source, dict(_pairs(mount))["at"], userns_fd)
     base = clone_tree(mount.source, userns_fd)
     leftover.append(base)
+    lower = []
+    for key, value in _pairs(mount):
+        if key == "lower":
+            name, mark, place = value.partition(":")
+            fd = clone_image(f"{mount.source}/{name}", place, userns_fd) if mark else -1
+            if mark:
+                leftover.append(fd)
+            lower.append((name, fd))
     with _acting_as(owner):
-        return _overlay(base, mount, append=append)
+        return _overlay(base, lower, mount, append=append)
 
 
 def _read_only(fd: int) -> int:
@@ -143,9 +193,11 @@ def _acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
         process.set_securebits(0)
 
 
-def _overlay(base: int, mount: "Mount", *, append: bool) -> int:
-    """Return the overlay whose layers lie below the directory behind ``base``."""
-    lower = [value for key, value in _pairs(mount) if key == "lower"]
+def _overlay(base: int, lower: "Lower", mount: "Mount", *, append: bool) -> int:
+    """Return the overlay whose layers lie below the directory behind ``base``.
+
+    lower: name of each, and the descriptor of its mount where it has one of its own, else -1.
+    """
     single = {key: value for key, value in _pairs(mount) if key in ("upper", "work")}
     if append:
         try:
@@ -164,14 +216,17 @@ def _pairs(mount: "Mount") -> "list[tuple[str, str]]":
     return [(key, value) for key, mark, value in split if mark]
 
 
-def _overlay_by_context(
-    base: int, lower: "list[str]", single: "dict[str, str]", volatile: bool
-) -> int:
+def _overlay_by_context(base: int, lower: "Lower", single: "dict[str, str]", volatile: bool) -> int:
     context = k.fsopen("overlay")
     try:
         k.fsconfig_string(context, "source", "knarr")
-        for name in lower:
-            k.fsconfig_string(context, "lowerdir+", f"/proc/self/fd/{base}/{name}")
+        for name, fd in lower:
+            path = f"/proc/self/fd/{base}/{name}" if fd < 0 else f"/proc/self/fd/{fd}"
+            k.fsconfig_string(context, "lowerdir+", path)
+        if any(fd >= 0 for _, fd in lower):
+            # Layers on file systems of their own, yet one device number for all: find -xdev,
+            # tar --one-file-system and their like go by it.
+            k.fsconfig_string(context, "xino", "on")
         if single:
             k.fsconfig_string(context, "upperdir", f"/proc/self/fd/{base}/{single['upper']}")
             k.fsconfig_string(context, "workdir", f"/proc/self/fd/{base}/{single['work']}")
@@ -186,15 +241,14 @@ def _overlay_by_context(
         os.close(context)
 
 
-def _overlay_by_mount(
-    base: int, lower: "list[str]", single: "dict[str, str]", volatile: bool
-) -> int:
+def _overlay_by_mount(base: int, lower: "Lower", single: "dict[str, str]", volatile: bool) -> int:
     """The way of old kernels: mount(2), one page of options, names relative to ``base``.
 
     These kernels take layers only from mounts of the caller's own namespace, and the
     overlay has to hang somewhere too, so this process gets a mount namespace of its own.
     """
-    data = "lowerdir=" + ":".join(lower)
+    names = [name if fd < 0 else f"{name}/{TREE}" for name, fd in lower]
+    data = "lowerdir=" + ":".join(names) + (",xino=on" if any(fd >= 0 for _, fd in lower) else "")
     if single:
         data += f",upperdir={single['upper']},workdir={single['work']}"
         data += ",volatile" if volatile else ""
@@ -209,6 +263,11 @@ def _overlay_by_mount(
     os.close(place)
     try:
         os.fchdir(base)
+        for (_, fd), name in zip(lower, names, strict=True):
+            if fd >= 0:
+                place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+                k.attach(fd, place)
+                os.close(place)
         k.mount("knarr", "/proc", "overlay", 0, data)
         try:
             return k.open_tree(k.AT_FDCWD, "/proc", k.OPEN_TREE_CLONE)

@@ -13,8 +13,9 @@ Life of a container's file system (named by its key, the container id):
 
 The order that callers keep: a layer's parent is committed before it and
 removed after it; ``prepare`` needs its layers present. The driver refuses
-anything else (NotFound, Conflict). It never mounts: it returns ``Mount``
-values, and whoever needs the file system carries them out.
+anything else (NotFound, Conflict). It never mounts a container's file system: it
+returns ``Mount`` values, and whoever needs it carries them out. A driver is made with the
+path of its directory and with one below which it may have what is gone with the machine.
 
 All methods may be called from several threads and processes at once. Errors
 are of ``knarr.errors``; the disk's own (ENOSPC, EIO, ...) come as OSError.
@@ -43,7 +44,8 @@ class LayerSource:
     only called when the layer is really needed; the driver closes the stream.
     size: length of the uncompressed tar in bytes, None when unknown.
     blob_path, media_type: the stored (perhaps compressed) blob, for drivers
-    that can use it as it is.
+    that can use it as it is. blob_digest: that of its bytes, which were verified when it was
+    stored; where it is the diff id, the blob is the tar.
     """
 
     diff_id: str
@@ -51,6 +53,7 @@ class LayerSource:
     size: int | None = None
     blob_path: str | None = None
     media_type: str | None = None
+    blob_digest: str | None = None
 
 
 class Change(NamedTuple):
@@ -157,6 +160,10 @@ class Driver(Protocol):
         """Return the bytes in files of that one layer; raises NotFound."""
         ...
 
+    def layer_disk(self, chain_id: str) -> int:
+        """Return the bytes on disk that only that layer has, its blob aside; raises NotFound."""
+        ...
+
     def remove(self, key: str) -> None:
         """Take the container's file system away (into the trash); absent keys are fine."""
         ...
@@ -178,5 +185,9 @@ class Driver(Protocol):
         ...
 
     def cleanup(self) -> None:
-        """Finish what dead processes left (half-made layers, trash); keeps all else."""
+        """Finish what dead processes left (half-made layers, trash); keeps all else.
+
+        What a driver holds on the machine for layers that no container stands on, such as
+        mounts, is given back.
+        """
         ...

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from knarr.content import digest as digests
 
 if TYPE_CHECKING:
     from knarr.snapshots.driver import Progress
+    from knarr.snapshots.tarstream import Source
 
 
 class HashingReader:
@@ -17,7 +18,7 @@ class HashingReader:
     """
 
     def __init__(
-        self, source: BinaryIO, algorithm: str = "sha256", progress: Progress | None = None
+        self, source: Source, algorithm: str = "sha256", progress: Progress | None = None
     ) -> None:
         self._source = source
         self._algorithm = algorithm

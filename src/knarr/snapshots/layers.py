@@ -1,7 +1,9 @@
 """The directory that holds layers and writable directories, and its crash-safe life.
 
-    ROOT/l/N/fs            the tree of layer N (a short base-36 number)
-    ROOT/l/N/meta.json     {"chain_id","parent","diff_id","size","entries","lowers"}
+    ROOT/l/N/fs            the tree of layer N (a short base-36 number); empty where the layer
+                           is an image, whose files then stand beside it
+    ROOT/l/N/meta.json     {"chain_id","parent","diff_id","size","entries","lowers"}, and where
+                           there are images "images": names by number, "root": what the root is
     ROOT/l/N/parent        symlink to the parent, ../M
     ROOT/l/N~/             the same, half made; its maker holds a flock on it
     ROOT/chains/CHAIN_ID   symlink whose text is N: the index, rebuilt from meta.json
@@ -11,8 +13,8 @@
     ROOT/trash/            renamed here first, deleted later
     ROOT/locks/all         shared: uses layers; exclusive: takes layers away
 
-A layer is committed by renaming ``N~`` to ``N`` after one syncfs: no file of it
-is synced by itself, and no crash can leave a layer that looks whole and is not.
+A layer is committed by renaming ``N~`` to ``N`` after one syncfs, or after a sync of each
+file where these are few: no crash can leave a layer that looks whole and is not.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from knarr.snapshots import locks
 from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -46,12 +48,22 @@ class Layer(NamedTuple):
     stack: tuple[str, ...]
     meta: dict[str, Any]
 
+    def image(self, number: str) -> str | None:
+        """Return under which name a layer of the stack is mounted; None: it is a tree."""
+        name = self.meta.get("images", {}).get(number)
+        return None if name is None else str(name)
+
 
 class HalfMade(NamedTuple):
     """A layer being made: descriptor of its directory, which ``commit`` gives its name."""
 
     number: str
     fd: int
+
+
+def image_name(number: str, chain_id: str) -> str:
+    """Return the name under which an image is mounted: no other layer ever has it."""
+    return f"{number}-{chain_id.partition(':')[2][:32]}"
 
 
 class LayerDirectory:
@@ -127,13 +139,21 @@ class LayerDirectory:
                     self._drop(self._half_path(half.number))
                 os.close(half.fd)
 
-    def commit(self, half: HalfMade, meta: dict[str, Any]) -> None:
-        """Make the half-made layer durable and visible under ``meta["chain_id"]``."""
+    def commit(self, half: HalfMade, meta: dict[str, Any], files: Sequence[str] = ()) -> None:
+        """Make the half-made layer durable and visible under ``meta["chain_id"]``.
+
+        files: all that it consists of, if they are few; without them all that is written
+        on this file system is synced.
+        """
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         fd = os.open("meta.json", flags, 0o600, dir_fd=half.fd)
         with open(fd, "wb") as file:
             file.write(json.dumps(meta).encode())
-        syncfs(half.fd)
+        if files:
+            for name in (*files, "meta.json", "."):
+                _sync(name, half.fd)
+        else:
+            syncfs(half.fd)
         layers = os.path.join(self.root, "l")
         os.rename(self._half_path(half.number), os.path.join(layers, half.number))
         _sync(layers)
@@ -190,6 +210,16 @@ class LayerDirectory:
             os.unlink(os.path.join(chains, chain_id))
         os.symlink(number, os.path.join(chains, chain_id))
         _sync(chains)
+
+    def used(self) -> set[str]:
+        """Return the numbers of all layers that writable directories stand on."""
+        found: set[str] = set()
+        for key in self.keys():
+            number = _standing(self.key_path(key))
+            if number is not None and number not in found:
+                with contextlib.suppress(FileNotFoundError):
+                    found.update(self._read(number).stack)
+        return found
 
     def _user_of(self, number: str) -> str:
         """Return who stands on a layer: a container's or another layer's name, or ""."""
@@ -345,8 +375,8 @@ def _base36(value: int) -> str:
     return text
 
 
-def _sync(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _sync(path: str, directory: int | None = None) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory)
     try:
         os.fsync(fd)
     finally:

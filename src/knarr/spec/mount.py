@@ -20,6 +20,9 @@ class Mount:
     ``work=REL``, each relative to source, so that one descriptor of source
     (idmapped or not) serves every layer and names stay short for mount(2).
     Without ``upper`` the overlay is read-only. ``volatile`` skips syncs.
+    ``lower=REL:PLACE`` is a layer that is kept as an image: REL holds its files, and it is
+    mounted at the absolute PLACE once for all containers, by the first that needs it.
+    ``type="erofs"`` is one such layer alone: source holds its files, the option is ``at=PLACE``.
     For ``type="bind"`` the source is the directory itself.
     """
 

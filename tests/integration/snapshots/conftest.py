@@ -8,13 +8,22 @@ from pathlib import Path
 
 import pytest
 
+from knarr.errors import Unsupported
 from knarr.kernel import mounts as k
-from knarr.snapshots.drivers.overlay import Driver
+from knarr.snapshots import registry
+from knarr.snapshots.driver import Driver
+from tests.support.tars import nothing_mounted_after
 
 
-@pytest.fixture
-def driver(tmp_path: Path) -> Driver:
-    return Driver(str(tmp_path / "snapshots"))
+@pytest.fixture(params=["overlay", "erofs"])
+def driver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Driver]:
+    """Either driver of ours."""
+    try:
+        made = registry.open_driver(request.param, str(tmp_path / "snapshots"))
+    except Unsupported as error:
+        pytest.skip(str(error))
+    with nothing_mounted_after(made, tmp_path):
+        yield made
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from knarr.content import digest as digests
-from knarr.snapshots.drivers.overlay import Driver
+from knarr.snapshots.driver import Driver
 from knarr.snapshots.tarentry import BLOCK_DEVICE, CHARACTER, FIFO
 from tests.support import tars
 from tests.support.tars import commit, directory, file, hardlink, mounted, node, symlink, tar
@@ -86,10 +86,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_same_tree_as_umoci(case: str, tmp_path: Path) -> None:
+def test_same_tree_as_umoci(case: str, driver: Driver, tmp_path: Path) -> None:
     layers = CASES[case]
     theirs = _umoci(layers, tmp_path)
-    driver = Driver(str(tmp_path / "snapshots"))
     top = commit(driver, *layers)
     with mounted(driver.view(top)) as root:
         ours = tars.tree(root)

@@ -166,6 +166,9 @@ class MemoryDriver:
     def layer_size(self, chain_id: str) -> int:
         return self.layers[chain_id][1]
 
+    def layer_disk(self, chain_id: str) -> int:
+        return self.layer_size(chain_id)
+
     def remove(self, key: str) -> None:
         raise AssertionError("images have no keys")
 

@@ -27,7 +27,7 @@ def test_drivers_are_found_by_entry_point(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(metadata, "entry_points", entry_points)
     monkeypatch.setattr(metadata.EntryPoint, "load", lambda self: Mine)
-    assert registry.names() == ["mine", "overlay"]
+    assert registry.names() == ["erofs", "mine", "overlay"]
     driver = registry.open_driver("mine", str(tmp_path))
     assert isinstance(driver, Mine)
 

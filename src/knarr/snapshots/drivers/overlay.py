@@ -1,4 +1,7 @@
-"""Layers unpacked into directories and stacked by overlayfs; works on every Linux since 5.10."""
+"""Layers unpacked into directories and stacked by overlayfs; works on every Linux since 5.10.
+
+Layers that the driver ``erofs`` left here as images are used like any other.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import contextlib
 import errno
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unsupported
 from knarr.kernel.files import fstatfs_type
 from knarr.kernel.mounts import fsopen
+from knarr.runtime.imagemount import INDEX, REST, TAR, names, release
+from knarr.runtime.rootfs import clone_image
 from knarr.snapshots import diff, nodes, whiteouts
 from knarr.snapshots.apply import Applied, apply_layer
 from knarr.snapshots.hashing import HashingReader
-from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory
+from knarr.snapshots.laidout import Made, Root
+from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory, image_name
 from knarr.snapshots.lowers import Below, Lowers
 from knarr.snapshots.tarentry import Limits
 from knarr.snapshots.tarstream import TarReader
@@ -47,16 +53,18 @@ class Driver:
 
     name = "overlay"
 
-    def __init__(self, root: str, limits: Limits | None = None) -> None:
+    def __init__(self, root: str, run: str | None = None, limits: Limits | None = None) -> None:
         """Open the driver's directory, making it where it is missing (OSError).
 
-        limits: how much one layer may hold.
+        run: where images are mounted, below the first by default. limits: how much one layer
+        may hold.
         """
         self._layers = LayerDirectory(root)
         self._limits = limits or Limits()
         self._root = self._layers.root
+        self._places = f"{run or self._root}/layers"
         # The roots of layers, which do not change: by number, for the very layer beside.
-        self._roots: dict[str, tuple[Layer, os.stat_result, dict[bytes, bytes]]] = {}
+        self._roots: dict[str, tuple[Layer, Root]] = {}
 
     def probe(self) -> None:
         """Return when overlayfs and the file system of the root can do it; else Unsupported."""
@@ -121,23 +129,39 @@ class Driver:
         with self._layers.making(chain_id, parent_chain_id) as half:
             if half is None:
                 return
-            applied = self._unpack(half, stack, source, progress)
-            self._layers.commit(
-                half,
-                {
-                    "chain_id": chain_id,
-                    "parent": parent_chain_id,
-                    "diff_id": source.diff_id,
-                    "size": applied.size,
-                    "entries": applied.entries,
-                    "lowers": stack,
-                },
-            )
+            made = self._lay_out(half, parent, chain_id, source, progress)
+            meta: dict[str, Any] = {
+                "chain_id": chain_id,
+                "parent": parent_chain_id,
+                "diff_id": source.diff_id,
+                "size": made.applied.size,
+                "entries": made.applied.entries,
+                "lowers": stack,
+            }
+            images = dict(parent.meta.get("images", {})) if parent else {}
+            if made.root is not None:
+                images[half.number] = image_name(half.number, chain_id)
+                meta["root"] = made.root
+            if images:
+                meta["images"] = images
+            self._layers.commit(half, meta, made.files)
+
+    def _lay_out(
+        self,
+        half: HalfMade,
+        parent: Layer | None,
+        chain_id: str,
+        source: LayerSource,
+        progress: Progress | None,
+    ) -> Made:
+        """Fill a half-made layer; here it is always unpacked."""
+        del chain_id
+        return Made(self._unpack(half, parent, source, progress))
 
     def _unpack(
         self,
         half: HalfMade,
-        stack: tuple[str, ...],
+        parent: Layer | None,
         source: LayerSource,
         progress: Progress | None,
     ) -> Applied:
@@ -145,8 +169,8 @@ class Driver:
         algorithm, _ = digests.parse(source.diff_id)
         with contextlib.ExitStack() as open_files:
             stream = open_files.enter_context(contextlib.closing(source.open()))
-            tree = _opened(open_files, "fs", half.fd)
-            lowers = self._lowers(open_files, stack)
+            tree = opened(open_files, "fs", half.fd)
+            lowers = self._lowers(open_files, parent)
             hashed = HashingReader(stream, algorithm, progress)
             reader = TarReader(hashed, self._limits)
             applied = apply_layer(tree, reader, lowers)
@@ -158,17 +182,50 @@ class Driver:
                 )
         return applied
 
-    def _lowers(self, open_files: contextlib.ExitStack, stack: tuple[str, ...]) -> Lowers:
-        base = _opened(open_files, self._root)
-        return Lowers([Below(base, b"l/%s/fs" % number.encode()) for number in stack])
+    def _lowers(self, open_files: contextlib.ExitStack, layer: Layer | None) -> Lowers:
+        """Return a layer and all below it, to look into; images are mounted for that."""
+        base = opened(open_files, self._root)
+        found: list[Below] = []
+        for number in layer.stack if layer else ():
+            name = layer.image(number) if layer else None
+            if name is None:
+                found.append(Below(base, b"l/%s/fs" % number.encode()))
+                continue
+            try:
+                fd = clone_image(f"{self._root}/l/{number}", f"{self._places}/{name}")
+            except OSError as error:
+                raise Unsupported(
+                    f"layer {number} in {self._root} is kept as an EROFS image, which cannot be"
+                    f" mounted: {error.strerror}; remove its image and load or pull it again"
+                ) from error
+            open_files.callback(os.close, fd)
+            found.append(Below(fd, b"."))
+        return Lowers(found)
 
     def layer_size(self, chain_id: str) -> int:
         """Return the bytes in files that the layer brought; raises NotFound."""
         return int(self._layers.get(chain_id).meta["size"])
 
+    def layer_disk(self, chain_id: str) -> int:
+        """Return the bytes on disk that only that layer has; raises NotFound."""
+        layer = self._layers.get(chain_id)
+        if layer.image(layer.number) is None:
+            return int(layer.meta["size"])
+        size = 0
+        for name in (INDEX, TAR, REST):
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(f"{self._root}/l/{layer.number}/{name}")
+                if status.st_nlink == 1:  # else it is the stored blob itself
+                    size += min(status.st_size, status.st_blocks * 512)
+        return size
+
     def remove_layer(self, chain_id: str) -> None:
         """Put a layer into the trash; raises NotFound, Conflict while something uses it."""
+        layer = self._layers.get(chain_id)
         self._layers.remove_layer(chain_id)
+        name = layer.image(layer.number)
+        if name is not None:
+            release(self._places, [name])
 
     def list_layers(self) -> list[str]:
         """Return the chain ids of all present layers, sorted."""
@@ -192,25 +249,38 @@ class Driver:
         """Give the writable root the owner, mode and attributes of the image's root."""
         known = self._roots.get(layer.number)
         if known is None or known[0] is not layer:
-            path = f"{self._root}/l/{layer.number}/fs"
-            known = (layer, os.stat(path), nodes.read_xattrs(os.fsencode(path)))
+            known = (layer, self._root_of(layer))
             self._roots[layer.number] = known
-        _, status, attributes = known
+        root = known[1]
         target = self._layers.key_path(key) + "/fs"
-        if status.st_uid or status.st_gid:
-            os.chown(target, status.st_uid, status.st_gid)
-        os.chmod(target, stat.S_IMODE(status.st_mode))
-        for name, value in attributes.items():
+        if root.uid or root.gid:
+            os.chown(target, root.uid, root.gid)
+        os.chmod(target, root.mode)
+        for name, value in root.xattrs.items():
             os.setxattr(target, name, value)
-        os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        os.utime(target, ns=(root.mtime_ns, root.mtime_ns))
+
+    def _root_of(self, layer: Layer) -> Root:
+        """Return what the root directory of a layer is; no image has to be mounted for it."""
+        if layer.image(layer.number) is not None:
+            return Root.from_list(layer.meta["root"])
+        path = f"{self._root}/l/{layer.number}/fs"
+        status = os.stat(path)
+        return Root(
+            stat.S_IMODE(status.st_mode),
+            status.st_uid,
+            status.st_gid,
+            status.st_mtime_ns,
+            nodes.read_xattrs(os.fsencode(path)),
+        )
 
     def copy(self, source: str, key: str) -> list[Mount]:
         """Make a writable directory with all that is in another; see the protocol."""
         layer = self._layers.standing_on(source)
         self._layers.prepare(key, layer.meta["chain_id"] if layer else None)
         with contextlib.ExitStack() as open_files:
-            origin = _opened(open_files, self._layers.key_path(source) + "/fs")
-            copy_tree(origin, _opened(open_files, self._layers.key_path(key) + "/fs"))
+            origin = opened(open_files, self._layers.key_path(source) + "/fs")
+            copy_tree(origin, opened(open_files, self._layers.key_path(key) + "/fs"))
         return self._writable(key, layer)
 
     def is_untouched(self, key: str) -> bool:
@@ -227,28 +297,41 @@ class Driver:
     def _writable(self, key: str, layer: Layer | None) -> list[Mount]:
         if layer is None:
             return [Mount("bind", self._layers.key_path(key) + "/fs")]
-        options = [f"lower=l/{number}/fs" for number in layer.stack]
+        options = self._stacked(layer)
         options += [f"upper=c/{key}/fs", f"work=c/{key}/work"]
         return [Mount("overlay", self._root, tuple(options))]
 
     def view(self, chain_id: str) -> list[Mount]:
         """Return read-only mounts of an image; raises NotFound."""
         layer = self._layers.get(chain_id)
-        if len(layer.stack) == 1:
-            # Overlayfs wants two layers at least, and one alone holds no whiteouts.
-            return [Mount("bind", f"{self._root}/l/{layer.number}/fs", ("ro",))]
-        options = tuple(f"lower=l/{number}/fs" for number in layer.stack)
-        return [Mount("overlay", self._root, options)]
+        if len(layer.stack) > 1:
+            return [Mount("overlay", self._root, tuple(self._stacked(layer)))]
+        # Overlayfs wants two layers at least, and one alone holds no whiteouts.
+        directory, name = f"{self._root}/l/{layer.number}", layer.image(layer.number)
+        if name is None:
+            return [Mount("bind", f"{directory}/fs", ("ro",))]
+        return [Mount("erofs", directory, (f"at={self._places}/{name}",))]
+
+    def _stacked(self, layer: Layer) -> list[str]:
+        """Return the options of an overlay for a layer and all below it, topmost first."""
+        if "images" not in layer.meta:
+            return [f"lower=l/{number}/fs" for number in layer.stack]
+        options: list[str] = []
+        for number in layer.stack:
+            name = layer.image(number)
+            rest = "/fs" if name is None else f":{self._places}/{name}"
+            options.append(f"lower=l/{number}{rest}")
+        return options
 
     def diff(self, key: str, apart: Collection[str] = ()) -> Iterator[Change]:
         """Yield what the container changed, sorted by path; raises NotFound."""
         layer = self._layers.standing_on(key)
-        return self._diff(key, layer.stack if layer else (), apart)
+        return self._diff(key, layer, apart)
 
-    def _diff(self, key: str, stack: tuple[str, ...], apart: Collection[str]) -> Iterator[Change]:
+    def _diff(self, key: str, layer: Layer | None, apart: Collection[str]) -> Iterator[Change]:
         with contextlib.ExitStack() as open_files:
-            upper = _opened(open_files, self._layers.key_path(key) + "/fs")
-            yield from diff.changes(upper, self._lowers(open_files, stack), apart)
+            upper = opened(open_files, self._layers.key_path(key) + "/fs")
+            yield from diff.changes(upper, self._lowers(open_files, layer), apart)
 
     def export_diff(self, key: str, apart: Collection[str] = ()) -> Iterator[bytes]:
         """Yield the writable directory as an OCI layer; raises NotFound."""
@@ -257,14 +340,14 @@ class Driver:
 
     def _export_diff(self, key: str, apart: Collection[str]) -> Iterator[bytes]:
         with contextlib.ExitStack() as open_files:
-            upper = _opened(open_files, self._layers.key_path(key) + "/fs")
+            upper = opened(open_files, self._layers.key_path(key) + "/fs")
             yield from diff.pack_changes(upper, apart)
 
     def usage(self, key: str) -> DiskUsage:
         """Return the disk use of the writable directory; raises NotFound."""
         self._layers.standing_on(key)
         with contextlib.ExitStack() as open_files:
-            return diff.usage(_opened(open_files, self._layers.key_path(key) + "/fs"))
+            return diff.usage(opened(open_files, self._layers.key_path(key) + "/fs"))
 
     def remove(self, key: str) -> None:
         """Put a container's directory into the trash; absent ones are fine."""
@@ -279,11 +362,18 @@ class Driver:
         self._layers.purge_trash()
 
     def cleanup(self) -> None:
-        """Drop what dead processes left; raises OSError."""
+        """Drop what dead processes left, and unmount images that nobody stands on."""
         self._layers.cleanup()
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        mounted = names(self._places)
+        if mounted:
+            used = self._layers.used()
+            release(self._places, [name for name in mounted if name.partition("-")[0] not in used])
 
 
-def _opened(open_files: contextlib.ExitStack, path: str, parent: int | None = None) -> int:
+def opened(open_files: contextlib.ExitStack, path: str, parent: int | None = None) -> int:
     """Return a directory descriptor that closes with open_files."""
     fd = os.open(path, OPEN_DIRECTORY, dir_fd=parent)
     open_files.callback(os.close, fd)

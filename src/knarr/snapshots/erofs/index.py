@@ -30,7 +30,7 @@ class Skipping:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._size = os.fstat(fd).st_size
+        self.size = os.fstat(fd).st_size
         self._position = 0
 
     def read(self, size: int) -> bytes:
@@ -42,7 +42,7 @@ class Skipping:
     def skip(self, count: int) -> None:
         """Go on by count bytes; raises InvalidArchive when there are fewer."""
         self._position += count
-        if self._position > self._size:
+        if self._position > self.size:
             raise InvalidArchive("tar: the archive is truncated")
 
 
