@@ -24,6 +24,7 @@ import hypothesis
 import pytest
 
 from knarr.config import Settings
+from knarr.runtime import imagemount
 from tests.support import busybox, leftovers
 
 if TYPE_CHECKING:
@@ -125,6 +126,9 @@ def settings() -> Iterator[Settings]:
     problems: list[str] = []
     try:
         problems += _remove_containers(chosen)
+        # Mounts of layers stay for the next container: there is none.
+        layers = f"{chosen.run_root}/layers"
+        imagemount.release(layers, imagemount.names(layers))
         problems += [f"process {p}" for p in leftovers.settle(lambda: _processes(chosen))]
         problems += [f"mount {m}" for m in leftovers.settle(lambda: leftovers.mounts(str(folder)))]
         problems += [
@@ -170,7 +174,6 @@ def _remove_containers(chosen: Settings) -> list[str]:
                 container.remove(force=True)
             except Exception as error:
                 problems.append(f"container {container.name}: {error}")
-        engine.driver.cleanup()  # the mounts of layers, which stay for the next container
     return problems
 
 

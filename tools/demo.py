@@ -265,13 +265,16 @@ class Demo:
         )
         for name in listed.stdout.split():
             subprocess.run([self.command, "rm", "-f", name], capture_output=True, check=False)
+        # Layers stay mounted for the next container; this unmounts those that none needs.
+        subprocess.run([self.command, "recover"], capture_output=True, check=False)
         sys.path.insert(0, str(ROOT))
         from tests.support import leftovers
 
         for name in ("command.sock", "launcher.sock"):
             leftovers.end_server(f"{self.run_root}/{name}")
         left = leftovers.settle(lambda: leftovers.processes(self.run_root))
-        left += leftovers.settle(lambda: leftovers.mounts(str(self.data_root)))
+        for folder in (str(self.data_root), str(self.run_root)):
+            left += leftovers.mounts(folder)
         leftovers.remove_cgroups("/knarr-demo")
         shutil.rmtree(self.run_root, ignore_errors=True)
         if left:

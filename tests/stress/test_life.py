@@ -171,6 +171,7 @@ def _clean_up(world: World) -> list[str]:
         except Exception as error:
             problems.append(f"rm -f {container.name}: {type(error).__name__}: {error}")
     engine.empty_trash()
+    engine.driver.cleanup()  # layers stay mounted for the next container
     return problems + leftovers.settle(lambda: leaks.rest(engine), 20)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from knarr.snapshots.driver import Driver
 
 _OURS: dict[str, Callable[[str, str], Driver]] = {"erofs": erofs.Driver, "overlay": overlay.Driver}
-_AUTO = ("erofs", "overlay")
+_AUTO = ("overlay",)
 
 
 def opened(settings: Settings) -> Driver:
@@ -67,7 +67,7 @@ def _tried(asked: str, root: str, run: str) -> Driver:
 
 def status(settings: Settings, driver: Driver) -> list[list[str]]:
     """Return more about a driver for ``info``: why it is not the better one."""
-    if settings.storage_driver != "auto" or driver.name != "overlay":
+    if "erofs" not in _AUTO or settings.storage_driver != "auto" or driver.name != "overlay":
         return []
     try:
         erofs.Driver(f"{settings.data_root}/snapshots", settings.run_root).probe()

@@ -20,6 +20,7 @@ from knarr.snapshots.lowers import Lowers
 from knarr.snapshots.tarentry import CHARACTER, FIFO, FILE, Entry, Limits
 from knarr.snapshots.tarstream import TarReader
 from tests.support import tars
+from tests.support.hurtful import members
 from tests.support.tars import (
     WHEN,
     commit,
@@ -356,29 +357,6 @@ def test_many_parents_at_once(tmp_path: Path) -> None:
     root = apply(tmp_path, tar(*(file(f"{name}/f", name.encode()) for name in names * 2)))
     assert all((root / name / "f").read_bytes() == name.encode() for name in names)
     assert fds() == opened
-
-
-_PATHS = st.lists(
-    st.sampled_from(["a", "b", "c", "..", ".", ".wh.a", ".wh.b", ".wh..wh..opq", ".wh.", "x" * 99]),
-    min_size=1,
-    max_size=4,
-).map("/".join)
-_TARGETS = st.sampled_from(["/", "..", "a", "/a", "../../a", "b", "/outside", "a/b", "c", "."])
-
-
-@st.composite
-def members(draw: st.DrawFn) -> tars.Member:
-    name = draw(st.sampled_from(["", "/", "./"])) + draw(_PATHS)
-    kind = draw(st.sampled_from("fdshnp"))
-    if kind == "f":
-        return file(name, draw(st.binary(max_size=20)), mode=draw(st.integers(0, 0o7777)))
-    if kind == "d":
-        return directory(name, draw(st.integers(0, 0o7777)))
-    if kind == "s":
-        return symlink(name, draw(_TARGETS))
-    if kind == "h":
-        return hardlink(name, draw(st.one_of(_TARGETS, _PATHS)))
-    return node(name, CHARACTER if kind == "n" else FIFO, major=draw(st.integers(0, 1)))
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -40,4 +40,5 @@ check 'no device but the standard ones' refused \
         'mknod /tmp/disk b 254 0 && head -c 1 /tmp/disk >/dev/null 2>&1 && echo read || echo refused')"
 check 'the standard ones work' works \
     "$(knarr run --rm busybox sh -c 'head -c 1 /dev/zero >/dev/null && echo works')"
+knarr recover >/dev/null  # layers stay mounted for the next container: now there is none
 check 'no mounts left' 0 "$(grep -c /var/lib/knarr /proc/self/mountinfo)"
