@@ -54,7 +54,7 @@ def tagged(db: sqlite3.Connection, number: int, tag: str) -> str | None:
 
 def pull(shelf: Shelf, request: Request, repository: str, text: str) -> Response:
     """GET or HEAD of a manifest: the bytes that were pushed, under their type."""
-    found = look_up(shelf, repository, names.reference(text))
+    found = look_up(shelf, repository, names.existing(repository, text))
     tag = f'"{found.digest}"'
     headers = [
         ("Content-Type", found.media_type),
@@ -208,7 +208,7 @@ def _record(db: sqlite3.Connection, number: int, found: Found, said: Document) -
 
 def delete(shelf: Shelf, repository: str, text: str) -> Response:
     """DELETE of a tag, or of a manifest with all its tags."""
-    reference = names.reference(text)
+    reference = names.existing(repository, text)
     with shelf.catalogue.writing() as db:
         number = catalogue.find(db, repository)
         if number is None:

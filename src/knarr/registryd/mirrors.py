@@ -110,7 +110,7 @@ class Mirrors:
     def _pull(self, copy: Copy, request: Request, to: Route) -> Response:
         if to.kind == "manifest":
             self._renew(copy, to.last)
-            warning = self._refresh(copy, names.reference(to.last))
+            warning = self._refresh(copy, names.existing(copy.repository, to.last))
             response = manifests.pull(self._shelf, request, copy.repository, to.last)
             if warning:
                 response.headers.append(("Warning", f'299 - "{warning}"'))

@@ -86,6 +86,13 @@ def digest(text: str) -> str:
     return text
 
 
+def existing(repository: str, text: str) -> str:
+    """Return a tag or digest of what is looked for: what can be none is not there. Raises Fault."""
+    if ":" not in text and not is_tag(text):
+        raise faults.manifest_unknown(repository, text[:200])
+    return reference(text)
+
+
 def reference(text: str) -> str:
     """Return a tag or digest. Raises Fault when it is neither."""
     if ":" in text:

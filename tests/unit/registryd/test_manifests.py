@@ -182,6 +182,8 @@ def test_what_is_no_tag(client: Client, tag: str) -> None:
     _, body = client.push_image("team/app")
     got = client.push_manifest("team/app", quote(tag, safe="%"), body)
     assert got.status in (400, 404)
+    for method in ("GET", "HEAD", "DELETE"):
+        assert client(method, AT + quote(tag, safe="%")).status == 404
 
 
 def test_tags_move(client: Client) -> None:
