@@ -38,6 +38,9 @@ GROUPS: dict[str, dict[str, str]] = {
         "gc": "registry_gc",
         "serve": "registry_serve",
     },
+    "manifest": {
+        verb: f"manifest_{verb}" for verb in ("annotate", "create", "inspect", "push", "rm")
+    },
     "system": {
         "df": "system_df",
         "events": "events",
@@ -48,6 +51,7 @@ GROUPS: dict[str, dict[str, str]] = {
 GROUP_SUMMARIES = {
     "container": "Manage containers",
     "image": "Manage images",
+    "manifest": "Manage Docker image manifests and manifest lists",
     "registry": "Serve images to others",
     "system": "Manage knarr",
 }

@@ -1,4 +1,4 @@
-"""``Keeping``: the half of ``Images`` that keeps a store right, and knows what names stand for.
+"""``Keeping``: the part of ``Images`` that keeps a store right.
 
 As in ``service``, what only slow verbs need is imported by them.
 """
@@ -9,14 +9,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from knarr.images import garbage, interrupted, remove
-from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
+from knarr.images.context import Context
 from knarr.images.filters import Filters
-from knarr.images.reference import Reference
 from knarr.images.remove import IsRunning, PruneResult
 
 if TYPE_CHECKING:
     from knarr.images.usage import ImagesUsage
-    from knarr.registry.repository import Registry
 
 
 class Keeping:
@@ -48,26 +46,3 @@ class Keeping:
 
         workroom.sweep(self._context.store.root)
         return garbage.sweep(self._context, interrupted.KEPT)
-
-    def digest_of(
-        self, name: str, *, local: bool = False, progress: Progress = ignore_progress
-    ) -> str:
-        """Return the digest that a name stands for in its registry, or with ``local`` here.
-
-        Of an image for several platforms it is that of the index. Raises NotFound, Unauthorized,
-        Unavailable, Timeout, InvalidArgument.
-        """
-        from knarr.images.lockfile import resolve
-
-        reference = Reference.parse(name)
-        if reference.digest is not None:
-            return reference.digest
-        if local:
-            return resolve.in_store(self._context, reference)
-        with self._registry(reference.domain, progress) as registry:
-            return resolve.in_registry(registry, reference)
-
-    def _registry(self, host: str, progress: Progress) -> Registry:
-        from knarr.registry.repository import Registry
-
-        return Registry(host, notice=lambda text: progress(ProgressEvent("Warning", text)))

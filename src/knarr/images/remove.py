@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from knarr.content import digest as digests
 from knarr.errors import Conflict, NotFound
@@ -69,7 +69,8 @@ def remove(
         if target.whole and target.whole.digest not in context.index.index_names().values():
             taken.index(target.whole)
         taken.collect(keep_bytes=no_prune)
-        return [("Untagged", reference.familiar()), *taken.actions]
+        gone = [("Untagged", reference.familiar()), *_forget_digests(context, record, reference)]
+        return [*gone, *taken.actions]
     return _delete(context, record, keep_bytes=no_prune)
 
 
@@ -159,6 +160,18 @@ def _check_by_id(
         )
 
 
+def _forget_digests(context: Context, record: ImageRecord, reference: Reference) -> list[Action]:
+    """Forget the digests that a repository has an image by, with the last of its tags there."""
+    names = (Reference.parse(tag).name for tag in context.index.tags(record.id))
+    if reference.name in names:
+        return []
+    gone = [each for each in record.repo_digests if each.startswith(f"{reference.name}@")]
+    if gone:
+        left = tuple(each for each in record.repo_digests if each not in gone)
+        context.index.add(replace(record, repo_digests=left))
+    return [("Untagged", Reference.parse(each).familiar()) for each in gone]
+
+
 def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[Action]:
     names = context.index.tags(record.id)
     actions = [("Untagged", Reference.parse(name).familiar()) for name in names]
@@ -169,6 +182,8 @@ def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[
         for name in names:
             context.index.untag(name)
         return actions
+    known = (Reference.parse(each).familiar() for each in record.repo_digests)
+    actions += [("Untagged", each) for each in known]
     taken = _Taken(context)
     taken.image(record)
     for found in led:

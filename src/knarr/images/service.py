@@ -17,7 +17,7 @@ from knarr.content.store import ContentStore
 from knarr.errors import InvalidArgument
 from knarr.images import filters as filtering
 from knarr.images import history, inspect, records, remove, unpack
-from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
+from knarr.images.context import Context, Progress, ignore_progress
 from knarr.images.filters import Filters
 from knarr.images.find import find
 from knarr.images.history import HistoryLine
@@ -28,14 +28,13 @@ from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.remove import Action, IsRunning
 from knarr.images.target import find_target, for_platform, hidden_ids
+from knarr.images.transfers import Transfers
 from knarr.snapshots.driver import Driver
 
 if TYPE_CHECKING:
     from knarr.images.archive import load as loading
     from knarr.images.archive import save as saving
     from knarr.images.committing import HistoryNote
-    from knarr.images.transfer import pull as pulling
-    from knarr.images.transfer import push as pushing
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ class PlatformImage:
     record: ImageRecord
 
 
-class Images(Keeping):
+class Images(Keeping, Transfers):
     """The images of one engine, over a content store, a snapshot driver and an index.
 
     ``is_running`` tells whether the container with an id runs now; without it every container
@@ -279,52 +278,6 @@ class Images(Keeping):
         InvalidArchive, Unsupported.
         """
         return unpack.unpack(self._context, self._record(image), progress)
-
-    def pull(
-        self,
-        name: str,
-        *,
-        platform: str | None = None,
-        all_tags: bool = False,
-        progress: Progress = ignore_progress,
-    ) -> builtins.list[pulling.Pulled]:
-        """Bring an image in from its registry and return what was done, for each tag.
-
-        platform: which of an image for several; None means this machine. all_tags: every tag of
-        the repository that ``name`` is. Raises NotFound, Unauthorized, InvalidArchive,
-        Unsupported, Unavailable, Timeout; what was verified then need not come again.
-        """
-        from knarr.images.transfer import pull as pulling
-
-        reference = Reference.parse(name, default_tag=not all_tags)
-        wanted = _platform(platform)
-        with self._registry(reference.domain, progress) as registry:
-            if not all_tags:
-                return [pulling.pull(self._context, registry, reference, wanted, progress)]
-            return pulling.pull_all(self._context, registry, reference, wanted, progress)
-
-    def push(
-        self,
-        name: str,
-        *,
-        platform: str | None = None,
-        all_tags: bool = False,
-        progress: Progress = ignore_progress,
-    ) -> builtins.list[pushing.Pushed]:
-        """Upload an image to the registry that its name is of; return what the tags are there.
-
-        An image for several platforms goes with all of them, or with ``platform`` alone.
-        Raises NotFound, Unauthorized, InvalidArgument, Unavailable, Timeout.
-        """
-        from knarr.images.transfer import push as pushing
-
-        reference = Reference.parse(name, default_tag=not all_tags)
-        wanted = _platform(platform)
-        shown = reference.name
-        progress(ProgressEvent("", f"The push refers to repository [{shown}]"))
-        found = pushing.tags_of(self._context, reference, all_tags=all_tags)
-        with self._registry(reference.domain, progress) as registry:
-            return [pushing.push(self._context, registry, each, wanted, progress) for each in found]
 
     def bootstrap(
         self,

@@ -281,3 +281,46 @@ def test_search_of_docker_hub(
         wrong = knarr("search", *words)
         assert wrong.returncode == 1
         assert text in wrong.stderr.decode()
+
+
+def test_manifest_lists(home: Path, knarr: Command, fake: FakeRegistry) -> None:
+    target = f"{fake.host}/team/app:1"
+    for tag in ("amd64", "arm64"):
+        put_image(fake, tag, [layer(tag)])
+    members = [f"{fake.host}/team/app:amd64", f"{fake.host}/elsewhere/app:arm64"]
+    created = knarr("manifest", "create", target, *members)
+    assert created.stdout.decode() == f"Created manifest list {target}\n"
+    again = knarr("manifest", "create", target, members[0])
+    assert again.returncode == 1
+    assert b"refusing to amend an existing manifest list with no --amend flag" in again.stderr
+    words = ("--arch", "arm64", "--variant", "v8", "--os-features", "a", target, members[1])
+    assert knarr("manifest", "annotate", *words).returncode == 0
+    local = json.loads(knarr("manifest", "inspect", target).stdout)
+    assert [each["platform"] for each in local["manifests"]] == [
+        {"architecture": "amd64", "os": "linux"},
+        {"architecture": "arm64", "os": "linux", "os.features": ["a"], "variant": "v8"},
+    ]
+    one = json.loads(knarr("manifest", "inspect", target, members[0]).stdout)
+    assert one == json.loads(fake.manifests["amd64"][1])
+    pushed = knarr("manifest", "push", "--purge", target).stdout.decode().splitlines()
+    arm = local["manifests"][1]["digest"]
+    assert pushed[0] == f"Pushed ref {fake.host}/team/app@{arm} with digest: {arm}"
+    remote = knarr("manifest", "inspect", target)
+    assert json.loads(remote.stdout) == local
+    assert remote.stdout.startswith(b'{\n\t"schemaVersion": 2')
+    verbose = json.loads(knarr("manifest", "inspect", "-v", target).stdout)
+    assert [each["Descriptor"]["digest"] for each in verbose] == [
+        each["digest"] for each in local["manifests"]
+    ]
+    assert knarr("pull", "-q", "--platform", "linux/amd64", target).returncode == 0
+    gone = knarr("manifest", "rm", target)
+    assert (gone.returncode, gone.stderr.decode()) == (1, f"Error: No such manifest: {target}\n")
+    for wrong, text in (
+        (("inspect", f"{fake.host}/x:9"), f"no such manifest: {fake.host}/x:9"),
+        (("annotate", target, members[0]), f"No such manifest: {target}"),
+        (("create", "other.io/x", members[0]), "from a different registry than the target"),
+        (("create", f"{fake.host}/x", target), "is a manifest list"),
+    ):
+        done = knarr("manifest", *wrong)
+        assert done.returncode == 1
+        assert text in done.stderr.decode()

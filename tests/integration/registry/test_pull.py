@@ -443,3 +443,24 @@ def _gone(request: Request) -> bool:
 def _hang_up(request: Request) -> bool:
     request.close_connection = True
     return True
+
+
+def test_digests_of_a_repository_go_with_its_last_tag(place: Place, fake: FakeRegistry) -> None:
+    for tag in ("1", "2"):
+        put_image(fake, tag, [layer("a")])
+    canonical = f"{fake.host}/app@{digest_of(fake.manifests['1'][1])}"
+    pulled = pull(place, fake)
+    pull(place, fake, "app:2")
+    place.images.tag(pulled.record.id, "mine:1")
+    name = f"{fake.host}/app"
+    assert place.images.remove(f"{name}:1") == [("Untagged", f"{name}:1")]
+    assert place.images.inspect("mine:1")["RepoDigests"] == [canonical]
+    assert place.images.remove(f"{name}:2") == [
+        ("Untagged", f"{name}:2"), ("Untagged", canonical)
+    ]  # fmt: skip
+    assert place.images.inspect("mine:1")["RepoDigests"] == []
+    pull(place, fake)
+    place.images.remove("mine:1")
+    assert place.images.remove(f"{name}:1")[:2] == [
+        ("Untagged", f"{name}:1"), ("Untagged", canonical)
+    ]  # fmt: skip

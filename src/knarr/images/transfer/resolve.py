@@ -158,13 +158,18 @@ def _choose(
     raise AssertionError("what was chosen is one of those offered")
 
 
+def platform_of(source: Source, parsed: Manifest) -> Platform:
+    """Return the platform that an image's config names. Raises InvalidArchive, Refused."""
+    data = source.small(parsed.config, "image config")
+    return configs.parse(data, f"image config {parsed.config.digest}").platform
+
+
 def _platform_of(source: Source, descriptor: Descriptor) -> Platform:
-    """Return the platform that an image's config names, where its index does not say."""
+    """Return the platform of an image whose index does not say."""
     parsed = _parse(source.document(descriptor), f"manifest {descriptor.digest}")
     if not isinstance(parsed, Manifest) or not parsed.is_image:
         return Platform("unknown", "unknown")
-    data = source.small(parsed.config, "image config")
-    return configs.parse(data, f"image config {parsed.config.digest}").platform
+    return platform_of(source, parsed)
 
 
 def _parse(document: Document, what: str) -> Manifest | Index:

@@ -1,0 +1,108 @@
+"""The part of ``Images`` that asks registries; what it takes is imported when it is used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
+from knarr.images.platform import Platform
+from knarr.images.reference import Reference
+
+if TYPE_CHECKING:
+    from knarr.images.transfer import pull as pulling
+    from knarr.images.transfer import push as pushing
+    from knarr.images.transfer.lists import ManifestLists
+    from knarr.registry.repository import Registry
+
+
+class Transfers:
+    """Images from and to registries, over the same neighbours as ``Images``."""
+
+    _context: Context
+
+    def pull(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_tags: bool = False,
+        progress: Progress = ignore_progress,
+    ) -> list[pulling.Pulled]:
+        """Bring an image in from its registry and return what was done, for each tag.
+
+        platform: which of an image for several; None means this machine. all_tags: every tag of
+        the repository that ``name`` is. Raises NotFound, Unauthorized, InvalidArchive,
+        Unsupported, Unavailable, Timeout; what was verified then need not come again.
+        """
+        from knarr.images.transfer import pull as pulling
+
+        reference = Reference.parse(name, default_tag=not all_tags)
+        wanted = _platform(platform)
+        with _registry(reference.domain, progress=progress) as registry:
+            if not all_tags:
+                return [pulling.pull(self._context, registry, reference, wanted, progress)]
+            return pulling.pull_all(self._context, registry, reference, wanted, progress)
+
+    def push(
+        self,
+        name: str,
+        *,
+        platform: str | None = None,
+        all_tags: bool = False,
+        progress: Progress = ignore_progress,
+    ) -> list[pushing.Pushed]:
+        """Upload an image to the registry that its name is of; return what the tags are there.
+
+        An image for several platforms goes with all of them, or with ``platform`` alone.
+        Raises NotFound, Unauthorized, InvalidArgument, Unavailable, Timeout.
+        """
+        from knarr.images.transfer import push as pushing
+
+        reference = Reference.parse(name, default_tag=not all_tags)
+        wanted = _platform(platform)
+        shown = reference.name
+        progress(ProgressEvent("", f"The push refers to repository [{shown}]"))
+        found = pushing.tags_of(self._context, reference, all_tags=all_tags)
+        with _registry(reference.domain, progress=progress) as registry:
+            return [pushing.push(self._context, registry, each, wanted, progress) for each in found]
+
+    def digest_of(
+        self, name: str, *, local: bool = False, progress: Progress = ignore_progress
+    ) -> str:
+        """Return the digest that a name stands for in its registry, or with ``local`` here.
+
+        Of an image for several platforms it is that of the index. Raises NotFound, Unauthorized,
+        Unavailable, Timeout, InvalidArgument.
+        """
+        from knarr.images.lockfile import resolve
+
+        reference = Reference.parse(name)
+        if reference.digest is not None:
+            return reference.digest
+        if local:
+            return resolve.in_store(self._context, reference)
+        with _registry(reference.domain, progress=progress) as registry:
+            return resolve.in_registry(registry, reference)
+
+    @property
+    def lists(self) -> ManifestLists:
+        """Manifest lists that are put together here, to be pushed."""
+        from knarr.images.transfer.lists import ManifestLists
+
+        return ManifestLists(self._context.store, _registry)
+
+
+def _registry(host: str, insecure: bool = False, progress: Progress = ignore_progress) -> Registry:
+    from knarr.registry.hosts import Hosts
+    from knarr.registry.repository import Registry
+
+    hosts = Hosts.from_environment(os.environ)
+    if insecure:
+        hosts = replace(hosts, insecure=(*hosts.insecure, host))
+    return Registry(host, hosts, notice=lambda text: progress(ProgressEvent("Warning", text)))
+
+
+def _platform(text: str | None) -> Platform | None:
+    return Platform.parse(text) if text else None
