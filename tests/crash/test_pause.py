@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,8 +11,12 @@ import pytest
 from knarr import errors
 from knarr.engine import crashpoint
 from knarr.engine.model import ExecConfig
+from knarr.engine.paths import Paths
 from knarr.engine.pause import running_group
+from knarr.engine.state import merged, read_state_file
 from tests.crash.test_engine_steps import play
+from tests.support.processes import launcher
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,3 +117,21 @@ def test_who_copies_is_killed(
         assert not running_group(container.paths).frozen()
         assert container.status == "running"
     assert engine.recover().problems == []
+
+
+def test_who_copied_and_the_supervisor_are_dead(engine: Engine, settings: Settings) -> None:
+    """One look puts both right, and what is shown after it is how it stays."""
+    died = play(COPY.format(copy=COPIES["clone"]), f"engine:{crashpoint.COPY_STEP}", settings)
+    assert died.returncode == -9, died
+    record = engine.table.find("one")
+    paths = Paths(settings, record.id)
+    live = read_state_file(paths.state)
+    assert live is not None
+    for pid in (launcher(settings), live["supervisor_pid"]):
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not paths.supervisor_lives())
+    assert merged(record, paths).paused
+    container = engine.containers.get("one")
+    assert container.status == "running"
+    assert not running_group(paths).frozen()
+    container.remove(force=True)

@@ -22,7 +22,7 @@ from knarr import errors
 from knarr.engine import bypolicy, events, halfstarted, health, host, pause, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
-from knarr.engine.state import REBOOT_EXIT, merged, read_state_file
+from knarr.engine.state import REBOOT_EXIT, merged, paused, read_state_file
 from knarr.engine.translate import translated
 from knarr.kernel import process
 from knarr.supervisor import restart, undo
@@ -128,7 +128,7 @@ def _settle_locked(
     halfstarted.settle(paths)
     _await_heirs(paths)
     state = merged(record, paths)
-    if state.paused and state.stale:
+    if state.paused and paused(paths):  # whatever has become of its supervisor
         pause.release(paths)
         health.tell_pause(record, paths)
         report.leftovers.append(f"a pause of container {record.id[:12]}")

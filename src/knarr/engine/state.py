@@ -110,7 +110,7 @@ def merged(record: ContainerRecord, paths: Paths) -> ContainerState:
         live = read_state_file(paths.state) or live  # it may have ended in between
         if live["status"] != "running":
             return _after_its_end(live, paths)
-        return from_live(live, stale=True)
+        return replace(_of_running(live, paths), stale=True)
     ended = read_state_file(paths.exit)
     if ended is not None:
         return _after_its_end(ended, paths)
@@ -234,7 +234,7 @@ def _ended_by_reboot(started: int) -> ContainerState:
     return ContainerState("exited", exit_code=REBOOT_EXIT, started_at=started, finished_at=started)
 
 
-def from_live(value: dict[str, Any], *, stale: bool = False) -> ContainerState:
+def from_live(value: dict[str, Any]) -> ContainerState:
     """Return the state that a supervisor's state file describes."""
     running = value["status"] == "running"
     return ContainerState(
@@ -247,7 +247,6 @@ def from_live(value: dict[str, Any], *, stale: bool = False) -> ContainerState:
         started_at=int(value.get("started_at") or 0),
         finished_at=int(value.get("finished_at") or 0),
         usage=serial.usage(value.get("usage")),
-        stale=stale,
         restarts=int((value.get("restart") or {}).get("count") or 0),
         health=UNHEALTHY if value.get("health") else "",
     )
