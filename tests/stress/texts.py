@@ -26,6 +26,7 @@ REFUSALS = (
 INTERRUPTED = (
     r"supervisor was killed",
     r"the process that was making the container was killed",
+    r"a process of knarr that was at work for it was killed",
     r"the process ended before it was ready",
     r"launcher",
     r"the worker of the command server died before the command ended",

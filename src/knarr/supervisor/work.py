@@ -41,6 +41,7 @@ _WORD_LIMIT = 8192
 _MOMENT = 0.02
 _DISMISSED = (signal.SIGTERM,)
 _KILLED = "the process that was making the container was killed; is its memory limit too low?"
+_LEFT_ALONE = "a process of knarr that was at work for it was killed; try again"
 # The limit of open files that containers get: what the launcher was started with.
 FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -108,6 +109,8 @@ def _failure(error: BaseException) -> "dict[str, Any]":
         return told("not-running", "the container is not running")
     if isinstance(error, (SpecError, ValueError, KnarrError)):
         return told("invalid", str(error))
+    if isinstance(error, (BrokenPipeError, ConnectionResetError)):
+        return told("launcher", _LEFT_ALONE)  # we write to nobody else
     if isinstance(error, OSError):
         where = f": {error.filename}" if isinstance(error.filename, str) else ""
         return told("error", f"{error.strerror or error}{where}", errno=error.errno)
