@@ -2,10 +2,10 @@
 
 Three steps, each of them safe beside pushes and pulls:
 
-1. In one transaction, rows: manifests without a tag if that was asked for, then blobs that no
-   manifest of their repository needs. Both only when they were pushed, or last asked for, longer
-   ago than the grace: a client that has just been told "I have this blob" has so long to push the
-   manifest that needs it.
+1. In one transaction, rows: old tags and manifests without a tag if that was asked for, then blobs
+   that no manifest of their repository needs. All only when they were pushed, or last asked for,
+   longer ago than the grace: a client that has just been told "I have this blob" has so long to
+   push the manifest that needs it.
 2. Files that no row speaks of, a few at a time under the write lock, under which rows come to be.
    Whoever has one open reads it to its end.
 3. Uploads that have expired, and what killed processes left.
@@ -23,6 +23,7 @@ from knarr.content.store import Blob
 from knarr.errors import NotFound
 from knarr.registryd import manifests
 from knarr.registryd.shelf import Shelf
+from knarr.registryd.tagrules import TagRules
 
 GRACE = 3600.0
 UPLOAD_EXPIRY = 86400.0
@@ -48,6 +49,10 @@ SELECT repository, m.digest FROM manifest AS m JOIN repository ON repository = i
     WHERE upstream IS NOT NULL AND m.pushed < ?1 AND NOT EXISTS (SELECT 1 FROM tag AS t
         WHERE t.repository = m.repository AND t.digest = m.digest AND t.pushed >= ?1)
 """
+_TAGS = """
+SELECT id, repository.name, tag.name, pushed FROM tag JOIN repository ON repository = id
+    WHERE upstream IS NULL ORDER BY repository.name, pushed DESC, tag.name DESC
+"""
 _NAMED = "SELECT EXISTS (SELECT 1 FROM blob WHERE digest = ?1 UNION ALL \
 SELECT 1 FROM manifest WHERE digest = ?1)"
 _EMPTY = """
@@ -58,12 +63,27 @@ DELETE FROM repository WHERE NOT EXISTS (SELECT 1 FROM blob WHERE repository = i
 
 
 @dataclass(frozen=True, slots=True)
+class Retention:
+    """Which tags stay: the ``last`` ones that were pushed to each repository, and exceptions.
+
+    spared: patterns as of ``TagRules``, of tags that stay and do not count.
+    """
+
+    last: int
+    spared: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """What a collection removed, or would: manifests, files and their bytes, uploads."""
+    """What a collection removed, or would: manifests, files and their bytes, uploads, tags.
+
+    manifests and tags are pairs of a repository and a digest or tag.
+    """
 
     manifests: tuple[tuple[str, str], ...]
     files: tuple[Blob, ...]
     uploads: int = 0
+    tags: tuple[tuple[str, str], ...] = ()
 
     @property
     def size(self) -> int:
@@ -82,19 +102,23 @@ def collect(
     untagged: bool = False,
     upload_expiry: float = UPLOAD_EXPIRY,
     keep_copies: float | None = None,
+    retention: Retention | None = None,
     dry_run: bool = False,
 ) -> Report:
     """Remove what nobody needs; return what went, or would go. Times are in seconds.
 
     untagged: also manifests without a tag, unless an index or, for those with a subject, that
     subject keeps them. keep_copies: manifests of copies that nobody asked for in that time go, too.
-    Raises OSError.
+    retention: tags that it does not keep go, and with them manifests without a tag. Raises OSError.
     """
     horizon = time.time() - grace
     gone: list[tuple[str, str]] = []
     unnamed: list[Blob] = []
+    tags: list[tuple[str, str]] = []
     with suppress(_Undo), shelf.catalogue.writing() as db:
-        if untagged:
+        if retention is not None:
+            tags = _drop_tags(db, retention, horizon)
+        if untagged or retention is not None:
             gone = _drop(db, _UNTAGGED, horizon)
         if keep_copies is not None:
             gone += _drop(db, _FORGOTTEN, time.time() - keep_copies)
@@ -104,9 +128,9 @@ def collect(
             raise _Undo
         db.execute(_EMPTY)
     if dry_run:
-        return Report(tuple(gone), tuple(unnamed))
+        return Report(tuple(gone), tuple(unnamed), tags=tuple(tags))
     files = _drop_files(shelf)
-    return Report(tuple(gone), files, sweep(shelf, upload_expiry))
+    return Report(tuple(gone), files, sweep(shelf, upload_expiry), tuple(tags))
 
 
 def sweep(shelf: Shelf, upload_expiry: float) -> int:
@@ -114,6 +138,23 @@ def sweep(shelf: Shelf, upload_expiry: float) -> int:
     shelf.store.cleanup(_STALE)
     parts.remove_old(shelf.store, upload_expiry)
     return shelf.uploads.expire(upload_expiry)
+
+
+def _drop_tags(
+    db: sqlite3.Connection, retention: Retention, horizon: float
+) -> list[tuple[str, str]]:
+    """Take old tags out of repositories that are no copies; return which."""
+    spared = TagRules(retention.spared)
+    kept: dict[int, int] = {}
+    gone: list[tuple[str, str]] = []
+    for number, repository, tag, pushed in db.execute(_TAGS).fetchall():
+        if spared.fixed(repository, tag):
+            continue
+        kept[number] = kept.get(number, 0) + 1
+        if kept[number] > retention.last and pushed < horizon:
+            db.execute("DELETE FROM tag WHERE repository = ? AND name = ?", (number, tag))
+            gone.append((repository, tag))
+    return gone
 
 
 def _drop(db: sqlite3.Connection, which: str, horizon: float) -> list[tuple[str, str]]:

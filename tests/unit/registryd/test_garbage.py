@@ -4,15 +4,16 @@ import json
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 from knarr.registryd import garbage
-from knarr.registryd.garbage import Report
+from knarr.registryd.garbage import Report, Retention
 from knarr.registryd.service import Options
 from tests.support.registries import INDEX, MANIFEST, Client, Serving, serving, sha256
 from tests.support.waiting import wait_until
 
 
-def collect(registry: Serving, **options: bool) -> Report:
+def collect(registry: Serving, **options: Any) -> Report:
     return garbage.collect(registry.service.shelf, grace=-1, **options)
 
 
@@ -83,6 +84,29 @@ def test_dry_run_says_the_same_and_does_nothing(client: Client, registry: Servin
     assert said.manifests == done.manifests
     assert set(said.files) == set(done.files)
     assert len(done.files) == 4
+
+
+def test_the_last_tags_are_kept(client: Client, registry: Serving) -> None:
+    for tag in ("v1", "a", "b", "c", "latest", "d"):
+        client.push_image("team/app", tag, annotations={"tag": tag})
+    client.push_image("other", "old")
+    _, body = client.push_image("team/app", annotations={"tag": "a"})
+    client.push_manifest("team/app", "a", body)  # pushed again: it is a new one
+    wanted = Retention(2, ("v*", "team/app:latest"))
+    said = collect(registry, retention=wanted, dry_run=True)
+    done = collect(registry, retention=wanted)
+    assert set(done.tags) == {("team/app", "b"), ("team/app", "c")}
+    assert set(said.tags) == set(done.tags)
+    assert len(done.manifests) == 2
+    assert client("GET", "/v2/team/app/tags/list").json["tags"] == ["a", "d", "latest", "v1"]
+    assert client("GET", "/v2/other/tags/list").json["tags"] == ["old"]
+    assert collect(registry, retention=wanted) == Report((), ())
+
+
+def test_tags_within_the_grace_are_kept(client: Client, registry: Serving) -> None:
+    client.push_image("team/app", "a")
+    report = garbage.collect(registry.service.shelf, retention=Retention(0), grace=3600)
+    assert report == Report((), ())
 
 
 def test_uploads_expire(client: Client, registry: Serving) -> None:
