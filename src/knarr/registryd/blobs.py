@@ -156,7 +156,7 @@ def begin(shelf: Shelf, request: Request, repository: str) -> Response:
     if whole is None:
         return _accepted(repository, upload)
     try:
-        upload.append(request.body, None)
+        upload.append(request.body, None, None, _room(shelf, request, repository, upload))
         # Some clients say the digest already here and bring the bytes later.
         if upload.size == 0 and whole != digests.of(b"", algorithm):
             return _accepted(repository, upload)
@@ -180,8 +180,25 @@ def _mount(shelf: Shelf, repository: str, digest: str, source: str | None) -> bo
             row = db.execute(query, (digest,)).fetchone()
         if row is None:
             return False
+        shelf.quotas.check(db, repository, digest, row[0])
         record(db, repository, digest, row[0])
     return True
+
+
+def _room(shelf: Shelf, request: Request, repository: str, upload: Upload) -> Callable[[int], None]:
+    """Return what refuses an upload that grows beyond the room that there is for it."""
+    if not shelf.quotas.rules:
+        return lambda _size: None
+    with shelf.catalogue.reading() as db:
+        left = shelf.quotas.left(db, repository, request.parameter("digest") or "")
+
+    def check(size: int) -> None:
+        if left is not None and size > left:
+            with shelf.catalogue.reading() as db:
+                raise shelf.quotas.refuse(db, repository, size)
+
+    check(upload.size + (request.body.length or 0))
+    return check
 
 
 def status(shelf: Shelf, repository: str, name: str) -> Response:
@@ -199,7 +216,7 @@ def cancel(shelf: Shelf, repository: str, name: str) -> Response:
 def append(shelf: Shelf, request: Request, repository: str, name: str) -> Response:
     """PATCH: the next chunk, or a stream of unknown length."""
     upload = shelf.uploads.find(repository, name)
-    _take(upload, request, repository)
+    _take(shelf, upload, request, repository)
     return _accepted(repository, upload)
 
 
@@ -211,16 +228,17 @@ def finish(shelf: Shelf, request: Request, repository: str, name: str) -> Respon
         raise Fault(400, "DIGEST_INVALID", "the upload ends with ?digest=DIGEST in its address")
     digest = names.digest(text)
     upload.expect(digests.parse(digest)[0])
-    _take(upload, request, repository)
+    _take(shelf, upload, request, repository)
     return _finish(shelf, repository, upload, digest)
 
 
-def _take(upload: Upload, request: Request, repository: str) -> None:
+def _take(shelf: Shelf, upload: Upload, request: Request, repository: str) -> None:
     """Add a request's body to an upload, in the place that Content-Range gives it."""
     text = request.header("content-range")
+    room = _room(shelf, request, repository, upload)
     try:
         if text is None:
-            upload.append(request.body, None)
+            upload.append(request.body, None, None, room)
             return
         found = _CONTENT_RANGE.match(text.strip())
         if found is None:
@@ -231,7 +249,7 @@ def _take(upload: Upload, request: Request, repository: str) -> None:
             raise upload.out_of_order()
         if last < first or (length is not None and length != last - first + 1):
             raise Fault(400, "SIZE_INVALID", f"{length} bytes do not make the range {first}-{last}")
-        upload.append(request.body, first, last - first + 1)
+        upload.append(request.body, first, last - first + 1, room)
     except Fault as fault:
         if fault.status == 416:
             fault.headers.append(("Location", _address(repository, upload)))
@@ -252,6 +270,7 @@ def _finish(shelf: Shelf, repository: str, upload: Upload, digest: str) -> Respo
     try:
         upload.sync()
         with shelf.catalogue.writing() as db:
+            shelf.quotas.check(db, repository, digest, upload.size)
             shelf.store.adopt(upload.path, digest)
             record(db, repository, digest, upload.size)
     except FileNotFoundError:  # cancelled, or finished by another request

@@ -146,6 +146,7 @@ def keep(
             if upstream is None:
                 _check_blobs(db, number, repository, said)
                 _check_tags(db, shelf, number, repository, tags, digest)
+                shelf.quotas.check(db, repository, digest, len(content))
             writer.commit()
             _record(db, number, Found(digest, said.media_type, len(content)), said)
             db.executemany(

@@ -18,6 +18,7 @@ from knarr.registryd import garbage, shelf
 from knarr.registryd.application import Application
 from knarr.registryd.htpasswd import Users
 from knarr.registryd.mirrors import FRESH, Mirrors
+from knarr.registryd.quotas import Quotas
 from knarr.registryd.tagrules import TagRules
 from knarr.registryd.upstreams import Upstream
 from knarr.web.limits import Limits
@@ -43,6 +44,7 @@ class Options:
     """
 
     rules: TagRules = field(default_factory=TagRules)
+    quotas: Quotas = field(default_factory=Quotas)
     htpasswd: str | None = None
     read_only: bool = False
     collect_every: float | None = None
@@ -76,7 +78,7 @@ class Service:
             for each in listeners:
                 stack.callback(each.close)
             users = Users(options.htpasswd) if options.htpasswd else None
-            self.shelf = shelf.open_shelf(root, options.rules)
+            self.shelf = shelf.open_shelf(root, options.rules, options.quotas)
             stack.callback(self.shelf.close)
             self._lock = _lock(root)
             stack.callback(os.close, self._lock)

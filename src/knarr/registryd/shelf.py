@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from knarr.content.store import ContentStore
 from knarr.registryd.catalogue import Catalogue
+from knarr.registryd.quotas import Quotas
 from knarr.registryd.tagrules import TagRules
 from knarr.registryd.uploads import Uploads
 
@@ -20,13 +21,14 @@ class Shelf:
     store: ContentStore
     uploads: Uploads
     rules: TagRules = field(default_factory=TagRules)
+    quotas: Quotas = field(default_factory=Quotas)
 
     def close(self) -> None:
         """Close the database."""
         self.catalogue.close()
 
 
-def open_shelf(root: str, rules: TagRules | None = None) -> Shelf:
+def open_shelf(root: str, rules: TagRules | None = None, quotas: Quotas | None = None) -> Shelf:
     """Return the registry below a directory, made where it is missing.
 
     Raises OSError, Unavailable.
@@ -38,4 +40,5 @@ def open_shelf(root: str, rules: TagRules | None = None) -> Shelf:
         ContentStore(root),
         Uploads(os.path.join(root, "uploads")),
         rules or TagRules(),
+        quotas or Quotas(),
     )

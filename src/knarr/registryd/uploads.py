@@ -21,6 +21,8 @@ from knarr.content import digest as digests
 from knarr.registryd.faults import Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from knarr.web.body import Body
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
@@ -43,12 +45,19 @@ class Upload:
         self._lock = threading.Lock()
         self._writer = 0
 
-    def append(self, body: Body, offset: int | None, count: int | None = None) -> None:
+    def append(
+        self,
+        body: Body,
+        offset: int | None,
+        count: int | None = None,
+        check: Callable[[int], None] = lambda _size: None,
+    ) -> None:
         """Add what a request brings; what came stays, also when the client is lost.
 
         offset: where the client believes to be, None when it does not say so.
         count: bytes that have to come, None when it did not say that either.
-        Raises Fault, Disconnected, OSError from the disk.
+        check: called with the size that the upload gets before it gets it.
+        Raises Fault, Disconnected, OSError from the disk, and what ``check`` raises.
         """
         with self._lock:
             if offset is not None and offset != self.size:
@@ -63,6 +72,7 @@ class Upload:
                 came += got
                 if count is not None and came > count:
                     raise _wrong_length(came, count)
+                check(self.size + got)
                 self._add(fd, room[:got], mine)
         finally:
             os.close(fd)

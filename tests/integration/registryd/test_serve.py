@@ -197,6 +197,8 @@ def test_gc(serve: Serve, knarr: Command) -> None:
         (("--htpasswd", "/none"), "No such file"),
         (("--mutable-tag", "x"), "exceptions"),
         (("--gc-every", "1ms"), "at least one second"),
+        (("--quota", "team=x"), "--quota team=x: "),
+        (("--proxy", "A=b"), "cannot begin a repository's name"),
         (("extra",), "accepts no arguments"),
     ],
 )

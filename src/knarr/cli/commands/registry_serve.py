@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from knarr.cli import human
+from knarr.cli import human, values
 from knarr.cli.caller import interrupt
 from knarr.cli.command import Command
 from knarr.cli.context import Context
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import socket
     import ssl
 
+    from knarr.registryd.quotas import Quotas
     from knarr.registryd.service import Options, Service
 
 _SECOND = 1_000_000_000
@@ -91,12 +92,27 @@ def _options(args: Args) -> Options:
         raise InvalidArgument("--proxy-keep: a time, beside --proxy and --gc-every")
     return Options(
         upstreams=parse_all(args.many("proxy")),
+        quotas=_quotas(args),
         keep_copies=None if keep is None else keep / _SECOND,
         rules=TagRules(immutable, mutable),
         htpasswd=args.text("htpasswd"),
         read_only=args.on("read-only"),
         collect_every=None if every is None else every / _SECOND,
     )
+
+
+def _quotas(args: Args) -> Quotas:
+    """Return what --quota says. Raises InvalidArgument."""
+    from knarr.registryd.quotas import Quota, Quotas
+
+    found = []
+    for text in args.many("quota"):
+        pattern, _, size = text.rpartition("=")
+        try:
+            found.append(Quota(pattern or "*", values.size(size)))
+        except ValueError as error:
+            raise InvalidArgument(f"--quota {text}: {error}") from None
+    return Quotas(tuple(found))
 
 
 def _end_on_signals(service: Service) -> None:
@@ -165,6 +181,9 @@ COMMAND = Command(
              example="--proxy docker.io --proxy gh=ghcr.io"),
         Flag("proxy-keep", DURATION, "With --gc-every: delete copies that nobody asked for in so "
              "long (default: never)", example="--proxy docker.io --gc-every 24h --proxy-keep 720h"),
+        Flag("quota", LIST, "Not more than so many bytes may be pushed, in all or to repositories "
+             "of a pattern", metavar="[PATTERN=]SIZE",
+             example="--quota 200g --quota 'team/*=20g'"),
         Flag("quiet", SWITCH, "Log only what goes wrong", short="q", example="-q"),
         Flag("read-only", SWITCH, "Nothing can be pushed or deleted", example="--read-only"),
         ROOT,
