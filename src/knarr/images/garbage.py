@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from knarr.content import digest as digests
 from knarr.errors import Conflict, NotFound
-from knarr.images import interrupted
+from knarr.images import interrupted, packednotes
 from knarr.images.context import Context
 
 
@@ -38,6 +38,7 @@ def sweep(context: Context, keep_interrupted: float = 0.0) -> int:
             return 0
         context.store.cleanup()
         interrupted.forget(context.store, keep_interrupted)
+        packednotes.forget(context.store, {d for r in context.index.list() for d in r.diff_ids})
         freed = _delete_blobs(context, [blob.digest for blob in context.store.walk()])
         return freed + _delete_layers(context, set(context.driver.list_layers()))
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
 from knarr.content import compression
@@ -18,9 +17,16 @@ from knarr.content import digest as digests
 from knarr.content.store import Blob
 from knarr.errors import InvalidArchive, InvalidArgument, Unavailable, Unsupported
 from knarr.images import config as configs
-from knarr.images import interrupted, layers, records
+from knarr.images import interrupted, layers, records, unpack
 from knarr.images.config import ImageConfig
-from knarr.images.context import Context, Progress, ProgressEvent, told_of, translated
+from knarr.images.context import (
+    Context,
+    Progress,
+    ProgressEvent,
+    ignore_progress,
+    told_of,
+    translated,
+)
 from knarr.images.descriptor import Descriptor
 from knarr.images.index import ImageRecord, IndexRecord, Member
 from knarr.images.platform import Platform
@@ -113,7 +119,6 @@ def _publish(
         whole = IndexRecord(
             document.digest, inner.parsed.media_type, len(document.body), (member,), extras
         )
-    record = replace(record, repo_digests=(canonical,))
     main = records.publish(context, record, (name,) if name else (), whole)
     for image_id in {record.id, main.id}:
         records.add_digest(context, image_id, canonical)
@@ -153,6 +158,9 @@ class _Pull:
                 f" but {len(config.diff_ids)} diff ids"
             )
         chain = digests.chain_ids(config.diff_ids)
+        same = self._the_same()
+        if same is not None:
+            return same
         wanted = {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
         wanted |= {document.digest for document in self._documents()}
         store = self._context.store
@@ -166,6 +174,20 @@ class _Pull:
             return records.build(
                 self._context, stored, manifest, lambda _event: None, self._measured
             )
+
+    def _the_same(self) -> ImageRecord | None:
+        """Return the image if it is here with other blobs, which serve as well.
+
+        It may have been made here, or have come from elsewhere with its layers packed otherwise.
+        As part of an index it has to be here in the index's own form, to be given away with it.
+        """
+        if self._resolved.inner is not None:
+            return None
+        for record in self._context.index.find(self._resolved.manifest.config.digest):
+            if records.is_complete(self._context, record):
+                unpack.unpack(self._context, record, ignore_progress)
+                return record
+        return None
 
     def _documents(self) -> list[Document]:
         inner = self._resolved.inner

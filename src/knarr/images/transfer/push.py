@@ -6,13 +6,16 @@ that it can mount it from. Foreign layers are never sent.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import BinaryIO, NamedTuple
 
-from knarr.errors import InvalidArchive, InvalidArgument, NotFound
+from knarr.content import digest as digests
+from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unavailable
 from knarr.images import manifest as manifests
-from knarr.images import mediatypes, records
+from knarr.images import mediatypes, packednotes, records
 from knarr.images.context import Context, Progress, ProgressEvent, translated
 from knarr.images.descriptor import Descriptor
 from knarr.images.index import IndexRecord
@@ -20,7 +23,7 @@ from knarr.images.manifest import Index, Manifest
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.target import Target, find_target, for_platform
-from knarr.images.transfer import refusals
+from knarr.images.transfer import refusals, squeeze
 from knarr.images.transfer.resolve import ACCEPT
 from knarr.images.transfer.threads import helping, raise_first
 from knarr.registry.failures import Refused
@@ -46,10 +49,14 @@ class _Document(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What is sent: blobs with the names they are shown by, and documents, the last with a tag."""
+    """What is sent: blobs with the names they are shown by, and documents, the last with a tag.
+
+    packs: layers are packed on the way, and the document is made of what comes of it.
+    """
 
     blobs: dict[str, tuple[Descriptor, str]]
     documents: list[_Document]
+    packs: bool = False
 
 
 def tags_of(context: Context, reference: Reference, *, all_tags: bool) -> list[Reference]:
@@ -83,8 +90,9 @@ def push(
     with context.lock.shared(), translated(f"push {what}"), refusals.of_push(reference):
         target = find_target(context.index, str(reference))
         plan = _plan(context, repository, target, platform, progress)
-        _Push(context, registry, repository, progress).run(plan)
-        last = plan.documents[-1]
+        sending = _Push(context, registry, repository, progress)
+        sending.run(plan)
+        last = sending.repacked(plan.documents[-1]) if plan.packs else plan.documents[-1]
         for document in plan.documents[:-1]:
             _put(repository, document, document.descriptor.digest)
         digest = _put(repository, last, reference.tag or "latest")
@@ -143,8 +151,9 @@ def _one(context: Context, target: Target, platform: Platform | None) -> _Plan:
     )
     document = _document(context, *known)
     blobs: dict[str, tuple[Descriptor, str]] = {}
-    _add_image(context, document, blobs)
-    return _Plan(blobs, [document])
+    parsed = _add_image(context, document, blobs)
+    packs = member is None and squeeze.is_wanted(document.body, parsed)
+    return _Plan(blobs, [document], packs)
 
 
 def _whole(context: Context, whole: IndexRecord, index: _Document) -> _Plan:
@@ -177,7 +186,7 @@ def _add_index(
 
 def _add_image(
     context: Context, document: _Document, blobs: dict[str, tuple[Descriptor, str]]
-) -> None:
+) -> Manifest:
     parsed = manifests.parse(document.body, document.descriptor.media_type)
     if not isinstance(parsed, Manifest):
         raise InvalidArchive(f"manifest {document.descriptor.digest} is no manifest")
@@ -190,6 +199,7 @@ def _add_image(
             blobs.setdefault(layer.digest, (layer, name))
     # Shown by nobody: the config is a document of the image and no layer.
     blobs.setdefault(parsed.config.digest, (parsed.config, ""))
+    return parsed
 
 
 def _lacking(index: Index, whole: IndexRecord) -> list[Descriptor]:
@@ -222,6 +232,17 @@ class _Push:
         self._telling = threading.Lock()
         self._stop = threading.Event()
         self._places = _places(context, registry.host, repository.path)
+        # Layers that were packed on the way, by their diff ids.
+        self._packed: dict[str, Descriptor] = {}
+
+    def repacked(self, document: _Document) -> _Document:
+        """Return an image's manifest with its layers as they were packed."""
+        parsed = manifests.parse(document.body, document.descriptor.media_type)
+        assert isinstance(parsed, Manifest)
+        layers = tuple(self._packed[layer.digest] for layer in parsed.layers)
+        body = replace(parsed, layers=layers).to_bytes()
+        digest = digests.of(body)
+        return _Document(Descriptor(parsed.media_type, digest, len(body)), body)
 
     def run(self, plan: _Plan) -> None:
         """Have all blobs in the repository. Raises what the registry refuses."""
@@ -231,19 +252,41 @@ class _Push:
         for _, name in waiting:
             self._tell("Waiting", name)
         with helping(AT_ONCE, self._stop, self._registry.close) as pool:
-            raise_first([pool.submit(self._send, *each) for each in plan.blobs.values()])
+            send = {False: self._send, True: self._send_packed}
+            raise_first(
+                [pool.submit(send[plan.packs and bool(n)], b, n) for b, n in plan.blobs.values()]
+            )
 
     def _send(self, blob: Descriptor, name: str) -> None:
+        if not self._has(blob, name):
+            self._upload(blob, name, self._opener(blob))
+
+    def _send_packed(self, layer: Descriptor, name: str) -> None:
+        known = packednotes.known(self._context.store, layer.digest)
+        if known is not None and self._has(known, name):
+            self._packed[layer.digest] = known
+            return
+        report = self._reporter(layer, name, "Compressing")
+        packed = squeeze.pack(self._context.store, layer, report)
+        with contextlib.closing(packed):
+            if known == packed.descriptor or not self._has(packed.descriptor, name):
+                self._upload(packed.descriptor, name, packed.open)
+        self._packed[layer.digest] = packed.descriptor
+
+    def _has(self, blob: Descriptor, name: str) -> bool:
+        """Return whether the repository has a blob, or could take it over from another."""
         if self._repository.has_blob(blob.digest) is not None:
             self._tell("Layer already exists", name)
-            return
+            return True
         for place in self._places.get(blob.digest, ())[:_CANDIDATES]:
             if self._repository.mount(blob.digest, place):
                 self._tell(f"Mounted from {place}", name)
-                return
-        self._repository.push_blob(
-            blob.digest, blob.size, self._opener(blob), self._reporter(blob, name)
-        )
+                return True
+        return False
+
+    def _upload(self, blob: Descriptor, name: str, opened: Callable[[int], BinaryIO]) -> None:
+        report = self._reporter(blob, name, "Pushing")
+        self._repository.push_blob(blob.digest, blob.size, opened, report)
         self._tell("Pushed", name)
 
     def _opener(self, blob: Descriptor) -> Callable[[int], BinaryIO]:
@@ -254,8 +297,13 @@ class _Push:
 
         return opened
 
-    def _reporter(self, blob: Descriptor, name: str) -> Callable[[int], None]:
-        return lambda done: self._tell("Pushing", name, done, blob.size)
+    def _reporter(self, blob: Descriptor, name: str, state: str) -> Callable[[int], None]:
+        def report(done: int) -> None:
+            if self._stop.is_set():
+                raise Unavailable("given up")
+            self._tell(state, name, done, blob.size)
+
+        return report
 
     def _tell(
         self, state: str, name: str, current: int | None = None, total: int | None = None
@@ -271,6 +319,8 @@ def _places(context: Context, host: str, path: str) -> dict[str, list[str]]:
     for record in context.index.list():
         names = (Reference.parse(name) for name in record.repo_digests)
         others = [each.path for each in names if each.domain == host and each.path != path]
-        for layer in record.layers if others else ():
-            found.setdefault(layer.digest, {}).update(dict.fromkeys(others))
+        for layer, diff_id in zip(record.layers, record.diff_ids, strict=True) if others else ():
+            packed = packednotes.known(context.store, diff_id)
+            for blob in (layer.digest, packed.digest) if packed else (layer.digest,):
+                found.setdefault(blob, {}).update(dict.fromkeys(others))
     return {digest: list(paths) for digest, paths in found.items()}
