@@ -13,6 +13,7 @@ from knarr.registryd.htpasswd import Users
 from knarr.registryd.mirrors import Mirrors
 from knarr.registryd.names import Route
 from knarr.registryd.shelf import Shelf
+from knarr.registryd.webhooks import Webhooks
 from knarr.web.message import BadRequest, Request, Response
 
 _log = logging.getLogger(__name__)
@@ -61,13 +62,14 @@ class Application:
     """The handler of a registry's web server.
 
     users: who may use it; None is everybody. read_only: nothing can be pushed or deleted.
-    mirrors: what is a copy of another registry's.
+    mirrors: what is a copy of another registry's. webhooks: who is told.
     """
 
     shelf: Shelf
     users: Users | None = None
     read_only: bool = False
     mirrors: Mirrors | None = None
+    webhooks: Webhooks | None = None
 
     def __call__(self, request: Request) -> Response:
         """Return the answer to a request."""
@@ -102,8 +104,10 @@ class Application:
         endpoint = ENDPOINTS.get((request.method, to.kind))
         if endpoint is None or (self.read_only and request.method not in _READING):
             raise self._not_allowed(request.method, to.kind, known=endpoint is not None)
-        copied = self._copied(request, to)
-        return endpoint(self.shelf, request, to) if copied is None else copied
+        response = self._copied(request, to) or endpoint(self.shelf, request, to)
+        if self.webhooks is not None:
+            self.webhooks.note(request, to, response)
+        return response
 
     def _copied(self, request: Request, to: Route) -> Response | None:
         """Return the answer about a copy of another registry's, None when it is none."""

@@ -21,6 +21,7 @@ from knarr.registryd.mirrors import FRESH, Mirrors
 from knarr.registryd.quotas import Quotas
 from knarr.registryd.tagrules import TagRules
 from knarr.registryd.upstreams import Upstream
+from knarr.registryd.webhooks import Webhooks
 from knarr.web.limits import Limits
 from knarr.web.message import Request
 from knarr.web.server import Server
@@ -40,7 +41,7 @@ class Options:
 
     collect_every: how often garbage is collected, None for never. upstreams: whose repositories
     are copied. fresh: how long a tag of a copy is taken to be what it was. keep_copies: how long
-    what nobody asks for is kept of them, None for ever.
+    what nobody asks for is kept of them, None for ever. webhooks: addresses that are told.
     """
 
     rules: TagRules = field(default_factory=TagRules)
@@ -53,6 +54,7 @@ class Options:
     upstreams: tuple[Upstream, ...] = ()
     fresh: float = FRESH
     keep_copies: float | None = None
+    webhooks: tuple[str, ...] = ()
 
 
 class Service:
@@ -86,7 +88,10 @@ class Service:
             if options.upstreams:
                 self._mirrors = Mirrors(self.shelf, options.upstreams, options.fresh)
                 stack.callback(self._mirrors.close)
-            application = Application(self.shelf, users, options.read_only, self._mirrors)
+            self._webhooks = Webhooks(options.webhooks) if options.webhooks else None
+            application = Application(
+                self.shelf, users, options.read_only, self._mirrors, self._webhooks
+            )
             self._server = Server(application, listeners, tls=tls, limits=limits, observer=_note)
             stack.pop_all()
 
@@ -125,6 +130,8 @@ class Service:
         if self._mirrors is not None:
             self._mirrors.close()  # who waits for a download is told
         self._server.close()
+        if self._webhooks is not None:
+            self._webhooks.close()
         self.shelf.close()
         os.close(self._lock)
 

@@ -198,6 +198,7 @@ def test_gc(serve: Serve, knarr: Command) -> None:
         (("--mutable-tag", "x"), "exceptions"),
         (("--gc-every", "1ms"), "at least one second"),
         (("--quota", "team=x"), "--quota team=x: "),
+        (("--webhook", "ftp://x"), "--webhook ftp://x: want http://"),
         (("--proxy", "A=b"), "cannot begin a repository's name"),
         (("extra",), "accepts no arguments"),
     ],

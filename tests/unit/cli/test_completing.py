@@ -23,7 +23,8 @@ FREE = frozenset(
     health-timeout hostname immutable-tag include interval keep-last keep-tag label last limit
     listen memory memory-reservation memory-swap memory-swappiness message mirror mutable-tag name
     oom-score-adj os os-features os-version password pids-limit proxy proxy-keep quota shm-size
-    since snapshot stop-timeout sysctl tag tail timeout tmpfs until user username variant workdir
+    since snapshot stop-timeout sysctl tag tail timeout tmpfs until user username variant webhook
+    workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

@@ -295,6 +295,12 @@ def test_the_connection_can_be_taken_over(link: socket.socket) -> None:
     assert link.recv(100) == b""
 
 
+def test_who_offers_another_protocol_and_does_not_get_it_goes_on(link: socket.socket) -> None:
+    for _ in range(2):
+        link.sendall(head("GET", "/", "Upgrade: h2c", "Connection: Upgrade"))
+        assert answer(link)[0] == 200
+
+
 @settings(max_examples=200)
 @given(
     parts=st.lists(

@@ -79,6 +79,7 @@ def _options(args: Args) -> Options:
     from knarr.registryd.service import Options
     from knarr.registryd.tagrules import TagRules
     from knarr.registryd.upstreams import parse_all
+    from knarr.registryd.webhooks import check
 
     immutable = (*args.many("immutable-tag"), *(("*",) if args.on("immutable") else ()))
     mutable = args.many("mutable-tag")
@@ -93,6 +94,7 @@ def _options(args: Args) -> Options:
     return Options(
         upstreams=parse_all(args.many("proxy")),
         quotas=_quotas(args),
+        webhooks=tuple(map(check, args.many("webhook"))),
         keep_copies=None if keep is None else keep / _SECOND,
         rules=TagRules(immutable, mutable),
         htpasswd=args.text("htpasswd"),
@@ -191,6 +193,8 @@ COMMAND = Command(
              example="--tls-cert site.crt --tls-key site.key"),
         Flag("tls-key", TEXT, "Its key, when that is in a file of its own", metavar="file",
              example="--tls-cert site.crt --tls-key site.key"),
+        Flag("webhook", LIST, "Tell this address of pushed, pulled and deleted images",
+             metavar="url", example="--webhook http://127.0.0.1:8080/events"),
     ),
     arguments=(0, 0),
     details="""\
