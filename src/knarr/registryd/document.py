@@ -21,7 +21,6 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 _DOCKER_V1 = ("application/vnd.docker.distribution.manifest.v1+", "application/json")
 _INDEXES = (OCI_INDEX, DOCKER_LIST)
 _JSON = re.compile(r"application/(?:json|[A-Za-z0-9!#$&^_.+-]{1,200}\+json)\Z")
-_DEEPEST = 64  # levels of JSON within each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Document:
     others: frozenset[str]
     subject: str | None
     artifact_type: str | None
-    annotations: dict[str, Any]
+    annotations: dict[str, str]
 
 
 def read(body: bytes, content_type: str | None) -> Document:
@@ -59,25 +58,38 @@ def read(body: bytes, content_type: str | None) -> Document:
     if artifact_type is None and config is not None:
         artifact_type = _string(content["config"], "mediaType") or None
     subject = _descriptor(content.get("subject"), "subject")
-    annotations = content.get("annotations")
     return Document(
         media_type=media_type,
         blobs=_blobs(content, config),
         others=frozenset(digest for digest, _, _ in _descriptors(content, "manifests")),
         subject=subject[0] if subject else None,
         artifact_type=artifact_type,
-        annotations=annotations if isinstance(annotations, dict) else {},
+        annotations=_annotations(content),
     )
 
 
 def _json(body: bytes) -> dict[str, Any]:
     try:
-        content = json.loads(body)
+        content = json.loads(body, parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise _invalid(f"it is not JSON: {error}") from None
     if not isinstance(content, dict):
         raise _invalid("it is not a JSON object")
     return content
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _annotations(content: dict[str, Any]) -> dict[str, str]:
+    """Return the annotations: clients of referrers cannot read a list with others than texts."""
+    found = content.get("annotations")
+    if found is None:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(each, str) for each in found.values()):
+        raise _invalid("annotations are no object of strings")
+    return found
 
 
 def _guessed(content: dict[str, Any]) -> str:
@@ -123,6 +135,10 @@ def _string(content: dict[str, Any], name: str) -> str:
     value = content.get(name, "")
     if not isinstance(value, str):
         raise _invalid(f"{name} is no string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can write
+        raise _invalid(f"{name} is no text") from None
     return value
 
 

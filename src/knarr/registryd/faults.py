@@ -30,8 +30,8 @@ class Fault(Exception):
 
     def response(self) -> Response:
         """Return the answer."""
-        body = json.dumps({"errors": self.errors}, ensure_ascii=False).encode() + b"\n"
-        headers = [("Content-Type", "application/json; charset=utf-8"), *self.headers]
+        body = json.dumps({"errors": self.errors}).encode() + b"\n"
+        headers = [("Content-Type", "application/json"), *self.headers]
         return Response(self.status, headers, body)
 
 

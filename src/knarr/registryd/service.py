@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING = 600.0  # seconds
+_SHOWN = 500  # characters of a path in the log
 LOCK = "serve.lock"
 
 
@@ -175,6 +176,6 @@ def _note(request: Request, status: int, sent: int, seconds: float) -> None:
     """Log an answer, as one line."""
     _log.info(
         "%s %s %s %s %d %d %.3fs",
-        request.peer or "-", request.user or "-", request.method, request.path,
+        request.peer or "-", request.user or "-", request.method, request.path[:_SHOWN],
         status, sent, seconds,
     )  # fmt: skip

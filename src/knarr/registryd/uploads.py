@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from knarr.web.body import Body
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
-_ROOM = 512 * 1024
+_ROOM = 256 * 1024
 
 
 class Upload:
@@ -157,14 +157,14 @@ class Uploads:
         """Return an upload of a repository. Raises Fault when it is not there."""
         if _UUID.match(name):
             path = self._path(repository, name)
-            try:
-                with self._lock:
+            with self._lock:
+                try:
                     os.utime(path)  # its time until it expires begins anew
                     if path not in self._known:
                         self._known[path] = Upload(name, path, "sha256")
                     return self._known[path]
-            except FileNotFoundError:
-                pass
+                except FileNotFoundError:
+                    self._known.pop(path, None)  # it may have expired by another process's clock
         raise Fault(
             404,
             "BLOB_UPLOAD_UNKNOWN",

@@ -7,6 +7,7 @@ pipe.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import select
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 _log = logging.getLogger(__name__)
+_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _LAST = 5.0  # seconds for handlers to notice that their connection was ended
 
 
@@ -172,6 +174,9 @@ class Server:
             link, peer = listener.accept()
         except OSError as error:  # gone again, or no descriptor is left for now
             _log.warning("a connection could not be accepted: %s", error.strerror)
+            if error.errno in _FULL:
+                with self._changed:
+                    self._changed.wait(0.5)  # or until a connection has ended
             return
         guest = _Guest(link)
         with self._changed:

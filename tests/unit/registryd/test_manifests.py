@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from knarr.content import digest as digests
 from knarr.registryd.document import LIMIT
@@ -151,6 +154,9 @@ def test_the_largest_manifest(client: Client) -> None:
         (b'{"layers": [{"digest": "../../etc/passwd", "size": 1}]}', MANIFEST, "layers[0].digest"),
         (b'{"config": {"digest": "sha256:%s", "size": -1}}' % (b"0" * 64), MANIFEST, "config.size"),
         (b'{"subject": "x"}', MANIFEST, "subject"),
+        (b'{"annotations": {"a": 5}}', MANIFEST, "annotations"),
+        (b'{"annotations": ["a"]}', MANIFEST, "annotations"),
+        (b'{"x": NaN}', MANIFEST, "NaN is no number"),
         (b'{"manifests": [{"digest": 5, "size": 1}]}', INDEX, "manifests[0].digest"),
     ],
 )  # fmt: skip
@@ -239,6 +245,44 @@ def test_a_manifest_that_was_lost_from_the_disk(client: Client, registry: Servin
     digest, _ = client.push_image("team/app", "v1")
     os.unlink(registry.service.shelf.store.path(digest))
     assert client("GET", AT + "v1").status == 500
+
+
+_TEXTS = st.sampled_from(["", "x", "\ud800", "ä\0", MANIFEST, INDEX, sha256(b"x"), "application/x"])
+_VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), _TEXTS),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(["digest", "size", "mediaType", "urls", "annotations"]), inner
+        ),
+    ),
+    max_leaves=8,
+)
+_MEMBERS = ["schemaVersion", "mediaType", "config", "layers", "manifests", "blobs", "subject",
+            "artifactType", "annotations"]  # fmt: skip
+
+
+@settings(max_examples=300)
+@given(content=st.dictionaries(st.sampled_from(_MEMBERS), _VALUES))
+def test_whatever_is_in_a_manifest_is_taken_or_refused(
+    fuzzed: Client, content: dict[str, Any]
+) -> None:
+    body = json.dumps(content).encode()
+    got = fuzzed.push_manifest("team/app", "v1", body)
+    assert got.status in (201, 400, 404), got
+    if got.status == 201:
+        assert fuzzed("GET", AT + "v1").body == body
+        subject = got.headers["OCI-Subject"]
+        if subject:
+            assert fuzzed("GET", f"/v2/team/app/referrers/{subject}").json["manifests"]
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    with serving(str(tmp_path_factory.mktemp("fuzzed"))) as made:
+        client = made.client()
+        yield client
+        client.close()
 
 
 # --- referrers ----------------------------------------------------------------------------------

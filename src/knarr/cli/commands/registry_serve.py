@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import sys
 from contextlib import ExitStack
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _SECOND = 1_000_000_000
 _LAST_REQUESTS = 10.0  # seconds for them after the signal to end
+_DESCRIPTORS = 16384
 _LISTEN = "127.0.0.1:5000"
 
 
@@ -43,6 +45,7 @@ def run(context: Context, args: Args) -> int:
             listeners.append(stack.enter_context(listening.listen(each)))
         service = stack.enter_context(Service(root, listeners, _options(args), tls=tls))
         _show_log(quiet=args.on("quiet"))
+        _take_descriptors()
         if not all(each.loopback for each in addresses) and not (tls and args.text("htpasswd")):
             print(
                 "WARNING: other machines reach this registry: it needs --tls-cert and --htpasswd",
@@ -126,6 +129,14 @@ def _end_on_signals(service: Service) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
+
+
+def _take_descriptors() -> None:
+    """Have as many descriptors as is allowed: a connection needs up to three."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _DESCRIPTORS if most == resource.RLIM_INFINITY else min(_DESCRIPTORS, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def _show_log(*, quiet: bool) -> None:
