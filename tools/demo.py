@@ -213,12 +213,13 @@ class Demo:
         shutil.rmtree(self.data_root / "registry", ignore_errors=True)
 
     def upkeep(self) -> None:
-        """Pin images in a lock file."""
-        heading("What names stand for")
+        """Pin images in a lock file; tell what could go."""
+        heading("What names stand for, and what is kept")
         lock = f"{self.run_root}/knarr.lock"
         self.run(f"knarr lock --local --lock-file {lock} busybox debian:bookworm")
         self.run(f"knarr run --rm --lock-file {lock} busybox echo as it was pinned")
         self.run(f"knarr run --rm --lock-file {lock} busybox:1 true", expect=125)
+        self.run("knarr image prune --keep-last 1 --unused-for 7d --dry-run")
 
     def library(self) -> None:
         """Use the library: a sandbox with files, a limit and usage."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,8 @@ def running(folder: Path, extra: str = "", more: str = "") -> Iterator[str]:
                     port = found[1]
                     break
             assert port, "docker-registry did not start"
+            # It says a line about each request, and stops when nobody reads them.
+            threading.Thread(target=server.stderr.read, daemon=True).start()
             yield f"localhost:{port}"
         finally:
             server.kill()

@@ -20,14 +20,29 @@ def containers(engine: Engine, filters: Filters) -> int:
     return freed
 
 
-def images(engine: Engine, filters: Filters, *, everything: bool) -> int:
+def images(
+    engine: Engine,
+    filters: Filters,
+    *,
+    everything: bool,
+    keep_last: int | None = None,
+    unused_for: float | None = None,
+    dry_run: bool = False,
+) -> int:
     """Remove images that nothing uses, print what was done; return the bytes freed.
 
-    everything: also those with a name.
+    everything: also those with a name. keep_last, unused_for (seconds): which stay nevertheless.
+    dry_run: only say what would be done.
     """
-    result = engine.images.prune(all=everything, filters=filters)
+    result = engine.images.prune(
+        all=everything,
+        filters=filters,
+        keep_last=keep_last,
+        unused_for=unused_for,
+        dry_run=dry_run,
+    )
     if result.actions:
-        print("Deleted Images:")
+        print("Would delete images:" if dry_run else "Deleted Images:")
         for action, what in result.actions:
             print(f"{action.lower()}: {what}")
         print()

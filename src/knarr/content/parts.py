@@ -20,6 +20,7 @@ from knarr.content.store import Blob
 from knarr.errors import InvalidArchive
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from types import TracebackType
 
     from knarr.content.store import ContentStore
@@ -143,15 +144,33 @@ def open_part(store: ContentStore, digest: str, expected: int) -> Part | None:
         os.close(fd)
 
 
-def remove_old(store: ContentStore, older_than: float) -> int:
-    """Remove parts that nobody has written to for so many seconds; return how many."""
+def sizes(store: ContentStore) -> dict[str, int]:
+    """Return the bytes on disk of each part, by the digest that it is to have (OSError)."""
+    found = {}
+    with os.scandir(os.path.join(store.root, "ingest")) as entries:
+        for entry in entries:
+            if entry.name.endswith(SUFFIX):
+                digest = entry.name.removesuffix(SUFFIX).replace("-", ":", 1)
+                try:
+                    found[digest] = entry.stat(follow_symlinks=False).st_size
+                except FileNotFoundError:
+                    continue  # finished or removed since
+    return found
+
+
+def remove_old(store: ContentStore, older_than: float, keep: Container[str] = ()) -> int:
+    """Remove parts that nobody has written to for so many seconds; return the bytes freed.
+
+    keep: digests of blobs whose parts stay.
+    """
     folder = os.path.join(store.root, "ingest")
     horizon = time.time() - older_than
-    removed = 0
+    freed = 0
     for name in os.listdir(folder):
-        if name.endswith(SUFFIX):
-            removed += _remove_one(os.path.join(folder, name), horizon)
-    return removed
+        digest = name.removesuffix(SUFFIX).replace("-", ":", 1)
+        if name.endswith(SUFFIX) and digest not in keep:
+            freed += _remove_one(os.path.join(folder, name), horizon)
+    return freed
 
 
 def _remove_one(path: str, horizon: float) -> int:
@@ -169,4 +188,4 @@ def _remove_one(path: str, horizon: float) -> int:
         return 0
     finally:
         os.close(fd)
-    return 1
+    return there.st_size

@@ -29,13 +29,15 @@ class DiskUsage:
 
     images: what is listed, the newest first, with what each takes. images_size counts each byte
     once, and what no image refers to any more; images_reclaimable is what no image with a
-    container has, which ``images.prune(all=True)`` frees.
+    container has, which ``images.prune(all=True)`` frees. images_partial: of images_size, what has
+    come of blobs that are not whole.
     """
 
     images: tuple[tuple[Image, ImageUsage], ...]
     images_size: int
     images_reclaimable: int
     containers: tuple[ContainerUsage, ...]
+    images_partial: int = 0
 
     @property
     def containers_size(self) -> int:
@@ -57,6 +59,7 @@ def measure(engine: Engine) -> DiskUsage:
         found.total,
         found.reclaimable,
         tuple(_containers(engine)),
+        found.partial,
     )
 
 

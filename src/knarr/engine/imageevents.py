@@ -69,6 +69,8 @@ class EngineImages(Images):
         """Remove what no container uses; see ``Images.prune``."""
         before = self._known()
         result = super().prune(**options)
+        if options.get("dry_run"):
+            return result
         self._tell_all(result.actions, before)
         return result
 

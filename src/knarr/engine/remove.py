@@ -14,6 +14,7 @@ from knarr.engine import events, held, restartrules, stop, tidy, waiting
 from knarr.engine.crashpoint import reached
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
+from knarr.images import lastuse
 from knarr.supervisor import undo
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def erase(engine: Engine, record: ContainerRecord, paths: Paths, *, settle: bool
     tidy.put_aside(engine.settings.data_root, paths.data)
     reached("remove.directory")
     engine.table.delete(record.id, durable=not record.auto_remove)
+    lastuse.note(engine.content.root, record.image_id)
     if told:
         events.note(engine, record, "destroy")
     if settle:

@@ -1,29 +1,61 @@
-"""Taking away the blobs and layers that no image refers to any more."""
+"""Taking away the blobs and layers that no image refers to any more.
+
+What is needed is found by reachability: from the records of images and of indexes, and from the
+notes of pulls that run or may go on (see ``interrupted``).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from knarr.content import digest as digests
+from knarr.content import parts
 from knarr.errors import Conflict, NotFound
-from knarr.images import interrupted, packednotes
+from knarr.images import interrupted, lastuse, packednotes
 from knarr.images.context import Context
+from knarr.images.index import ImageIndex
+
+
+@dataclass(frozen=True, slots=True)
+class Needed:
+    """Digests of the blobs and chain ids of the layers that something refers to."""
+
+    blobs: set[str]
+    layers: set[str]
+
+
+def needed(context: Context, index: ImageIndex | None = None, *, ended: bool = True) -> Needed:
+    """Return what records, indexes and pulls refer to.
+
+    index: instead of the context's. Without ``ended``, pulls that were interrupted want nothing.
+    """
+    # In this order: a pull writes its record before it removes its note.
+    kept = interrupted.kept(context.store, ended=ended)
+    found = Needed(kept.blobs, kept.layers)
+    index = index or context.index
+    for record in index.list():
+        found.blobs.update(record.blobs)
+        found.layers.update(digests.chain_ids(record.diff_ids))
+    for each in index.indexes():
+        found.blobs.update(each.blobs)
+    return found
 
 
 def collect(context: Context, candidates: Iterable[str]) -> int:
-    """Delete those of the blobs that no record refers to and return the bytes freed.
+    """Delete those of the blobs that nothing refers to and return the bytes freed.
 
-    Nothing is deleted while somebody stores or unpacks (see ``locking``):
+    Nothing is deleted while somebody stores or unpacks (see ``locking``), but for pulls:
     what is left then goes with the next prune.
     """
     with context.lock.exclusive() as free:
-        return _delete_blobs(context, candidates) if free else 0
+        return _delete_blobs(context, candidates, needed(context)) if free else 0
 
 
 def collect_layers(context: Context, chain: Iterable[str]) -> int:
     """Remove those unpacked layers that no record and no container needs; return bytes freed."""
     with context.lock.exclusive() as free:
-        return _delete_layers(context, set(chain)) if free else 0
+        return _delete_layers(context, set(chain), needed(context)) if free else 0
 
 
 def sweep(context: Context, keep_interrupted: float = 0.0) -> int:
@@ -33,22 +65,36 @@ def sweep(context: Context, keep_interrupted: float = 0.0) -> int:
     keep_interrupted: what pulls brought in that ended early stays if it is not older than
     so many seconds.
     """
-    with context.lock.exclusive() as free:
+    with context.lock.exclusive(patience=1.0) as free:
         if not free:
             return 0
         context.store.cleanup()
-        interrupted.forget(context.store, keep_interrupted)
+        freed = interrupted.forget(context.store, keep_interrupted)
+        found = needed(context)
         packednotes.forget(context.store, {d for r in context.index.list() for d in r.diff_ids})
-        freed = _delete_blobs(context, [blob.digest for blob in context.store.walk()])
-        return freed + _delete_layers(context, set(context.driver.list_layers()))
+        lastuse.sweep(context.store.root, {record.id for record in context.index.list()})
+        freed += _delete_blobs(context, [blob.digest for blob in context.store.walk()], found)
+        return freed + _delete_layers(context, set(context.driver.list_layers()), found)
 
 
-def _delete_blobs(context: Context, candidates: Iterable[str]) -> int:
-    needed = {digest for record in context.index.list() for digest in record.blobs}
-    needed.update(digest for found in context.index.indexes() for digest in found.blobs)
-    needed |= interrupted.kept(context.store).blobs
+def would_free(context: Context, index: ImageIndex) -> int:
+    """Return the bytes that ``sweep`` would free if the index were this one."""
+    found = needed(context, index, ended=False)
+    freed = sum(size for digest, size in parts.sizes(context.store).items()
+                if digest not in found.blobs)  # fmt: skip
+    freed += sum(blob.size for blob in context.store.walk() if blob.digest not in found.blobs)
+    for chain_id in context.driver.list_layers():
+        if chain_id not in found.layers:
+            try:
+                freed += context.driver.layer_size(chain_id)
+            except NotFound:
+                continue  # removed since it was listed
+    return freed
+
+
+def _delete_blobs(context: Context, candidates: Iterable[str], found: Needed) -> int:
     freed = 0
-    for digest in set(candidates) - needed:
+    for digest in set(candidates) - found.blobs:
         try:
             size = context.store.stat(digest)
             context.store.delete(digest)
@@ -58,11 +104,8 @@ def _delete_blobs(context: Context, candidates: Iterable[str]) -> int:
     return freed
 
 
-def _delete_layers(context: Context, candidates: set[str]) -> int:
-    needed = interrupted.kept(context.store).layers
-    for record in context.index.list():
-        needed.update(digests.chain_ids(record.diff_ids))
-    left = (candidates - needed) & set(context.driver.list_layers())
+def _delete_layers(context: Context, candidates: set[str], found: Needed) -> int:
+    left = (candidates - found.layers) & set(context.driver.list_layers())
     freed, any_gone = 0, False
     # A layer goes only after those on top of it, whose order the driver alone knows.
     while gone := {chain_id: size for chain_id in left if (size := _try(context, chain_id)) >= 0}:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from knarr.images import garbage, interrupted, remove
+from knarr.images import garbage, interrupted
 from knarr.images.context import Context
 from knarr.images.filters import Filters
 from knarr.images.remove import IsRunning, PruneResult
@@ -24,12 +24,25 @@ class Keeping:
         self._context = context
         self._is_running = is_running
 
-    def prune(self, *, all: bool = False, filters: Filters | None = None) -> PruneResult:
+    def prune(
+        self,
+        *,
+        all: bool = False,
+        filters: Filters | None = None,
+        keep_last: int | None = None,
+        unused_for: float | None = None,
+        dry_run: bool = False,
+    ) -> PruneResult:
         """Remove dangling images, or with ``all`` every one that no container uses.
 
-        Filters: dangling, label, label!, until. Raises InvalidArgument for others.
+        Filters: dangling, label, label!, until. keep_last: so many of each repository stay, the
+        newest; unused_for: seconds, what was used since stays; both imply ``all``. dry_run: only
+        return what would be done. Raises InvalidArgument.
         """
-        return remove.prune(self._context, all_unused=all, filters=filters or {})
+        from knarr.images import pruning
+
+        wish = pruning.Wish(all, filters or {}, keep_last, unused_for)
+        return (pruning.rehearse if dry_run else pruning.prune)(self._context, wish)
 
     def usage(self, image_ids: Iterable[str]) -> ImagesUsage:
         """Return what the images with these ids take on disk, and all that is stored together."""

@@ -10,7 +10,7 @@ from knarr.content import digest as digests
 from knarr.content.store import Blob
 from knarr.errors import InvalidArchive, NotFound
 from knarr.images import config as configs
-from knarr.images import layers, mediatypes, times
+from knarr.images import lastuse, layers, mediatypes, times
 from knarr.images.config import ImageConfig
 from knarr.images.context import Context, Progress, ProgressEvent
 from knarr.images.descriptor import Descriptor
@@ -113,6 +113,7 @@ def publish(
     """
     everything = {each.id: each for each in (record, *others)}
     for each in everything.values():
+        lastuse.note(context.store.root, each.id)
         known = context.index.find(each.id)
         if not known or not is_complete(context, known[0]):
             context.index.add(each)

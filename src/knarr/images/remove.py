@@ -1,4 +1,4 @@
-"""``knarr rmi`` and ``knarr image prune``, by Docker's rules.
+"""``knarr rmi``, by Docker's rules; ``pruning`` removes by the same.
 
 By name: the name goes; the image itself only with its last name. By id: the image
 goes with its name; with several names only when forced. An image that a container was
@@ -17,12 +17,11 @@ from knarr.content import digest as digests
 from knarr.errors import Conflict, NotFound
 from knarr.images import garbage
 from knarr.images.context import Context
-from knarr.images.filters import PRUNE_KEYS, Filters, Test, boolean, compile_filters
 from knarr.images.find import is_id
 from knarr.images.index import ImageRecord, IndexRecord, Member
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
-from knarr.images.target import find_target, for_platform, hidden_ids, led_by, members_of
+from knarr.images.target import find_target, for_platform, led_by
 
 Action = tuple[str, str]
 """``("Untagged", name)`` or ``("Deleted", digest)``, as Docker prints them."""
@@ -56,7 +55,7 @@ def remove(
     by_digest = name in (whole, whole.removeprefix("sha256:"))
     if by_id or by_digest or "@" in name:
         _check_by_id(record, tags, users, force=force, is_running=is_running)
-        return _delete(context, record, keep_bytes=no_prune)
+        return delete(context, record, keep_bytes=no_prune)
     reference = Reference.parse(name)
     if len(tags) <= 1 and users and not force:
         raise Conflict(
@@ -65,13 +64,13 @@ def remove(
         )
     if len(tags) > 1:
         context.index.untag(str(reference))
-        taken = _Taken(context)
+        taken = Taken(context)
         if target.whole and target.whole.digest not in context.index.index_names().values():
             taken.index(target.whole)
         taken.collect(keep_bytes=no_prune)
         gone = [("Untagged", reference.familiar()), *_forget_digests(context, record, reference)]
         return [*gone, *taken.actions]
-    return _delete(context, record, keep_bytes=no_prune)
+    return delete(context, record, keep_bytes=no_prune)
 
 
 def remove_platform(
@@ -91,51 +90,10 @@ def remove_platform(
         )
     if target.whole is None or member is None or len(target.members) == 1:
         return remove(context, name, force=False, no_prune=no_prune, is_running=bool)
-    taken = _Taken(context)
+    taken = Taken(context)
     taken.member(target.whole, member)
     taken.collect(keep_bytes=no_prune)
     return taken.actions
-
-
-def prune(context: Context, *, all_unused: bool, filters: Filters) -> PruneResult:
-    """Remove images that no container uses: dangling ones, or with ``all_unused`` all.
-
-    Filters: dangling, label, label!, until. Blobs and layers that nothing refers to go too.
-    """
-    rest = {key: value for key, value in filters.items() if key != "dangling"}
-    if filters.get("dangling"):
-        all_unused = not boolean("dangling", filters["dangling"])
-    test = compile_filters(context, rest, PRUNE_KEYS)
-    actions: list[Action] = []
-    while some := _prune_once(context, test, all_unused=all_unused):
-        actions += some
-    return PruneResult(tuple(actions), garbage.sweep(context))
-
-
-def _prune_once(context: Context, test: Test, *, all_unused: bool) -> list[Action]:
-    actions: list[Action] = []
-    hidden = hidden_ids(context.index)
-    for record in context.index.list():
-        if record.id in hidden or not test(record):
-            continue
-        ids = {record.id}
-        for found in led_by(context.index, record.id):
-            ids.update(member.image_id for member in found.members)
-        if any(context.index.in_use(each) for each in ids):
-            continue
-        if all_unused or not context.index.tags(record.id):
-            with contextlib.suppress(Conflict, NotFound):  # used or removed just now
-                actions += _delete(context, record, keep_bytes=True)
-    # What a name stood for before it moved on, where the image itself has other names.
-    named = set(context.index.index_names().values())
-    for found in context.index.indexes():
-        members = members_of(context.index, found)
-        first = found.main_id()
-        if found.digest not in named and (not members or (first and context.index.tags(first))):
-            taken = _Taken(context)
-            taken.index(found)
-            actions += taken.actions or [("Deleted", found.digest)]
-    return actions
 
 
 def _check_by_id(
@@ -172,7 +130,12 @@ def _forget_digests(context: Context, record: ImageRecord, reference: Reference)
     return [("Untagged", Reference.parse(each).familiar()) for each in gone]
 
 
-def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[Action]:
+def delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[Action]:
+    """Remove an image with its names and platforms and return what was done.
+
+    One that containers use only loses its names. Raises NotFound, Conflict when it has come
+    into use just now.
+    """
     names = context.index.tags(record.id)
     actions = [("Untagged", Reference.parse(name).familiar()) for name in names]
     led = led_by(context.index, record.id)
@@ -184,7 +147,7 @@ def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[
         return actions
     known = (Reference.parse(each).familiar() for each in record.repo_digests)
     actions += [("Untagged", each) for each in known]
-    taken = _Taken(context)
+    taken = Taken(context)
     taken.image(record)
     for found in led:
         taken.index(found)
@@ -192,7 +155,7 @@ def _delete(context: Context, record: ImageRecord, *, keep_bytes: bool) -> list[
     return actions + taken.actions
 
 
-class _Taken:
+class Taken:
     """What a removal takes away: records at once, their bytes in the end."""
 
     def __init__(self, context: Context) -> None:

@@ -16,7 +16,7 @@ from knarr.content import digest as digests
 from knarr.content.store import ContentStore
 from knarr.errors import InvalidArgument
 from knarr.images import filters as filtering
-from knarr.images import history, inspect, records, remove, unpack
+from knarr.images import history, inspect, lastuse, records, remove, unpack
 from knarr.images.context import Context, Progress, ignore_progress
 from knarr.images.filters import Filters
 from knarr.images.find import find
@@ -225,6 +225,7 @@ class Images(Keeping, Transfers):
         found = find_target(self._context.index, source)
         whole = found.whole.digest if found.whole else None
         self._context.index.tag(_tagged(target), found.record.id, whole)
+        lastuse.note(self._context.store.root, found.record.id)
 
     def remove(
         self,

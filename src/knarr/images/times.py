@@ -73,9 +73,8 @@ def until(text: str, present: dt.datetime | None = None) -> dt.datetime:
     present = present or dt.datetime.now(dt.UTC)
     if text.isascii() and re.fullmatch(r"\d{1,11}(\.\d{1,9})?", text):
         return dt.datetime.fromtimestamp(float(text), dt.UTC)
-    parts = _DURATION.findall(text)
-    if parts and "".join(number + unit for number, unit in parts) == text:
-        seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    seconds = _seconds(text)
+    if seconds is not None:
         try:
             return present - dt.timedelta(seconds=seconds)
         except OverflowError:
@@ -87,3 +86,21 @@ def until(text: str, present: dt.datetime | None = None) -> dt.datetime:
         return dt.datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
         raise InvalidArgument(f"invalid time {text!r}: give a date, seconds or an age") from None
+
+
+def age(text: str) -> float:
+    """Return the seconds of an age: a Go duration with days and weeks (``36h``, ``7d``, ``2w``).
+
+    Raises InvalidArgument.
+    """
+    seconds = _seconds(text)
+    if seconds is None:
+        raise InvalidArgument(f"invalid age {text!r}: use such as 36h, 7d or 2w")
+    return seconds
+
+
+def _seconds(text: str) -> float | None:
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return None
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)

@@ -1,7 +1,8 @@
 """What images take on disk: what each shares with others, and what would come free without them.
 
 An image is on disk as blobs (its layers as they came, its config and manifests) and, once a
-container was made from it, as unpacked layers. All of them count.
+container was made from it, as unpacked layers. All of them count, and so do blobs of which only a
+part has come.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from knarr.content import digest as digests
+from knarr.content import parts
 from knarr.errors import NotFound
+from knarr.images import interrupted
 from knarr.images.target import leaders
 
 if TYPE_CHECKING:
@@ -42,12 +45,15 @@ class ImageUsage:
 class ImagesUsage:
     """Bytes on disk of all images together, each byte once.
 
-    reclaimable: what no image with a container has; ``prune(all=True)`` frees that.
+    reclaimable: what no image with a container has, and no pull that runs; ``prune(all=True)``
+    frees that. partial: what has come of blobs whose download was interrupted or goes on; counted
+    in total, too.
     """
 
     images: tuple[ImageUsage, ...]
     total: int
     reclaimable: int
+    partial: int = 0
 
 
 def usage(context: Context, image_ids: Iterable[str]) -> ImagesUsage:
@@ -78,13 +84,20 @@ def usage(context: Context, image_ids: Iterable[str]) -> ImagesUsage:
         for image_id, held in pieces.items()
     )
     needed = {piece for each, held in pieces.items() if containers[each] for piece in held}
+    pulled = interrupted.kept(context.store, ended=False)
+    needed.update(pulled.blobs, map(_part, pulled.blobs), map(_layer, pulled.layers))
     total = sum(sizes.values())
-    return ImagesUsage(images, total, total - _sum(sizes, needed))
+    partial = sum(parts.sizes(context.store).values())
+    return ImagesUsage(images, total, total - _sum(sizes, needed & sizes.keys()), partial)
 
 
 def _sizes(context: Context) -> dict[str, int]:
-    """Return the bytes of each blob, by digest, and of each unpacked layer, by ``layer ID``."""
+    """Return the bytes of each blob, by digest, of each unpacked layer, and of parts of blobs.
+
+    Layers are named by ``_layer``, parts by ``_part``.
+    """
     found = {blob.digest: blob.size for blob in context.store.walk()}
+    found |= {_part(digest): size for digest, size in parts.sizes(context.store).items()}
     for chain_id in context.driver.list_layers():
         try:
             found[_layer(chain_id)] = context.driver.layer_disk(chain_id)
@@ -129,6 +142,10 @@ def _pieces(records: Mapping[str, ImageRecord], led: Iterable[IndexRecord]) -> s
 
 def _layer(chain_id: str) -> str:
     return f"layer {chain_id}"
+
+
+def _part(digest: str) -> str:
+    return f"part {digest}"
 
 
 def _sum(sizes: Mapping[str, int], pieces: Iterable[str]) -> int:

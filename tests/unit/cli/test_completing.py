@@ -18,13 +18,13 @@ FREE = frozenset(
     """
     add-host annotation arch author blkio-weight build-arg cgroup-parent change cpu-period
     cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach-keys
-    device-cgroup-rule dns dns-option dns-search domainname entrypoint env gc-every grace group-add
-    health-cmd health-interval health-retries health-start-interval health-start-period
-    health-timeout hostname immutable-tag include interval keep-last keep-tag label last limit
-    listen memory memory-reservation memory-swap memory-swappiness message mirror mutable-tag name
-    oom-score-adj os os-features os-version password pids-limit proxy proxy-keep quota shm-size
-    since snapshot stop-timeout sysctl tag tail timeout tmpfs until user username variant webhook
-    workdir
+    device-cgroup-rule dns dns-option dns-search domainname entrypoint env gc-every grace
+    group-add health-cmd health-interval health-retries health-start-interval
+    health-start-period health-timeout hostname immutable-tag include interval keep-last
+    keep-tag label last limit listen memory memory-reservation memory-swap memory-swappiness
+    message mirror mutable-tag name oom-score-adj os os-features os-version password pids-limit
+    proxy proxy-keep quota shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs
+    until unused-for user username variant webhook workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

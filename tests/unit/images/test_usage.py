@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from knarr.images import interrupted
 from knarr.images.usage import ImagesUsage
-from tests.unit.images.helpers import Room, layer, load
+from tests.unit.images.helpers import Room, layer, leave_part, load, sha256
 
 A, B, C = layer("a"), layer("b" * 3000), layer("c" * 9000)
 
@@ -68,3 +69,17 @@ def test_an_image_that_is_gone_meanwhile_is_left_out(room: Room) -> None:
     image_id = load(room, [A], "app")
     room.images.remove("app")
     assert room.images.usage([image_id]).images == ()
+
+
+def test_what_has_come_of_a_layer_counts(room: Room) -> None:
+    base = load(room, [A], "base")
+    room.index.containers[base] = ["one"]
+    before = usage(room)
+    leave_part(room.store, sha256(b"x"))
+    found = usage(room)
+    assert (before.partial, found.partial) == (0, 4)
+    assert found.total == before.total + 4
+    assert found.reclaimable == before.reclaimable + 4
+    with interrupted.noted(room.store, sha256(b"image"), [sha256(b"x")], []):
+        assert usage(room).reclaimable == before.reclaimable
+    assert room.images.prune(all=True).reclaimed == found.reclaimable

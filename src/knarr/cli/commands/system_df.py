@@ -101,6 +101,8 @@ def _verbose(found: DiskUsage, template: str | None) -> None:
     )
     for title, layout, name in tables:
         print(f"{title}\n\n{listing.show(rows[name], layout, None)}", end="")
+        if name == "Images" and found.images_partial:
+            print(f"\nLayers that did not arrive whole: {human.size(found.images_partial)}")
 
 
 def _image_rows(found: DiskUsage, *, cut: bool) -> list[dict[str, Any]]:
@@ -134,5 +136,6 @@ COMMAND = Command(
     details="""\
 SIZE of images is what they take on disk: their layers as they came and, once a
 container was made from them, unpacked. Each byte counts once, whichever images
-share it. RECLAIMABLE is what 'knarr system prune -a' would free.""",
+share it. What has come of layers whose pull was interrupted counts too; -v tells how
+much that is. RECLAIMABLE is what 'knarr system prune -a' would free.""",
 )

@@ -7,6 +7,7 @@ that makes the image visible.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -66,15 +67,21 @@ def pull(
     """
     repository = registry.repository(reference.path)
     what = reference.familiar()
-    with context.lock.shared(), translated(f"pull {what}"), refusals.of_pull(reference):
-        source = Source(context.store, repository)
-        top = source.top(reference)
-        named = reference.digest or reference.tag
-        progress(ProgressEvent("", f"{named}: Pulling from {reference.path}"))
-        resolved = resolve(source, reference, platform, top)
+    with translated(f"pull {what}"), refusals.of_pull(reference), contextlib.ExitStack() as stack:
+        with context.lock.shared():
+            source = Source(context.store, repository)
+            top = source.top(reference)
+            named = reference.digest or reference.tag
+            progress(ProgressEvent("", f"{named}: Pulling from {reference.path}"))
+            resolved = resolve(source, reference, platform, top)
+            with told_of(f"image {what}"):
+                image = _Pull(context, registry, source, resolved, progress)
+            stack.enter_context(image.noted())
+        # Noted, its blobs and layers are no garbage: others may collect theirs meanwhile.
         with told_of(f"image {what}"):
-            record = _Pull(context, registry, source, resolved, progress).run()
-        is_new = _publish(context, reference, record, resolved)
+            record = image.run()
+        with context.lock.shared():
+            is_new = _publish(context, reference, record, resolved)
         return Pulled(record, reference, resolved.digest, is_new)
 
 
@@ -146,34 +153,40 @@ class _Pull:
         self._telling = threading.Lock()
         self._stop = threading.Event()
         self._measured: dict[tuple[str, str], int] = {}
+        manifest = resolved.manifest
+        self._config_bytes = source.small(manifest.config, "image config")
+        self._config = configs.parse(self._config_bytes, f"image config {manifest.config.digest}")
+        if len(self._config.diff_ids) != len(manifest.layers):
+            raise InvalidArchive(
+                f"image {manifest.config.digest} has {len(manifest.layers)} layers"
+                f" but {len(self._config.diff_ids)} diff ids"
+            )
+        self._chain = digests.chain_ids(self._config.diff_ids)
+        self._same = self._the_same()
+
+    def noted(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which all that the image is made of is no garbage."""
+        manifest = self._resolved.manifest
+        wanted = {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
+        wanted |= {document.digest for document in self._documents()}
+        if self._same is not None:
+            wanted.update(self._same.blobs)  # somebody may remove it meanwhile
+        name = self._resolved.document.digest
+        return interrupted.noted(self._context.store, name, wanted, self._chain)
 
     def run(self) -> ImageRecord:
         """Return the record of the image, whose blobs and layers are then all here."""
-        manifest = self._resolved.manifest
-        config_bytes = self._source.small(manifest.config, "image config")
-        config = configs.parse(config_bytes, f"image config {manifest.config.digest}")
-        if len(config.diff_ids) != len(manifest.layers):
-            raise InvalidArchive(
-                f"image {manifest.config.digest} has {len(manifest.layers)} layers"
-                f" but {len(config.diff_ids)} diff ids"
-            )
-        chain = digests.chain_ids(config.diff_ids)
-        same = self._the_same()
-        if same is not None:
-            return same
-        wanted = {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
-        wanted |= {document.digest for document in self._documents()}
-        store = self._context.store
-        with interrupted.noted(store, self._resolved.document.digest, wanted, chain):
-            for document in self._documents():
-                store.add(document.body, document.digest)
-            store.add(config_bytes, manifest.config.digest)
-            if not self._is_whole(chain):
-                self._layers(config, chain)
-            stored = Blob(self._resolved.document.digest, len(self._resolved.document.body))
-            return records.build(
-                self._context, stored, manifest, lambda _event: None, self._measured
-            )
+        if self._same is not None:
+            unpack.unpack(self._context, self._same, ignore_progress)
+            return self._same
+        store, manifest = self._context.store, self._resolved.manifest
+        for document in self._documents():
+            store.add(document.body, document.digest)
+        store.add(self._config_bytes, manifest.config.digest)
+        if not self._is_whole(self._chain):
+            self._layers(self._config, self._chain)
+        stored = Blob(self._resolved.document.digest, len(self._resolved.document.body))
+        return records.build(self._context, stored, manifest, lambda _event: None, self._measured)
 
     def _the_same(self) -> ImageRecord | None:
         """Return the image if it is here with other blobs, which serve as well.
@@ -185,7 +198,6 @@ class _Pull:
             return None
         for record in self._context.index.find(self._resolved.manifest.config.digest):
             if records.is_complete(self._context, record):
-                unpack.unpack(self._context, record, ignore_progress)
                 return record
         return None
 
