@@ -27,10 +27,11 @@ from knarr.images.manifest import Index, Manifest
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.transfer import refusals
+from knarr.images.transfer.bringing import bring
 from knarr.images.transfer.resolve import ACCEPT, Source, platform_of
 from knarr.registry.failures import Missing
 from knarr.registry.repository import Manifest as Document
-from knarr.registry.repository import Registry, Repository
+from knarr.registry.repository import Registry
 
 Connect = Callable[[str, bool], Registry]
 """Returns the registry of a host; the flag says whether it may be asked without TLS."""
@@ -167,7 +168,8 @@ class ManifestLists:
             repository = registry.repository(target.path)
             for entry in entries:
                 if entry.reference.path != target.path:
-                    _bring(registry, repository, entry)
+                    source = registry.repository(entry.reference.path)
+                    bring(source, repository, entry.descriptor, entry.raw)
                     moved.append(target.with_digest(entry.descriptor.digest))
             digest = repository.put_manifest(
                 target.tag or "latest", index.media_type, index.to_bytes()
@@ -234,25 +236,3 @@ def _index(entries: list[Entry]) -> Index:
     is_oci = all(each.descriptor.media_type == mediatypes.OCI_MANIFEST for each in entries)
     kind = mediatypes.OCI_INDEX if is_oci else mediatypes.DOCKER_INDEX
     return Index(kind, tuple(each.descriptor for each in entries))
-
-
-def _bring(registry: Registry, repository: Repository, entry: Entry) -> None:
-    """Have a manifest of another repository in this one, with all its blobs."""
-    parsed = manifests.parse(entry.raw, entry.descriptor.media_type)
-    assert isinstance(parsed, Manifest)
-    source = registry.repository(entry.reference.path)
-    for blob in (parsed.config, *parsed.layers):
-        if mediatypes.is_foreign(blob.media_type) or repository.has_blob(blob.digest) is not None:
-            continue
-        if not repository.mount(blob.digest, entry.reference.path):
-            _copy(source, repository, blob)
-    repository.put_manifest(entry.descriptor.digest, entry.descriptor.media_type, entry.raw)
-
-
-def _copy(source: Repository, target: Repository, blob: Descriptor) -> None:
-    """Copy a blob through here, where the registry does not mount it."""
-
-    def opened(offset: int) -> Any:
-        return source.blob(blob.digest, offset=offset)
-
-    target.push_blob(blob.digest, blob.size, opened)

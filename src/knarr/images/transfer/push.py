@@ -24,6 +24,7 @@ from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.target import Target, find_target, for_platform
 from knarr.images.transfer import refusals, squeeze
+from knarr.images.transfer.bringing import bring
 from knarr.images.transfer.resolve import ACCEPT
 from knarr.images.transfer.threads import helping, raise_first
 from knarr.registry.failures import Refused
@@ -89,7 +90,7 @@ def push(
     what = reference.familiar()
     with context.lock.shared(), translated(f"push {what}"), refusals.of_push(reference):
         target = find_target(context.index, str(reference))
-        plan = _plan(context, repository, target, platform, progress)
+        plan = _plan(context, registry, repository, target, platform, progress)
         sending = _Push(context, registry, repository, progress)
         sending.run(plan)
         last = sending.repacked(plan.documents[-1]) if plan.packs else plan.documents[-1]
@@ -110,6 +111,7 @@ def _put(repository: Repository, document: _Document, reference: str) -> str:
 
 def _plan(
     context: Context,
+    registry: Registry,
     repository: Repository,
     target: Target,
     platform: Platform | None,
@@ -122,6 +124,10 @@ def _plan(
     if not isinstance(parsed, Index):
         raise InvalidArchive(f"index {target.whole.digest} is no index")
     lacking = [each for each in _lacking(parsed, target.whole) if not _has(repository, each)]
+    for path in _places_of(target, registry.host, repository.path):
+        lacking = [
+            each for each in lacking if not _brought(registry.repository(path), repository, each)
+        ]
     if not lacking:
         return _whole(context, target.whole, index)
     if len(target.members) == 1:
@@ -205,6 +211,25 @@ def _add_image(
 def _lacking(index: Index, whole: IndexRecord) -> list[Descriptor]:
     here = {*whole.extras, *(member.manifest.digest for member in whole.members)}
     return [entry for entry in index.manifests if entry.digest not in here]
+
+
+def _places_of(target: Target, host: str, path: str) -> list[str]:
+    """Return the other repositories of a registry that are known to have an image's index."""
+    assert target.whole is not None
+    names = (Reference.parse(each) for record in target.records for each in record.repo_digests)
+    found = (
+        each.path for each in names if each.domain == host and each.digest == target.whole.digest
+    )
+    return [each for each in dict.fromkeys(found) if each != path]
+
+
+def _brought(source: Repository, target: Repository, entry: Descriptor) -> bool:
+    """Take a manifest that is not here over from another repository; return whether it worked."""
+    try:
+        bring(source, target, entry)
+    except Refused:
+        return False
+    return True
 
 
 def _has(repository: Repository, entry: Descriptor) -> bool:
