@@ -54,6 +54,8 @@ class Server:
         """The sockets belong to the server from here on. tls: for all but unix sockets."""
         self._handler = handler
         self._listeners = list(listeners)
+        for each in self._listeners:
+            each.setblocking(False)  # a connection may be gone again before it is accepted
         self._tls = tls
         self._limits = limits or Limits()
         self._observer = observer
@@ -172,6 +174,8 @@ class Server:
     def _accept(self, listener: socket.socket) -> None:
         try:
             link, peer = listener.accept()
+        except BlockingIOError:
+            return
         except OSError as error:  # gone again, or no descriptor is left for now
             _log.warning("a connection could not be accepted: %s", error.strerror)
             if error.errno in _FULL:

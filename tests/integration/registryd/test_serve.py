@@ -246,3 +246,30 @@ def test_a_mirror_of_this_machine_does_not_ask_itself(
         found = client("GET", f"/v2/up/team/busybox/blobs/{each['digest']}")
         assert sha256(found.body) == each["digest"]
     client.close()
+
+
+def test_users_log_in_push_and_pull(
+    serve: Serve, knarr: Command, environment: dict[str, str], tmp_path: Path
+) -> None:
+    from knarr.registryd.htpasswd import Crypt
+
+    environment["DOCKER_CONFIG"] = str(tmp_path / "docker")
+    hashed = Crypt()("secret", "$2y$05$abcdefghijklmnopqrstuu")
+    (tmp_path / "users").write_text(f"alice:{hashed}\n")
+    served = serve("--htpasswd", str(tmp_path / "users"))
+    name = f"127.0.0.1:{served.port}/team/busybox:v1"
+    knarr("tag", "busybox", name)
+    assert knarr("push", "-q", name).returncode == 1
+    login = ("login", "-u", "alice", "--password-stdin", f"127.0.0.1:{served.port}")
+    assert knarr(*login, stdin=b"wrong").returncode == 1
+    done = knarr(*login, stdin=b"secret")
+    assert done.returncode == 0, done.stderr
+    done = knarr("push", "-q", name)
+    assert done.returncode == 0, done.stderr
+    knarr("rmi", "-f", "busybox", name)
+    done = knarr("pull", "-q", name)
+    assert done.returncode == 0, done.stderr
+    knarr("logout", f"127.0.0.1:{served.port}")
+    assert knarr("pull", "-q", name).returncode == 1
+    log = (tmp_path / "registry.log").read_text()
+    assert " 127.0.0.1 alice PUT /v2/team/busybox/manifests/v1 201 " in log

@@ -44,6 +44,9 @@ class Handler:
             return Response(200, [], iter([b"one", b"", b"two"]))
         if request.path == "/nothing":
             return Response(204)
+        if request.path == "/exec":
+            self.bodies.append(bodies.read(request.body, 1000))
+            return TakeOver(200, [("Content-Type", "application/octet-stream")], take=shout)
         if request.path == "/take":
             return TakeOver(101, [("Upgrade", "tcp"), ("Connection", "Upgrade")], take=shout)
         self.bodies.append(bodies.read(request.body, 1_000_000))
@@ -299,6 +302,26 @@ def test_who_offers_another_protocol_and_does_not_get_it_goes_on(link: socket.so
     for _ in range(2):
         link.sendall(head("GET", "/", "Upgrade: h2c", "Connection: Upgrade"))
         assert answer(link)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("framing", "sent"),
+    [
+        ("Content-Length: 2", b"{}"),
+        ("Transfer-Encoding: chunked", b"2\r\n{}\r\n0\r\n\r\n"),
+    ],
+)
+def test_the_connection_is_taken_over_after_a_body(
+    link: socket.socket, handler: Handler, framing: str, sent: bytes
+) -> None:
+    link.sendall(head("POST", "/exec", framing) + sent + b"early ")
+    data = b""
+    while not data.endswith(b"EARLY "):
+        data += link.recv(1000)
+    assert data.startswith(b"HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\n\r\n")
+    assert handler.bodies == [b"{}"]
+    link.sendall(b"late")
+    assert link.recv(100) == b"LATE"
 
 
 @settings(max_examples=200)
