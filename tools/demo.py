@@ -220,6 +220,13 @@ class Demo:
         self.run(f"knarr run --rm --lock-file {lock} busybox echo as it was pinned")
         self.run(f"knarr run --rm --lock-file {lock} busybox:1 true", expect=125)
         self.run("knarr image prune --keep-last 1 --unused-for 7d --dry-run")
+        self.run("knarr run --name maker busybox touch /made")
+        self.run("knarr commit maker made:1")
+        self.run("knarr rm maker")
+        self.run(f"knarr save --since busybox -o {self.run_root}/made.tar made:1")
+        self.run("knarr rmi made:1")
+        self.run(f"knarr load -q -i {self.run_root}/made.tar")
+        self.run("knarr rmi made:1")
 
     def library(self) -> None:
         """Use the library: a sandbox with files, a limit and usage."""

@@ -55,6 +55,8 @@ def of_flag(context: Context, command: Command | None, flag: Flag, typed: str) -
         return _that_begin(typed, _FORMATS.get(command.name if command else "", _ONE_OR_MANY))
     if flag.name == "mount":
         return _of_mount(typed)
+    if flag.name == "since" and command is not None and command.name == "save":
+        return images(context, typed)
     known = VALUES.get(flag.name)
     if known is None:
         return []

@@ -15,6 +15,7 @@ from knarr.images.service import Image, Images
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.images.archive.load import LoadResult, Source
+    from knarr.images.archive.save import Saved
     from knarr.images.remove import Action, PruneResult
     from knarr.images.transfer.pull import Pulled
     from knarr.images.transfer.push import Pushed
@@ -35,12 +36,13 @@ class EngineImages(Images):
                 self._tell("load", image.id, name)
         return result
 
-    def save(self, names: Iterable[str], destination: Any, **options: Any) -> None:
+    def save(self, names: Iterable[str], destination: Any, **options: Any) -> Saved:
         """Write images; see ``Images.save``."""
         wanted = list(names)
-        super().save(wanted, destination, **options)
+        saved = super().save(wanted, destination, **options)
         for name in wanted:
             self._tell_of("save", name)
+        return saved
 
     def import_(
         self,

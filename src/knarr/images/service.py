@@ -159,19 +159,24 @@ class Images(Keeping, Transfers):
         format: str = "docker-archive",
         compress: str | None = None,
         platform: str | None = None,
+        since: Iterable[str] = (),
         progress: Progress = ignore_progress,
-    ) -> None:
+    ) -> saving.Saved:
         """Write images to a path, a binary stream or (``oci-dir``) a new directory.
 
         format: ``docker-archive``, ``oci`` or ``oci-dir``; compress: ``gzip``, ``zstd`` or None.
         A name without a tag means all tags of that repository, an id saves no name. An image for
-        several platforms is saved with all that are here, or with ``platform`` alone.
+        several platforms is saved with all that are here, or with ``platform`` alone. since: images
+        that whoever loads it has, whose layers are left out.
         Raises NotFound, InvalidArgument, Conflict for a directory that is not empty.
         """
         from knarr.images.archive import save as saving
 
         selected = self._select(names, _platform(platform))
-        saving.save(self._context, selected, destination, format, compress, progress)
+        omitted = saving.without(self._context.index, selected, since)
+        return saving.save(
+            self._context, selected, destination, format, compress, progress, omitted
+        )
 
     def import_(
         self,

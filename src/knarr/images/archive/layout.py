@@ -20,6 +20,8 @@ INDEX = "index.json"
 LAYOUT = "oci-layout"
 FULL_NAME = "io.containerd.image.name"
 REF_NAME = "org.opencontainers.image.ref.name"
+# The images whose layers an archive of `save --since` leaves out: NAME@DIGEST, blanks between.
+SINCE = "knarr.save.since"
 _MAX_ENTRIES = 1000
 
 
@@ -35,6 +37,7 @@ def stage(staging: Staging, platform: Platform | None) -> list[Staged]:
         raise InvalidArchive(f"{INDEX} is not an index")
     if len(index.manifests) > _MAX_ENTRIES:
         raise InvalidArchive(f"{INDEX} lists more than {_MAX_ENTRIES} images")
+    staging.since = index.annotations.get(SINCE, "")
     groups: dict[str, list[Descriptor]] = {}
     for position, entry in enumerate(index.manifests):
         groups.setdefault(name_of(entry) or f"entry {position}", []).append(entry)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from knarr.errors import InvalidArchive
 from knarr.images import documents, mediatypes, select
 from knarr.images.archive.staging import Staged, Staging
 from knarr.images.config import parse as parse_config
@@ -93,7 +92,7 @@ def _members(
     lacking = {offer.position: staging.lacks(offer.manifest) for offer in offers}
     if all(lacking.values()):
         staging.image(offers[0].descriptor)
-        raise InvalidArchive(f"the archive lacks {lacking[offers[0].position]}")
+        raise staging.lacking(lacking[offers[0].position])
     for position, descriptor, manifest, platform in offers:
         if lacking[position]:
             staging.skipped.append(f"{platform} of {what}: the archive lacks {lacking[position]}")

@@ -2,7 +2,8 @@
 
 ``docker-archive`` is what Docker writes since release 25: an OCI layout and a
 ``manifest.json`` in one tar, for old readers and new. Entries are sorted by name and carry no
-time and no owner, so two saves of the same images can be compared by digest.
+time and no owner, so two saves of the same images can be compared by digest. What is left out for
+somebody who has a base image is said in an annotation of index.json, for ``load`` to tell.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from knarr.errors import Conflict, InvalidArgument
 from knarr.images import documents, mediatypes
-from knarr.images.archive.layout import FULL_NAME, INDEX, LAYOUT, REF_NAME
+from knarr.images.archive.layout import FULL_NAME, INDEX, LAYOUT, REF_NAME, SINCE
 from knarr.images.archive.members import blob_name
 from knarr.images.archive.packing import COMPRESSIONS, packed
 from knarr.images.context import Context, Progress, ProgressEvent, translated
@@ -48,6 +49,23 @@ class Selected:
     config: str
     layers: tuple[str, ...]
     names: tuple[str, ...] = ()
+
+
+class Omitted(NamedTuple):
+    """Layers that whoever gets the archive has, and the images it has them from, as texts."""
+
+    layers: frozenset[str]
+    bases: tuple[str, ...]
+
+
+NOTHING = Omitted(frozenset(), ())
+
+
+class Saved(NamedTuple):
+    """How many layers were left out of an archive, and how many bytes that is."""
+
+    left_out: int
+    left_out_bytes: int
 
 
 def selection(index: ImageIndex, text: str, platform: Platform | None) -> list[Selected]:
@@ -94,6 +112,24 @@ def _one_platform(member: Member | None, record: ImageRecord, names: tuple[str, 
     return Selected(entry, frozenset(record.blobs), record.config_digest, layer_blobs, names)
 
 
+def without(index: ImageIndex, images: list[Selected], bases: Iterable[str]) -> Omitted:
+    """Return what an archive may leave out for somebody who has the images ``bases``: layers.
+
+    Manifests and configs come along in any case. Raises NotFound.
+    """
+    layers: set[str] = set()
+    names = []
+    for text in bases:
+        target = find_target(index, text)
+        for record in target.records:
+            layers.update(layer.digest for layer in record.layers)
+        for member, _ in target.members:
+            layers.update(member.blobs[1:])
+        names.append(f"{text}@{target.whole.digest if target.whole else target.record.id}")
+    wanted = {digest for image in images for digest in image.blobs}
+    return Omitted(frozenset(wanted & layers), tuple(names))
+
+
 def save(
     context: Context,
     images: list[Selected],
@@ -101,12 +137,15 @@ def save(
     archive_format: str,
     compress: str | None,
     progress: Progress,
-) -> None:
+    omitted: Omitted = NOTHING,
+) -> Saved:
     """Write images as an archive to a path or a binary stream, or as a layout directory.
 
     A path appears whole or not at all. Raises InvalidArgument for an unknown format or
     compression, NotFound when a blob is gone, Conflict for a directory that is not empty.
     """
+    # In one order, whatever that of the command line was.
+    images = sorted(images, key=lambda each: (each.names, each.entry.digest))
     if archive_format not in FORMATS:
         raise InvalidArgument(f"unknown format {archive_format!r}: use {', '.join(FORMATS)}")
     if compress is not None and compress not in COMPRESSIONS:
@@ -114,23 +153,32 @@ def save(
     with context.lock.shared(), translated("save"):
         digests = {digest for image in images for digest in image.blobs}
         blobs = {digest: context.store.stat(digest) for digest in digests}
-        files = _documents(images, blobs, docker=archive_format == "docker-archive")
+        since = " ".join(omitted.bases)
+        files = _documents(images, blobs, since, docker=archive_format == "docker-archive")
+        left_out = sum(blobs.pop(digest) for digest in omitted.layers)
+        saved = Saved(len(omitted.layers), left_out)
         if archive_format == "oci-dir":
             if compress is not None or not isinstance(destination, str | os.PathLike):
                 raise InvalidArgument(
                     "an OCI directory has a path and is not compressed as a whole"
                 )
             _write_directory(context, os.fspath(destination), files, blobs, progress)
-            return
+            return saved
         with _opened(destination) as out:
             for piece in packed(_tar(context, files, blobs, progress), compress):
                 out.write(piece)
+        return saved
 
 
-def _documents(images: list[Selected], blobs: dict[str, int], *, docker: bool) -> dict[str, bytes]:
+def _documents(
+    images: list[Selected], blobs: dict[str, int], since: str, *, docker: bool
+) -> dict[str, bytes]:
+    index = _index(images, blobs)
+    if since:
+        index = replace(index, annotations={SINCE: since})
     files = {
         LAYOUT: documents.dump({"imageLayoutVersion": "1.0.0"}),
-        INDEX: _index(images, blobs).to_bytes(),
+        INDEX: index.to_bytes(),
     }
     if docker:
         files["manifest.json"] = documents.dump(_docker_entries(images))
@@ -141,7 +189,7 @@ def _index(images: list[Selected], blobs: dict[str, int]) -> Index:
     entries = []
     for image in images:
         entry = replace(image.entry, size=blobs[image.entry.digest])
-        for name in image.names or ("",):
+        for name in sorted(image.names) or ("",):
             annotations = {}
             if name:
                 annotations = {FULL_NAME: name, REF_NAME: Reference.parse(name).tag or ""}
@@ -153,7 +201,7 @@ def _docker_entries(images: list[Selected]) -> list[dict[str, object]]:
     """Return an entry for each image; of several platforms, old readers get this machine's."""
     names: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     for image in images:
-        familiar = [Reference.parse(name).familiar() for name in image.names]
+        familiar = [Reference.parse(name).familiar() for name in sorted(image.names)]
         names.setdefault((image.config, image.layers), []).extend(familiar)
     return [
         {

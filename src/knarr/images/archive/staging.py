@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from knarr.content.store import Blob
-from knarr.errors import InvalidArchive, Unsupported
+from knarr.errors import InvalidArchive, KnarrError, NotFound, Unsupported
 from knarr.images import documents, layers, mediatypes, records
 from knarr.images.archive.members import Members, blob_name
 from knarr.images.context import Context, Progress
@@ -48,6 +48,7 @@ class Staging:
         self.intake = intake
         self.progress = progress
         self.skipped: list[str] = []
+        self.since = ""  # the images whose layers were left out when it was saved
 
     def available(self, descriptor: Descriptor) -> bool:
         """Return whether the blob is in the store, in the archive or in its descriptor."""
@@ -63,6 +64,15 @@ class Staging:
             return f"image config {manifest.config.digest}"
         missing = [layer for layer in manifest.layers if not self.available(layer)]
         return f"layer {missing[0].digest}" if missing else ""
+
+    def lacking(self, what: str) -> KnarrError:
+        """Return the error for what is neither here nor in the archive."""
+        if not self.since:
+            return InvalidArchive(f"the archive lacks {what}")
+        return NotFound(
+            f"the archive was saved with --since {self.since[:300]} and lacks {what}, which is not"
+            " here: pull or load that image first"
+        )
 
     def document(self, descriptor: Descriptor, what: str) -> bytes:
         """Return a manifest, index or config of the archive. Raises InvalidArchive."""
@@ -89,7 +99,7 @@ class Staging:
                 f" from {descriptor.urls[0]}"
             )
         else:
-            raise InvalidArchive(f"the archive lacks {what} {descriptor.digest}")
+            raise self.lacking(f"{what} {descriptor.digest}")
 
     def image(self, descriptor: Descriptor) -> ImageRecord:
         """Return the record of the image that ``descriptor`` (a manifest) names."""

@@ -14,6 +14,7 @@ import pytest
 from knarr.content.compression import open_decompressed
 from knarr.errors import Conflict, Forbidden, InvalidArgument, NotFound, ResourceExhausted
 from tests.unit.images.helpers import Layout, Room, docker_archive, layer, sha256, tar_of
+from tests.unit.images.several import several
 
 A, B = layer("a"), layer("b")
 
@@ -169,3 +170,105 @@ def test_a_layout_directory_is_whole_or_not_there(
         filled.images.save(["app:1"], folder, format="oci-dir")
     assert folder.exists() == existing
     assert not existing or os.listdir(folder) == []
+
+
+# --- the same bytes anywhere ---------------------------------------------------
+
+
+@pytest.mark.parametrize("archive_format", ["docker-archive", "oci"])
+def test_two_stores_save_the_same_images_as_the_same_bytes(
+    another: Callable[[], Room], archive_format: str
+) -> None:
+    """Whatever else is there, and in whatever order images came, were named and are asked for."""
+    one, other = another(), another()
+    layout = Layout()
+    layout.image([A, B], "docker.io/library/app:1")
+    archives = [
+        tar_of(layout.done()),
+        tar_of(docker_archive([A], ["x.io/other:2"])),
+        tar_of(docker_archive([layer("c")], ["else:1"])),
+    ]
+    for data in archives[:2]:
+        one.images.load(io.BytesIO(data))
+    for data in reversed(archives):
+        other.images.load(io.BytesIO(data))
+    for room, names in ((one, ("app:a", "app:b")), (other, ("app:b", "app:a"))):
+        for name in names:
+            room.images.tag("app:1", name)
+        room.images.unpack("app:1")
+    first = saved(one, "app", "x.io/other:2", format=archive_format)
+    assert saved(other, "x.io/other:2", "app", format=archive_format) == first
+    assert saved(other, "app:b", "app:1", "x.io/other:2", "app:a", format=archive_format) == first
+    for compress in ("gzip", "zstd"):
+        packed = [saved(room, "app:1", compress=compress) for room in (one, other)]
+        assert packed[0] == packed[1]
+
+
+# --- only what the other side lacks ----------------------------------------------
+
+C = layer("c" * 100)
+
+
+def pair(room: Room) -> Room:
+    """Load an image of two layers and one of a layer more."""
+    layout = Layout()
+    layout.image([A, B], "docker.io/library/app:1")
+    layout.image([A, B, C], "docker.io/library/app:2")
+    room.images.load(io.BytesIO(tar_of(layout.done())))
+    return room
+
+
+@pytest.mark.parametrize("archive_format", ["docker-archive", "oci", "oci-dir"])
+def test_layers_of_a_base_are_left_out_and_found_where_it_is(
+    room: Room, another: Callable[[], Room], archive_format: str, tmp_path: Path
+) -> None:
+    pair(room)
+    target = tmp_path / "delta"
+    told = room.images.save(["app:2"], str(target), format=archive_format, since=["app:1"])
+    left_out = room.images.get("app:1").record.layers
+    assert told == (2, sum(each.size for each in left_out))
+    there = another()
+    there.images.load(io.BytesIO(saved(room, "app:1")))
+    (loaded,) = there.images.load(str(target)).images
+    assert loaded.id == room.images.get("app:2").id
+    assert saved(there, "app:2") == saved(room, "app:2")
+    for digest in there.needed():
+        there.store.verify(digest)
+
+
+def test_what_is_missing_is_named_where_the_base_is_not(
+    room: Room, another: Callable[[], Room]
+) -> None:
+    delta = saved(pair(room), "app:2", since=["app:1"])
+    base = room.images.get("app:1").record
+    there = another()
+    with pytest.raises(NotFound) as refused:
+        there.images.load(io.BytesIO(delta))
+    text = str(refused.value)
+    assert f"saved with --since app:1@{base.id} and lacks layer {base.layers[0].digest}" in text
+    assert text.endswith("pull or load that image first")
+    assert (there.blobs(), there.index.records) == (set(), {})
+
+
+def test_several_bases_and_none_in_common(room: Room) -> None:
+    pair(room)
+    room.images.load(io.BytesIO(tar_of(docker_archive([layer("d")], ["else:1"]))))
+    out = io.BytesIO()
+    assert room.images.save(["app:2", "else:1"], out, since=["app:1", "else:1"]).left_out == 3
+    assert room.images.save(["app:2"], io.BytesIO(), since=["else:1"]) == (0, 0)
+    with pytest.raises(NotFound):
+        room.images.save(["app:2"], io.BytesIO(), since=["none:1"])
+
+
+def test_all_platforms_of_a_base_are_there(room: Room, another: Callable[[], Room]) -> None:
+    first, second = several(), several("docker.io/library/app:2", arm64=layer("new"))
+    for layout in (first, second):
+        room.images.load(io.BytesIO(tar_of(layout.done())))
+    delta = saved(room, "app:2", since=["app:1"])
+    assert len(delta) < len(saved(room, "app:2"))
+    there = another()
+    with pytest.raises(NotFound, match="--since app:1@sha256"):
+        there.images.load(io.BytesIO(delta))
+    there.images.load(io.BytesIO(tar_of(first.done())))
+    there.images.load(io.BytesIO(delta))
+    assert saved(there, "app:2") == saved(room, "app:2")
