@@ -324,3 +324,17 @@ def test_manifest_lists(home: Path, knarr: Command, fake: FakeRegistry) -> None:
         done = knarr("manifest", *wrong)
         assert done.returncode == 1
         assert text in done.stderr.decode()
+
+
+def test_a_pull_by_digest_is_listed_by_its_repository(
+    home: Path, knarr: Command, fake: FakeRegistry
+) -> None:
+    put_image(fake, "1", [layer("a")])
+    digest = next(name for name in fake.manifests if name.startswith("sha256:"))
+    knarr("pull", "-q", f"{fake.host}/app@{digest}")
+    listed = knarr("images", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}")
+    assert f"{fake.host}/app <none> {digest}" in listed.stdout.decode().splitlines()
+    knarr("pull", "-q", f"{fake.host}/app:1")
+    again = knarr("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().splitlines()
+    assert f"{fake.host}/app:1" in again
+    assert f"{fake.host}/app:<none>" not in again

@@ -78,7 +78,10 @@ def _used(used: bool) -> str:
 def rows(image: Image, *, cut: bool, wanted: str | None = None) -> list[dict[str, Any]]:
     """Return a row for each name of an image, one for an image without; wanted: only for it."""
     names = [split(tag) for tag in image.tags if wanted is None or _asked_for(tag, wanted)]
-    digests = {split(name)[0]: name.partition("@")[2] for name in image.record.repo_digests}
+    digests = _digests(image)
+    # What was pulled by digest has no tag in its repository.
+    untagged = set(digests) - {split(tag)[0] for tag in image.tags}
+    names += [(each, _NONE) for each in sorted(untagged) if wanted in (None, each)]
     age = human.seconds_since(image.created)
     size = human.size(image.size)
     shared = {
@@ -100,6 +103,14 @@ def rows(image: Image, *, cut: bool, wanted: str | None = None) -> list[dict[str
         }
         for repository, tag in names or [(_NONE, _NONE)]
     ]
+
+
+def _digests(image: Image) -> dict[str, str]:
+    """Return the digests that repositories have an image by, by their familiar names."""
+    from knarr.images.reference import Reference
+
+    found = (Reference.parse(name) for name in image.record.repo_digests)
+    return {each.familiar_name: each.digest or _NONE for each in found}
 
 
 def _asked_for(tag: str, wanted: str) -> bool:
