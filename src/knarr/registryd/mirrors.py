@@ -16,9 +16,10 @@ from contextlib import suppress
 from operator import itemgetter
 
 from knarr.content.parts import Part
-from knarr.errors import KnarrError, NotFound
+from knarr.errors import KnarrError, NotFound, Unavailable
 from knarr.registry.endpoint import Endpoint
 from knarr.registry.hosts import Hosts
+from knarr.registry.patience import Patience
 from knarr.registry.repository import Registry, Repository
 from knarr.registryd import (
     blobs,
@@ -34,12 +35,15 @@ from knarr.registryd.faults import Fault
 from knarr.registryd.fetching import Download, Ended
 from knarr.registryd.names import Route
 from knarr.registryd.shelf import Shelf
+from knarr.registryd.turns import Turns
 from knarr.registryd.upstreams import Copy, Upstream
 from knarr.web.message import Request, Response
 
 _log = logging.getLogger(__name__)
 FRESH = 60.0  # seconds for which a tag is taken to be what it was
-_LOCKS = 64
+# A client waits for us meanwhile, and has patience of its own.
+_PATIENCE = Patience(attempts=3, connect=5.0, stall=30.0, total=30.0, most=2.0)
+_SILENCE = 30.0  # seconds in which an upstream that did not answer is not asked about copies
 _RENEWED = 3600.0  # seconds until it is written down again that a manifest was asked for
 _ACCEPT = (
     document.OCI_INDEX,
@@ -70,9 +74,12 @@ class Mirrors:
         origins = Origins.from_environment(os.environ)
         for each in known:
             origins.endpoints(each.host)  # what is wrong with its files is said now
-        self._registries = {each.host: Registry(each.host, origins) for each in known}
-        # Only one request asks upstream for the same tag or manifest; the others find it here.
-        self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self._registries = {
+            each.host: Registry(each.host, origins, patience=_PATIENCE) for each in known
+        }
+        # Only one request asks upstream for the same thing; the others find it here.
+        self._turns = Turns()
+        self._silent: dict[str, float] = {}
         self._downloads: dict[tuple[str, str], Download] = {}
         self._changed = threading.Lock()
 
@@ -143,19 +150,23 @@ class Mirrors:
 
     def _refresh(self, copy: Copy, reference: str) -> str:
         """Have a manifest here as it is upstream; return a warning when that cannot be asked."""
-        with self._locks[hash((copy.repository, reference)) % _LOCKS]:
+        with self._turns.of((copy.repository, reference)):
             digest, checked = self._here(copy, reference)
             if digest and (":" in reference or time.time() - checked < self._fresh):
                 return ""
+            if digest and time.monotonic() < self._silent.get(copy.host, 0.0):
+                return _warning(copy)
             try:
                 self._bring(copy, reference, digest)
             except KnarrError as error:
+                if isinstance(error, Unavailable):
+                    self._silent[copy.host] = time.monotonic() + _SILENCE
                 if not digest or isinstance(error, NotFound):
                     if digest:
                         self._drop_tag(copy, reference)
                     raise upstreams.fault(error, copy, reference) from None
                 _log.warning("%s:%s: %s; served as it was", copy.origin, reference, error)
-                return f"{copy.host} cannot be asked: this is a copy of an earlier day"
+                return _warning(copy)
             return ""
 
     def _here(self, copy: Copy, reference: str) -> tuple[str, float]:
@@ -246,7 +257,7 @@ class Mirrors:
     def _download(self, copy: Copy, digest: str) -> Download | None:
         """Return the download of a blob, begun if nobody has; None when it has just ended."""
         key = (copy.repository, digest)
-        with self._locks[hash(key) % _LOCKS]:
+        with self._turns.of(key):
             with self._changed:
                 running = self._downloads.get(key)
             if running is not None:
@@ -281,3 +292,7 @@ class Mirrors:
         with self._changed:
             del self._downloads[key]
         download.close()
+
+
+def _warning(copy: Copy) -> str:
+    return f"{copy.host} cannot be asked: this is a copy of an earlier day"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import ssl
 import subprocess
 from pathlib import Path
@@ -170,6 +171,7 @@ def certificate(folder: Path, name: str, authority: str = "") -> None:
     subprocess.run(command, cwd=folder, check=True, capture_output=True)
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 def test_tls_and_certificates_of_clients(tmp_path: Path) -> None:
     certificate(tmp_path, "site")
     certificate(tmp_path, "ca")

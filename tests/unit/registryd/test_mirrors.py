@@ -364,3 +364,30 @@ def test_refusals_are_passed_on(tmp_path: Path, status: int, wanted: int, code: 
         with copying(tmp_path, port) as client:
             got = client("GET", "/v2/up/team/app/manifests/v1")
             assert (got.status, got.code) == (wanted, code)
+
+
+def test_an_upstream_that_does_not_answer_is_left_alone_for_a_while(
+    tmp_path: Path, upstream: Serving, there: Client
+) -> None:
+    _, body = there.push_image("team/app", "v1")
+    asked: list[str] = []
+    broken = False
+
+    def pass_on(request: Request) -> Response:
+        asked.append(request.method)
+        if broken:
+            return Response(503)
+        got = there(request.method, request.path)
+        return Response(got.status, [(n, got.headers[n]) for n in ("Content-Type",)], got.body)
+
+    with web.serving(pass_on) as (server, _):
+        port = int(server.addresses[0].rpartition(":")[2])
+        with copying(tmp_path, port) as client:
+            path = "/v2/up/team/app/manifests/v1"
+            assert client("GET", path).body == body
+            broken = True
+            assert client("GET", path).header("Warning").startswith('299 - "127.0.0.1')
+            asked.clear()
+            got = client("GET", path)
+            assert (got.body, asked) == (body, [])
+            assert got.header("Warning")
