@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from knarr.snapshots.driver import Driver
 
 _OURS: dict[str, Callable[[str, str], Driver]] = {"erofs": erofs.Driver, "overlay": overlay.Driver}
-_AUTO = ("overlay",)
+_AUTO = ("erofs", "overlay")
 
 
 def opened(settings: Settings) -> Driver:
@@ -40,10 +40,13 @@ def opened(settings: Settings) -> Driver:
         if found is not None:
             return found(root, settings.run_root)
     driver = _tried(asked, root, settings.run_root)
-    prepare_run_root(settings.run_root)
-    temporary = f"{note}.{os.getpid()}"
-    os.symlink(driver.name + suffix, temporary)
-    os.rename(temporary, note)
+    try:
+        prepare_run_root(settings.run_root)
+        temporary = f"{note}.{os.getpid()}"
+        os.symlink(driver.name + suffix, temporary)
+        os.rename(temporary, note)
+    except (OSError, errors.KnarrError):
+        return driver  # what is wrong with the run root is told by what needs it
     return driver
 
 
@@ -67,7 +70,7 @@ def _tried(asked: str, root: str, run: str) -> Driver:
 
 def status(settings: Settings, driver: Driver) -> list[list[str]]:
     """Return more about a driver for ``info``: why it is not the better one."""
-    if "erofs" not in _AUTO or settings.storage_driver != "auto" or driver.name != "overlay":
+    if settings.storage_driver != "auto" or driver.name != "overlay":
         return []
     try:
         erofs.Driver(f"{settings.data_root}/snapshots", settings.run_root).probe()

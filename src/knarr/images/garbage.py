@@ -73,8 +73,9 @@ def sweep(context: Context, keep_interrupted: float = 0.0) -> int:
         found = needed(context)
         packednotes.forget(context.store, {d for r in context.index.list() for d in r.diff_ids})
         lastuse.sweep(context.store.root, {record.id for record in context.index.list()})
-        freed += _delete_blobs(context, [blob.digest for blob in context.store.walk()], found)
-        return freed + _delete_layers(context, set(context.driver.list_layers()), found)
+        # Layers first: one that is kept as its blob's bytes frees them with the blob.
+        freed += _delete_layers(context, set(context.driver.list_layers()), found)
+        return freed + _delete_blobs(context, [blob.digest for blob in context.store.walk()], found)
 
 
 def would_free(context: Context, index: ImageIndex) -> int:

@@ -191,7 +191,7 @@ def test_inspect_is_dockers(engine: Engine) -> None:
     assert found["Config"]["Labels"] == {"k": "v"}
     assert found["Config"]["StopSignal"] == "SIGTERM"
     assert found["HostConfig"]["NetworkMode"] == "none"
-    assert found["GraphDriver"]["Name"] == "overlay"
+    assert found["GraphDriver"]["Name"] == engine.driver.name
     assert os.path.isdir(found["GraphDriver"]["Data"]["UpperDir"])
     assert found["HostConfig"]["LogConfig"]["Type"] == "local"
     assert found["Image"].startswith("sha256:")

@@ -19,6 +19,7 @@ _LINES = (
     ("Images", "Images"),
     ("ServerVersion", "Server Version"),
     ("Driver", "Storage Driver"),
+    ("DriverNote", " Layers Unpacked"),
     ("LoggingDriver", "Logging Driver"),
     ("CgroupDriver", "Cgroup Driver"),
     ("CgroupVersion", "Cgroup Version"),
@@ -43,7 +44,10 @@ def run(context: Context, args: Args) -> int:
         print(listing.show_one(found, template), end="")
         return 0
     memory = f"{found['MemTotal'] / 2**30:.4g}GiB"
-    print(listing.facts({**found, "MemTotal": memory}, _LINES), end="")
+    shown = {**found, "MemTotal": memory}
+    for _, note in found.get("DriverStatus") or ():
+        shown["DriverNote"] = note
+    print(listing.facts(shown, _LINES), end="")
     _print_list("Security Options", found.get("SecurityOptions"))
     _print_list("Policy", found.get("PolicyFiles"))
     sys.stdout.flush()
