@@ -96,6 +96,8 @@ class Demo:
             self.run(f"knarr bootstrap {name}")
             print(f"    (took {time.monotonic() - started:.1f} s)")
         self.run("knarr images")
+        self.run("knarr info -f '{{.Driver}}'")
+        print("    (erofs: layers stay tars and are mounted; overlay: they are unpacked)")
 
     def output(self) -> None:
         """Run commands, with input and with exit codes."""

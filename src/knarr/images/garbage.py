@@ -87,7 +87,7 @@ def would_free(context: Context, index: ImageIndex) -> int:
     for chain_id in context.driver.list_layers():
         if chain_id not in found.layers:
             try:
-                freed += context.driver.layer_size(chain_id)
+                freed += context.driver.layer_disk(chain_id)
             except NotFound:
                 continue  # removed since it was listed
     return freed

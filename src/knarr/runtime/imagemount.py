@@ -48,13 +48,21 @@ def mount(directory: str, place: str) -> None:
             files = [f"{directory}/{INDEX}", f"{directory}/{TAR}"]
             if os.path.exists(f"{directory}/{REST}"):
                 files.append(f"{directory}/{REST}")
-            fd = open_image(files)
+            fd = _named(directory, files)
             try:
                 k.attach(fd, target)
             finally:
                 os.close(fd)
         finally:
             os.close(target)
+
+
+def _named(directory: str, files: "Sequence[str]") -> int:
+    """Return the mount of files; an error names the layer's directory."""
+    try:
+        return open_image(files)
+    except OSError as error:
+        raise OSError(error.errno, f"EROFS image {directory}: {error.strerror}") from error
 
 
 def open_image(files: "Sequence[str]") -> int:

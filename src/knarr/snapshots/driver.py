@@ -44,8 +44,9 @@ class LayerSource:
     only called when the layer is really needed; the driver closes the stream.
     size: length of the uncompressed tar in bytes, None when unknown.
     blob_path, media_type: the stored (perhaps compressed) blob, for drivers
-    that can use it as it is. blob_digest: that of its bytes, which were verified when it was
-    stored; where it is the diff id, the blob is the tar.
+    that can use it as it is; it may come to be there only while the stream is read.
+    blob_digest: that of its bytes, which were verified when it was stored; where it is the
+    diff id, the blob is the tar.
     """
 
     diff_id: str

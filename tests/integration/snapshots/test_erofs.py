@@ -7,7 +7,10 @@ import gzip
 import io
 import multiprocessing
 import os
+import re
+import shutil
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +27,8 @@ from knarr.snapshots.drivers import overlay
 from knarr.snapshots.drivers.erofs import Driver
 from knarr.snapshots.tarentry import CHARACTER, FILE, Entry
 from knarr.spec.mount import Mount
-from tests.support import leftovers
+from tests.integration.snapshots.test_umoci import CASES
+from tests.support import leftovers, tars
 from tests.support.tars import (
     WHEN,
     commit,
@@ -98,6 +102,35 @@ def test_a_compressed_layer_is_unpacked_once(driver: Driver, tmp_path: Path) -> 
     number = driver._layers.get(name).number
     assert (Path(driver._root) / "l" / number / "layer.tar").read_bytes() == BASE
     assert driver.layer_disk(name) > len(BASE)
+
+
+def test_a_blob_that_is_stored_while_it_is_read_is_not_kept_twice(
+    driver: Driver, tmp_path: Path
+) -> None:
+    class Stores(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            data = super().read(size)
+            if not data:
+                (tmp_path / "blob").write_bytes(BASE)
+            return data
+
+    name = digests.of(BASE)
+    path = str(tmp_path / "blob")
+    source = LayerSource(name, lambda: Stores(BASE), blob_path=path, blob_digest=name)
+    driver.commit_layer(name, None, source)
+    number = driver._layers.get(name).number
+    assert os.path.samefile(f"{driver._root}/l/{number}/layer.tar", path)
+    assert files(driver, name) == {"index.erofs", "layer.tar", "meta.json", "fs"}
+    with mounted(driver.view(name)) as root:
+        assert (root / "etc/passwd").read_bytes() == b"root" * 300
+
+
+def test_an_image_that_cannot_be_mounted_says_which(driver: Driver) -> None:
+    base = commit(driver, BASE)
+    folder = Path(driver._root) / "l" / driver._layers.get(base).number
+    (folder / "index.erofs").write_bytes(bytes(8192))
+    with pytest.raises(OSError, match=f"EROFS image {folder}"):
+        open_root(driver.prepare("c", base))
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -330,3 +363,29 @@ def test_the_other_driver_uses_what_is_there(driver: Driver, tmp_path: Path) -> 
     other.remove_layer(again)
     other.remove_layer(top)
     assert other.list_layers() == [digests.of(BASE)]
+
+
+def _can_check() -> bool:
+    """Return whether there is an fsck.erofs that knows blocks of 512 bytes and several devices."""
+    if shutil.which("fsck.erofs") is None:
+        return False
+    told = subprocess.run(["fsck.erofs", "-V"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)\.(\d+)", told)
+    return found is not None and (int(found[1]), int(found[2])) >= (1, 8)
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(not _can_check(), reason="fsck.erofs 1.8 or later is not installed")
+@pytest.mark.parametrize("case", CASES)
+def test_erofs_utils_have_nothing_to_say(case: str, driver: Driver) -> None:
+    parent: str | None = None
+    for data in CASES[case]:
+        chain = digests.chain_id(parent, digests.of(data))
+        driver.commit_layer(chain, parent, tars.source(data))
+        parent = chain
+        folder = Path(driver._root) / "l" / driver._layers.get(chain).number
+        devices = [f"--device={folder / name}" for name in ("layer.tar", "rest")
+                   if (folder / name).exists()]  # fmt: skip
+        words = ["fsck.erofs", "--extract", *devices, str(folder / "index.erofs")]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr

@@ -269,7 +269,13 @@ class _Pull:
             length = done
             self._tell("Extracting", layer.digest, done)
 
-        source = LayerSource(diff_id=diff_id, open=opened, media_type=layer.media_type)
+        source = LayerSource(
+            diff_id=diff_id,
+            open=opened,
+            blob_path=self._context.store.path(layer.digest),
+            media_type=layer.media_type,
+            blob_digest=layer.digest,
+        )
         with told_of(f"layer {layer.digest[:19]}"):
             driver.commit_layer(
                 chain[position], chain[position - 1] if position else None, source, report

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from knarr.snapshots.erofs.index import Planned
     from knarr.snapshots.layers import HalfMade, Layer
 
+_LINK = "layer.tar~"
+
 
 class Driver(overlay.Driver):
     """The snapshot driver ``erofs``; see ``knarr.snapshots.driver.Driver``."""
@@ -112,9 +114,10 @@ class Driver(overlay.Driver):
         if source.blob_path is None or source.blob_digest != source.diff_id:
             return False
         try:
-            os.link(source.blob_path, TAR, dst_dir_fd=half.fd)
+            os.link(source.blob_path, _LINK, dst_dir_fd=half.fd)
         except OSError:
-            return False  # another file system, or one without links: it is copied then
+            return False  # not there yet, on another file system, or on one without links
+        os.rename(_LINK, TAR, src_dir_fd=half.fd, dst_dir_fd=half.fd)
         return True
 
     def _plan_linked(
@@ -164,6 +167,7 @@ class Driver(overlay.Driver):
                     f"layer with diff id {source.diff_id} is corrupt:"
                     f" its bytes have digest {hashed.digest}"
                 )
+        self._link_blob(half, source)  # which may have arrived with the stream's last byte
         if planned is None:
             assert cannot is not None
             raise cannot

@@ -16,7 +16,7 @@ from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unsupported
 from knarr.kernel.files import fstatfs_type
 from knarr.kernel.mounts import fsopen
 from knarr.runtime.imagemount import INDEX, REST, TAR, names, release
-from knarr.runtime.rootfs import clone_image
+from knarr.runtime.rootfs import open_image
 from knarr.snapshots import diff, nodes, whiteouts
 from knarr.snapshots.apply import Applied, apply_layer
 from knarr.snapshots.hashing import HashingReader
@@ -192,7 +192,7 @@ class Driver:
                 found.append(Below(base, b"l/%s/fs" % number.encode()))
                 continue
             try:
-                fd = clone_image(f"{self._root}/l/{number}", f"{self._places}/{name}")
+                fd = open_image(f"{self._root}/l/{number}", f"{self._places}/{name}")
             except OSError as error:
                 raise Unsupported(
                     f"layer {number} in {self._root} is kept as an EROFS image, which cannot be"
