@@ -222,6 +222,7 @@ class Demo:
         self.run(f"knarr run --rm --lock-file {lock} busybox echo as it was pinned")
         self.run(f"knarr run --rm --lock-file {lock} busybox:1 true", expect=125)
         self.run("knarr image prune --keep-last 1 --unused-for 7d --dry-run")
+        self.run("knarr image verify")
         self.run("knarr run --name maker busybox touch /made")
         self.run("knarr commit maker made:1")
         self.run("knarr rm maker")

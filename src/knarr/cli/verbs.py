@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, str]] = {
         **dict.fromkeys(("rm", "remove"), "rmi"),
         "inspect": "image_inspect",
         "prune": "image_prune",
+        "verify": "image_verify",
     },
     "registry": {
         "gc": "registry_gc",

@@ -9,12 +9,13 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from knarr.images import garbage, interrupted
-from knarr.images.context import Context
+from knarr.images.context import Context, Progress, ignore_progress
 from knarr.images.filters import Filters
 from knarr.images.remove import IsRunning, PruneResult
 
 if TYPE_CHECKING:
     from knarr.images.usage import ImagesUsage
+    from knarr.images.verifying import Verified
 
 
 class Keeping:
@@ -49,6 +50,22 @@ class Keeping:
         from knarr.images import usage
 
         return usage.usage(self._context, image_ids)
+
+    def verify(
+        self,
+        names: Iterable[str] = (),
+        *,
+        repair: bool = False,
+        progress: Progress = ignore_progress,
+    ) -> Verified:
+        """Read images, all when none is named, and return what is not as its digest says.
+
+        repair: have that again from the registries that images came from. Raises NotFound.
+        """
+        from knarr.images import transfers, verifying
+
+        mend = (lambda host: transfers.open_registry(host, progress=progress)) if repair else None
+        return verifying.verify(self._context, names, mend, progress)
 
     def sweep(self) -> int:
         """Delete blobs and layers that nothing refers to and return the bytes freed.

@@ -40,7 +40,7 @@ class Transfers:
 
         reference = Reference.parse(name, default_tag=not all_tags)
         wanted = _platform(platform)
-        with _registry(reference.domain, progress=progress) as registry:
+        with open_registry(reference.domain, progress=progress) as registry:
             if not all_tags:
                 return [pulling.pull(self._context, registry, reference, wanted, progress)]
             return pulling.pull_all(self._context, registry, reference, wanted, progress)
@@ -65,7 +65,7 @@ class Transfers:
         shown = reference.name
         progress(ProgressEvent("", f"The push refers to repository [{shown}]"))
         found = pushing.tags_of(self._context, reference, all_tags=all_tags)
-        with _registry(reference.domain, progress=progress) as registry:
+        with open_registry(reference.domain, progress=progress) as registry:
             return [pushing.push(self._context, registry, each, wanted, progress) for each in found]
 
     def digest_of(
@@ -83,7 +83,7 @@ class Transfers:
             return reference.digest
         if local:
             return resolve.in_store(self._context, reference)
-        with _registry(reference.domain, progress=progress) as registry:
+        with open_registry(reference.domain, progress=progress) as registry:
             return resolve.in_registry(registry, reference)
 
     @property
@@ -91,10 +91,16 @@ class Transfers:
         """Manifest lists that are put together here, to be pushed."""
         from knarr.images.transfer.lists import ManifestLists
 
-        return ManifestLists(self._context.store, _registry)
+        return ManifestLists(self._context.store, open_registry)
 
 
-def _registry(host: str, insecure: bool = False, progress: Progress = ignore_progress) -> Registry:
+def open_registry(
+    host: str, insecure: bool = False, progress: Progress = ignore_progress
+) -> Registry:
+    """Return the registry of a host name, as this machine's files say how it is reached.
+
+    insecure: it may have a certificate that nobody vouches for, or none.
+    """
     from knarr.registry.hosts import Hosts
     from knarr.registry.repository import Registry
 

@@ -165,6 +165,13 @@ class Driver(Protocol):
         """Return the bytes on disk that only that layer has, its blob aside; raises NotFound."""
         ...
 
+    def verify_layer(self, chain_id: str) -> None:
+        """Return when what is kept of a layer's bytes has their digest, or nothing is.
+
+        Raises NotFound for the layer or a file of it, InvalidArchive for other bytes.
+        """
+        ...
+
     def remove(self, key: str) -> None:
         """Take the container's file system away (into the trash); absent keys are fine."""
         ...

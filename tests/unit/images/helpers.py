@@ -113,6 +113,7 @@ class MemoryDriver:
     def __init__(self) -> None:
         self.layers: dict[str, tuple[str | None, int]] = {}
         self.held: set[str] = set()
+        self.damaged: set[str] = set()
         self.commits = 0
 
     def probe(self) -> None:
@@ -166,6 +167,10 @@ class MemoryDriver:
 
     def layer_size(self, chain_id: str) -> int:
         return self.layers[chain_id][1]
+
+    def verify_layer(self, chain_id: str) -> None:
+        if chain_id in self.damaged:
+            raise InvalidArchive(f"layer {chain_id} is damaged on disk: its tar has another digest")
 
     def layer_disk(self, chain_id: str) -> int:
         return self.layer_size(chain_id)

@@ -219,6 +219,26 @@ class Driver:
                     size += min(status.st_size, status.st_blocks * 512)
         return size
 
+    def verify_layer(self, chain_id: str) -> None:
+        """Return when the tar of a layer that is an image is right; raises InvalidArchive.
+
+        Of an unpacked layer nothing is left to compare. Raises NotFound.
+        """
+        layer = self._layers.get(chain_id)
+        if layer.image(layer.number) is None:
+            return
+        expected = str(layer.meta["diff_id"])
+        hasher = digests.hasher(expected.partition(":")[0])
+        try:
+            with open(f"{self._root}/l/{layer.number}/{TAR}", "rb", buffering=0) as file:
+                while chunk := file.read(1 << 20):
+                    hasher.update(chunk)
+        except FileNotFoundError:
+            raise NotFound(f"layer {chain_id}: its tar is not there") from None
+        found = f"{expected.partition(':')[0]}:{hasher.hexdigest()}"
+        if found != expected:
+            raise InvalidArchive(f"layer {chain_id} is damaged on disk: its tar has digest {found}")
+
     def remove_layer(self, chain_id: str) -> None:
         """Put a layer into the trash; raises NotFound, Conflict while something uses it."""
         layer = self._layers.get(chain_id)

@@ -1,0 +1,227 @@
+"""``knarr image verify``: every byte that images are made of against its digest, and repairs.
+
+Blobs are read as they are stored; a blob with the right digest unpacks to the layer that it was
+found to be when it came. Of layers that are not unpacked, the tar that containers see is read too.
+What is wrong can be had again from the registries that the image came from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from knarr.content import digest as digests
+from knarr.errors import InvalidArchive, KnarrError, NotFound
+from knarr.images import documents
+from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress, translated
+from knarr.images.reference import DEFAULT_DOMAIN, Reference
+from knarr.images.target import Target, find_target, target_of
+from knarr.images.transfer.resolve import ACCEPT
+
+if TYPE_CHECKING:
+    from knarr.images.index import ImageRecord, Member
+    from knarr.registry.repository import Registry, Repository
+
+OpenRegistry = Callable[[str], "Registry"]
+_CHUNK = 1024 * 1024
+_DOCUMENTS = ("index", "manifest")
+UNPACKED = "layer in use"
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Something that is not as its digest says.
+
+    kind: index, manifest, config, layer, attestation, or ``UNPACKED``: the tar of a layer that
+    containers see, by its chain id. images: familiar names, or ids, of the images that have it.
+    reason: "missing", or what is wrong. repaired: whether it is right now. trouble: why not.
+    """
+
+    kind: str
+    digest: str
+    images: tuple[str, ...]
+    reason: str
+    repaired: bool = False
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What was found: how many blobs and layers were read, their bytes, and what is wrong."""
+
+    checked: int
+    size: int
+    damages: tuple[Damage, ...]
+
+    @property
+    def is_well(self) -> bool:
+        """Whether all is right now."""
+        return all(each.repaired for each in self.damages)
+
+
+@dataclass(slots=True)
+class _Piece:
+    """A blob that images are made of. size: bytes, None if it is not known."""
+
+    kind: str
+    size: int | None = None
+    urls: tuple[str, ...] = ()
+    images: dict[str, None] = field(default_factory=dict)
+    sources: dict[Reference, None] = field(default_factory=dict)
+
+
+def verify(
+    context: Context,
+    names: Iterable[str] = (),
+    open_registry: OpenRegistry | None = None,
+    progress: Progress = ignore_progress,
+) -> Verified:
+    """Return what is wrong with images, all of them when none is named.
+
+    open_registry: have what is wrong brought in again. Raises NotFound for a name.
+    """
+    with context.lock.shared(), translated("verify"):
+        targets = [find_target(context.index, name) for name in names] or _all(context)
+        pieces = _pieces(context, targets)
+        damages: list[Damage] = []
+        size = checked = 0
+        for digest, piece in pieces.items():
+            progress(ProgressEvent("Verifying", digest))
+            reason = _wrong(lambda digest=digest: context.store.verify(digest))  # type: ignore[misc]
+            checked += 1
+            if not reason:
+                size += context.store.stat(digest)
+                continue
+            damage = Damage(piece.kind, digest, tuple(piece.images), reason)
+            if open_registry is not None:
+                damage = _repaired(context, piece, damage, open_registry)
+            damages.append(damage)
+        layers, wrong = _layers(context, targets)
+        return Verified(checked + layers, size, (*damages, *wrong))
+
+
+def _all(context: Context) -> list[Target]:
+    """Return every image, each with every index that it belongs to."""
+    found = [Target(record) for record in context.index.list()]
+    for index in context.index.indexes():
+        for member in index.members:
+            for record in context.index.find(member.image_id):
+                found.append(target_of(context.index, record, index.digest))
+    return found
+
+
+def _pieces(context: Context, targets: Iterable[Target]) -> dict[str, _Piece]:
+    pieces: dict[str, _Piece] = {}
+    for target in targets:
+        names = tuple(dict.fromkeys(
+            _shown(context, each) for each in target.records or (target.record,)
+        ))  # fmt: skip
+        sources = _sources(context, target)
+        for digest, piece in _of_target(target):
+            known = pieces.setdefault(digest, piece)
+            known.images.update(dict.fromkeys(names))
+            known.sources.update(dict.fromkeys(sources))
+    return pieces
+
+
+def _of_target(target: Target) -> Iterator[tuple[str, _Piece]]:
+    for record in target.records:
+        yield record.manifest_digest, _Piece("manifest")
+        yield record.config_digest, _Piece("config")
+        for layer in record.layers:
+            yield layer.digest, _Piece("layer", layer.size, layer.urls)
+    if target.whole is not None:
+        yield target.whole.digest, _Piece("index", target.whole.size)
+        for member, _ in target.members:
+            yield from _of_member(member)
+        for digest in target.whole.extras:
+            yield digest, _Piece("attestation")
+
+
+def _of_member(member: Member) -> Iterator[tuple[str, _Piece]]:
+    yield member.manifest.digest, _Piece("manifest", member.manifest.size)
+    for position, digest in enumerate(member.blobs):
+        yield digest, _Piece("layer" if position else "config")
+
+
+def _shown(context: Context, record: ImageRecord) -> str:
+    tags = context.index.tags(record.id)
+    return Reference.parse(tags[0]).familiar() if tags else record.id[:19]
+
+
+def _sources(context: Context, target: Target) -> list[Reference]:
+    """Return the repositories where an image came from, or is named to be."""
+    found: list[Reference] = []
+    for record in target.records:
+        found += [Reference.parse(each) for each in record.repo_digests]
+    for record in target.records:
+        named = [Reference.parse(tag) for tag in context.index.tags(record.id)]
+        found += [each for each in named if each.domain != DEFAULT_DOMAIN]
+    return list(dict.fromkeys(replace(each, tag=None, digest=None) for each in found))
+
+
+def _layers(context: Context, targets: Iterable[Target]) -> tuple[int, list[Damage]]:
+    """Check what containers see of layers; return how many, and what is wrong."""
+    users: dict[str, dict[str, None]] = {}
+    for target in targets:
+        for record in target.records:
+            for chain_id in digests.chain_ids(record.diff_ids):
+                users.setdefault(chain_id, {})[_shown(context, record)] = None
+    damages, count = [], 0
+    for chain_id, images in users.items():
+        if not context.driver.has(chain_id):
+            continue
+        count += 1
+        if reason := _wrong(lambda chain_id=chain_id: context.driver.verify_layer(chain_id)):  # type: ignore[misc]
+            advice = "remove its containers and the images, and pull them again"
+            damages.append(Damage(UNPACKED, chain_id, tuple(images), reason, trouble=advice))
+    return count, damages
+
+
+def _wrong(check: Callable[[], None]) -> str:
+    """Return what a check finds wrong, or nothing."""
+    try:
+        check()
+    except NotFound:
+        return "missing"
+    except InvalidArchive as error:
+        return str(error).rpartition(": ")[2]
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return ""
+
+
+def _repaired(
+    context: Context, piece: _Piece, damage: Damage, open_registry: OpenRegistry
+) -> Damage:
+    """Return the damage after an attempt to have the blob again."""
+    trouble = "no registry is known to have it: load the image's archive again"
+    for source in piece.sources:
+        try:
+            with open_registry(source.domain) as registry:
+                _fetch(context, registry.repository(source.path), piece, damage.digest)
+        except (KnarrError, OSError) as error:
+            trouble = str(error)
+        else:
+            return replace(damage, repaired=True)
+    return replace(damage, trouble=trouble)
+
+
+def _fetch(context: Context, repository: Repository, piece: _Piece, digest: str) -> None:
+    """Store a blob anew, in the place of what is there. Raises what the registry refuses."""
+    if piece.kind in _DOCUMENTS:
+        context.store.add(repository.manifest(digest, ACCEPT).body, digest)
+        return
+    limit = documents.LIMIT if piece.kind == "config" else None
+    buffer = memoryview(bytearray(_CHUNK))
+    with (
+        contextlib.closing(repository.blob(digest, urls=piece.urls)) as stream,
+        context.store.ingest(digest, piece.size) as writer,
+    ):
+        while count := stream.readinto(buffer):
+            writer.write(buffer[:count])
+            if limit is not None and writer.size > limit:
+                raise InvalidArchive(f"image config {digest} is larger than {limit} bytes")
+        writer.commit()
