@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support import dockerregistry
 from tests.support.registries import Client, sha256
 
 if TYPE_CHECKING:
@@ -182,3 +183,30 @@ def test_oras(serve: Serve, tmp_path: Path) -> None:
         os.chdir(before)
     assert [Path(path).read_text() for path in pulled] == ["hello artifact"]
     assert client.get_tags(target) == ["v1"]
+
+
+def blobs(layout: str) -> set[str]:
+    """Return the names of all blobs of a layout ``oci:FOLDER:NAME``."""
+    return {path.name for path in Path(layout.split(":")[1], "blobs/sha256").iterdir()}
+
+
+def test_copies_of_docker_registry(serve: Serve, layout: str, tmp_path: Path) -> None:
+    with dockerregistry.running(tmp_path) as host:
+        dockerregistry.skopeo("copy", layout, f"docker://{host}/team/busybox:v1")
+        served = serve("--proxy", f"up={host}", "--root", str(tmp_path / "ours"))
+        here = f"docker://127.0.0.1:{served.port}/up/team/busybox:v1"
+        dockerregistry.skopeo("copy", here, f"oci:{tmp_path}/first:busybox")
+    # It has ended, and the copy is there.
+    dockerregistry.skopeo("copy", here, f"oci:{tmp_path}/second:busybox")
+    assert blobs(f"oci:{tmp_path}/first:x") == blobs(f"oci:{tmp_path}/second:x") == blobs(layout)
+
+
+def test_docker_registry_as_a_cache_of_ours(serve: Serve, layout: str, tmp_path: Path) -> None:
+    served = serve()
+    dockerregistry.skopeo("copy", layout, f"docker://127.0.0.1:{served.port}/team/busybox:v1")
+    proxy = f"proxy: {{remoteurl: 'http://127.0.0.1:{served.port}'}}\n"
+    with dockerregistry.running(tmp_path, more=proxy) as host:
+        dockerregistry.skopeo(
+            "copy", f"docker://{host}/team/busybox:v1", f"oci:{tmp_path}/back:busybox"
+        )
+    assert blobs(f"oci:{tmp_path}/back:x") == blobs(layout)
