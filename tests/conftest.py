@@ -53,6 +53,7 @@ ON_OTHER_KERNELS = (
     "integration/engine/test_run.py",
     "integration/runtime/test_filesystem.py",
     "integration/runtime/test_namespaces.py",
+    "integration/snapshots/test_erofs.py",
     "integration/supervisor/test_crash.py",
 )
 

@@ -211,14 +211,12 @@ class LayerDirectory:
         os.symlink(number, os.path.join(chains, chain_id))
         _sync(chains)
 
-    def used(self) -> set[str]:
-        """Return the numbers of all layers that writable directories stand on."""
+    def used_images(self) -> set[str]:
+        """Return the names of all images that writable directories stand on."""
         found: set[str] = set()
-        for key in self.keys():
-            number = _standing(self.key_path(key))
-            if number is not None and number not in found:
-                with contextlib.suppress(FileNotFoundError):
-                    found.update(self._read(number).stack)
+        for number in {_standing(self.key_path(key)) for key in self.keys()} - {None}:
+            with contextlib.suppress(FileNotFoundError):
+                found.update(self._read(str(number)).meta.get("images", {}).values())
         return found
 
     def _user_of(self, number: str) -> str:

@@ -198,6 +198,23 @@ def test_a_container_keeps_what_is_taken_away(driver: Driver, tmp_path: Path) ->
         assert (root / "etc/passwd").read_bytes() == b"root" * 300
 
 
+def test_a_number_used_again_keeps_no_old_mount(driver: Driver, tmp_path: Path) -> None:
+    """Whoever is killed between taking a layer away and unmounting it leaves its mount."""
+    base = commit(driver, BASE)
+    with mounted(driver.view(base)):
+        pass
+    driver._layers.remove_layer(base)
+    stale = places(tmp_path)
+    other = commit(driver, TOP)
+    mounts = driver.prepare("c", other)
+    assert driver._layers.get(other).number == Path(stale[0]).name.partition("-")[0]
+    with mounted(mounts) as root:
+        assert os.listdir(root / "etc") == ["new"]
+    driver.cleanup()
+    assert set(places(tmp_path)).isdisjoint(stale)
+    assert len(places(tmp_path)) == 1
+
+
 def test_nothing_is_assumed_of_an_earlier_boot(driver: Driver, tmp_path: Path) -> None:
     mounts = driver.prepare("c", commit(driver, BASE, TOP))
     with mounted(mounts):

@@ -389,8 +389,8 @@ class Driver:
     def _release_idle(self) -> None:
         mounted = names(self._places)
         if mounted:
-            used = self._layers.used()
-            release(self._places, [name for name in mounted if name.partition("-")[0] not in used])
+            used = self._layers.used_images()
+            release(self._places, [name for name in mounted if name not in used])
 
 
 def opened(open_files: contextlib.ExitStack, path: str, parent: int | None = None) -> int:
