@@ -1,8 +1,12 @@
 """One request: schemes, redirects, attempts, limits; against a server that does as told."""
 
+import contextlib
+import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -330,3 +334,54 @@ def test_through_a_proxy(fake: FakeRegistry, other: FakeRegistry, home: dict[str
         client._settled = True
         assert registry.repository("app").manifest("1", ACCEPT).body == b"{}"
     assert proxied == ["http://10.255.255.1:5000/v2/app/manifests/1"]
+
+
+@pytest.fixture
+def tunnel() -> Iterator[tuple[int, dict[str, int], list[str]]]:
+    """A proxy that tunnels: its port, where names lead to, what was asked of it."""
+    routes: dict[str, int] = {}
+    asked: list[str] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self) -> None:
+            asked.append(f"{self.path} {self.headers['Proxy-Authorization']}")
+            with socket.create_connection(("127.0.0.1", routes[self.path])) as far:
+                self.send_response(200)
+                self.end_headers()
+                back = threading.Thread(target=pour, args=(far, self.connection))
+                back.start()
+                pour(self.connection, far)
+                back.join()
+            self.close_connection = True
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    def pour(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # either side may hang up
+            while data := source.recv(65536):
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield server.server_port, routes, asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_tls_through_a_proxy(
+    tls: FakeRegistry, home: dict[str, str], tunnel: tuple[int, dict[str, int], list[str]]
+) -> None:
+    port, routes, asked = tunnel
+    name = "10.255.255.1:443"
+    routes[name] = int(tls.host.partition(":")[2])
+    env = {**home, "HTTPS_PROXY": f"http://me:pw@127.0.0.1:{port}"}
+    with Registry(name, Hosts((), (name,)), environ=env, patience=QUICK) as registry:
+        assert registry.repository("app").manifest("1", ACCEPT).body == b"{}"
+    assert set(asked) == {f"{name} Basic bWU6cHc="}
+    assert all("Proxy-Authorization" not in headers for _, _, headers in tls.log)
