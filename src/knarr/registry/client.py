@@ -138,7 +138,8 @@ class Client:
     ) -> Response:
         """Send, and follow redirects of GET and HEAD; credentials stay with their host."""
         for _ in range(REDIRECTS + 1):
-            response = self._transport.send(method, url, headers, body, self._tls(url))
+            connect = self._endpoint.connect
+            response = self._transport.send(method, url, headers, body, self._tls(url), connect)
             if response.status not in _MOVED or method not in ("GET", "HEAD"):
                 return response
             response.start(0)
@@ -196,7 +197,9 @@ class Client:
         return self._settled  # another thread may have done it meanwhile
 
     def _speaks(self, endpoint: Endpoint) -> bool:
-        response = self._transport.send("GET", f"{endpoint.base}/", {}, None, endpoint.tls)
+        response = self._transport.send(
+            "GET", f"{endpoint.base}/", {}, None, endpoint.tls, endpoint.connect
+        )
         said = response.start(512) if response.status == 400 else b""
         response.close()
         # What servers in Go, and nginx, say to plain HTTP where they expect TLS.

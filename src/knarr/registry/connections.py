@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import threading
+from functools import partial
 from typing import NamedTuple
 
 from knarr.errors import InvalidArgument, Unavailable
@@ -19,12 +20,13 @@ _KEPT = 6
 
 
 class Place(NamedTuple):
-    """What a connection leads to."""
+    """What a connection leads to, and in how many seconds (0.0: the usual)."""
 
     scheme: str
     host: str
     port: int
     tls: Tls
+    connect: float = 0.0
 
 
 class Connection:
@@ -131,16 +133,20 @@ class Connections:
         else:
             raw = http.client.HTTPConnection(*where, timeout=timeout)
         # Its own way to connect, so that connecting has less time than the first byte.
-        raw._create_connection = self._connect  # type: ignore[attr-defined]  # noqa: SLF001
+        raw._create_connection = partial(self._connect, place.connect)  # type: ignore[attr-defined]  # noqa: SLF001
         made = Connection(place, raw, proxy is not None and place.scheme == "http")
         if proxy is not None:
             made.proxy_authorization = proxy.authorization
         return made
 
     def _connect(
-        self, address: tuple[str, int], timeout: float, source: tuple[str, int] | None
+        self,
+        within: float,
+        address: tuple[str, int],
+        timeout: float,
+        source: tuple[str, int] | None,
     ) -> socket.socket:
-        made = socket.create_connection(address, self._patience.connect, source)
+        made = socket.create_connection(address, within or self._patience.connect, source)
         made.settimeout(timeout)
         return made
 

@@ -27,6 +27,7 @@ class Tls:
 class Endpoint:
     """Where to ask: ``scheme://host`` and the path before ``/REPOSITORY/…``.
 
+    connect: seconds in which a connection has to come about, 0.0 for the usual.
     alternative: the scheme to try when this one cannot be spoken with the server, or "".
     namespace: the registry a mirror stands in for, told to it as ``ns=``; "" for itself.
     """
@@ -38,6 +39,7 @@ class Endpoint:
     tls: Tls = Tls()
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     alternative: str = ""
+    connect: float = 0.0
     namespace: str = ""
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -22,6 +23,8 @@ from knarr.registry.endpoint import EVERYTHING, Endpoint, Tls
 
 DIRECTORIES = ("/etc/knarr/certs.d", "/etc/containerd/certs.d", "/etc/docker/certs.d")
 _DEFAULT = "_default"
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _KNOWN = frozenset(
     {"capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"}
 )
@@ -170,6 +173,7 @@ def _endpoint(file: str, address: str, table: Any, host: str, own: Endpoint) -> 
         capabilities,
         tls,
         _headers(file, table),
+        connect=_seconds(file, table),
         namespace="" if is_own else host,
     )
 
@@ -193,6 +197,15 @@ def _headers(file: str, table: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     if not isinstance(value, dict):
         raise InvalidArgument(f"{file}: header is no table")
     return tuple((name, text) for name in value for text in _texts(file, value, name))
+
+
+def _seconds(file: str, table: dict[str, Any]) -> float:
+    """Return ``dial_timeout``, a duration as Go writes it (``1.5s``), in seconds."""
+    text = table.get("dial_timeout", "0s")
+    parts = _DURATION.findall(text) if isinstance(text, str) else []
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise InvalidArgument(f"{file}: dial_timeout {text!r} is no duration such as '5s'")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def _texts(file: str, table: dict[str, Any], key: str) -> Iterable[str]:

@@ -174,6 +174,7 @@ class Transport:
         headers: Mapping[str, str],
         body: Body | bytes | None = None,
         tls: Tls = STRICT,
+        connect: float = 0.0,
     ) -> Response:
         """Return the answer to one request, whatever its status.
 
@@ -183,7 +184,7 @@ class Transport:
         """
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        place = Place(parts.scheme, parts.hostname or "", port, tls)
+        place = Place(parts.scheme, parts.hostname or "", port, tls, connect)
         if parts.scheme == "http":
             place = place._replace(tls=STRICT)
         connection = self.connections.take(place)

@@ -72,6 +72,7 @@ def test_mirrors_in_their_order(tmp_path: Path) -> None:
         [host."http://two.example:5000/v2/hub"]
           capabilities = ["pull"]
           override_path = true
+          dial_timeout = "1m500ms"
           skip_verify = true
     """)  # fmt: skip
     one, two, last = endpoints(tmp_path, "docker.io")
@@ -81,6 +82,7 @@ def test_mirrors_in_their_order(tmp_path: Path) -> None:
     assert one.tls.clients[1] == (f"{tmp_path}/docker.io/b.cert", "")
     assert one.headers == (("x-team", "blue"), ("x-team", "green"))
     assert (two.base, two.namespace) == ("http://two.example:5000/v2/hub", "docker.io")
+    assert (one.connect, two.connect) == (0.0, 60.5)
     assert (last.base, last.namespace) == ("https://registry-1.docker.io/v2", "")
 
 
@@ -101,6 +103,8 @@ def test_the_default_is_for_the_rest(tmp_path: Path) -> None:
         ('[host."https://u:p@a"]', "no http or https address"),
         ('[host."https://a"]\ncapabilities = ["fly"]', "'fly' is none of"),
         ('[host."https://a"]\nca = 1', "ca is no text"),
+        ('[host."https://a"]\ndial_timeout = "soon"', "is no duration"),
+        ('[host."https://a"]\ndial_timeout = 5', "is no duration"),
         ('[host."https://a"]\nclient = [["a"]]', "client is no path"),
     ],
 )
