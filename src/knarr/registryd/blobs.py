@@ -258,24 +258,25 @@ def _take(shelf: Shelf, upload: Upload, request: Request, repository: str) -> No
 
 def _finish(shelf: Shelf, repository: str, upload: Upload, digest: str) -> Response:
     """Make a blob of an upload, if its bytes have that digest."""
-    found = upload.digest(digests.parse(digest)[0])
-    if found != digest:
+    with upload.sealed():
+        found = upload.digest(digests.parse(digest)[0])
+        if found != digest:
+            shelf.uploads.forget(upload)
+            raise Fault(
+                400,
+                "DIGEST_INVALID",
+                f"the {upload.size} bytes that came have digest {found}, not {digest}",
+                detail={"digest": digest},
+            )
+        try:
+            upload.sync()
+            with shelf.catalogue.writing() as db:
+                shelf.quotas.check(db, repository, digest, upload.size)
+                shelf.store.adopt(upload.path, digest)
+                record(db, repository, digest, upload.size)
+        except FileNotFoundError:  # cancelled, or finished by another request
+            raise Fault(404, "BLOB_UPLOAD_UNKNOWN", "the upload has been ended") from None
         shelf.uploads.forget(upload)
-        raise Fault(
-            400,
-            "DIGEST_INVALID",
-            f"the {upload.size} bytes that came have digest {found}, not {digest}",
-            detail={"digest": digest},
-        )
-    try:
-        upload.sync()
-        with shelf.catalogue.writing() as db:
-            shelf.quotas.check(db, repository, digest, upload.size)
-            shelf.store.adopt(upload.path, digest)
-            record(db, repository, digest, upload.size)
-    except FileNotFoundError:  # cancelled, or finished by another request
-        raise Fault(404, "BLOB_UPLOAD_UNKNOWN", "the upload has been ended") from None
-    shelf.uploads.forget(upload)
     return _created(repository, digest)
 
 

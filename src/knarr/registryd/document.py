@@ -18,8 +18,10 @@ LIMIT = 4 * 1024 * 1024
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 _DOCKER_V1 = ("application/vnd.docker.distribution.manifest.v1+", "application/json")
 _INDEXES = (OCI_INDEX, DOCKER_LIST)
+_MANIFESTS = (OCI_MANIFEST, DOCKER_MANIFEST)
 _JSON = re.compile(r"application/(?:json|[A-Za-z0-9!#$&^_.+-]{1,200}\+json)\Z")
 
 
@@ -53,6 +55,7 @@ def read(body: bytes, content_type: str | None) -> Document:
         raise _invalid(f"mediaType says {inner}, Content-Type {media_type}")
     if _JSON.match(media_type) is None:
         raise _invalid(f"Content-Type {media_type[:200]!r} is none of a manifest")
+    _check_kind(content, media_type)
     config = _descriptor(content.get("config"), "config")
     artifact_type = _string(content, "artifactType") or None
     if artifact_type is None and config is not None:
@@ -66,6 +69,18 @@ def read(body: bytes, content_type: str | None) -> Document:
         artifact_type=artifact_type,
         annotations=_annotations(content),
     )
+
+
+def _check_kind(content: dict[str, Any], media_type: str) -> None:
+    """Raise Fault for what is an index to one reader and a manifest to another.
+
+    Which of them a digest means would be up to a header (CVE-2021-41190).
+    """
+    single = [name for name in ("config", "layers") if content.get(name) is not None]
+    if content.get("manifests") is not None and (single or media_type in _MANIFESTS):
+        raise _invalid(f"it has manifests, and is a manifest by {(*single, 'its type')[0]}")
+    if single and media_type in _INDEXES:
+        raise _invalid(f"its type is that of an index, but it has {single[0]}")
 
 
 def _json(body: bytes) -> dict[str, Any]:

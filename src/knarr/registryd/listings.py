@@ -91,8 +91,9 @@ def referrers(shelf: Shelf, request: Request, repository: str, text: str) -> Res
         if wanted:
             query += " AND artifact_type = ?"
             values.append(wanted)
-        rows = db.execute(f"{query} ORDER BY digest LIMIT {_REFERRERS + 1}", values).fetchall()
-    return index(request, [_referrer(row) for row in rows], wanted)
+        rows = db.execute(f"{query} ORDER BY digest LIMIT {_REFERRERS + 1}", values)
+        found = _fitting(_referrer(row) for row in rows)
+    return _index(request, *found, wanted)
 
 
 def index(request: Request, found: list[dict[str, object]], wanted: str | None) -> Response:
@@ -100,9 +101,14 @@ def index(request: Request, found: list[dict[str, object]], wanted: str | None) 
 
     wanted: their artifact type, when that was asked for.
     """
-    shown = _fitting(found)
+    return _index(request, *_fitting(found), wanted)
+
+
+def _index(
+    request: Request, shown: list[dict[str, object]], more: bool, wanted: str | None
+) -> Response:
     headers = [("Content-Type", document.OCI_INDEX)]
-    if len(shown) < len(found):
+    if more:
         last = {"last": str(shown[-1]["digest"])}
         headers.append(_link(request, **({"artifactType": wanted} if wanted else {}), **last))
     if wanted:
@@ -121,11 +127,21 @@ def _referrer(row: tuple[str, str, int, str | None, str | None]) -> dict[str, ob
     return found
 
 
-def _fitting(found: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Return as many as one answer holds, at least one if there is any."""
+def _fitting(found: Iterable[dict[str, object]]) -> tuple[list[dict[str, object]], bool]:
+    """Return as many as one answer holds, at least one if there is any, and whether more follow.
+
+    No more are taken than are needed for that: each can have annotations of megabytes. One that
+    no answer can hold is shown without them, or nobody could read the list.
+    """
     size = 0
-    for number, each in enumerate(found[:_REFERRERS]):
-        size += len(json.dumps(each))
-        if number and size > _REFERRERS_BYTES:
-            return found[:number]
-    return found[:_REFERRERS]
+    shown: list[dict[str, object]] = []
+    for each in found:
+        length = len(json.dumps(each))
+        if length > _REFERRERS_BYTES:
+            each.pop("annotations", None)
+            length = len(json.dumps(each))
+        size += length
+        if shown and (size > _REFERRERS_BYTES or len(shown) == _REFERRERS):
+            return shown, True
+        shown.append(each)
+    return shown, False

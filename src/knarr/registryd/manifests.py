@@ -146,6 +146,7 @@ def keep(
             if upstream is None:
                 _check_blobs(db, number, repository, said)
                 _check_tags(db, shelf, number, repository, tags, digest)
+                _check_type(db, shelf, number, repository, digest, said.media_type)
                 shelf.quotas.check(db, repository, digest, len(content))
             writer.commit()
             _record(db, number, Found(digest, said.media_type, len(content)), said)
@@ -168,6 +169,22 @@ def _check_tags(
         now = tagged(db, number, tag)
         if now is not None:
             shelf.rules.check_move(repository, tag, now, digest)
+
+
+def _check_type(
+    db: sqlite3.Connection, shelf: Shelf, number: int, repository: str, digest: str, kind: str
+) -> None:
+    """Raise Fault when a manifest would get another type, and a tag of it may not change."""
+    rows = db.execute(
+        "SELECT tag.name, media_type FROM tag JOIN manifest USING (repository, digest)"
+        " WHERE repository = ? AND digest = ? AND media_type <> ?",
+        (number, digest, kind),
+    ).fetchall()
+    for tag, now in rows:
+        if shelf.rules.fixed(repository, tag):
+            raise Fault(
+                409, "DENIED", f"tag {repository}:{tag} is immutable here, and of type {now}"
+            )
 
 
 def _check_blobs(db: sqlite3.Connection, number: int, repository: str, said: Document) -> None:

@@ -176,6 +176,11 @@ def _note(request: Request, status: int, sent: int, seconds: float) -> None:
     """Log an answer, as one line."""
     _log.info(
         "%s %s %s %s %d %d %.3fs",
-        request.peer or "-", request.user or "-", request.method, request.path[:_SHOWN],
+        request.peer or "-", request.user or "-", request.method, _plain(request.path[:_SHOWN]),
         status, sent, seconds,
     )  # fmt: skip
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` with ``?`` for what could move the cursor of whoever reads the log."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)

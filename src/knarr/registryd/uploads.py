@@ -14,14 +14,14 @@ import re
 import threading
 import time
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from knarr.content import digest as digests
 from knarr.registryd.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from knarr.web.body import Body
 
@@ -32,6 +32,8 @@ _ROOM = 256 * 1024
 class Upload:
     """One upload. Of several requests that write to it the latest goes on, the others fail:
     a client that lost its connection must not wait until the server has noticed.
+
+    ends: whether it becomes a blob just now.
     """
 
     def __init__(self, name: str, path: str, algorithm: str) -> None:
@@ -44,6 +46,7 @@ class Upload:
         self._hashed = 0
         self._lock = threading.Lock()
         self._writer = 0
+        self.ends = False
 
     def append(
         self,
@@ -62,6 +65,8 @@ class Upload:
         with self._lock:
             if offset is not None and offset != self.size:
                 raise self.out_of_order()
+            if self.ends:
+                raise Fault(409, "BLOB_UPLOAD_INVALID", "another request ends this upload")
             self._writer += 1
             mine = self._writer
         room = memoryview(bytearray(_ROOM))
@@ -106,10 +111,27 @@ class Upload:
         finally:
             os.close(fd)
 
-    def digest(self, algorithm: str) -> str:
-        """Return the digest of all that came; no request adds to it from here on."""
+    @contextmanager
+    def sealed(self) -> Iterator[None]:
+        """Let no request add to it within the block: whose digest was taken becomes a blob.
+
+        Who began before gets no further, and who comes later does not begin; either would have
+        the file open still when it has its final name. Raises Fault within another such block.
+        """
         with self._lock:
+            if self.ends:
+                raise Fault(409, "BLOB_UPLOAD_INVALID", "another request ends this upload")
+            self.ends = True
             self._writer += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.ends = False
+
+    def digest(self, algorithm: str) -> str:
+        """Return the digest of all that came; ``sealed`` keeps it what it is."""
+        with self._lock:
             if algorithm == self.algorithm and self._hashed == self.size:
                 return f"{algorithm}:{self._hash.hexdigest()}"
             with open(self.path, "rb", buffering=0) as file:

@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 _TYPE = "application/vnd.docker.distribution.events.v1+json"
 _ACTIONS = {"GET": "pull", "PUT": "push", "DELETE": "delete"}
 _QUEUED = 10_000
+_SHOWN = 500  # characters of a header: that many events can wait, each with what clients wrote
 _PATIENCE = 10.0  # seconds for an answer
 _PAUSES = (1.0, 5.0, 25.0)  # seconds before further attempts
 
@@ -88,9 +89,9 @@ class Webhooks:
             "request": {
                 "id": str(uuid.uuid4()),
                 "addr": request.peer,
-                "host": request.header("host") or "",
+                "host": (request.header("host") or "")[:_SHOWN],
                 "method": request.method,
-                "useragent": request.header("user-agent") or "",
+                "useragent": (request.header("user-agent") or "")[:_SHOWN],
             },
             "actor": {"name": request.user} if request.user else {},
             "source": {"instanceID": self._instance},

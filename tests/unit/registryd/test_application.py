@@ -15,6 +15,7 @@ from knarr.registryd.htpasswd import Users
 from knarr.registryd.service import Options
 from knarr.web import listening
 from tests.support.registries import Client, Serving, serving, sha256
+from tests.support.waiting import wait_until
 from tests.support.web import everything
 
 
@@ -48,6 +49,13 @@ def test_addresses_that_are_none(client: Client) -> None:
         got = client("GET", path)
         assert got.status == 404
         assert got.code == "UNSUPPORTED"
+
+
+def test_the_log_moves_no_cursor(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="knarr.registryd.service"):
+        client("GET", "/v2/%C2%9B2J")
+        wait_until(lambda: caplog.records)
+    assert "GET /v2/?2J 404" in caplog.text
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "BREW", "PATCH"])

@@ -9,6 +9,7 @@ import pytest
 
 from knarr.content import digest as digests
 from tests.support.registries import Client, Serving, serving, sha256
+from tests.support.waiting import wait_until
 
 DATA = bytes(range(256)) * 40
 DIGEST = sha256(DATA)
@@ -340,3 +341,30 @@ def test_a_blob_that_was_lost_from_the_disk(client: Client, registry: Serving) -
 def test_the_bytes_are_those_of_the_digest(client: Client) -> None:
     client.push_blob("team/app", DATA)
     assert hashlib.sha256(pulled(client)).hexdigest() == DIGEST.partition(":")[2]
+
+
+def test_nothing_is_added_to_an_upload_that_becomes_a_blob(
+    client: Client, registry: Serving
+) -> None:
+    """Whoever still had the file open would write into the blob, which all repositories share."""
+    where = begin(client)
+    assert client("PATCH", where, DATA).status == 202
+    done: list[int] = []
+
+    def finish() -> None:
+        ending = registry.client()
+        done.append(ending("PUT", f"{where}?digest={DIGEST}", b"").status)
+        ending.close()
+
+    # The end waits for this lock between taking the digest and giving the blob its name.
+    with registry.service.shelf.catalogue.writing():
+        thread = threading.Thread(target=finish)
+        thread.start()
+        upload = registry.service.shelf.uploads.find("team/app", where.rpartition("/")[2])
+        wait_until(lambda: upload.ends)
+        got = client("PATCH", where, b"more")
+        again = client("PUT", f"{where}?digest={DIGEST}", b"")
+    thread.join()
+    assert (got.status, again.status, done) == (409, 409, [201])
+    assert registry.service.shelf.store.stat(DIGEST) == len(DATA)
+    registry.service.shelf.store.verify(DIGEST)

@@ -158,6 +158,10 @@ def test_the_largest_manifest(client: Client) -> None:
         (b'{"annotations": ["a"]}', MANIFEST, "annotations"),
         (b'{"x": NaN}', MANIFEST, "NaN is no number"),
         (b'{"manifests": [{"digest": 5, "size": 1}]}', INDEX, "manifests[0].digest"),
+        (b'{"manifests": [], "layers": []}', INDEX, "it has manifests"),
+        (b'{"manifests": [], "config": {}}', "application/x+json", "it has manifests"),
+        (b'{"manifests": []}', MANIFEST, "it has manifests"),
+        (b'{"layers": []}', INDEX, "type is that of an index"),
     ],
 )  # fmt: skip
 def test_what_is_no_manifest(client: Client, body: bytes, kind: str, said: str) -> None:
@@ -236,6 +240,12 @@ def test_immutable_tags(tmp_path: Path) -> None:
         for reference in ("v1", first):
             assert client("DELETE", AT + reference).code == "DENIED"
         assert client("HEAD", AT + "v1").header("Docker-Content-Digest") == first
+        # Nor does what it stands for become something else under the same digest.
+        plain = b'{"schemaVersion": 2, "manifests": []}'
+        assert client.push_manifest("team/app", "v3", plain, INDEX).status == 201
+        got = client.push_manifest("team/app", sha256(plain), plain, "application/x+json")
+        assert (got.status, got.code) == (409, "DENIED")
+        assert client("HEAD", AT + "v3").header("Content-Type") == INDEX
         client.push_image("play/toy", "v1")
         client.push_image("play/toy", "v1", annotations={"moved": "yes"})
         client.close()
@@ -359,3 +369,15 @@ def test_referrers_come_in_pages(client: Client) -> None:
     assert pages == 2
     assert set(found) == wanted
     assert len(found) == 4
+
+
+def test_a_referrer_that_no_list_can_hold_is_shown_without_annotations(client: Client) -> None:
+    subject = {"mediaType": MANIFEST, "digest": sha256(b"subject"), "size": 7}
+    content = {"schemaVersion": 2, "manifests": [], "subject": subject,
+               "annotations": {"much": "é" * 1_000_000}}  # fmt: skip
+    body = json.dumps(content, ensure_ascii=False).encode()
+    digest = sha256(body)
+    assert client.push_manifest("team/app", digest, body, INDEX).status == 201
+    got = client("GET", f"/v2/team/app/referrers/{subject['digest']}")
+    assert len(got.body) < 4 * 1024 * 1024
+    assert got.json["manifests"] == [{"mediaType": INDEX, "digest": digest, "size": len(body)}]

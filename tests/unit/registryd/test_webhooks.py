@@ -53,7 +53,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     with telling(tmp_path, listener) as client:
         digest, body = client.push_image("team/app", "v1")
         client.push_manifest("team/app", f"{digest}?tag=v2&tag=v3", body)
-        client("GET", "/v2/team/app/manifests/v1", User_Agent="a client")
+        client("GET", "/v2/team/app/manifests/v1", User_Agent="a client" + "!" * 10_000)
         client("HEAD", "/v2/team/app/manifests/v1")
         client("GET", "/v2/team/app/manifests/none")
         client("DELETE", f"/v2/team/app/manifests/{digest}")
@@ -65,7 +65,7 @@ def test_what_is_told(tmp_path: Path) -> None:
     assert targets[:3] == [{**base, "mediaType": MANIFEST, "tag": f"v{n}"} for n in (1, 2, 3)]
     assert targets[3] == {**base, "mediaType": MANIFEST, "tag": "v1"}
     assert targets[4] == base
-    assert listener.events[3]["request"]["useragent"] == "a client"
+    assert listener.events[3]["request"]["useragent"] == "a client" + "!" * 492
     assert listener.events[3]["request"]["addr"] == "127.0.0.1"
     assert len({each["id"] for each in listener.events}) == 5
 
