@@ -229,6 +229,7 @@ class Demo:
         self.run(f"knarr save --since busybox -o {self.run_root}/made.tar made:1")
         self.run("knarr rmi made:1")
         self.run(f"knarr load -q -i {self.run_root}/made.tar")
+        self.run("knarr image diff busybox made:1")
         self.run("knarr rmi made:1")
 
     def library(self) -> None:

@@ -31,6 +31,7 @@ GROUPS: dict[str, dict[str, str]] = {
         **{verb: verb for verb in _IMAGE_VERBS},
         **dict.fromkeys(("ls", "list"), "images"),
         **dict.fromkeys(("rm", "remove"), "rmi"),
+        "diff": "image_diff",
         "inspect": "image_inspect",
         "prune": "image_prune",
         "verify": "image_verify",

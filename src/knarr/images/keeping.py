@@ -11,9 +11,13 @@ from typing import TYPE_CHECKING
 from knarr.images import garbage, interrupted
 from knarr.images.context import Context, Progress, ignore_progress
 from knarr.images.filters import Filters
+from knarr.images.platform import Platform
 from knarr.images.remove import IsRunning, PruneResult
+from knarr.images.target import find_target, for_platform
 
 if TYPE_CHECKING:
+    from knarr.images.comparing import Comparison
+    from knarr.images.index import ImageRecord
     from knarr.images.usage import ImagesUsage
     from knarr.images.verifying import Verified
 
@@ -66,6 +70,29 @@ class Keeping:
 
         mend = (lambda host: transfers.open_registry(host, progress=progress)) if repair else None
         return verifying.verify(self._context, names, mend, progress)
+
+    def diff(
+        self,
+        before: str,
+        after: str,
+        *,
+        platform: str | None = None,
+        progress: Progress = ignore_progress,
+    ) -> Comparison:
+        """Return what of files and configuration is otherwise in the image ``after``.
+
+        platform: which of images for several. Raises NotFound, InvalidArchive.
+        """
+        from knarr.images import comparing
+
+        first, second = (self._one(name, platform) for name in (before, after))
+        return comparing.compare(self._context, first, second, progress)
+
+    def _one(self, name: str, platform: str | None) -> ImageRecord:
+        target = find_target(self._context.index, name)
+        if platform is None:
+            return target.record
+        return for_platform(target, Platform.parse(platform), name)[1]
 
     def sweep(self) -> int:
         """Delete blobs and layers that nothing refers to and return the bytes freed.
