@@ -47,7 +47,7 @@ class Driver(overlay.Driver):
             self._try_image()
         except OSError as error:
             raise Unsupported(
-                "the kernel mounts no EROFS image of files here (Linux 6.12, or 6.4 with loop"
+                "the kernel mounts no EROFS images of files here (Linux 6.12; 6.4 with loop"
                 f" devices): {error.strerror}"
             ) from None
 

@@ -2,7 +2,8 @@
 
 Names and layout: fs/erofs/erofs_fs.h and Documentation/filesystems/erofs.rst of
 Linux. Blocks are of 512 bytes, as those of a tar, so every file of the tar begins at one
-(Linux 6.4 and later take blocks smaller than a page). All numbers are little endian.
+(Linux 6.4 and later, and some older ones, take blocks smaller than a page). All numbers are
+little endian.
 """
 
 from __future__ import annotations
