@@ -31,7 +31,7 @@ _AT_ONCE = 50  # files that are removed under one lock
 _STALE = 3600.0  # seconds after which a dead process's half-written file goes
 
 _UNTAGGED = """
-SELECT repository, digest FROM manifest AS m WHERE pushed < ?
+SELECT repository, digest FROM manifest AS m WHERE pushed < :horizon
     AND NOT EXISTS (SELECT 1 FROM tag AS t
         WHERE t.repository = m.repository AND t.digest = m.digest)
     AND NOT EXISTS (SELECT 1 FROM reference AS r
@@ -46,15 +46,15 @@ DELETE FROM blob AS b WHERE asked < ? AND NOT EXISTS (SELECT 1 FROM reference AS
 # A copy's manifest is asked for when its tag is compared with upstream's, or by its digest.
 _FORGOTTEN = """
 SELECT repository, m.digest FROM manifest AS m JOIN repository ON repository = id
-    WHERE upstream IS NOT NULL AND m.pushed < ?1 AND NOT EXISTS (SELECT 1 FROM tag AS t
-        WHERE t.repository = m.repository AND t.digest = m.digest AND t.pushed >= ?1)
+    WHERE upstream IS NOT NULL AND m.pushed < :horizon AND NOT EXISTS (SELECT 1 FROM tag AS t
+        WHERE t.repository = m.repository AND t.digest = m.digest AND t.pushed >= :horizon)
 """
 _TAGS = """
 SELECT id, repository.name, tag.name, pushed FROM tag JOIN repository ON repository = id
     WHERE upstream IS NULL ORDER BY repository.name, pushed DESC, tag.name DESC
 """
-_NAMED = "SELECT EXISTS (SELECT 1 FROM blob WHERE digest = ?1 UNION ALL \
-SELECT 1 FROM manifest WHERE digest = ?1)"
+_NAMED = "SELECT EXISTS (SELECT 1 FROM blob WHERE digest = :digest UNION ALL \
+SELECT 1 FROM manifest WHERE digest = :digest)"
 _EMPTY = """
 DELETE FROM repository WHERE NOT EXISTS (SELECT 1 FROM blob WHERE repository = id)
     AND NOT EXISTS (SELECT 1 FROM manifest WHERE repository = id)
@@ -160,7 +160,7 @@ def _drop_tags(
 def _drop(db: sqlite3.Connection, which: str, horizon: float) -> list[tuple[str, str]]:
     """Take the manifests of a query out, and then those of which that makes it true."""
     gone: list[tuple[str, str]] = []
-    while found := db.execute(which, (horizon,)).fetchall():
+    while found := db.execute(which, {"horizon": horizon}).fetchall():
         for number, digest in found:
             name = db.execute("SELECT name FROM repository WHERE id = ?", (number,)).fetchone()[0]
             manifests.forget(db, number, digest)
@@ -169,7 +169,7 @@ def _drop(db: sqlite3.Connection, which: str, horizon: float) -> list[tuple[str,
 
 
 def _named(db: sqlite3.Connection, digest: str) -> bool:
-    return bool(db.execute(_NAMED, (digest,)).fetchone()[0])
+    return bool(db.execute(_NAMED, {"digest": digest}).fetchone()[0])
 
 
 def _drop_files(shelf: Shelf) -> tuple[Blob, ...]:

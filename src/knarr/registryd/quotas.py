@@ -16,16 +16,16 @@ from knarr.registryd.faults import Fault
 _USED = """
 SELECT COALESCE(SUM(size), 0) FROM (
     SELECT digest, size FROM blob JOIN repository ON repository = id
-        WHERE upstream IS NULL AND name GLOB ?1
+        WHERE upstream IS NULL AND name GLOB :pattern
     UNION SELECT digest, size FROM manifest JOIN repository ON repository = id
-        WHERE upstream IS NULL AND name GLOB ?1)
+        WHERE upstream IS NULL AND name GLOB :pattern)
 """
 _COUNTED = """
 SELECT EXISTS (
     SELECT 1 FROM blob JOIN repository ON repository = id
-        WHERE upstream IS NULL AND name GLOB ?1 AND digest = ?2
+        WHERE upstream IS NULL AND name GLOB :pattern AND digest = :digest
     UNION ALL SELECT 1 FROM manifest JOIN repository ON repository = id
-        WHERE upstream IS NULL AND name GLOB ?1 AND digest = ?2)
+        WHERE upstream IS NULL AND name GLOB :pattern AND digest = :digest)
 """
 
 
@@ -74,11 +74,11 @@ class Quotas:
 
 
 def _used(db: sqlite3.Connection, quota: Quota) -> int:
-    return int(db.execute(_USED, (quota.pattern,)).fetchone()[0])
+    return int(db.execute(_USED, {"pattern": quota.pattern}).fetchone()[0])
 
 
 def _counted(db: sqlite3.Connection, quota: Quota, digest: str) -> bool:
-    return bool(db.execute(_COUNTED, (quota.pattern, digest)).fetchone()[0])
+    return bool(db.execute(_COUNTED, {"pattern": quota.pattern, "digest": digest}).fetchone()[0])
 
 
 def exceeded(quota: Quota, used: int, size: int) -> Fault:
