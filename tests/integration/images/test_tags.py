@@ -114,6 +114,10 @@ def test_nothing_is_written_when_one_is_not_found(
     push(knarr, f"{server}/one", "1")
     assert "not found" in refused(knarr("lock", f"{server}/one", f"{server}/none"), 1)
     assert list(folder.iterdir()) == []
+    said(knarr("tag", "busybox", f"{server}/none"))
+    reason = refused(knarr("lock", f"{server}/none"), 1)
+    assert reason.endswith("; --local takes the digest of the image that is here\n")
+    said(knarr("rmi", f"{server}/none"))
     assert "nothing to lock" in refused(knarr("lock"), 1)
     assert "no Dockerfile" in refused(knarr("lock", "--check"), 1)
     assert "give one" in refused(knarr("lock", "--check", "--update"), 1)

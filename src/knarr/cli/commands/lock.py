@@ -12,13 +12,15 @@ from knarr.cli.command import MANY, Command
 from knarr.cli.context import Context
 from knarr.cli.flags import LIST, SWITCH, TEXT, Args, Flag, UsageError
 from knarr.cli.lockpin import VARIABLE
-from knarr.errors import InvalidArgument, KnarrError, NotFound
+from knarr.errors import InvalidArgument, KnarrError, NotFound, Unauthorized, Unavailable
 
 if TYPE_CHECKING:
     from knarr.images.context import ProgressEvent
     from knarr.images.reference import Reference
+    from knarr.images.service import Images
 
 Lookup = Callable[["Reference"], str]
+_REFUSALS = (NotFound, Unauthorized, Unavailable)
 
 
 def run(context: Context, args: Args) -> int:
@@ -33,7 +35,15 @@ def run(context: Context, args: Args) -> int:
     images, local = context.engine.images, args.on("local")
 
     def look_up(reference: Reference) -> str:
-        return images.digest_of(str(reference), local=local, progress=_show)
+        name = str(reference)
+        try:
+            return images.digest_of(name, local=local, progress=_show)
+        except _REFUSALS as error:
+            if local or not _is_here(images, name):
+                raise
+            kind = next(each for each in _REFUSALS if isinstance(error, each))
+            hint = "--local takes the digest of the image that is here"
+            raise kind(f"{error}; {hint}") from error
 
     if args.on("check"):
         return _check(path, locked, named, look_up, only=_is_named(args))
@@ -43,6 +53,14 @@ def run(context: Context, args: Args) -> int:
         wanted = [each for each in named if str(each) not in locked]
     _pin(path, locked, wanted, look_up)
     return 0
+
+
+def _is_here(images: Images, name: str) -> bool:
+    try:
+        images.get(name)
+    except NotFound:
+        return False
+    return True
 
 
 def _pin(path: str, locked: dict[str, str], wanted: Iterable[Reference], look_up: Lookup) -> None:
