@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from knarr.errors import InvalidArchive
-from knarr.registry import failures
+from knarr.registry import addresses, failures
 from knarr.registry.challenge import Challenge
 from knarr.registry.credentials import Credential
 from knarr.registry.endpoint import Endpoint
@@ -109,19 +109,14 @@ class Authorizer:
 
     def _fetch(self, challenge: Challenge, scopes: tuple[str, ...]) -> _Token:
         realm = challenge.parameters["realm"]
-        parts = urlsplit(realm)
-        if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise InvalidArchive(f"{self._endpoint.host}: {realm[:200]!r} is no token server")
-        if parts.scheme == "http" and not self._endpoint.is_open:
-            raise InvalidArchive(
-                f"{self._endpoint.host} wants credentials sent to {parts.netloc} without TLS"
-            )
+        what = f"{self._endpoint.host}: it sends us for a token"
+        addresses.check(realm, what, is_open=self._endpoint.is_open)
         service = challenge.parameters.get("service", "")
         if self.credential.identity_token:
             response = self._refresh(realm, service, scopes)
         else:
             response = self._get(realm, service, scopes)
-        token = self._read(response, parts.netloc)
+        token = self._read(response, urlsplit(realm).netloc)
         self._tokens[_key(scopes)] = token
         return token
 
@@ -162,7 +157,7 @@ class Authorizer:
             value = json.loads(response.read(_LIMIT, f"answer of token server {server}"))
             token = value.get("token") or value.get("access_token")
             lasting = max(float(value.get("expires_in") or 0), _LEAST)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
             raise InvalidArchive(f"token server {server}: its answer is no token") from None
         if not isinstance(token, str) or not token or not token.isprintable():
             raise InvalidArchive(f"token server {server}: its answer has no token")

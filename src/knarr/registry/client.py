@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from knarr.errors import InvalidArchive, Unavailable
-from knarr.registry import challenge, failures
+from knarr.registry import addresses, challenge, failures
 from knarr.registry.auth import Authorizer
 from knarr.registry.credentials import Credential
 from knarr.registry.endpoint import Endpoint, Tls
@@ -24,7 +24,6 @@ from knarr.registry.transport import (
 REDIRECTS = 10
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
-_URL_LIMIT = 8192
 # What may not go to another host that a registry sends us to.
 _PRIVATE = ("Authorization", "Cookie")
 
@@ -113,14 +112,17 @@ class Client:
         headers: dict[str, str],
         body: Body | bytes | None,
     ) -> Response:
-        url = path if "://" in path else self._endpoint.base + path
-        ours = self._is_ours(url)
+        url = self._endpoint.base + path
+        if "://" in path:
+            what = f"{self._endpoint.host}: it leads"
+            url = addresses.check(path, what, is_open=self._endpoint.is_open)
+        ours = self.owns(url)
         sent = {**(self._headers if ours else {}), **headers}
         known = self._authorizer.header(scopes) if ours else None
         if known:
             sent["Authorization"] = known
         response = self._followed(method, url, sent, body)
-        if response.status != 401 or not self._is_ours(response.url):
+        if response.status != 401 or not self.owns(response.url):
             return response
         try:
             asked = challenge.parse(response.headers.get_all("WWW-Authenticate") or [])
@@ -144,7 +146,7 @@ class Client:
                 return response
             response.start(0)
             target = self.resolve(response)
-            if urlsplit(target).netloc != urlsplit(url).netloc:
+            if not addresses.keeps_credentials(url, target):
                 private = {*_PRIVATE, *self._headers}
                 headers = {name: headers[name] for name in headers if name not in private}
             url = target
@@ -152,24 +154,15 @@ class Client:
 
     def resolve(self, response: Response) -> str:
         """Return the address in an answer's Location, checked. Raises InvalidArchive."""
-        location = response.header("Location")
-        host = self._endpoint.host
-        if not location or len(location) > _URL_LIMIT or not location.isprintable():
+        location, host = response.header("Location"), self._endpoint.host
+        if not location:
             raise InvalidArchive(f"{host}: a redirect without an address")
-        try:
-            target = urljoin(response.url, location.replace(" ", "%20"))
-        except ValueError:
-            target = ""
-        scheme, server = _parts(target)
-        if not server or not target.isascii():
-            raise InvalidArchive(f"{host}: a redirect to {location[:200]!r}")
-        if scheme == "http" and not self._endpoint.is_open:
-            raise InvalidArchive(f"{host}: a redirect from HTTPS to plain HTTP, {server}")
-        return target
+        what = f"{host}: a redirect"
+        return addresses.join(response.url, location, what, is_open=self._endpoint.is_open)
 
-    def _is_ours(self, url: str) -> bool:
-        parts = urlsplit(url)
-        return (parts.scheme, parts.netloc) == (self._endpoint.scheme, self._endpoint.host)
+    def owns(self, url: str) -> bool:
+        """Return whether an address is of this server, by the scheme that it is asked with."""
+        return url.startswith(f"{self._endpoint.scheme}://{self._endpoint.host}/")
 
     def _tls(self, url: str) -> Tls:
         return self._endpoint.tls if urlsplit(url).netloc == self._endpoint.host else Tls()
@@ -253,13 +246,3 @@ class Client:
             if code == "299" and text and text not in self._noticed:
                 self._noticed.add(text)
                 self._notice(f"{self._endpoint.host}: {text}")
-
-
-def _parts(url: str) -> tuple[str, str]:
-    """Return scheme and server of an address, no server when it is none to go to."""
-    try:
-        parts = urlsplit(url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-    except ValueError:
-        return "", ""
-    return (parts.scheme, parts.netloc) if good else ("", "")

@@ -11,12 +11,15 @@ from functools import partial
 from typing import NamedTuple
 
 from knarr.errors import InvalidArgument, Unavailable
+from knarr.registry import names
 from knarr.registry.endpoint import Tls
 from knarr.registry.patience import Patience
 from knarr.registry.proxies import Proxies
 
 # Idle connections kept to one server.
 _KEPT = 6
+# Heads of one answer: nobody asks for a 100 Continue, and http.client reads any number of them.
+_HEADS = 8
 
 
 class Place(NamedTuple):
@@ -56,6 +59,17 @@ class Connection:
                 handle.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass  # it has ended already
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer before which there may be so many others that only say 100 Continue."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._heads = getattr(self, "_heads", 0) + 1
+        if self._heads > _HEADS:
+            raise http.client.BadStatusLine("100 Continue, without an end")
+        found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return found
 
 
 class Connections:
@@ -132,6 +146,7 @@ class Connections:
                 raw.set_tunnel(place.host, place.port, headers)
         else:
             raw = http.client.HTTPConnection(*where, timeout=timeout)
+        raw.response_class = _Answer
         # Its own way to connect, so that connecting has less time than the first byte.
         raw._create_connection = partial(self._connect, place.connect)  # type: ignore[attr-defined]  # noqa: SLF001
         made = Connection(place, raw, proxy is not None and place.scheme == "http")
@@ -147,6 +162,11 @@ class Connections:
         source: tuple[str, int] | None,
     ) -> socket.socket:
         made = socket.create_connection(address, within or self._patience.connect, source)
+        peer = _peer(made)
+        # Such a name is spoken to without TLS, and not every resolver keeps it on this machine.
+        if names.is_loopback(address[0]) and not names.is_loopback(peer):
+            made.close()
+            raise Unavailable(f"{address[0]} is at {peer}, which is not this machine")
         made.settimeout(timeout)
         return made
 
@@ -155,6 +175,11 @@ class Connections:
         if found is None:
             found = self._contexts[tls] = _context(tls)
         return found
+
+
+def _peer(link: socket.socket) -> str:
+    """Return the address that a connection leads to."""
+    return str(link.getpeername()[0])
 
 
 def _context(tls: Tls) -> ssl.SSLContext:

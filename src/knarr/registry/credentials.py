@@ -203,8 +203,11 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _parse(data: bytes, what: str) -> dict[str, Any]:
+    if len(data) > _LIMIT:
+        # Not as if it were empty: a login would write it anew.
+        raise InvalidArgument(f"{what} is larger than {_LIMIT} bytes")
     try:
-        value = json.loads(data) if data.strip() and len(data) <= _LIMIT else {}
+        value = json.loads(data) if data.strip() else {}
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{what} is no JSON: {error}") from None
     if not isinstance(value, dict):

@@ -17,9 +17,14 @@ _HOST = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 def check(host: str) -> str:
     """Return ``host`` (``name[:port]``). Raises InvalidArgument when it cannot be one."""
-    if not _HOST.fullmatch(host):
+    if not is_host(host):
         raise InvalidArgument(f"{host[:80]!r} is no host name or host:port of a registry")
     return host
+
+
+def is_host(text: str) -> bool:
+    """Return whether ``text`` can be ``name[:port]``."""
+    return _HOST.fullmatch(text) is not None
 
 
 def is_hub(host: str) -> bool:

@@ -47,7 +47,10 @@ def referrers(
         found = _manifests(_listed(repository, tag_of(digest)) or {})
     # The filter is applied here as well: a registry may leave it to us.
     return [
-        each for each in found if artifact_type is None or each.get("artifactType") == artifact_type
+        each
+        for each in found
+        if digests.is_valid(each.get("digest"))
+        and (artifact_type is None or each.get("artifactType") == artifact_type)
     ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, BinaryIO, NamedTuple
 
 from knarr.content import digest as digests
-from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unsupported
+from knarr.errors import InvalidArchive, InvalidArgument, KnarrError, NotFound, Unsupported
 from knarr.registry import referring, uploads
 from knarr.registry.blobs import BlobStream
 from knarr.registry.credentials import Credential
@@ -15,6 +15,8 @@ from knarr.registry.session import DOCUMENT_LIMIT, Session, query
 from knarr.registry.transport import Response
 
 _HTML = "html"
+# Addresses of a foreign layer that are tried: an image can name any number.
+_ELSEWHERE = 4
 
 
 class Manifest(NamedTuple):
@@ -159,14 +161,18 @@ class Repository:
 
         def fetch(start: int) -> Response:
             headers = {"Range": f"bytes={start}-"} if start else {}
-            paths = [*(url for url in urls if url.startswith(("https://", "http://")))]
-            paths.append(f"/{self.path}/blobs/{digest}")
-            for path in paths[:-1]:
+            failed: KnarrError | None = None
+            for url in [each for each in urls if "://" in each][:_ELSEWHERE]:
                 try:
-                    return self._get_blob(path, headers, what)
-                except (NotFound, InvalidArchive):
-                    continue
-            return self._get_blob(paths[-1], headers, what)
+                    return self._get_blob(url, headers, what, attempts=2)
+                except KnarrError as error:
+                    if closed.is_set():
+                        raise
+                    failed = error
+            try:
+                return self._get_blob(f"/{self.path}/blobs/{digest}", headers, what)
+            except NotFound as error:
+                raise failed or error from None
 
         closed = self.registry.transport.connections.closed
         return BlobStream(fetch, offset, self.registry.patience, closed, what)
@@ -244,10 +250,12 @@ class Repository:
             headers={"Accept": ", ".join(accept)},
         )  # fmt: skip
 
-    def _get_blob(self, path: str, headers: dict[str, str], what: str) -> Response:
+    def _get_blob(
+        self, path: str, headers: dict[str, str], what: str, attempts: int | None = None
+    ) -> Response:
         return self.registry.request(
             "GET", path, PULL, what=what, repository=self.path, scopes=self.pulling,
-            headers=headers, wanted=(200, 206, 416) if headers else (200,),
+            headers=headers, wanted=(200, 206, 416) if headers else (200,), attempts=attempts,
         )  # fmt: skip
 
 

@@ -76,5 +76,5 @@ def _hub(registry: Registry, term: str, limit: int) -> list[Found]:
             )
             for each in results[:limit]
         ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise InvalidArchive(f"{what}: Docker Hub's answer makes no sense") from None

@@ -7,10 +7,10 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Self
-from urllib.parse import quote, urlencode, urljoin
+from urllib.parse import quote, urlencode
 
 from knarr.errors import InvalidArchive, KnarrError, Unsupported
-from knarr.registry import names
+from knarr.registry import addresses, names
 from knarr.registry.client import Client
 from knarr.registry.connections import Connections
 from knarr.registry.credentials import Credential, Credentials
@@ -23,6 +23,8 @@ from knarr.registry.transport import Body, Response, Transport
 
 DOCUMENT_LIMIT = 4 * 1024 * 1024
 _PAGES = 10_000
+# Bytes of all pages of one list together.
+_LIST_LIMIT = 64 * 1024 * 1024
 _WRITING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -75,15 +77,20 @@ class Session:
     ) -> Iterator[dict[str, Any]]:
         """Yield the JSON objects of a list that comes in pages. Raises InvalidArchive."""
         seen = set()
+        left = _LIST_LIMIT
         for _ in range(_PAGES):
             seen.add(path)
             response = self.request("GET", path, capability, what=what, scopes=scopes)
             link, url = response.headers.get_all("Link"), response.url
-            yield json_object(response.read(DOCUMENT_LIMIT, what), what)
+            data = response.read(DOCUMENT_LIMIT, what)
+            left -= len(data)
+            yield json_object(data, what)
             target = next_page(link or [])
             if target is None:
                 return
-            path = urljoin(url, target)
+            if left < 0:
+                raise InvalidArchive(f"{what}: it is longer than {_LIST_LIMIT} bytes")
+            path = addresses.join(url, target, f"{what}: its next page leads", is_open=True)
             if path in seen:
                 raise InvalidArchive(f"{what}: its pages go round in a circle")
         raise InvalidArchive(f"{what}: it has no end")
@@ -114,9 +121,14 @@ class Session:
         ]
         if not able:
             raise Unsupported(f"registry {self.host}: its hosts.toml has nobody for '{capability}'")
-        whole = "://" in path
+        if "://" in path:  # where one of them sent us, or an image
+            asked = next((client for client in able if client.owns(path)), able[-1])
+            return asked.request(
+                method, path, what=what, scopes=scopes, headers=headers, body=body,
+                wanted=wanted, attempts=attempts,
+            )  # fmt: skip
         for client in able[:-1]:
-            if method in _WRITING or whole:
+            if method in _WRITING:
                 break
             try:
                 return client.request(
@@ -127,8 +139,8 @@ class Session:
                 if self.transport.connections.closed.is_set():
                     raise
         return able[-1].request(
-            method, path if whole else _spaced(path, able[-1]), what=what, scopes=scopes,
-            headers=headers, body=body, wanted=wanted, attempts=attempts,
+            method, _spaced(path, able[-1]), what=what, scopes=scopes, headers=headers, body=body,
+            wanted=wanted, attempts=attempts,
         )  # fmt: skip
 
     def clients(self, repository: str) -> list[Client]:

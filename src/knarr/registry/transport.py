@@ -132,13 +132,18 @@ class Response:
         """Return up to ``limit`` bytes of the body and close; errors give what there was."""
         parts: list[bytes] = []
         try:
-            while limit > 0 and (chunk := self._raw.read1(limit)):
-                parts.append(chunk)
-                limit -= len(chunk)
+            self._read_some(limit, parts.append)
         except (OSError, http.client.HTTPException):
             pass  # the status is what counts; this is only for its text
         self.close()
         return b"".join(parts)
+
+    def _read_some(self, limit: int, take: Callable[[bytes], object]) -> None:
+        """Read so many bytes for as long as one stall may last, however they come."""
+        end = time.monotonic() + self._patience.stall
+        while limit > 0 and time.monotonic() < end and (chunk := self._raw.read1(limit)):
+            take(chunk)
+            limit -= len(chunk)
 
     def close(self) -> None:
         """Give the connection back if the body is at its end, or nearly so; else end it."""
@@ -148,7 +153,9 @@ class Response:
         try:
             if not self._raw.isclosed() and (self._raw.length or 0) <= _DRAINED:
                 if self._raw.length is not None:
-                    self._raw.read()
+                    self._read_some(self._raw.length, len)
+                if self._raw.length == 0:
+                    self._raw.read()  # which is when its end is noticed
         except (OSError, http.client.HTTPException):
             self._raw.close()
             self._connections.drop(connection)

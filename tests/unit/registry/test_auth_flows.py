@@ -279,19 +279,28 @@ def test_a_mount_asks_for_both_repositories(
     assert tokens.asked[0]["scope"] == ["repository:to:pull,push", "repository:from:pull"]
 
 
-@pytest.mark.parametrize("realm", ["ftp://x/token", "/token", "http:///token"])
+@pytest.mark.parametrize("realm", ["ftp://x/token", "/token", "http:///token", "https://[x/token",
+                                   "http://x:99999/token", "http://a b/token"])  # fmt: skip
 def test_a_token_server_that_is_none(fake: FakeRegistry, home: dict[str, str], realm: str) -> None:
     def hook(request: Request) -> bool:
         request.error(401, "UNAUTHORIZED", "x", WWW_Authenticate=f'Bearer realm="{realm}"')
         return True
 
     fake.hooks.append(hook)
-    with registry(fake, home) as one, pytest.raises(InvalidArchive, match="no token server"):
+    with registry(fake, home) as one, pytest.raises(InvalidArchive, match="for a token to"):
         one.repository("app").manifest("latest", ACCEPT)
 
 
 @pytest.mark.parametrize(
-    "answer", [b"[]", b"{}", b'{"token": 1}', b'{"token": "a\\nb"}', b"<html>"]
+    "answer",
+    [
+        b"[]",
+        b"{}",
+        b'{"token": 1}',
+        b'{"token": "a\\nb"}',
+        b"<html>",
+        b'{"token": "a", "expires_in": 1' + b"0" * 400 + b"}",
+    ],
 )
 def test_a_token_that_is_none(
     fake: FakeRegistry, other: FakeRegistry, home: dict[str, str], answer: bytes
