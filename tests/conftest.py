@@ -226,6 +226,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "KNARR_ROOT": settings.data_root,
         "KNARR_RUN_ROOT": settings.run_root,
         "KNARR_CGROUP_PARENT": settings.cgroup_parent,
+        "KNARR_CERTS_D": os.environ["KNARR_CERTS_D"],
         "KNARR_LAUNCHER_IDLE": str(settings.launcher_idle),
         "KNARR_SERVER_IDLE": str(settings.server_idle),
     }

@@ -107,7 +107,7 @@ class Demo:
         self.run("knarr run -i --rm busybox tr a-z A-Z", stdin="through standard input\n")
         self.run("knarr run --rm busybox sh -c 'exit 7'", expect=7)
         self.run("knarr run --rm busybox no-such-command", expect=127)
-        self.run("knarr run --rm no-such-image", expect=125)
+        self.run("knarr run --rm --pull never no-such-image", expect=125)
 
     def namespaces(self) -> None:
         """Put a container's namespaces beside the host's."""

@@ -24,6 +24,8 @@ from knarr.registry.transport import (
 REDIRECTS = 10
 _MOVED = frozenset({301, 302, 303, 307, 308})
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
+# Seconds after which somebody who waits wants to know what for.
+_LONG = 2.0
 # What may not go to another host that a registry sends us to.
 _PRIVATE = ("Authorization", "Cookie")
 
@@ -224,6 +226,8 @@ class Client:
 
     def _wait(self, attempt: int, retry_after: str | None) -> None:
         pause = self._transport.patience.pause(attempt, retry_after)
+        if pause >= _LONG:
+            self._notice(f"{self._endpoint.host} cannot answer now: asked again in {pause:.0f} s")
         if self._transport.connections.closed.wait(pause):
             raise Unavailable(f"{self._endpoint.host}: given up")
 

@@ -177,7 +177,7 @@ def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installati
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (("run", "nothing"), 125, "knarr: No such image: nothing:latest"),
+        (("run", "--pull", "never", "nothing"), 125, "knarr: No such image: nothing:latest"),
         (("run", "--rm", "busybox", "nope"), 127, 'exec: "nope": executable file not found'),
         (("run", "--rm", "busybox", "/etc"), 126, "/etc"),
         (("run", "--rm", "-m", "x", "busybox"), 125, 'invalid argument "x" for "-m, --memory"'),
