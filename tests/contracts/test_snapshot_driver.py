@@ -77,6 +77,19 @@ def test_layers_come_and_go(driver: Driver) -> None:
         driver.layer_size(base)
 
 
+def test_a_layer_verifies_until_it_is_damaged(driver: Driver, tmp_path: Path) -> None:
+    """Of an unpacked layer nothing is kept to compare; the tar of one that is not, is."""
+    base = commit(driver, tar(file("a", b"some")))
+    driver.verify_layer(base)
+    with pytest.raises(NotFound):
+        driver.verify_layer(digests.of(b"none"))
+    for kept in tmp_path.rglob("layer.tar"):
+        kept.chmod(0o600)
+        kept.write_bytes(b"other")
+        with pytest.raises(InvalidArchive, match="damaged"):
+            driver.verify_layer(base)
+
+
 def test_layers_stack_up(driver: Driver) -> None:
     top = commit(driver, BASE, TOP)
     with mounted(driver.view(top)) as root:

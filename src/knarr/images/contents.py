@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from knarr.errors import InvalidArchive
 from knarr.snapshots import tarentry, whiteouts
+from knarr.snapshots.apply import clean_parts
 from knarr.snapshots.tarentry import Entry
 from knarr.snapshots.tarstream import TarReader
 
@@ -67,7 +68,7 @@ def read_layer(stream: BinaryIO) -> LayerEntries:
     entries: list[tuple[Path, Node, Path | None]] = []
     reader = TarReader(stream)
     for entry in reader:
-        path = _parts(entry.name)
+        path = tuple(clean_parts(entry.name))
         hidden = whiteouts.meaning(list(path)) if path else None
         if hidden is not None:
             kind, name = hidden
@@ -77,7 +78,7 @@ def read_layer(stream: BinaryIO) -> LayerEntries:
                 removed.append((*path[:-1], name))
             continue
         if entry.kind == tarentry.HARDLINK:
-            entries.append((path, Node(tarentry.HARDLINK), _parts(entry.link)))
+            entries.append((path, Node(tarentry.HARDLINK), tuple(clean_parts(entry.link))))
         else:
             entries.append((path, _node(entry, reader), None))
     return LayerEntries(tuple(opaque), tuple(removed), tuple(entries))
@@ -202,13 +203,6 @@ def _zeros(length: int) -> Iterator[bytes]:
     while length > 0:
         yield _HOLE[: min(length, len(_HOLE))]
         length -= len(_HOLE)
-
-
-def _parts(name: bytes) -> Path:
-    parts = tuple(part for part in name.split(b"/") if part not in (b"", b"."))
-    if b".." in parts:
-        raise InvalidArchive(f"{name[:80]!r} leaves the layer")
-    return parts
 
 
 def _shown(path: Path) -> str:
