@@ -57,7 +57,8 @@ def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
         return dict(environ)
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"{path}: {error}") from None
-    values: dict[str, str] = {}
+    values = dict(environ)
+    size = 0
     for number, line in enumerate(text.splitlines(), 1):
         words = line.strip().removeprefix("export ").strip()
         if not words or words.startswith("#"):
@@ -65,8 +66,13 @@ def environment(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
         name, mark, value = words.partition("=")
         if not mark or not name.strip():
             raise InvalidArgument(f"{path}: line {number} is not NAME=VALUE")
-        values[name.strip()] = _value(value.strip(), {**values, **environ}, path, number)
-    return {**values, **environ}
+        found = _value(value.strip(), values, path, number)
+        if name.strip() not in environ:
+            values[name.strip()] = found
+        size += len(found)
+        if size > _LIMIT:
+            raise InvalidArgument(f"{path}: its values are longer than {_LIMIT} characters")
+    return values
 
 
 def _value(text: str, known: Mapping[str, str], path: str, number: int) -> str:
@@ -106,6 +112,10 @@ def _load(text: str) -> Any:
     Loader.add_multi_constructor("!", bare)
     try:
         return yaml.load(text, Loader=Loader)  # noqa: S506 - it is a safe loader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (
+        yaml.YAMLError, ValueError, RecursionError,
+        # Of PyYAML itself, for tags on what they do not fit: !!bool maybe, !!int "", !!timestamp x
+        KeyError, IndexError, AttributeError, TypeError, OverflowError,
+    ) as error:  # fmt: skip
         first = " ".join(str(error).split())[:200]
         raise InvalidArgument(f"no YAML: {first}") from None

@@ -21,6 +21,7 @@ _ASSIGNMENT = re.compile(
     r"([A-Za-z_][A-Za-z0-9_]*)(?:=(\"(?:[^\"\\]|\\.)*\"|'[^']*'|\S*))?(?:\s+|$)"
 )
 _FROM_MOUNT = re.compile(r"--mount=(\S+)")
+_LIMIT = 4 * 1024 * 1024
 _FROM_COPY = re.compile(r"--from=(\S+)")
 
 
@@ -30,7 +31,8 @@ def images(text: str, arguments: Mapping[str, str], platform: Platform | None = 
     arguments: of ``--build-arg``; platform: what is built for, None for this machine.
     Raises InvalidArgument with the number of the line.
     """
-    lines = text.removeprefix("\ufeff").splitlines()
+    # Not splitlines: what looks like the end of a line to Unicode is none to Docker.
+    lines = [line.removesuffix("\r") for line in text.removeprefix("\ufeff").split("\n")]
     escape = _escape(lines)
     reader = _Dockerfile(arguments, platform or host(), escape)
     for number, instruction, rest in _instructions(lines, escape):
@@ -50,6 +52,7 @@ class _Dockerfile:
         self._values = {**_predefined(platform), **_proxies(arguments)}
         self._stages: set[str] = set()
         self._count = 0
+        self._size = 0
         self.found: list[str] = []
 
     @property
@@ -86,6 +89,9 @@ class _Dockerfile:
                 literal = value[:1] == "'"
                 bare = value[1:-1] if value[:1] in ("'", '"') else value
                 self._values[name] = bare if literal else self._expanded(bare)
+                self._size += len(self._values[name])
+                if self._size > _LIMIT:
+                    raise InvalidArgument(f"the arguments are longer than {_LIMIT} characters")
 
     def _base(self, rest: str) -> None:
         words = rest.split()
@@ -148,15 +154,15 @@ def _instructions(lines: list[str], escape: str) -> Iterator[tuple[int, str, str
         at += 1
         if not joined or joined.startswith("#"):
             continue
-        while joined.endswith(escape) and at < len(lines):
-            joined = joined[:-1]
+        parts = [joined]
+        while parts[-1].endswith(escape) and at < len(lines):
             following = lines[at].rstrip()
             at += 1
-            if not following or following.lstrip().startswith("#"):
-                joined += escape  # comments and empty lines do not end what goes on
-                continue
-            joined += following
-        joined = joined.removesuffix(escape)
+            # Comments and empty lines do not end what goes on.
+            if following and not following.lstrip().startswith("#"):
+                parts[-1] = parts[-1].removesuffix(escape)
+                parts.append(following)
+        joined = "".join(parts).removesuffix(escape)
         word, *more = joined.split(None, 1)
         instruction, rest = word.upper(), more[0] if more else ""
         if instruction in ("RUN", "COPY", "ADD"):

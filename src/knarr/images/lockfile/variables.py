@@ -15,15 +15,17 @@ from knarr.errors import InvalidArgument
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-+?]")
 _DEEPEST = 20
+# Characters of a value: each may have the one before twice in it, so thirty lines make a gigabyte.
+_LONGEST = 64 * 1024
 
 
 def substitute(text: str, values: Mapping[str, str], *, escape: str = "") -> str:
     """Return ``text`` with variables replaced; escape: the sign before a dollar that is one.
 
     "" for escape is Compose's ``$$``. A variable without a value is empty. Raises InvalidArgument
-    for what is malformed, and for ``:?``.
+    for what is malformed or becomes too long, and for ``:?``.
     """
-    return _Substitution(values, escape).whole(text, 0)
+    return _Substitution(values, escape).whole(text, 0) if "$" in text or escape else text
 
 
 class _Substitution:
@@ -36,7 +38,7 @@ class _Substitution:
         if depth > _DEEPEST:
             raise InvalidArgument(f"variables within variables, more than {_DEEPEST} deep")
         out: list[str] = []
-        at = 0
+        at, length = 0, 0
         while at < len(text):
             letter = text[at]
             if self._escape and letter == self._escape and at + 1 < len(text):
@@ -51,6 +53,9 @@ class _Substitution:
             else:
                 value, at = self._variable(text, at, depth)
                 out.append(value)
+                length += len(value)
+                if length > _LONGEST:
+                    raise InvalidArgument(f"variables make it longer than {_LONGEST} characters")
         return "".join(out)
 
     def _variable(self, text: str, at: int, depth: int) -> tuple[str, int]:

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from knarr.errors import InvalidArgument
+from knarr.images.lockfile import dockerfile
 from knarr.images.lockfile.compose import environment, images
 
 WHOLE = """\
@@ -76,3 +77,36 @@ def test_a_file_of_variables_that_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / ".env").write_text(f"\n{text}\n")
     with pytest.raises(InvalidArgument, match=r"\.env: line 2"):
         environment(str(tmp_path), {})
+
+
+def doubled(count: int, form: str) -> str:
+    """Return assignments of which each has the value before twice."""
+    lines = [form.format(f"A0={'x' * 100}")]
+    return "\n".join([*lines, *(form.format(f"A{n}=$A{n - 1}$A{n - 1}") for n in range(1, count))])
+
+
+def test_values_that_double_have_an_end(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(doubled(60, "{}"))
+    with pytest.raises(InvalidArgument, match=r"\.env: line 11: variables make it longer"):
+        environment(str(tmp_path), {})
+    (tmp_path / ".env").write_text(doubled(10, "{}") + "\n" + "B=$A9\n" * 100)
+    with pytest.raises(InvalidArgument, match="its values are longer than 4194304"):
+        environment(str(tmp_path), {})
+    with pytest.raises(InvalidArgument, match=r"line 11: .*variables make it longer"):
+        dockerfile.images(doubled(60, "ARG {}") + "\nFROM a", {})
+    text = doubled(10, "ARG {}") + "\n" + "ARG B=$A9\n" * 100 + "FROM a"
+    with pytest.raises(InvalidArgument, match="the arguments are longer than 4194304"):
+        dockerfile.images(text, {})
+
+
+@pytest.mark.parametrize("value", ["!!timestamp x", "!!bool maybe", '!!int ""', "2001-99-99",
+                                   "!!set [a]", "!!float x", "[" * 5000])  # fmt: skip
+def test_yaml_whose_values_are_none(value: str) -> None:
+    with pytest.raises(InvalidArgument, match="no YAML"):
+        images(f"services: {{a: {{image: i}}}}\nx: {value}\n", {})
+
+
+def test_merges_that_multiply_cost_nothing() -> None:
+    lines = ["a0: &a0 {k: v}"]
+    lines += [f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 40)]
+    assert images("\n".join([*lines, "services: {s: {image: i}}"]), {}) == ["i"]

@@ -86,3 +86,11 @@ def test_platforms_are_arguments_that_are_there() -> None:
 def test_what_is_refused_names_the_line(text: str, reason: str) -> None:
     with pytest.raises(InvalidArgument, match=reason):
         images(text, {})
+
+
+def test_only_newlines_end_lines() -> None:
+    assert images("FROM a\r\nRUN echo \u2028FROM b\x0bFROM c\nFROM d", {}) == ["a", "d"]
+
+
+def test_a_line_that_goes_on_for_long_costs_no_more_than_its_length() -> None:
+    assert images("FROM a\nRUN x\\\n" + "\n# c\ny\\\n" * 300_000 + "z\nFROM b", {}) == ["a", "b"]
