@@ -60,16 +60,18 @@ class Keeping:
         names: Iterable[str] = (),
         *,
         repair: bool = False,
+        files: bool = False,
         progress: Progress = ignore_progress,
     ) -> Verified:
         """Read images, all when none is named, and return what is not as its digest says.
 
-        repair: have that again from the registries that images came from. Raises NotFound.
+        repair: have that again from the registries that images came from. files: compare each file
+        that containers see with the layers, too. Raises NotFound.
         """
         from knarr.images import transfers, verifying
 
         mend = (lambda host: transfers.open_registry(host, progress=progress)) if repair else None
-        return verifying.verify(self._context, names, mend, progress)
+        return verifying.verify(self._context, names, mend, progress, files=files)
 
     def diff(
         self,

@@ -8,6 +8,7 @@ What is wrong can be had again from the registries that the image came from.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -28,14 +29,19 @@ OpenRegistry = Callable[[str], "Registry"]
 _CHUNK = 1024 * 1024
 _DOCUMENTS = ("index", "manifest")
 UNPACKED = "layer in use"
+FILES = "files in use"
+_ADVICE = "remove its containers and the images, and pull or load them again"
+# Files that are told of one image: a disk that loses one loses many.
+_MOST = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Damage:
     """Something that is not as its digest says.
 
-    kind: index, manifest, config, layer, attestation, or ``UNPACKED``: the tar of a layer that
-    containers see, by its chain id. images: familiar names, or ids, of the images that have it.
+    kind: index, manifest, config, layer, attestation, or by chain id ``UNPACKED``, the tar of a
+    layer that containers see, and ``FILES``, a file that they see. images: familiar names, or ids,
+    of the images that have it.
     reason: "missing", or what is wrong. repaired: whether it is right now. trouble: why not.
     """
 
@@ -77,10 +83,13 @@ def verify(
     names: Iterable[str] = (),
     open_registry: OpenRegistry | None = None,
     progress: Progress = ignore_progress,
+    *,
+    files: bool = False,
 ) -> Verified:
     """Return what is wrong with images, all of them when none is named.
 
-    open_registry: have what is wrong brought in again. Raises NotFound for a name.
+    open_registry: have what is wrong brought in again. files: compare each file that containers
+    see. Raises NotFound for a name.
     """
     with context.lock.shared(), translated("verify"):
         targets = [find_target(context.index, name) for name in names] or _all(context)
@@ -99,6 +108,8 @@ def verify(
                 damage = _repaired(context, piece, damage, open_registry)
             damages.append(damage)
         layers, wrong = _layers(context, targets)
+        if files and not any(each for each in damages if not each.repaired):
+            wrong += _files(context, targets)
         return Verified(checked + layers, size, (*damages, *wrong))
 
 
@@ -175,9 +186,34 @@ def _layers(context: Context, targets: Iterable[Target]) -> tuple[int, list[Dama
             continue
         count += 1
         if reason := _wrong(lambda chain_id=chain_id: context.driver.verify_layer(chain_id)):  # type: ignore[misc]
-            advice = "remove its containers and the images, and pull them again"
-            damages.append(Damage(UNPACKED, chain_id, tuple(images), reason, trouble=advice))
+            damages.append(Damage(UNPACKED, chain_id, tuple(images), reason, trouble=_ADVICE))
     return count, damages
+
+
+def _files(context: Context, targets: Iterable[Target]) -> list[Damage]:
+    """Compare what containers see of images with their layers; return what is otherwise."""
+    from knarr.images import seen
+
+    damages, done = [], set()
+    for record in (record for target in targets for record in target.records):
+        if record.chain_id in done or not context.driver.has(record.chain_id):
+            continue
+        done.add(record.chain_id)
+        try:
+            found = list(itertools.islice(seen.differences(context, record), _MOST))
+        except (InvalidArchive, NotFound, OSError) as error:
+            found = [str(error)]
+        damages += [
+            Damage(
+                FILES,
+                record.chain_id,
+                (_shown(context, record),),
+                reason,
+                trouble="" if position else _ADVICE,  # said once
+            )
+            for position, reason in enumerate(found)
+        ]
+    return damages
 
 
 def _wrong(check: Callable[[], None]) -> str:

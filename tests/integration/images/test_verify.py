@@ -1,5 +1,6 @@
 """``image verify`` by the real command, and on the tar of a layer that is not unpacked."""
 
+import io
 import os
 import subprocess
 from pathlib import Path
@@ -7,12 +8,15 @@ from pathlib import Path
 import pytest
 
 from knarr.config import Settings
+from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, Unsupported
+from knarr.images.verifying import FILES
 from knarr.snapshots.driver import LayerSource
 from knarr.snapshots.drivers.erofs import Driver
 from tests.conftest import Command
+from tests.integration.images.conftest import Place
 from tests.support import dockerregistry
-from tests.unit.images.helpers import layer, sha256
+from tests.unit.images.helpers import config_of, docker_archive, layer, sha256, tar_of
 
 
 def said(done: subprocess.CompletedProcess[bytes], code: int = 0) -> str:
@@ -62,3 +66,31 @@ def test_the_tar_of_a_layer_that_is_not_unpacked(tmp_path: Path) -> None:
     cut(str(kept))
     with pytest.raises(InvalidArchive, match="is damaged on disk: its tar has digest"):
         driver.verify_layer(name)
+
+
+def test_files_that_containers_see(place: Place) -> None:
+    base = tar_of({"etc": None, "etc/a": b"one", "etc/b": b"two", "link": "etc", "gone": b"g"})
+    upper = tar_of({".wh.gone": b"", "etc/b": b"other", "link/c": b"c"})
+    files = docker_archive([base, upper], ["app:1"], config=config_of([base, upper]))
+    place.images.load(io.BytesIO(tar_of(files)))
+    place.images.unpack("app:1")
+    assert place.images.verify(files=True).is_well
+    record = place.images.get("app:1").record
+    below, above = (place.tree(each) for each in digests.chain_ids(record.diff_ids))
+    (below / "etc/a").write_bytes(b"ONE")
+    (above / "etc/b").unlink()
+    (above / "etc/more").write_bytes(b"")
+    result = place.images.verify(["app:1"], files=True)
+    assert [(each.kind, each.reason) for each in result.damages] == [
+        (FILES, "/etc/a: other bytes"),
+        (FILES, "/etc/b: 3 bytes instead of 5"),
+        (FILES, "/etc/more: in no layer"),
+    ]
+    assert not result.is_well
+    assert place.images.verify(["app:1"]).is_well  # the blobs are
+
+
+def test_files_by_the_command(knarr: Command, settings: Settings) -> None:
+    """With whichever driver this machine has."""
+    said(knarr("run", "--rm", "busybox", "true"))
+    assert said(knarr("image", "verify", "--files")).endswith(": all well\n")

@@ -72,7 +72,7 @@ def test_what_containers_see_is_checked_too(room: Room) -> None:
     room.driver.damaged.add(chain_id)
     result = room.images.verify()
     assert found(result) == {chain_id: (UNPACKED, ("app:1",))}
-    assert "pull them again" in result.damages[0].trouble
+    assert "pull or load them again" in result.damages[0].trouble
 
 
 def test_an_index_with_all_its_platforms(room: Room) -> None:

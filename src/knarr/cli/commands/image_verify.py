@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 def run(context: Context, args: Args) -> int:
     """Print what is wrong, and how much was read; 1 when something is still wrong."""
-    found = context.engine.images.verify(args.rest, repair=args.on("repair"))
+    found = context.engine.images.verify(
+        args.rest, repair=args.on("repair"), files=args.on("files")
+    )
     for each in found.damages:
         print(_line(each))
         if each.trouble:
@@ -48,6 +50,8 @@ COMMAND = Command(
          "Have what is damaged of one again from the registry it came from"),
     ),
     flags=(
+        Flag("files", SWITCH, "Compare each file that containers see with the layers, too",
+             example="--files"),
         Flag("quiet", SWITCH, "Print only what is damaged", short="q", example="-q"),
         Flag("repair", SWITCH, "Have what is damaged or missing again from the registries that "
              "images came from", example="--repair"),
@@ -55,7 +59,7 @@ COMMAND = Command(
     arguments=(0, MANY),
     details="""\
 Every manifest, config and layer is read and its digest compared, also those of all platforms
-that are here. Of layers that are not unpacked, the tar that containers see is read too; of
-unpacked ones nothing is compared: once they are gone they are made anew of what was verified.
+that are here. Of layers that are not unpacked, the tar that containers see is read too. With
+--files the layers are laid out as for a container, and each file there is compared.
 The exit code is 1 while something is damaged.""",
 )  # fmt: skip
