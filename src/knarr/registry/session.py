@@ -122,7 +122,9 @@ class Session:
         if not able:
             raise Unsupported(f"registry {self.host}: its hosts.toml has nobody for '{capability}'")
         if "://" in path:  # where one of them sent us, or an image
-            asked = next((client for client in able if client.owns(path)), able[-1])
+            asked = able[-1]
+            if method not in _WRITING:  # a registry does not have us write to its mirrors
+                asked = next((client for client in able if client.owns(path)), asked)
             return asked.request(
                 method, path, what=what, scopes=scopes, headers=headers, body=body,
                 wanted=wanted, attempts=attempts,

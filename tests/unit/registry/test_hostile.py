@@ -1,5 +1,6 @@
 """A registry that means harm: where it sends us, how long it talks, what it names."""
 
+import io
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unavailable
+from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unauthorized, Unavailable
 from knarr.registry import session
 from knarr.registry.credentials import Credential, Credentials
 from knarr.registry.hosts import Hosts
 from knarr.registry.repository import Registry
-from tests.support.fakeregistry import OCI_MANIFEST, FakeRegistry, Request
+from tests.support.fakeregistry import OCI_MANIFEST, FakeRegistry, Request, digest_of
 from tests.unit.registry.conftest import QUICK
 
 ACCEPT = (OCI_MANIFEST,)
@@ -73,6 +74,36 @@ def test_a_page_elsewhere_gets_no_credentials(
             list(one.repository("app").tags())
     assert [headers for _, _, headers in other.log if "Authorization" in headers] == []
     assert len(other.log) == 1
+
+
+def test_a_mirror_is_not_written_to_in_the_name_of_its_registry(
+    fake: FakeRegistry, other: FakeRegistry, home: dict[str, str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "certs.d" / "reg.example"
+    folder.mkdir(parents=True)
+    (folder / "hosts.toml").write_text(f"""
+        server = "http://{fake.host}"
+        [host."http://{other.host}"]
+    """)
+
+    def sends_us(request: Request) -> bool:
+        where = f"http://{other.host}/v2/victim/manifests/latest"
+        request.reply(202, b"", {"Location": where})
+        return request.command == "POST"
+
+    def asks(request: Request) -> bool:
+        if not request.headers["Authorization"]:
+            request.error(401, "UNAUTHORIZED", "x", WWW_Authenticate="Basic realm=x")
+        return not request.headers["Authorization"]
+
+    fake.hooks.append(sends_us)
+    other.hooks.append(asks)
+    hosts = Hosts((str(tmp_path / "certs.d"),))
+    with Registry("reg.example", hosts, Credentials(home), environ=home, patience=QUICK) as one:
+        one.given = Credential("name", "secret")
+        with pytest.raises(Unauthorized):
+            one.repository("app").push_blob(digest_of(b"x"), 1, lambda _offset: io.BytesIO(b"x"))
+    assert [headers for _, _, headers in other.log if "Authorization" in headers] == []
 
 
 @pytest.mark.parametrize("url", ["https://[", "http://h:99999/x", "http://127.0.0.1:1/x", "//x",
