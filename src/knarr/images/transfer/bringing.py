@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from knarr.errors import InvalidArchive
 from knarr.images import manifest as manifests
 from knarr.images import mediatypes
 from knarr.images.descriptor import Descriptor
@@ -12,6 +13,7 @@ from knarr.images.transfer.resolve import ACCEPT
 from knarr.registry.repository import Repository
 
 _DEPTH = 4
+_ENTRIES = 1000
 
 
 def bring(
@@ -22,19 +24,30 @@ def bring(
     raw: its bytes, where they are known. Blobs are mounted; where the registry does not do that
     they are copied through here. Raises Refused, InvalidArchive.
     """
-    _bring(source, target, entry, raw, _DEPTH)
+    _bring(source, target, entry, raw, _DEPTH, set())
 
 
 def _bring(
-    source: Repository, target: Repository, entry: Descriptor, raw: bytes | None, depth: int
+    source: Repository,
+    target: Repository,
+    entry: Descriptor,
+    raw: bytes | None,
+    depth: int,
+    seen: set[str],
 ) -> None:
+    """Bring each manifest once: indexes may list one another any number of times."""
+    if entry.digest in seen:
+        return
+    seen.add(entry.digest)
+    if len(seen) > _ENTRIES:
+        raise InvalidArchive(f"index {entry.digest} leads to more than {_ENTRIES} manifests")
     if raw is None:
         raw = source.manifest(entry.digest, (*ACCEPT, entry.media_type)).body
     if mediatypes.is_index(entry.media_type) or mediatypes.is_manifest(entry.media_type):
         parsed = manifests.parse(raw, entry.media_type, f"manifest {entry.digest}")
         if isinstance(parsed, Index):
             for inner in parsed.manifests if depth else ():
-                _bring(source, target, inner, None, depth - 1)
+                _bring(source, target, inner, None, depth - 1, seen)
         else:
             for blob in (parsed.config, *parsed.layers):
                 _blob(source, target, blob)
