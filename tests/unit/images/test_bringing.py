@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from knarr.content.store import ContentStore
 from knarr.errors import InvalidArchive
 from knarr.images.descriptor import Descriptor
 from knarr.images.transfer.bringing import bring
+from knarr.images.transfer.lists import ManifestLists
 from knarr.registry.hosts import Hosts
 from knarr.registry.repository import Registry, Repository
 from tests.support.fakeregistry import OCI_INDEX, FakeRegistry, serving
@@ -52,3 +54,17 @@ def test_an_index_beyond_reason(fake: FakeRegistry, both: tuple[Repository, Repo
         entries.append(Descriptor(kind, digest, len(fake.manifests[digest][1])))
     with pytest.raises(InvalidArchive, match="leads to more than 1000 manifests"):
         bring(*both, index(fake, entries))
+
+
+def test_a_list_of_more_than_can_be_held(
+    fake: FakeRegistry, both: tuple[Repository, Repository], tmp_path: Path
+) -> None:
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    entries = [Descriptor(kind, "sha256:" + "0" * 64, 2**22) for _ in range(17)]
+    fake.manifests["v1"] = fake.manifests[index(fake, entries).digest]
+    registry = both[0].registry
+    assert isinstance(registry, Registry)
+    lists = ManifestLists(ContentStore(str(tmp_path / "store")), lambda _host, _insecure: registry)
+    with pytest.raises(InvalidArchive, match="more than 67108864 bytes"):
+        lists.inspect(f"{fake.host}/from:v1")
+    assert len(fake.asked("GET", "/manifests/sha256:")) == 0

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from knarr.content.store import ContentStore
-from knarr.errors import Conflict, InvalidArgument, NotFound
+from knarr.errors import Conflict, InvalidArchive, InvalidArgument, NotFound
 from knarr.images import documents, mediatypes
 from knarr.images import manifest as manifests
 from knarr.images.descriptor import Descriptor
@@ -32,6 +32,9 @@ from knarr.images.transfer.resolve import ACCEPT, Source, platform_of
 from knarr.registry.failures import Missing
 from knarr.registry.repository import Manifest as Document
 from knarr.registry.repository import Registry
+
+# Bytes of all manifests of a list that is shown, which are held together.
+_TOGETHER = 64 * 1024 * 1024
 
 Connect = Callable[[str, bool], Registry]
 """Returns the registry of a host; the flag says whether it may be asked without TLS."""
@@ -140,6 +143,8 @@ class ManifestLists:
             parsed = manifests.parse(top.body, top.media_type, name)
             if isinstance(parsed, Manifest):
                 return top.body, [_entry(source, reference, top, parsed)]
+            if sum(each.size for each in parsed.manifests) > _TOGETHER:
+                raise InvalidArchive(f"{name} lists manifests of more than {_TOGETHER} bytes")
             return top.body, [
                 Entry(reference.with_digest(each.digest), each, source.document(each).body)
                 for each in parsed.manifests
