@@ -43,6 +43,13 @@ def check(url: str) -> str:
     return url
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: that would be a GET of somebody else, with the event left behind."""
+
+    def redirect_request(self, *_: object) -> None:
+        """Refuse it; the status becomes the error."""
+
+
 class Webhooks:
     """The addresses that are told."""
 
@@ -50,6 +57,7 @@ class Webhooks:
         self._pauses = tuple(pauses)
         self._ended = threading.Event()
         self._instance = str(uuid.uuid4())
+        self._opener = urllib.request.build_opener(_Stay)
         self._queues: dict[str, queue.Queue[dict[str, Any] | None]] = {}
         for url in urls:
             self._queues[url] = queue.Queue(_QUEUED)
@@ -120,7 +128,7 @@ class Webhooks:
         body = json.dumps({"events": [event]}).encode()
         asked = urllib.request.Request(url, body, headers)  # noqa: S310 - see ``check``
         try:
-            with urllib.request.urlopen(asked, timeout=_PATIENCE):  # noqa: S310 - same
+            with self._opener.open(asked, timeout=_PATIENCE):
                 return None
         except urllib.error.HTTPError as error:
             error.close()

@@ -99,6 +99,23 @@ def test_an_event_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
     assert "was given up: HTTP Error 500" in caplog.text
 
 
+def test_no_redirect_is_followed(caplog: pytest.LogCaptureFixture) -> None:
+    elsewhere: list[str] = []
+
+    def other(request: Request) -> Response:
+        elsewhere.append(request.method)
+        return Response(200)
+
+    with web.serving(other) as (server, _):
+        where = [("Location", f"http://{server.addresses[0]}/")]
+        with web.serving(lambda _request: Response(302, where)) as (listener, _):
+            hooks = Webhooks([f"http://{listener.addresses[0]}/"], pauses=())
+            hooks.note(_pull(), Route("manifest", "a", "v1"), Response(200))
+            wait_until(lambda: "was given up: HTTP Error 302" in caplog.text)
+            hooks.close()
+    assert elsewhere == []
+
+
 def _pull() -> Request:
     import socket
 
