@@ -157,7 +157,9 @@ def test_dxf(serve: Serve, tmp_path: Path) -> None:
         dxf.set_alias("latest", digest)
         assert dxf.get_alias("latest") == [digest]
         assert dxf.list_aliases() == ["latest"]
-        assert b"".join(dxf.pull_blob(digest)) == data
+        pulled = dxf.pull_blob(digest)
+        assert not isinstance(pulled, tuple)  # with its size, which was not asked for
+        assert b"".join(pulled) == data
         assert dxf.blob_size(digest) == len(data)
         dxf.del_alias("latest")
         dxf.del_blob(digest)
