@@ -264,13 +264,15 @@ class Container:
         stdout: int | None = None,
         stderr: int | None = None,
         size: tuple[int, int] | None = None,
+        by_name: bool = False,
     ) -> ExecSession:
         """Start a command inside; the streams are descriptors of the caller, None is /dev/null.
 
-        size: rows and columns, with ``config.tty``. Raises Conflict when the
+        size: rows and columns, with ``config.tty``. by_name: the command can open pipes as
+        /dev/stdout, too; ``wait`` of the session moves the bytes then. Raises Conflict when the
         container does not run, CommandNotFound, NotExecutable, InvalidArgument.
         """
-        ends = execs.Ends(stdin, stdout, stderr, size)
+        ends = execs.Ends(stdin, stdout, stderr, size, by_name)
         return execs.start(self._engine, self, config, ends)
 
     def exec_run(

@@ -157,21 +157,24 @@ class ExecSession(Closing):
 class Ends(NamedTuple):
     """The caller's descriptors for a command's streams, None is /dev/null.
 
-    size: rows and columns of its terminal.
+    size: rows and columns of its terminal. by_name: pipes are relayed too, so that the command
+    can open them as /dev/stdout.
     """
 
     stdin: int | None = None
     stdout: int | None = None
     stderr: int | None = None
     size: tuple[int, int] | None = None
+    by_name: bool = False
 
 
 def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) -> ExecSession:
     """Start a command in the container.
 
-    Sockets and pipes that are everybody's are handed in. Files and terminals are relayed, since
-    a program with rights over them could open them anew for more than it was given; other pipes
-    are, since it could not open them as /dev/stdout, being somebody else inside.
+    Sockets and pipes are handed in. Files and terminals are relayed, since a program with rights
+    over them could open them anew for more than it was given; pipes that are not everybody's are
+    where ``ends`` asks for it, since the command, being somebody else inside, could not open them
+    as /dev/stdout.
     Raises Conflict when the container does not run, CommandNotFound, NotExecutable,
     UnknownUser, InvalidArgument, RefusedByPolicy.
     """
@@ -241,6 +244,7 @@ class _Streams:
         self._owned: list[int] = []
         self._relays: dict[int, int] = {}
         self._source: tuple[int, int] | None = None
+        self._by_name = False
 
     def __enter__(self) -> Self:
         return self
@@ -256,6 +260,7 @@ class _Streams:
 
     def pass_in(self, ends: Ends) -> list[int]:
         """Return the indexes of the command's three streams in the message."""
+        self._by_name = ends.by_name
         given = [self._input(ends.stdin), self._output(ends.stdout)]
         # One pipe for one place: what is written to both arrives in its order.
         same = _same(ends.stdout, ends.stderr)
@@ -274,7 +279,7 @@ class _Streams:
     def _input(self, handle: int | None) -> int:
         if handle is None:
             return self._own(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-        if _may_be_handed_in(handle, stat.S_IROTH):
+        if self._may_be_handed_in(handle, stat.S_IROTH):
             return self._add(handle)
         reader, writer = _inlet()
         self._source = (handle, writer)
@@ -283,11 +288,23 @@ class _Streams:
     def _output(self, handle: int | None) -> int:
         if handle is None:
             return self._own(os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC))
-        if _may_be_handed_in(handle, stat.S_IWOTH):
+        if self._may_be_handed_in(handle, stat.S_IWOTH):
             return self._add(handle)
         reader, writer = _outlet()
         self._relays[reader] = handle
         return self._own(writer)
+
+    def _may_be_handed_in(self, handle: int, right: int) -> bool:
+        """Return True for sockets, /dev/null and pipes; where it is asked for, everybody's only.
+
+        Opening them anew gives the command nothing more.
+        """
+        info = os.fstat(handle)
+        if stat.S_ISCHR(info.st_mode):
+            return (os.major(info.st_rdev), os.minor(info.st_rdev)) == _NULL_DEVICE
+        if stat.S_ISFIFO(info.st_mode):
+            return not self._by_name or bool(info.st_mode & right)
+        return stat.S_ISSOCK(info.st_mode)
 
     def _own(self, handle: int) -> int:
         self._owned.append(handle)
@@ -315,19 +332,6 @@ def _inlet() -> tuple[int, int]:
     ends = os.pipe()
     os.fchmod(ends[0], 0o644)
     return ends
-
-
-def _may_be_handed_in(handle: int, right: int) -> bool:
-    """Return True for sockets, /dev/null and a pipe on which everybody has the right.
-
-    Opening them anew is either possible for the command, or gives nothing more.
-    """
-    info = os.fstat(handle)
-    if stat.S_ISCHR(info.st_mode):
-        return (os.major(info.st_rdev), os.minor(info.st_rdev)) == _NULL_DEVICE
-    if stat.S_ISFIFO(info.st_mode):
-        return bool(info.st_mode & right)
-    return stat.S_ISSOCK(info.st_mode)
 
 
 class _Capture:

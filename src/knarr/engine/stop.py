@@ -121,6 +121,10 @@ def connect(
     while True:
         state = merged(record, paths)
         if state.stale:
+            if held and state.restarting:
+                # Nothing runs, and to recover it would be to start it: perhaps the caller does
+                # just that, and has to clear up after a start that failed.
+                return None
             engine.recover_container(record, held=held)
             continue
         if not state.running:

@@ -98,7 +98,7 @@ def test_kill_and_forced_removal(engine: Engine) -> None:
 
 def test_what_fails_is_not_told(engine: Engine) -> None:
     with pytest.raises(errors.NotFound):
-        engine.containers.create(ContainerConfig("nosuch"))
+        engine.containers.create(ContainerConfig("nosuch", pull="never"))
     container = engine.containers.create(ContainerConfig("busybox", ("nope",)))
     with pytest.raises(errors.CommandNotFound):
         container.start()

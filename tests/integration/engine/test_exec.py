@@ -134,7 +134,7 @@ def test_pipes_of_the_caller_can_be_opened_by_name(
     os.close(typed)
     script = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr; echo end"
     config = ExecConfig(("sh", "-c", script), user=user)
-    with container.exec(config, stdin=given, stdout=writer, stderr=writer) as session:
+    with container.exec(config, stdin=given, stdout=writer, stderr=writer, by_name=True) as session:
         assert session.wait(30) == 0
     assert os.read(reader, 100) == b"in\nout\nerr\nend\n"
     assert os.fstat(writer).st_mode & 0o777 == 0o600

@@ -30,7 +30,8 @@ def run(context: Context, args: Args) -> int:
         return 0
     stdin = args.on("interactive")
     if not config.tty:
-        with container.exec(config, stdin=0 if stdin else None, stdout=1, stderr=2) as session:
+        given = 0 if stdin else None
+        with container.exec(config, stdin=given, stdout=1, stderr=2, by_name=True) as session:
             return session.wait()
     streams = stream.Streams(stdin=stdin, stderr=False, tty=True, detach_keys=foreground.keys(args))
     foreground.check_terminal(streams)
