@@ -127,10 +127,10 @@ def settings() -> Iterator[Settings]:
     problems: list[str] = []
     try:
         problems += _remove_containers(chosen)
-        # Mounts of layers stay for the next container: there is none.
+        problems += [f"process {p}" for p in leftovers.settle(lambda: _processes(chosen))]
+        # Mounts of layers stay for the next container: there is none, now that nothing runs.
         layers = f"{chosen.run_root}/layers"
         imagemount.release(layers, imagemount.names(layers))
-        problems += [f"process {p}" for p in leftovers.settle(lambda: _processes(chosen))]
         problems += [f"mount {m}" for m in leftovers.settle(lambda: leftovers.mounts(str(folder)))]
         problems += [
             f"cgroup {c}" for c in leftovers.settle(lambda: _used_cgroups(chosen.cgroup_parent))

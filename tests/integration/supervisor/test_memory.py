@@ -52,8 +52,14 @@ def test_it_is_at_most_a_mebibyte(
         wait_until(lambda: private(pid) <= _MOST, 20)
 
 
-@pytest.mark.parametrize("driver", ["json-file", "local", "none"])
-def test_so_it_is_with_every_log(driver: str, engine: Engine, settings: Settings) -> None:
+@pytest.mark.parametrize(
+    ("driver", "most"),
+    # The first of a run root, whose pages nobody shares yet, with a second file to write.
+    [("json-file", _MOST + 128), ("local", _MOST), ("none", _MOST)],
+)
+def test_so_it_is_with_every_log(
+    driver: str, most: int, engine: Engine, settings: Settings
+) -> None:
     config = ContainerConfig(
         image="busybox",
         command=("/bin/sh", "-c", "echo begin; sleep 1000"),
@@ -63,4 +69,4 @@ def test_so_it_is_with_every_log(driver: str, engine: Engine, settings: Settings
     container = engine.containers.create(config)
     container.start()
     pid = supervisor(settings, container.id)
-    wait_until(lambda: private(pid) <= _MOST, 20)
+    wait_until(lambda: private(pid) <= most, 20)
