@@ -35,7 +35,7 @@ def unmap_memory(address: int, size: int) -> None:
         raise fail("munmap")
 
 
-def map_code_bytes(name: str, code: bytes) -> int:
+def map_executable(name: str, code: bytes) -> int:
     """Return the address of machine code that can be executed. Raises OSError where none may be.
 
     name: what /proc/self/maps shows.

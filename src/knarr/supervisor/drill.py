@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # What only some supervisors use, and would else import each for itself.
 _SOMETIMES = (jsonfile, senders)
 # Calls after which the interpreter has adapted a function to what it meets.
-_ROUNDS = 12
+ROUNDS = 12
 _PREFIX = "drill."
 
 
@@ -67,7 +67,7 @@ def prepare(run_root: str, end_at_once: "Callable[[_socket.socket], int]") -> No
         finally:
             sys.setprofile(None)
         _gather(called)
-        for _ in range(_ROUNDS):
+        for _ in range(ROUNDS):
             _live(run_dir, end_at_once)
         usual.rehearse()
     finally:

@@ -126,7 +126,7 @@ def _drill(run_root: str) -> None:
     except Exception as error:  # without it supervisors are larger, and nothing else
         print(f"knarr launcher: no drill: {error!r}", file=sys.stderr)
     gc.freeze()
-    pages.rehearse()
+    pages.rehearse(drill.ROUNDS)
 
 
 def _end_at_once(sock: "_socket.socket") -> int:

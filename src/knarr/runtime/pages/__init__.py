@@ -23,7 +23,7 @@ from knarr.kernel.memory import (
     MAP_SHARED,
     PROT_READ,
     PROT_WRITE,
-    map_code_bytes,
+    map_executable,
     map_memory,
     own_mappings,
     unmap_memory,
@@ -46,8 +46,6 @@ _ROOM = 1 << 36
 _ENTRY = 8  # bytes of /proc/self/pagemap for a page
 _WORD = 0xFFFFFFFF
 _MADV_DONTNEED = 4
-# Calls after which the interpreter has adapted a function to what it meets.
-_ROUNDS = 12
 
 
 def _load() -> "Callable[[int, int, int, int, int], int] | None":
@@ -61,7 +59,7 @@ def _load() -> "Callable[[int, int, int, int, int], int] | None":
     else:
         return None
     try:
-        place = map_code_bytes("knarr-pages", BLOB)
+        place = map_executable("knarr-pages", BLOB)
     except OSError:
         return None  # a security module lets no memory be executed
     size, pointer = ctypes.c_size_t, ctypes.c_void_p
@@ -195,9 +193,12 @@ def give_back() -> int:
     return given
 
 
-def rehearse() -> None:
-    """Have ``remember`` find this module as it is when it has been used."""
-    for _ in range(_ROUNDS):
+def rehearse(rounds: int) -> None:
+    """Have ``remember`` find this module as it is when it has been used so often.
+
+    Both functions: what they write to themselves later is a supervisor's own.
+    """
+    for _ in range(rounds):
         remember()
         give_back()
     remember()

@@ -11,7 +11,7 @@ import struct
 
 from knarr.kernel import clone
 from knarr.kernel.libc import MACHINE
-from knarr.kernel.memory import map_code_bytes
+from knarr.kernel.memory import map_executable
 from knarr.runtime.program import memory
 
 TYPE_CHECKING = False
@@ -46,7 +46,7 @@ def _load() -> "tuple[Callable[..., int], Callable[..., int]] | None":
     if blob is None:
         return None
     try:
-        place = map_code_bytes("knarr-program", blob)
+        place = map_executable("knarr-program", blob)
     except OSError:
         # A security module that lets no memory be executed: the interpreter does the same.
         return None

@@ -67,7 +67,7 @@ def check(script: str, **environment: str) -> None:
 @native
 def test_what_was_only_looked_at_is_given_back() -> None:
     check("""
-pages.rehearse()
+pages.rehearse(12)
 
 def work():
     look_at_everything()
@@ -89,7 +89,7 @@ held = ctypes.create_string_buffer(4 << 20)
 filled = bytes(range(256)) * 16384
 ctypes.memmove(held, filled, len(filled))
 big = [{number: str(number)} for number in range(20_000)]
-pages.rehearse()
+pages.rehearse(12)
 
 def work():
     for number in range(0, 20_000, 7):
@@ -124,7 +124,7 @@ rights = memory.PROT_READ | memory.PROT_WRITE
 place = memory.map_memory(size, rights, flags)
 # All bytes of it: zeros would be zeros afterwards, too.
 ctypes.memset(place, 0x55, size)
-pages.rehearse()
+pages.rehearse(12)
 
 def work():
     memory.unmap_memory(place, size)
@@ -140,7 +140,7 @@ forked(work)
 @native
 def test_memory_goes_on_to_grow() -> None:
     check("""
-pages.rehearse()
+pages.rehearse(12)
 
 def work():
     grown = [bytearray(number) for number in range(0, 200_000, 100)]
@@ -178,7 +178,7 @@ assert not [fd for fd in os.listdir("/proc/self/fd") if int(fd) > 3]
 def test_without_machine_code_nothing_happens() -> None:
     variable = {carrier.INTERPRETER_VARIABLE: "1"}
     check(
-        "pages.rehearse(); assert not pages.remember(); assert pages.give_back() == 0", **variable
+        "pages.rehearse(12); assert not pages.remember(); assert pages.give_back() == 0", **variable
     )
 
 
