@@ -12,8 +12,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from knarr.closing import Closing
 from knarr.content import digest as digests
 from knarr.content.durable import publish
 from knarr.content.store import Blob
@@ -21,7 +22,6 @@ from knarr.errors import InvalidArchive
 
 if TYPE_CHECKING:
     from collections.abc import Container
-    from types import TracebackType
 
     from knarr.content.store import ContentStore
 
@@ -29,7 +29,7 @@ SUFFIX = ".part"
 _STEP = 1024 * 1024
 
 
-class Part:
+class Part(Closing):
     """A blob of known digest and size on its way in; use as a context manager.
 
     size: bytes that are there. Leaving the block keeps them for the next attempt, unless
@@ -44,17 +44,6 @@ class Part:
         self.path = path
         self.size = 0
         self._hash = digests.hasher(digest.partition(":")[0])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def take_up(self) -> int:
         """Take the digest of what an earlier attempt left, and return how many bytes that is."""

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from knarr import errors
+from knarr.closing import Closing
 from knarr.engine import serial
-from knarr.engine.closing import Closing
 from knarr.engine.model import ExitStatus
 from knarr.supervisor import rundir
 

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from knarr import errors
+from knarr.closing import Closing
 from knarr.config import Settings
 from knarr.content.store import ContentStore
 from knarr.engine import eventreader, initprogram, memory, storagedriver, tidy
 from knarr.engine import info as information
 from knarr.engine import recover as recovery
 from knarr.engine.blueprint import Blueprints
-from knarr.engine.closing import Closing
 from knarr.engine.containers import Containers
 from knarr.engine.filters import FilterCache
 from knarr.engine.ids import RangePlan

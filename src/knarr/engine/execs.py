@@ -11,8 +11,8 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from knarr import errors
+from knarr.closing import Closing
 from knarr.engine import events, execprocess, host, serial
-from knarr.engine.closing import Closing
 from knarr.engine.launchfailure import explained
 from knarr.engine.model import RunResult, Usage
 from knarr.engine.pump import write_all

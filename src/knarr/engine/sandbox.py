@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, overload
 
 from knarr import errors
+from knarr.closing import Closing
 from knarr.engine.boxfiles import Files
-from knarr.engine.closing import Closing
 from knarr.engine.engine import Engine
 from knarr.engine.model import (
     BindMount,

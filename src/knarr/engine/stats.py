@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.closing import Closing
 from knarr.engine import eventreader, events
-from knarr.engine.closing import Closing
 from knarr.engine.paths import prepare_run_root
 from knarr.engine.probe import FILES, Probe, Reading
 from knarr.engine.state import merged

@@ -6,9 +6,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, Self
+from typing import Any
 from urllib.parse import quote, urlencode
 
+from knarr.closing import Closing
 from knarr.errors import InvalidArchive, KnarrError, Unsupported
 from knarr.registry import addresses, names
 from knarr.registry.client import Client
@@ -33,7 +34,7 @@ def quiet(text: str) -> None:
     del text
 
 
-class Session:
+class Session(Closing):
     """A registry by its name (``docker.io``, ``localhost:5000``); use as a context manager.
 
     Safe for threads; nothing is asked before the first request. hosts and credentials are
@@ -61,12 +62,6 @@ class Session:
         self.given: Credential | None = None
         self._clients: dict[str, list[Client]] = {}
         self._lock = threading.Lock()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """End all connections; requests of other threads fail at once."""

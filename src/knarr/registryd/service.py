@@ -11,8 +11,8 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from knarr.closing import Closing
 from knarr.errors import Conflict
 from knarr.registryd import garbage, shelf
 from knarr.registryd.application import Application
@@ -25,10 +25,6 @@ from knarr.registryd.webhooks import Webhooks
 from knarr.web.limits import Limits
 from knarr.web.message import Request
 from knarr.web.server import Server
-
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
 
 _log = logging.getLogger(__name__)
 _HOUSEKEEPING = 600.0  # seconds
@@ -58,7 +54,7 @@ class Options:
     webhooks: tuple[str, ...] = ()
 
 
-class Service:
+class Service(Closing):
     """One registry on one directory; use as a context manager."""
 
     def __init__(
@@ -95,17 +91,6 @@ class Service:
             )
             self._server = Server(application, listeners, tls=tls, limits=limits, observer=_note)
             stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def addresses(self) -> list[str]:

@@ -17,14 +17,10 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
+from knarr.closing import Closing
 from knarr.web.connection import Connection, Handler, Observer
 from knarr.web.limits import Limits
-
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
 
 _log = logging.getLogger(__name__)
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -39,7 +35,7 @@ class _Guest:
         self.idle_since: float | None = None
 
 
-class Server:
+class Server(Closing):
     """An HTTP server on sockets that listen already; use as a context manager."""
 
     def __init__(
@@ -65,17 +61,6 @@ class Server:
         self._not_serving = threading.Event()
         self._not_serving.set()
         self._ears, self._mouth = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def addresses(self) -> list[str]:
