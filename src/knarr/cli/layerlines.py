@@ -11,10 +11,12 @@ import time
 from typing import TYPE_CHECKING, TextIO
 
 from knarr.cli import human
+from knarr.cli.exitcodes import CommandError
 from knarr.cli.progress import bar
 
 if TYPE_CHECKING:
     from knarr.images.context import ProgressEvent
+    from knarr.images.reference import Reference
 
 _EVERY = 0.1  # seconds between two paintings of one line
 _ID = 12
@@ -51,6 +53,22 @@ class LayerLines:
         """Print a line below all others."""
         if not self._quiet:
             self._append(human.visible(text))
+
+    def reference(self, name: str, *, all_tags: bool) -> Reference:
+        """Return what a name stands for, and say so where its tag is understood.
+
+        Raises CommandError for a tag beside --all-tags, InvalidArgument.
+        """
+        from knarr.images.reference import Reference
+
+        reference = Reference.parse(name, default_tag=False)
+        is_bare = reference.tag is None and reference.digest is None
+        if all_tags and not is_bare:
+            raise CommandError("tag can't be used with --all-tags/-a")
+        if not all_tags and is_bare:
+            reference = reference.with_tag("latest")
+            self.line("Using default tag: latest")
+        return reference
 
     def _is_new(self, name: str, event: ProgressEvent) -> bool:
         """Return whether an event with bytes is to be shown: not elsewhere than on a terminal."""

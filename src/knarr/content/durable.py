@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 
 
 def publish(fd: int, temporary: str, path: str) -> None:
@@ -20,3 +22,18 @@ def sync_directory(path: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Have a file hold ``data``, whole or not at all, and its bytes on disk (OSError)."""
+    temporary = f"{path}.{secrets.token_hex(4)}"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.rename(temporary, path)
+    except BaseException:  # also when the command is interrupted
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.content.durable import sync_directory
 from knarr.engine import (
     binds,
     discarded,
@@ -257,16 +258,8 @@ def write_spec(paths: Paths, spec: str, *, durable: bool) -> None:
         os.close(handle)
     os.rename(temporary, paths.spec)
     if durable:
-        _sync_directory(paths.data)
-        _sync_directory(os.path.dirname(paths.data))
-
-
-def _sync_directory(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        sync_directory(paths.data)
+        sync_directory(os.path.dirname(paths.data))
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 
 from knarr.content import digest as digests
+from knarr.content import durable
 from knarr.content.store import ContentStore
 from knarr.images import mediatypes
 from knarr.images.descriptor import Descriptor
@@ -44,10 +44,8 @@ def note(store: ContentStore, diff_id: str, packed: Descriptor) -> None:
     """Note what a layer was packed to (OSError)."""
     path = _path(store, diff_id)
     os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.{secrets.token_hex(4)}"
-    with open(temporary, "x", encoding="utf-8") as file:
-        json.dump({"digest": packed.digest, "size": packed.size}, file)
-    os.rename(temporary, path)
+    value = {"digest": packed.digest, "size": packed.size}
+    durable.replace(path, json.dumps(value).encode())
 
 
 def _path(store: ContentStore, diff_id: str) -> str:

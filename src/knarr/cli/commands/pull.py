@@ -14,19 +14,11 @@ from knarr.cli.layerlines import LayerLines
 
 def run(context: Context, args: Args) -> int:
     """Print each layer's way, and last the full name."""
-    from knarr.images.reference import Reference
-
     name, all_tags = args.rest[0], args.on("all-tags")
     if all_tags and lockpin.path(args, os.environ):
         raise CommandError("--all-tags pulls what no lock file names: give --lock-file ''")
     lines = LayerLines(quiet=args.on("quiet"))
-    reference = Reference.parse(name, default_tag=False)
-    is_bare = reference.tag is None and reference.digest is None
-    if all_tags and not is_bare:
-        raise CommandError("tag can't be used with --all-tags/-a")
-    if not all_tags and is_bare:
-        reference = reference.with_tag("latest")
-        lines.line("Using default tag: latest")
+    reference = lines.reference(name, all_tags=all_tags)
     pinned = name if all_tags else lockpin.pinned(name, args, os.environ)
     pulled = context.engine.images.pull(
         pinned,

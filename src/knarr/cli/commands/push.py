@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from knarr.cli.command import Command
 from knarr.cli.context import Context
-from knarr.cli.exitcodes import CommandError
 from knarr.cli.flags import SWITCH, TEXT, Args, Flag
 from knarr.cli.layerlines import LayerLines
 
 
 def run(context: Context, args: Args) -> int:
     """Print each layer's way, and the digest that the registry knows the image by."""
-    from knarr.images.reference import Reference
-
     name, all_tags = args.rest[0], args.on("all-tags")
     lines = LayerLines(quiet=args.on("quiet"))
-    reference = Reference.parse(name, default_tag=False)
-    is_bare = reference.tag is None and reference.digest is None
-    if all_tags and not is_bare:
-        raise CommandError("tag can't be used with --all-tags/-a")
-    if not all_tags and is_bare:
-        reference = reference.with_tag("latest")
-        lines.line("Using default tag: latest")
+    reference = lines.reference(name, all_tags=all_tags)
     context.engine.images.push(
         name, platform=args.text("platform"), all_tags=all_tags, progress=lines
     )

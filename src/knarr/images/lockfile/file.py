@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 
 from knarr.content import digest as digests
+from knarr.content import durable
 from knarr.errors import InvalidArgument, NotFound
 from knarr.images.reference import Reference
 
@@ -71,18 +71,7 @@ def write(path: str, images: Mapping[str, str]) -> None:
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         if file.read(len(data) + 1) == data:
             return
-    target = os.path.realpath(path)  # a link stays one
-    temporary = f"{target}.{secrets.token_hex(4)}"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    durable.replace(os.path.realpath(path), data)  # a link stays one
 
 
 def pinned(path: str, name: str) -> str:

@@ -9,15 +9,14 @@ repository of the registry.
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from knarr.content import durable
 from knarr.content.store import ContentStore
 from knarr.errors import Conflict, InvalidArchive, InvalidArgument, NotFound
 from knarr.images import documents, mediatypes
@@ -214,18 +213,8 @@ class ManifestLists:
     def _write(self, reference: Reference, entries: list[Entry]) -> None:
         path = self._path(reference)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        temporary = f"{path}.{secrets.token_hex(4)}"
-        try:
-            with open(temporary, "xb") as file:
-                value = {"ref": str(reference), "entries": [each.to_dict() for each in entries]}
-                file.write(documents.dump(value))
-                file.flush()
-                os.fsync(file.fileno())
-            os.rename(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+        value = {"ref": str(reference), "entries": [each.to_dict() for each in entries]}
+        durable.replace(path, documents.dump(value))
 
 
 def _entry(source: Source, reference: Reference, found: Document, parsed: Manifest) -> Entry:
