@@ -3,38 +3,58 @@
 import _socket
 import fcntl
 import os
+import time
+
+# Seconds that one who needs the lock waits for it: who only looks whether it is held has it for
+# a moment, and so has one who comes to succeed a supervisor and finds nothing to do.
+PATIENCE = 1.0
+_PAUSE = 0.0005
 
 
 class Busy(OSError):
     """Another supervisor has the container."""
 
 
-def lock(run_dir: str, *, wait: bool = False) -> int:
+def lock(run_dir: str, *, wait: bool = False, patience: float = 0.0) -> int:
     """Return a descriptor that holds the directory's lock; it is gone with the process (flock(2)).
 
-    Raises Busy when somebody else holds it, unless ``wait``.
+    Raises Busy when somebody else holds it for longer than ``patience`` (s), unless ``wait``.
     """
     fd = os.open(f"{run_dir}/lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError as error:
-        os.close(fd)
-        raise Busy(error.errno, "the container already has a supervisor", run_dir) from error
+        while not _take(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB)):
+            if patience <= 0:
+                raise Busy(11, "the container already has a supervisor", run_dir)
+            time.sleep(_PAUSE)
+            patience -= _PAUSE
     except BaseException:
         os.close(fd)
         raise
     return fd
 
 
-def is_locked(run_dir: str) -> bool:
-    """Return whether a supervisor lives for this directory."""
+def _take(fd: int, how: int) -> bool:
     try:
-        os.close(lock(run_dir))
-    except Busy:
-        return True
+        fcntl.flock(fd, how)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_locked(run_dir: str) -> bool:
+    """Return whether a supervisor lives for this directory.
+
+    It makes no file, which the directory's removal could trip over, and two who look do not
+    take each other for a supervisor.
+    """
+    try:
+        fd = os.open(f"{run_dir}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
-    return False
+    try:
+        return not _take(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    finally:
+        os.close(fd)
 
 
 _SUN_PATH = 108

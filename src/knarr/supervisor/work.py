@@ -210,7 +210,7 @@ def _run(
     maker, pid = standing_by or _fork_maker(sock)
     lock, word = -1, _LOCKED
     try:
-        lock = rundir.lock(run_dir)
+        lock = rundir.lock(run_dir, patience=rundir.PATIENCE)
     except OSError as error:
         word = json.dumps(_failure(error)).encode()
     if not spare.tell(maker, word) and _waits(sock):
@@ -315,7 +315,7 @@ def _adopt(sock: "_socket.socket", run_dir: str, *, wait: bool = False) -> None:
     channel = Channel(sock)
     sock.recv(1)  # an answer only arrives when nothing of the request is unread
     try:
-        lock = rundir.lock(run_dir, wait=wait)
+        lock = rundir.lock(run_dir, wait=wait, patience=rundir.PATIENCE)
         supervisor = Supervisor(run_dir)
         adopted = supervisor.adopt()
     except OSError as error:

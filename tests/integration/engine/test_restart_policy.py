@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -333,3 +334,24 @@ def test_not_with_removal(engine: Engine) -> None:
     config = ContainerConfig("busybox", ("true",), auto_remove=True, restart=ALWAYS)
     with pytest.raises(errors.InvalidArgument, match="cannot specify both --restart and --rm"):
         engine.containers.create(config)
+
+
+def test_who_looks_whether_a_supervisor_lives_is_in_nobodys_way(engine: Engine) -> None:
+    """The look takes the lock for a moment, and a start may want it just then."""
+    done = threading.Event()
+
+    def look(container: Container) -> None:
+        while not done.is_set():
+            container.paths.supervisor_lives()
+
+    container = engine.containers.create(ContainerConfig("busybox", ("true",)))
+    with ThreadPoolExecutor(2) as pool:
+        looks = [pool.submit(look, container) for _ in range(2)]
+        try:
+            for _ in range(20):
+                container.start()
+                assert container.wait(30).exit_code == 0
+        finally:
+            done.set()
+        for each in looks:
+            each.result(30)

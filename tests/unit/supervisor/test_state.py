@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,13 @@ def test_a_start_without_makers_is_settled(
     state.remove(str(tmp_path))
     state.remove(str(tmp_path))
     assert not state.exists(str(tmp_path))
+
+
+def test_who_has_the_lock_for_a_moment_is_waited_for(tmp_path: Path) -> None:
+    held = rundir.lock(str(tmp_path))
+    with pytest.raises(rundir.Busy):
+        rundir.lock(str(tmp_path), patience=0.01)
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(rundir.lock, str(tmp_path), patience=60.0)
+        os.close(held)
+        os.close(waits.result(60))
