@@ -22,7 +22,7 @@ from knarr import errors
 from knarr.engine import bypolicy, events, halfstarted, health, host, pause, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
-from knarr.engine.state import REBOOT_EXIT, merged, paused, read_state_file
+from knarr.engine.state import REBOOT_EXIT, awaits_start, merged, paused, read_state_file
 from knarr.engine.translate import translated
 from knarr.kernel import process
 from knarr.supervisor import restart, undo
@@ -180,11 +180,14 @@ def _start_after_boot(
 
 
 def _await_heirs(paths: Paths) -> None:
-    """Wait a moment for a dead supervisor's lock: what it had forked shares it until it ends."""
+    """Wait a moment for a dead supervisor's lock: what it had forked shares it until it ends.
+
+    So does a successor that the launcher sends, until it has found nothing to do.
+    """
     deadline = time.monotonic() + HEIR_SECONDS
     while time.monotonic() < deadline:
         live = read_state_file(paths.state)
-        if live is None or live["status"] != "running":
+        if live is None or not (live["status"] == "running" or awaits_start(live)):
             return
         if states.start_time(int(live.get("supervisor_pid") or 0)) is not None:
             return
