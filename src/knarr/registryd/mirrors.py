@@ -199,9 +199,8 @@ class Mirrors:
     def _confirm(self, copy: Copy, tag: str) -> None:
         with self._shelf.catalogue.writing() as db:
             db.execute(
-                "UPDATE tag SET pushed = ? WHERE name = ? AND repository ="
-                " (SELECT id FROM repository WHERE name = ?)",
-                (time.time(), tag, copy.repository),
+                "UPDATE tag SET pushed = ? WHERE name = ? AND repository = ?",
+                (time.time(), tag, catalogue.find(db, copy.repository)),
             )
 
     def _renew(self, copy: Copy, reference: str) -> None:
@@ -210,17 +209,15 @@ class Mirrors:
         if ":" in reference and digest and time.time() - asked > _RENEWED:
             with self._shelf.catalogue.writing() as db:
                 db.execute(
-                    "UPDATE manifest SET pushed = ? WHERE digest = ? AND repository ="
-                    " (SELECT id FROM repository WHERE name = ?)",
-                    (time.time(), digest, copy.repository),
+                    "UPDATE manifest SET pushed = ? WHERE digest = ? AND repository = ?",
+                    (time.time(), digest, catalogue.find(db, copy.repository)),
                 )
 
     def _drop_tag(self, copy: Copy, tag: str) -> None:
         with self._shelf.catalogue.writing() as db:
             db.execute(
-                "DELETE FROM tag WHERE name = ? AND repository ="
-                " (SELECT id FROM repository WHERE name = ?)",
-                (tag, copy.repository),
+                "DELETE FROM tag WHERE name = ? AND repository = ?",
+                (tag, catalogue.find(db, copy.repository)),
             )
 
     # --- blobs ----------------------------------------------------------------------------------
