@@ -60,12 +60,14 @@ def remove(
         _check_by_id(record, tags, users, force=force, is_running=is_running)
         return delete(context, record, keep_bytes=no_prune)
     reference = Reference.parse(name)
-    if len(tags) <= 1 and users and not force:
+    elsewhere = [x for x in record.repo_digests if not x.startswith(f"{reference.name}@")]
+    last = len(tags) <= 1 and not elsewhere
+    if last and users and not force:
         raise Conflict(
             f"conflict: unable to remove repository reference {reference.familiar()!r} (must force)"
             f" - container {users[0][:12]} is using its referenced image {_short(record.id)}"
         )
-    if len(tags) > 1:
+    if not last:
         context.index.untag(str(reference))
         taken = Taken(context)
         if target.whole and target.whole.digest not in context.index.index_names().values():
