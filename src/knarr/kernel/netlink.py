@@ -193,7 +193,7 @@ class Netlink:
                 waiting -= 1
                 code = -_ERROR.unpack_from(body)[0]
                 if code and failure is None:
-                    failure = NetlinkError(code, number - first, _reason(body, flags))
+                    failure = NetlinkError(code, number - first, reason_of(body, flags))
         if failure is not None:
             raise failure
 
@@ -219,7 +219,7 @@ class Netlink:
                     continue
                 whole = whole and not flags & _NLM_F_DUMP_INTR
                 if kind == NLMSG_ERROR:
-                    raise NetlinkError(-_ERROR.unpack_from(body)[0], 0, _reason(body, flags))
+                    raise NetlinkError(-_ERROR.unpack_from(body)[0], 0, reason_of(body, flags))
                 if kind == NLMSG_DONE:
                     return found, whole
                 found.append((kind, body))
@@ -233,7 +233,7 @@ class Netlink:
                 if answered != number:
                     continue
                 if kind == NLMSG_ERROR:
-                    raise NetlinkError(-_ERROR.unpack_from(body)[0], 0, _reason(body, flags))
+                    raise NetlinkError(-_ERROR.unpack_from(body)[0], 0, reason_of(body, flags))
                 return kind, body
 
     def receive(self) -> "list[tuple[int, bytes]]":
@@ -270,8 +270,8 @@ class Netlink:
             offset += (size + 3) & ~3
 
 
-def _reason(body: bytes, flags: int) -> str:
-    """Return what the kernel says in words about a refusal, if anything."""
+def reason_of(body: bytes, flags: int) -> str:
+    """Return what the kernel says in words in an NLMSG_ERROR, if anything."""
     if not flags & _NLM_F_ACK_TLVS:
         return ""
     offset = _ERROR.size + _HEADER.size

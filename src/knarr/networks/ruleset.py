@@ -1,0 +1,134 @@
+"""The table of the firewall: its sets, chains and rules, as messages.
+
+Nothing here depends on which networks and ports there are; those are elements of the sets.
+Why each rule is there: docs/design/firewall.md.
+"""
+
+from __future__ import annotations
+
+from knarr.kernel import nfexpr as nx
+from knarr.kernel import nftables as nft
+from knarr.kernel.nftables import (
+    ACCEPT,
+    ADDRESS4,
+    ADDRESS6,
+    DROP,
+    INET,
+    INTERFACE,
+    JUMP,
+    RETURN,
+    Set,
+)
+from knarr.runtime import portmap
+
+BRIDGES = Set("bridges", (INTERFACE,))
+INTERNAL = Set("internal", (INTERFACE,))
+WITHIN = Set("within", (INTERFACE, INTERFACE))  # a bridge twice: its containers may talk
+INTO = Set("into", (INTERFACE,), None)  # what becomes of what wants to a bridge
+MASQUERADED4 = Set("masquerade4", (ADDRESS4,), interval=True)
+MASQUERADED6 = Set("masquerade6", (ADDRESS6,), interval=True)
+HOME4 = Set("home4", (ADDRESS4, INTERFACE), interval=True)  # subnets and their bridges
+HOME6 = Set("home6", (ADDRESS6, INTERFACE), interval=True)
+FLAT_SETS = (BRIDGES, INTERNAL, WITHIN, INTO, MASQUERADED4, MASQUERADED6)
+NETWORK_SETS = (*FLAT_SETS, HOME4, HOME6)
+
+GUARDED = "guarded"
+_PUBLISHED = "published"
+_RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
+CHAINS: dict[str, tuple[str, int, int] | None] = {
+    "raw": ("filter", nft.PREROUTING, _RAW),
+    "forward": ("filter", nft.FORWARD, _FILTER),
+    "prerouting": ("nat", nft.PREROUTING, _DSTNAT),
+    "output": ("nat", nft.OUTPUT, _DSTNAT),
+    "postrouting": ("nat", nft.POSTROUTING, _SRCNAT),
+    GUARDED: None,
+    _PUBLISHED: None,
+}
+
+_ONLY4 = (nx.meta(nx.NFPROTO), nx.equals(bytes((nft.IPV4,))))
+_ONLY6 = (nx.meta(nx.NFPROTO), nx.equals(bytes((nft.IPV6,))))
+_SOURCE4, _DESTINATION4 = (12, 4), (16, 4)
+_SOURCE6, _DESTINATION6 = (8, 16), (24, 16)
+_LOOPBACK = nx.equals(bytes((127,)))
+
+
+def _from_loopback() -> tuple[bytes, ...]:
+    return (*_ONLY4, nx.payload(nx.NETWORK, 12, 1), _LOOPBACK)
+
+
+def _to_loopback() -> tuple[bytes, ...]:
+    return (*_ONLY4, nx.payload(nx.NETWORK, 16, 1), _LOOPBACK)
+
+
+def _translate(maps: Set, only: tuple[bytes, ...], address: tuple[int, int] | None) -> list[bytes]:
+    """Return the rule that sends a connection where a map of ports says."""
+    register = nx.REGISTER
+    parts = list(only)
+    if address is not None:
+        offset, size = address
+        parts.append(nx.payload(nx.NETWORK, offset, size))
+        register += size // 4
+    parts.append(nx.meta(nx.L4PROTO, register))
+    parts.append(nx.payload(nx.TRANSPORT, 2, 2, register + 1))
+    v4 = maps.data[0] is ADDRESS4 if maps.data else False
+    family, size = (nft.IPV4, 4) if v4 else (nft.IPV6, 16)
+    return [*parts, nx.mapped(maps.name), nx.dnat(family, nx.REGISTER + size // 4)]
+
+
+def _forward() -> list[list[bytes]]:
+    between = [nx.meta(nx.IIFNAME), nx.meta(nx.OIFNAME, nx.REGISTER + 4)]
+    return [
+        [*nx.tracked(nx.ESTABLISHED | nx.RELATED), nx.then(ACCEPT)],
+        [*between, nx.contained(WITHIN.name), nx.then(ACCEPT)],
+        [nx.meta(nx.IIFNAME), nx.contained(INTERNAL.name), nx.then(DROP)],
+        [nx.meta(nx.OIFNAME), nx.judged(INTO.name)],
+    ]
+
+
+def _postrouting() -> list[list[bytes]]:
+    to_us = [nx.meta(nx.OIFNAME), nx.contained(BRIDGES.name)]
+    to_others = [nx.meta(nx.OIFNAME), nx.contained(BRIDGES.name, inverted=True)]
+    rules = [[*_from_loopback(), *to_us, nx.masquerade()]]
+    for only, (offset, size), outward, home in (
+        (_ONLY4, _SOURCE4, MASQUERADED4, HOME4),
+        (_ONLY6, _SOURCE6, MASQUERADED6, HOME6),
+    ):
+        source = [*only, nx.payload(nx.NETWORK, offset, size)]
+        back = nx.meta(nx.OIFNAME, nx.REGISTER + size // 4)
+        rules.append([*source, nx.contained(outward.name), *to_others, nx.masquerade()])
+        rules.append([*nx.redirected(), *source, back, nx.contained(home.name), nx.masquerade()])
+    return rules
+
+
+def _rules() -> dict[str, list[list[bytes]]]:
+    from_us = [nx.meta(nx.IIFNAME), nx.contained(BRIDGES.name)]
+    published = [*nx.to_local(), nx.then(JUMP, _PUBLISHED)]
+    return {
+        "raw": [[*_to_loopback(), *from_us, nx.then(DROP)]],
+        "forward": _forward(),
+        GUARDED: [[*nx.redirected(), nx.then(ACCEPT)], [nx.then(DROP)]],
+        "prerouting": [[*_to_loopback(), nx.then(RETURN)], published],
+        "output": [published],
+        _PUBLISHED: [
+            _translate(portmap.ONE4, _ONLY4, _DESTINATION4),
+            _translate(portmap.ANY4, _ONLY4, None),
+            _translate(portmap.ONE6, _ONLY6, _DESTINATION6),
+            _translate(portmap.ANY6, _ONLY6, None),
+        ],
+        "postrouting": _postrouting(),
+    }
+
+
+def create(table: str) -> list[bytearray]:
+    """Return the messages that make the table anew, in place of one that may be there."""
+    messages = [nft.table(INET, table), nft.delete_table(INET, table), nft.table(INET, table)]
+    messages += [nft.new_set(INET, table, each) for each in (*portmap.MAPS, *NETWORK_SETS)]
+    messages += [nft.chain(INET, table, name, base) for name, base in CHAINS.items()]
+    for chain, rules in _rules().items():
+        messages += [nft.rule(INET, table, chain, *expressions) for expressions in rules]
+    return messages
+
+
+def counts() -> dict[str, int]:
+    """Return how many rules each chain has."""
+    return {chain: len(rules) for chain, rules in _rules().items()}
