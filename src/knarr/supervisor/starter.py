@@ -13,7 +13,7 @@ from knarr.cgroups import oom
 from knarr.kernel.namespaces import CLONE_NEWCGROUP
 from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime import elsewhere
+from knarr.runtime import elsewhere, network
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import NAMESPACES, Keeper
 from knarr.runtime.plan import enters_user, namespaces, plan
@@ -83,6 +83,7 @@ class Starter:
             self._make_streams()
 
             def meanwhile(created: Created) -> None:
+                self._attach(created)
                 self._try_log()
                 self._record(created)
                 if self.given and not self.request["tty"]:
@@ -170,6 +171,12 @@ class Starter:
         for name in pipes.NAMES[0 if stdin else 1 :]:
             self.undo.add("file", f"{self.run_dir}/{name}")
         self.streams = pipes.make_pipes(self.run_dir, stdin=stdin)
+
+    def _attach(self, created: Created) -> None:
+        """Make the interfaces, while the process is at its mounts."""
+        wanted = self.request.get("network")
+        if wanted:
+            network.attach(created.pid, wanted["attachments"], self.undo.add)
 
     def _try_log(self) -> None:
         """Open the log as the supervisor does when the container runs, too late to fail."""

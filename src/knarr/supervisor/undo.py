@@ -39,7 +39,17 @@ def _undo_file(value: "Any") -> None:
         return
 
 
-OPERATIONS: "dict[str, Callable[[Any], None]]" = {"cgroup": _undo_cgroup, "file": _undo_file}
+def _undo_link(value: "Any") -> None:
+    from knarr.runtime import network
+
+    network.detach(value)
+
+
+OPERATIONS: "dict[str, Callable[[Any], None]]" = {
+    "cgroup": _undo_cgroup,
+    "file": _undo_file,
+    "link": _undo_link,
+}
 
 
 class Undo:

@@ -1,0 +1,155 @@
+"""A container's interfaces: made between its clone and its gate, out of what the engine planned.
+
+The process that does this is the maker, or one like it: it enters the container's network
+namespace for the inner half, and no process of the container takes part.
+"""
+
+import errno
+import os
+
+from knarr.kernel import links
+from knarr.kernel.namespaces import CLONE_NEWNET, setns
+from knarr.kernel.netlink import Netlink, NetlinkError
+from knarr.runtime.errors import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, Self
+
+    Attachment = dict[str, Any]
+
+# How long an interface that was set up may take until it can send (s).
+_PATIENCE = 2.0
+_BITS = 8
+
+
+class Inside:
+    """Be in the network namespace of a process while the block runs. Raises OSError."""
+
+    __slots__ = ("_before", "_there")
+
+    def __init__(self, pid: int) -> None:
+        self._before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            self._there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            os.close(self._before)
+            raise
+
+    def fileno(self) -> int:
+        """Return the descriptor of that namespace."""
+        return self._there
+
+    def close(self) -> None:
+        """Let go of both namespaces."""
+        os.close(self._before)
+        os.close(self._there)
+
+    def __enter__(self) -> "Self":
+        setns(self._there, CLONE_NEWNET)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        setns(self._before, CLONE_NEWNET)
+
+
+def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, Any], None]") -> None:
+    """Give a process's network namespace the interfaces of ``attachments``, in their order.
+
+    before: records an act that is about to be done (``Undo.add``). Raises RuntimeFailure,
+    OSError: what was made is taken back by those records.
+    """
+    namespace = Inside(pid)
+    try:
+        with Netlink() as sock:
+            for each in attachments:
+                before("link", each["host_if"])
+                _make(sock, each, namespace.fileno())
+        with namespace, Netlink(groups=(links.GROUP_LINK,)) as sock:
+            made = set()
+            for each in attachments:
+                made.add(_set_up(sock, each))
+            if not links.await_running(sock, made, _PATIENCE):
+                raise OSError(errno.ENETDOWN, "the container's interfaces do not come up")
+    finally:
+        namespace.close()
+
+
+def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
+    """Make the pair, with its outer end a port of the bridge."""
+    try:
+        bridge = links.index_of(wanted["bridge"])
+    except OSError as error:
+        text = f"bridge {wanted['bridge']} of network {wanted['network']} is gone"
+        raise RuntimeFailure("error", "network", text, errno.ENODEV) from error
+    name = wanted["host_if"]
+    pair = links.new_veth(
+        name, wanted["name"], netns_fd=netns_fd, address=wanted["mac"],
+        mtu=wanted.get("mtu") or 0, master=bridge,
+    )  # fmt: skip
+    try:
+        sock.ask(pair)
+    except NetlinkError as error:
+        if error.errno != errno.EEXIST:
+            raise
+        # Of this container's last run, whose end is still being worked off.
+        detach(name)
+        sock.ask(pair)
+    index = links.index_of(name)
+    more = []
+    if wanted.get("isolated") or wanted.get("hairpin"):
+        more.append(
+            links.set_port(
+                index, isolated=bool(wanted["isolated"]), hairpin=bool(wanted["hairpin"])
+            )
+        )
+    if wanted.get("rate_in"):
+        more.append(_bucket(index, wanted, "rate_in"))
+    if more:
+        sock.ask(*more)
+
+
+def _bucket(index: int, wanted: "Attachment", name: str) -> bytearray:
+    mtu = (wanted.get("mtu") or 1500) + 14  # what an Ethernet frame has beside its payload
+    return links.new_bucket(index, max(wanted[name] // _BITS, 1), mtu=mtu)
+
+
+def _set_up(sock: Netlink, wanted: "Attachment") -> int:
+    """Configure the inner end, from inside; return its number."""
+    name = wanted["name"]
+    index = links.index_of(name)
+    addresses = [each.rpartition("/") for each in wanted["addresses"]]
+    if not any(":" in address for address, _, _ in addresses):
+        _sysctl(f"ipv6/conf/{name}/disable_ipv6", "1")
+    else:
+        _sysctl(f"ipv6/conf/{name}/accept_ra", "0")
+    batch = [links.new_address(index, address, int(prefix)) for address, _, prefix in addresses]
+    batch.append(links.set_up(index))
+    batch += [links.new_route(index, gateway) for gateway in wanted["gateways"]]
+    if wanted.get("rate_out"):
+        batch.append(_bucket(index, wanted, "rate_out"))
+    sock.ask(*batch)
+    return index
+
+
+def _sysctl(name: str, value: str) -> None:
+    """Set something of the network namespace that we are in, where the kernel has it."""
+    try:
+        fd = os.open(f"/proc/sys/net/{name}", os.O_WRONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return  # no IPv6 in this kernel
+    try:
+        os.write(fd, value.encode())
+    finally:
+        os.close(fd)
+
+
+def detach(host_if: str) -> None:
+    """Remove the outer end of a pair, and so the inner one; nothing when it is gone already."""
+    with Netlink() as sock:
+        try:
+            sock.ask(links.delete_link(host_if))
+        except NetlinkError as error:
+            if error.errno != errno.ENODEV:
+                raise
