@@ -31,6 +31,7 @@ from knarr.supervisor.client import Launcher, LaunchFailed
 
 if TYPE_CHECKING:
     from knarr.engine.diskusage import DiskUsage
+    from knarr.engine.networks.service import Networks
     from knarr.engine.recover import RecoverReport
     from knarr.engine.security.users import ResolvedUser
     from knarr.images.service import Images
@@ -79,6 +80,13 @@ class Engine(Closing):
     def images(self) -> Images:
         """The images."""
         return EngineImages(self)
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The networks."""
+        from knarr.engine.networks.service import Networks
+
+        return Networks(self)
 
     @cached_property
     def launcher(self) -> Launcher:

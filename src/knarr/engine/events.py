@@ -54,6 +54,25 @@ def note_image(engine: Engine, action: str, image_id: str, name: str = "") -> No
     _append(engine.settings, text[1:-1].encode())
 
 
+def note_network(
+    engine: Engine, action: str, network_id: str, name: str, driver: str, container: str = ""
+) -> None:
+    """Tell what was done to a network. container: whom it connected, or disconnected."""
+    _append(engine.settings, network_event(action, network_id, name, driver, container).encode())
+
+
+def network_event(action: str, network_id: str, name: str, driver: str, container: str = "") -> str:
+    """Return the body of a network's event, for whoever tells it."""
+    attributes = {"container": container} if container else {}
+    text = _encode({
+        "Type": "network",
+        "Action": action,
+        "Actor": {"ID": network_id, "Attributes": {**attributes, "name": name, "type": driver}},
+        "scope": "local",
+    })  # fmt: skip
+    return text[1:-1]
+
+
 def actor(engine: Engine, record: ContainerRecord) -> str:
     """Return the actor of a container's events, without the braces at the end."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from knarr.engine.endpointconfig import EndpointConfig
 from knarr.errors import InvalidArgument
 
 HEALTH_CHECKS = ("CMD", "CMD-SHELL", "NONE")
@@ -187,7 +188,9 @@ class ContainerConfig:
     cap_add and cap_drop take names with or without ``CAP_`` and ``ALL``.
     security_opt takes Docker's strings (``seccomp=unconfined``, ``seccomp=FILE``,
     ``no-new-privileges``, ``apparmor=PROFILE``, ``systempaths=unconfined``).
-    network, pid: ``host`` or ``container:NAME`` too; ipc, uts, cgroupns: ``host`` too.
+    network: ``none``, ``host``, ``container:NAME`` or a network; pid: ``host`` or
+    ``container:NAME``; ipc, uts, cgroupns: ``host`` too. endpoints: how it is to be joined to
+    networks; None: to ``network``, as it is.
     volumes_from: ``CONTAINER[:ro]``, whose bind mounts this one gets when it is created.
     group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
@@ -225,6 +228,7 @@ class ContainerConfig:
     privileged: bool = False
     userns: str | None = None
     network: str | None = None
+    endpoints: tuple[EndpointConfig, ...] | None = None
     pid: str | None = None
     ipc: str | None = None
     uts: str | None = None

@@ -76,7 +76,38 @@ CREATE TABLE indexes (
 ALTER TABLE tags ADD COLUMN index_digest TEXT REFERENCES indexes (digest) ON DELETE SET NULL;
 """
 
-MIGRATIONS = (_FIRST, _SECOND, _THIRD)
+# Networks, which containers have a place in them, and addresses: one is given once in a network
+# because it is the key. container is NULL where an address is the gateway's, or nobody's.
+_FOURTH = """
+CREATE TABLE networks (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('ready', 'removing')),
+    definition TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE endpoints (
+    container TEXT NOT NULL REFERENCES containers (id) ON DELETE CASCADE,
+    network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+    id TEXT NOT NULL,
+    mac TEXT NOT NULL,
+    PRIMARY KEY (container, network)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX endpoints_by_network ON endpoints (network);
+
+CREATE TABLE addresses (
+    network TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+    address BLOB NOT NULL CHECK (length(address) IN (4, 16)),
+    container TEXT,
+    fixed INTEGER NOT NULL,
+    PRIMARY KEY (network, address),
+    FOREIGN KEY (container, network) REFERENCES endpoints (container, network) ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX addresses_by_endpoint ON addresses (container, network);
+"""
+
+MIGRATIONS = (_FIRST, _SECOND, _THIRD, _FOURTH)
 VERSION = len(MIGRATIONS)
 
 

@@ -7,6 +7,7 @@ import json
 from operator import attrgetter
 from typing import Any
 
+from knarr.engine.endpointconfig import EndpointConfig
 from knarr.engine.model import (
     BindMount,
     ContainerConfig,
@@ -49,6 +50,7 @@ _SHAPES: dict[type, _Shape] = {
         Limits,
         BindMount,
         Device,
+        EndpointConfig,
         HealthCheck,
         RestartPolicy,
         ThrottleDevice,
@@ -56,7 +58,13 @@ _SHAPES: dict[type, _Shape] = {
         Ulimit,
     )
 }
-_ITEMS: dict[str, type] = {"binds": BindMount, "devices": Device, "tmpfs": Tmpfs, "ulimits": Ulimit}
+_ITEMS: dict[str, type] = {
+    "binds": BindMount,
+    "devices": Device,
+    "endpoints": EndpointConfig,
+    "tmpfs": Tmpfs,
+    "ulimits": Ulimit,
+}
 _USAGE_FIELDS = tuple(field.name for field in dataclasses.fields(Usage))
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 

@@ -104,10 +104,6 @@ def _check_modes(config: ContainerConfig, ctx: BuildContext) -> None:
     """Refuse what cannot go together. Raises InvalidArgument, Unsupported."""
     if config.userns not in (None, "", "host", "private", "auto") and "user" not in ctx.namespaces:
         raise InvalidArgument(f"invalid USER mode: {config.userns}")
-    if config.network not in (None, "", "none", "host") and "network" not in ctx.namespaces:
-        raise Unsupported(
-            f"network {config.network}: networks are not available yet; use none or host"
-        )
     if ctx.id_range is None:
         if config.userns == "private":
             raise Unsupported(

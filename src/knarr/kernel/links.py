@@ -177,11 +177,18 @@ def new_address(index: int, address: str, prefix: int, *, nodad: bool = True) ->
 
 
 def new_route(
-    index: int, gateway: str = "", destination: str = "", prefix: int = 0, *, family: int = 0
+    index: int,
+    gateway: str = "",
+    destination: str = "",
+    prefix: int = 0,
+    *,
+    family: int = 0,
+    replace: bool = False,
 ) -> bytearray:
     """Return the message that adds a route over an interface; the default one as it is.
 
     Without a gateway the destination is on the link. family: of a default route without gateway.
+    replace: it takes the place of one to the same destination.
     """
     body = nl.u32(_RTA_OIF, index)
     if gateway:
@@ -194,7 +201,8 @@ def new_route(
     header = _ROUTE.pack(
         family, prefix, 0, 0, _RT_TABLE_MAIN, _RTPROT_STATIC, scope, _RTN_UNICAST, 0
     )
-    return nl.message(RTM_NEWROUTE, _NEW, header, body)
+    flags = nl.NLM_F_CREATE | nl.NLM_F_REPLACE if replace else _NEW
+    return nl.message(RTM_NEWROUTE, flags, header, body)
 
 
 def new_bucket(index: int, rate: int, *, latency: int = 50_000, mtu: int = 1514) -> bytearray:
@@ -289,3 +297,11 @@ def names(sock: nl.Netlink) -> "dict[str, int]":
             name = nl.attrs(body, _IFINFO.size)[_IFNAME]
             found[name.rstrip(b"\0").decode(errors="replace")] = index
     return found
+
+
+def kind_of(sock: nl.Netlink, name: str) -> str:
+    """Return what sort of interface it is ("bridge", "veth"), "" for hardware. Raises OSError."""
+    request = nl.message(RTM_GETLINK, 0, _ifinfo(), nl.text(_IFNAME, name))
+    fields = nl.attrs(sock.get(request)[1], _IFINFO.size)
+    info = nl.attrs(fields.get(_LINKINFO, b""))
+    return info.get(_INFO_KIND, b"").rstrip(b"\0").decode(errors="replace")

@@ -370,11 +370,6 @@ def test_what_a_user_namespace_excludes(config: ContainerConfig, text: str) -> N
 def test_what_this_machine_or_release_cannot_give() -> None:
     with pytest.raises(Unsupported, match="cannot give containers one"):
         build_spec(replace(CONFIG, userns="private"), {}, CONTEXT)
-    for name in ("bridge", "container:abc"):
-        with pytest.raises(Unsupported, match=f"network {name}: networks are not available"):
-            build_spec(replace(CONFIG, network=name), {}, CONTEXT)
-    joined = replace(CONTEXT, namespaces={"network": "/run/netns/x"})
-    assert build_spec(replace(CONFIG, network="bridge"), {}, joined)
 
 
 def test_joined_namespaces() -> None:

@@ -1,0 +1,170 @@
+"""Joining a container that runs to a network, and taking it off one.
+
+What the maker does at a start is done here from outside, in a thread that lives for that alone,
+since it goes into the container's network namespace. Each act has its line in the container's
+undo file first, so whoever takes back what was made for the container takes this back too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from knarr.engine import events
+from knarr.engine.networks import joining
+from knarr.engine.state import merged
+from knarr.errors import Conflict
+from knarr.kernel import links
+from knarr.kernel.netlink import Netlink
+from knarr.networks import driver as drivers
+from knarr.networks import naming
+from knarr.runtime import network as runtime
+from knarr.supervisor import state as states
+from knarr.supervisor.undo import Undo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.networks.table import EndpointRow
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
+    from knarr.networks.definition import Definition
+
+
+def attach(
+    engine: Engine,
+    record: ContainerRecord,
+    paths: Paths,
+    config: ContainerConfig,
+    network: Definition,
+) -> None:
+    """Join a running container, whose lock is held, to one more network of its new config.
+
+    What was done is taken back when it fails. Raises as ``Networks.ready``, Conflict when the
+    container ends meanwhile.
+    """
+    pid = _pid(record, paths)
+    later = _with(record, config)
+    chosen = joining.places(engine, later)
+    try:
+        with engine.networks.on_host.ready([network]):
+            rows = joining.joined(engine, later, chosen)
+            (wanted,) = [
+                each for each in joining.attachments(later, chosen, rows)
+                if each["network"] == network.id
+            ]  # fmt: skip
+            wanted["name"] = _interface(pid, wanted["name"])
+            undo = Undo(paths.run)
+            try:
+                _apart(lambda: runtime.attach(pid, [wanted], undo.add))
+                _apart(lambda: _route(pid, chosen, rows))
+                told_in = endpoint_file(engine, network, record)
+                undo.add("file", told_in)
+                _tell(told_in, wanted["endpoint"])
+            finally:
+                undo.close()
+            _pid(record, paths)  # its end may have come before our lines
+    except BaseException:  # also a signal's: what is not joined has no address
+        _take_back(engine, record, network)
+        raise
+    events.note_network(engine, "connect", network.id, network.name, network.driver, record.id)
+
+
+def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Definition) -> None:
+    """Take a running container, whose lock is held, off a network. Raises OSError."""
+    _take_back(engine, record, network)
+    later = engine.table.existing(record.id)
+    chosen = joining.places(engine, later)
+    rows = joining.joined(engine, later, chosen)
+    state = merged(record, paths)
+    if state.running:
+        _apart(lambda: _route(state.pid, chosen, rows))
+    events.note_network(engine, "disconnect", network.id, network.name, network.driver, record.id)
+
+
+def _take_back(engine: Engine, record: ContainerRecord, network: Definition) -> None:
+    """Remove interface, names and addresses of a container in a network, as far as they are."""
+    try:
+        os.unlink(endpoint_file(engine, network, record))
+    except FileNotFoundError:
+        pass
+    if drivers.find(network.driver).addressed:
+        runtime.detach(naming.host_interface(record.id, network.id))
+    engine.networks.table.disconnect(record.id, network.id)
+
+
+def endpoint_file(engine: Engine, network: Definition, record: ContainerRecord) -> str:
+    """Return where the resolver reads of a container's names in a network."""
+    return f"{engine.settings.run_root}/networks/{network.id}/{record.id}"
+
+
+def _tell(path: str, value: dict[str, Any]) -> None:
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    states.replace(os.path.dirname(path), json.dumps(value).encode(), os.path.basename(path))
+
+
+def _with(record: ContainerRecord, config: ContainerConfig) -> ContainerRecord:
+    """Return a container's row with another configuration."""
+    later = replace(record)
+    later.__dict__["config"] = config
+    return later
+
+
+def _pid(record: ContainerRecord, paths: Paths) -> int:
+    """Return the first process of a container that runs. Raises Conflict."""
+    state = merged(record, paths)
+    if not state.running:
+        raise Conflict(f"container {record.id} is not running")
+    return state.pid
+
+
+def _interface(pid: int, wanted: str) -> str:
+    """Return a name that no interface of a process's network has: the one wanted, else ethN."""
+    with open(f"/proc/{pid}/net/dev", encoding="utf-8", errors="replace") as file:
+        there = {line.partition(":")[0].strip() for line in file}
+    if wanted not in there:
+        return wanted
+    return next(name for name in (f"eth{each}" for each in range(len(there) + 1))
+                if name not in there)  # fmt: skip
+
+
+def _route(pid: int, chosen: list[joining.Place], rows: list[EndpointRow]) -> None:
+    """Have the default routes go where they are to go, now that the networks are others."""
+    routes = drivers.gateways(
+        [(each.network.name, each.config.priority, each.network) for each in chosen]
+    )
+    own = {row.network: row.addresses for row in rows}
+    namespace = runtime.Inside(pid)
+    try:
+        with namespace, Netlink() as sock:
+            at = {address: index for _, index, address, _ in links.addresses(sock)}
+            for network, gateways in routes.items():
+                for gateway in gateways:
+                    ours = [each for each in own[network] if each.version == gateway.version]
+                    index = at.get(ours[0].packed) if ours else None
+                    if index is not None:
+                        sock.ask(links.new_route(index, str(gateway), replace=True))
+    finally:
+        namespace.close()
+
+
+def _apart(act: Callable[[], None]) -> None:
+    """Run what changes its thread's namespaces in a thread of its own; raise what it raises."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            act()
+        except BaseException as error:  # told by who waits for us
+            failed.append(error)
+
+    thread = threading.Thread(target=run, name="network")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]

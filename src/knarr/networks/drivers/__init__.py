@@ -1,0 +1,1 @@
+"""Drivers of networks, one module each; found by name, see ``networks/driver.py``."""

@@ -1,0 +1,53 @@
+"""The host's own network: containers on it have no network namespace of their own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from knarr.errors import Forbidden
+
+if TYPE_CHECKING:
+    from knarr.networks.definition import Definition
+    from knarr.networks.driver import Endpoint
+    from knarr.networks.firewall import Firewall, NetworkRules
+
+
+class Alone:
+    """A driver whose one network is always there, and needs nothing on the host."""
+
+    addressed = False
+    single = True
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def check(self, network: Definition) -> None:
+        """Raise Forbidden for a second one."""
+        if not network.predefined:
+            raise Forbidden(f'only one instance of "{self._name}" network is allowed')
+
+    def is_made(self, network: Definition, firewall: Firewall, note: str) -> bool:
+        """Return True."""
+        del network, firewall, note
+        return True
+
+    def make(self, network: Definition, firewall: Firewall) -> str:
+        """Do nothing."""
+        del network, firewall
+        return ""
+
+    def unmake(self, network: Definition, firewall: Firewall) -> None:
+        """Do nothing."""
+
+    def rules(self, network: Definition) -> NetworkRules | None:
+        """Return None: its packets are none of the firewall's business."""
+        del network
+        return None
+
+    def attachment(self, network: Definition, endpoint: Endpoint) -> dict[str, Any] | None:
+        """Return None: the container's spec says all."""
+        del network, endpoint
+        return None
+
+
+DRIVER = Alone("host")
