@@ -305,6 +305,7 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "output": files,
     "pid": _of_others("host"),
     "platform": _PLATFORMS,
+    "publish": ("0.0.0.0:", "127.0.0.1:", "[::]:", "published="),
     "pull": ("always", "missing", "never"),
     "restart": ("always", "no", "on-failure", "on-failure:", "unless-stopped"),
     "root": files,

@@ -62,10 +62,7 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         stop_timeout=args.number("stop-timeout"),
         read_only=args.on("read-only"),
         tmpfs=tuple(_tmpfs(args)),
-        binds=(
-            *(mountargs.bind(text) for text in args.many("volume")),
-            *(each for each in args.many("mount") if isinstance(each, BindMount)),
-        ),
+        binds=tuple(_binds(args)),
         volumes_from=args.many("volumes-from"),
         cap_add=args.many("cap-add"),
         cap_drop=args.many("cap-drop"),
@@ -73,6 +70,7 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         privileged=args.on("privileged"),
         userns=args.text("userns") or None,
         network=network(args.text("network")),
+        **_ports(args),
         pid=_mode(args, "pid", "PID", others=True),
         ipc=args.text("ipc") or None,
         uts=_mode(args, "uts", "UTS"),
@@ -100,6 +98,20 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
     )
 
 
+def _ports(args: Args) -> dict[str, Any]:
+    """Return what is published and what else is exposed. Raises BadFlag in Docker's words."""
+    published, exposed = args.many("publish"), args.many("expose")
+    found: dict[str, Any] = {"publish_all": args.on("publish-all")}
+    if not published and not exposed:
+        return found
+    from knarr.engine.ports import specs
+
+    try:
+        return {**found, "ports": specs.published(published), "expose": specs.exposed(exposed)}
+    except InvalidArgument as error:
+        raise BadFlag(str(error)) from None
+
+
 def _health(args: Args) -> HealthCheck | None:
     """Return what is said of health checks. Raises InvalidArgument in Docker's words."""
     numbers = {name: args.number(f"health-{name.replace('_', '-')}") or 0 for name in _HEALTH}
@@ -114,6 +126,11 @@ def _health(args: Args) -> HealthCheck | None:
             raise BadFlag(f"--health-{name.replace('_', '-')} cannot be negative")
     test = ("CMD-SHELL", command) if command else ()
     return HealthCheck(test, **numbers) if said else None
+
+
+def _binds(args: Args) -> Iterator[BindMount]:
+    yield from (mountargs.bind(text) for text in args.many("volume"))
+    yield from (each for each in args.many("mount") if isinstance(each, BindMount))
 
 
 def _tmpfs(args: Args) -> Iterator[Tmpfs]:

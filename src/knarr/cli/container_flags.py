@@ -105,6 +105,8 @@ COMMON: tuple[Flag, ...] = (
          example="--env-file settings.env"),
     Flag("group-add", LIST, "Add the process to a further group, a name or a number",
          example="--group-add audio"),
+    Flag("expose", LIST, "Say that the container listens on a port or a range of ports: "
+         "PORT[-PORT][/PROTOCOL]", example="--expose 9000/udp"),
     Flag("health-cmd", TEXT, "Command that checks the container's health, for its shell",
          example="--health-cmd 'wget -q -O /dev/null http://localhost/'"),
     Flag("health-interval", DURATION, "Time between two checks (default 30s)",
@@ -160,6 +162,11 @@ COMMON: tuple[Flag, ...] = (
          example="--platform linux/arm64"),
     Flag("privileged", SWITCH, "Give all privileges to the container: it can do anything root can",
          example="--privileged"),
+    Flag("publish", LIST, "Publish ports of the container at the host: "
+         "[[ADDRESS:][PORT[-PORT]]:]PORT[-PORT][/tcp|udp|sctp], an IPv6 address in brackets, any "
+         "free port of the host where none is given", short="p", example="-p 127.0.0.1:8080:80"),
+    Flag("publish-all", SWITCH, "Publish all exposed ports at free ports of the host", short="P",
+         example="-P"),
     Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never")',
          default="missing", example="--pull never"),
     Flag("quiet", SWITCH, "Print nothing about pulling the image",
@@ -203,7 +210,6 @@ FOREGROUND: tuple[Flag, ...] = (
     SIG_PROXY,
 )  # fmt: skip
 
-_NO_PORTS = "published ports are not available yet; use --network host"
 _NO_NETWORKS = "networks are not available yet; use --network none or --network host"
 _NO_VOLUMES = "named volumes are not available yet; use -v HOST:CONTAINER"
 _WINDOWS = "only Docker on Windows has it"
@@ -212,7 +218,6 @@ MISSING: dict[str, str] = {
     "cpu-count": _WINDOWS,
     "cpu-percent": _WINDOWS,
     "disable-content-trust": "gone from Docker",
-    "expose": _NO_PORTS,
     "gpus": "there is no driver for GPUs; give their devices with --device, such as /dev/dri",
     "io-maxbandwidth": _WINDOWS,
     "io-maxiops": _WINDOWS,
@@ -225,10 +230,6 @@ MISSING: dict[str, str] = {
     "mac-address": _NO_NETWORKS,
     "net-alias": _NO_NETWORKS,
     "network-alias": _NO_NETWORKS,
-    "p": _NO_PORTS,
-    "P": _NO_PORTS,
-    "publish": _NO_PORTS,
-    "publish-all": _NO_PORTS,
     "runtime": "knarr is its own runtime",
     "storage-opt": "the writable layer has no quota; use --read-only and --tmpfs PATH:size=SIZE",
     "use-api-socket": "knarr has no daemon whose socket could be shared",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from knarr import errors
 from knarr.engine import changes, health, pause
 from knarr.engine.inspect import arguments, read_spec
+from knarr.engine.ports import shown
 from knarr.engine.records import REMOVING
 from knarr.engine.spec_process import written_environment
 from knarr.engine.translate import translated
@@ -67,6 +68,7 @@ def inherited(config: ContainerConfig, image: dict[str, Any]) -> dict[str, Any]:
         "StopSignal": config.stop_signal,
     }
     found |= {key: value for key, value in own.items() if value}
+    found["ExposedPorts"] = shown.exposed(config, image)
     check = health.wanted(config, image)
     found["Healthcheck"] = None if check is None else health.as_docker(check)
     found["Labels"] = {**(image.get("Labels") or {}), **config.labels}

@@ -28,6 +28,7 @@ from knarr.engine import (
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import inspect as inspect_container
 from knarr.engine.paths import Paths
+from knarr.engine.ports import shown
 from knarr.engine.records import REMOVING
 from knarr.engine.state import ContainerState, merged
 
@@ -89,8 +90,8 @@ class Container:
 
     @property
     def exposed_ports(self) -> dict[str, Any]:
-        """The ports that the image says are listened on: ``80/tcp`` -> {}."""
-        return self._engine.image_defaults(self.image_id).get("ExposedPorts") or {}
+        """What it exposes, as its image or it was told, or publishes: ``80/tcp`` -> {}."""
+        return shown.exposed(self.config, self._engine.image_defaults(self.image_id))
 
     @property
     def arguments(self) -> list[str]:
@@ -290,10 +291,17 @@ class Container:
         return inspect_container(self._engine, self.record, self.paths, self.state)
 
     @property
-    def ports(self) -> dict[str, list[dict[str, str]]]:
-        """What is published: ``80/tcp`` -> [{"HostIp": …, "HostPort": …}]; nothing, so far."""
-        found: dict[str, list[dict[str, str]]] = self.inspect()["NetworkSettings"]["Ports"]
-        return found
+    def ports(self) -> dict[str, list[dict[str, str]] | None]:
+        """Where its ports are while it runs: ``80/tcp`` -> [{"HostIp": …, "HostPort": …}].
+
+        None for one that is exposed and not published.
+        """
+        return self.ports_in(self.state)
+
+    def ports_in(self, state: ContainerState) -> dict[str, list[dict[str, str]] | None]:
+        """Return ``ports`` for a state that it was found in."""
+        image = self._engine.image_defaults(self.image_id) if state.running else {}
+        return shown.published(self.config, image, state)
 
     def top(self, options: Sequence[str] = ()) -> ProcessList:
         """Return its processes as ps(1) shows them; options: ps's own, else ``-ef``.

@@ -32,6 +32,7 @@ from knarr.engine import (
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
 from knarr.engine.paths import Paths
+from knarr.engine.ports import starting as ports
 from knarr.engine.records import ImageMoved
 from knarr.engine.security import apparmor
 from knarr.engine.spec_process import USER_NAME, with_user
@@ -182,6 +183,8 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         config = replace(config, limits=limits)
     if not sharing.is_plain(config):
         config = sharing.settled(engine, config)
+    if ports.are_published(config):
+        ports.check(config)
     if config.extra_hosts:
         hostfiles.check(config)
     if config.volumes_from:

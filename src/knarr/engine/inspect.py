@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import health, hostfiles, logoptions, when
+from knarr.engine.ports import shown
 from knarr.engine.spec_process import INIT_NAME, written_environment
 from knarr.engine.specbuild import stop_signal
 from knarr.spec import signals
@@ -29,7 +30,7 @@ def arguments(spec: Object) -> list[str]:
 
 def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: ContainerState) -> Object:
     """Return the object that ``docker inspect`` shows. Raises Internal for a damaged spec."""
-    config = record.config
+    config, defaults = record.config, engine.image_defaults(record.image_id)
     spec = read_spec(paths)
     process = spec.get("process") or {}
     command = arguments(spec)
@@ -62,7 +63,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "Mounts": [_mount_point(bind) for bind in config.binds]
         + [_tmpfs_point(tmpfs.target) for tmpfs in config.tmpfs],
         "Config": _config(engine, record, spec),
-        "NetworkSettings": _network(config),
+        "NetworkSettings": _network(config, shown.published(config, defaults, state)),
     }
 
 
@@ -120,7 +121,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         "ContainerIDFile": config.cidfile or "",
         "LogConfig": _log_config(config),
         "NetworkMode": config.network or "none",
-        "PortBindings": {},
+        "PortBindings": shown.asked(config),
         "RestartPolicy": {
             "Name": config.restart.name,
             "MaximumRetryCount": config.restart.retries,
@@ -142,7 +143,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         "OomScoreAdj": config.oom_score_adj,
         "PidMode": config.pid or "",
         "Privileged": config.privileged,
-        "PublishAllPorts": False,
+        "PublishAllPorts": config.publish_all,
         "ReadonlyRootfs": config.read_only,
         "SecurityOpt": list(config.security_opt) or None,
         "Tmpfs": {
@@ -316,7 +317,7 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
         "AttachStdin": config.open_stdin,
         "AttachStdout": True,
         "AttachStderr": True,
-        "ExposedPorts": member.get("ExposedPorts"),
+        "ExposedPorts": shown.exposed(config, member) or None,
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.open_stdin,
@@ -334,7 +335,7 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
     }
 
 
-def _network(config: ContainerConfig) -> Object:
+def _network(config: ContainerConfig, ports: Object) -> Object:
     mode = config.network or "none"
     endpoint = {
         "IPAMConfig": None,
@@ -355,7 +356,7 @@ def _network(config: ContainerConfig) -> Object:
         "Bridge": "",
         "SandboxID": "",
         "SandboxKey": "",
-        "Ports": {},
+        "Ports": ports,
         "Gateway": "",
         "IPAddress": "",
         "IPPrefixLen": 0,

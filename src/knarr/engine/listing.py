@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from knarr.engine.container import Container
+from knarr.engine.ports import specs
 from knarr.engine.records import CREATING
 from knarr.errors import InvalidArgument, NotFound
 from knarr.images import labels
@@ -186,29 +187,29 @@ def _by_task(container: Container, state: ContainerState, value: str) -> bool:
 
 
 def _by_exposed(container: Container, state: ContainerState, value: str) -> bool:
-    """Return whether the image exposes one of the ports of ``80``, ``80/udp`` or ``80-90/tcp``."""
+    """Return whether it exposes one of the ports of ``80``, ``80/udp`` or ``80-90/tcp``."""
     del state
     return bool(_ports(value, "expose") & container.exposed_ports.keys())
 
 
 def _by_published(container: Container, state: ContainerState, value: str) -> bool:
-    del state
-    return bool(_ports(value, "publish") & container.ports.keys())
+    """Return whether one of these ports of the host leads to it."""
+    del container
+    there = {f"{each['host_port']}/{each['proto']}" for each in state.ports}
+    return bool(_ports(value, "publish") & there)
 
 
 def _ports(text: str, name: str) -> set[str]:
-    numbers, _, protocol = text.partition("/")
-    first, dash, last = numbers.partition("-")
-    wrong = InvalidArgument(f"invalid filter '{name}={text}'")
-    if protocol not in ("", "tcp", "udp", "sctp"):
-        raise wrong
+    """Return the ports of a filter's value. Raises InvalidArgument."""
+    if ":" in text:
+        raise InvalidArgument(f"filter for '{name}' should not contain ':': {text}")
     try:
-        low, high = int(first), int(last if dash else first)
+        found = specs.ports(text)
     except ValueError:
-        raise wrong from None
-    if not 0 < low <= high < 1 << 16:
-        raise wrong
-    return {f"{number}/{protocol or 'tcp'}" for number in range(low, high + 1)}
+        raise InvalidArgument(f"invalid filter '{name}={text}'") from None
+    if any(port.startswith("0/") for port in found):
+        raise InvalidArgument(f"invalid filter '{name}={text}'")
+    return found
 
 
 def _by_network(container: Container, state: ContainerState, value: str) -> bool:

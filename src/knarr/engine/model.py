@@ -9,7 +9,9 @@ from knarr.engine.endpointconfig import EndpointConfig
 from knarr.errors import InvalidArgument
 
 HEALTH_CHECKS = ("CMD", "CMD-SHELL", "NONE")
+_LAST_PORT = 65535
 _LONGEST = 2**63 - 1  # ns, in a signed number of 64 bits
+PROTOCOLS = ("tcp", "udp", "sctp")
 OTHER = "container:"  # what the name of a container whose namespace is joined stands behind
 
 
@@ -115,6 +117,36 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class HostPort:
+    """A port of a container and where the host has it (``-p [ADDRESS:][PORT:]PORT[/PROTOCOL]``).
+
+    port: the container's. address: of the host; "" is all of them. first, last: the
+    host's port; any free one of a range where they differ, any free one at all where they are 0.
+    Raises InvalidArgument in Docker's words.
+    """
+
+    port: int
+    protocol: str = "tcp"
+    address: str = ""
+    first: int = 0
+    last: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no port."""
+        if self.protocol not in PROTOCOLS:
+            raise InvalidArgument(f"invalid proto: {self.protocol}")
+        if not 0 < self.port <= _LAST_PORT:
+            raise InvalidArgument(f'invalid port specification: "{self.key}"')
+        if not 0 <= self.first <= self.last <= _LAST_PORT or (self.last and not self.first):
+            raise InvalidArgument(f"invalid port range: {self.first}-{self.last}")
+
+    @property
+    def key(self) -> str:
+        """The container's port as Docker writes it, ``80/tcp``."""
+        return f"{self.port}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
 class RestartPolicy:
     """When a container that has ended is started again (``--restart``).
 
@@ -191,6 +223,8 @@ class ContainerConfig:
     network: ``none``, ``host``, ``container:NAME`` or a network; pid: ``host`` or
     ``container:NAME``; ipc, uts, cgroupns: ``host`` too. endpoints: how it is to be joined to
     networks; None: to ``network``, as it is.
+    ports: what of it is reached at the host; publish_all: what it exposes too, at free ports.
+    expose: ``80/tcp``, beside what the image and ``ports`` have.
     volumes_from: ``CONTAINER[:ro]``, whose bind mounts this one gets when it is created.
     group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
@@ -229,6 +263,9 @@ class ContainerConfig:
     userns: str | None = None
     network: str | None = None
     endpoints: tuple[EndpointConfig, ...] | None = None
+    ports: tuple[HostPort, ...] = ()
+    publish_all: bool = False
+    expose: tuple[str, ...] = ()
     pid: str | None = None
     ipc: str | None = None
     uts: str | None = None

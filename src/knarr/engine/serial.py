@@ -13,6 +13,7 @@ from knarr.engine.model import (
     ContainerConfig,
     Device,
     HealthCheck,
+    HostPort,
     Limits,
     RestartPolicy,
     ThrottleDevice,
@@ -52,6 +53,7 @@ _SHAPES: dict[type, _Shape] = {
         Device,
         EndpointConfig,
         HealthCheck,
+        HostPort,
         RestartPolicy,
         ThrottleDevice,
         Tmpfs,
@@ -62,6 +64,7 @@ _ITEMS: dict[str, type] = {
     "binds": BindMount,
     "devices": Device,
     "endpoints": EndpointConfig,
+    "ports": HostPort,
     "tmpfs": Tmpfs,
     "ulimits": Ulimit,
 }

@@ -115,6 +115,14 @@ def _check_network(config: ContainerConfig) -> None:
         raise InvalidArgument("conflicting options: dns and the network mode")
     if config.extra_hosts:
         raise InvalidArgument("conflicting options: custom host-to-IP mapping and the network mode")
+    for what, said in (
+        ("publishing", config.ports or config.publish_all),
+        ("exposing", config.expose),
+    ):
+        if said:
+            raise InvalidArgument(
+                f"conflicting options: port {what} and the container type network mode"
+            )
 
 
 def _check_ipc(ipc: str) -> None:

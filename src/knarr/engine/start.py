@@ -31,6 +31,7 @@ from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
 from knarr.engine.launchfailure import explained
 from knarr.engine.paths import prepare_run_root
+from knarr.engine.ports import starting as ports
 from knarr.engine.state import note_failed_start, read_state_file
 from knarr.engine.translate import from_oserror, translated
 from knarr.supervisor import undo
@@ -291,8 +292,11 @@ def _add_settings(
 def _add_handles(
     request: _Request, engine: Engine, prepared: Prepared, allowed: CheckBind | None
 ) -> None:
-    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message."""
+    """Add ports, the filter, knarr's init and the bind mounts, if they are allowed."""
     config = prepared.record.config
+    if ports.are_published(config):
+        network = request.body.get("network") or {"attachments": ()}
+        ports.add(request, engine, prepared.record, network["attachments"])
     if config.init or config.sandbox:
         request.body["init"] = request.add(os.dup(engine.init_program))
     if prepared.filtered:

@@ -34,7 +34,8 @@ class ContainerState:
     stale: the state file says running, or that it is started again, but no supervisor lives,
     or it is paused for somebody who is dead (``recover`` settles it). restarts: how often its
     policy had it started. health: starting, healthy or unhealthy, empty for one that is not
-    checked; unhealthy while nothing is checked.
+    checked; unhealthy while nothing is checked. ports: bindings (``runtime.portmap``) of one
+    that runs.
     """
 
     status: str
@@ -49,6 +50,7 @@ class ContainerState:
     stale: bool = False
     restarts: int = 0
     health: str = ""
+    ports: tuple[dict[str, Any], ...] = ()
 
     @property
     def running(self) -> bool:
@@ -249,6 +251,7 @@ def from_live(value: dict[str, Any]) -> ContainerState:
         usage=serial.usage(value.get("usage")),
         restarts=int((value.get("restart") or {}).get("count") or 0),
         health=UNHEALTHY if value.get("health") else "",
+        ports=tuple(value["ports"]["bindings"]) if running and "ports" in value else (),
     )
 
 

@@ -32,7 +32,7 @@ class Supervisor:
     recorded durably, or empty. root_fd: the root file system's mount, whose last
     reference writes the upper file system back, so it is let go of only after
     the exit was told. ours: the container is our child, so that its exit
-    status can be waited for.
+    status can be waited for. ports: what keeps the host's for it, or -1.
     """
 
     __slots__ = (
@@ -43,6 +43,7 @@ class Supervisor:
         "ours",
         "pid",
         "pidfd",
+        "ports",
         "relay",
         "root_fd",
         "run_dir",
@@ -55,7 +56,7 @@ class Supervisor:
         self.group = self.exit_file = ""
         self.relay: Relay | None = None
         self.ours = True
-        self.pid = self.pidfd = self.root_fd = -1
+        self.pid = self.pidfd = self.root_fd = self.ports = -1
 
     def take(self, given: Handover, maker: int) -> None:
         """Get ready for a container that is about to run, with the client of its first byte.
@@ -64,7 +65,7 @@ class Supervisor:
         """
         streams = pipes.Streams()
         streams.out, streams.err, streams.stdin = given.out, given.err, given.stdin
-        self.pid, self.pidfd = given.pid, given.pidfd
+        self.pid, self.pidfd, self.ports = given.pid, given.pidfd, given.ports
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
         config = None
@@ -92,7 +93,7 @@ class Supervisor:
         """Close all that was taken of a container that its maker did not see run."""
         if self.relay is not None:
             self.relay.close()
-        for fd in (self.pidfd, given.oom):
+        for fd in (self.pidfd, given.oom, given.ports):
             if fd >= 0:
                 os.close(fd)
 
@@ -122,6 +123,8 @@ class Supervisor:
             self._check_health(fresh=False)
         if "oom" in state:
             self.watch_memory()
+        if "ports" in state:
+            self._keep_ports(state["ports"]["bindings"])
         return True
 
     def _watch(
@@ -147,6 +150,17 @@ class Supervisor:
             maker=maker,
             outlet=open_outlet(writer, config),
         )
+
+    def _keep_ports(self, bindings: "list[dict[str, Any]]") -> None:
+        """Keep the host's ports for the container as who was killed did."""
+        from knarr.runtime import hostports
+
+        try:
+            self.ports, lost = hostports.keep_again(bindings)
+        except OSError as error:
+            lost = [str(error)]
+        for each in lost:  # it is led to the container all the same
+            print(f"knarr: {self.run_dir}: a port is not kept: {each}", file=sys.stderr)
 
     def _check_health(self, *, fresh: bool) -> None:
         """Have the container checked as long as it runs. fresh: it was started now."""
@@ -199,6 +213,8 @@ class Supervisor:
             self.relay.health = None
         if self.relay.oom is not None:
             self.relay.oom.close()
+        if self.ports >= 0:
+            self._free_ports()
         code, error = self._exit_code()
         self.relay.finish(self._record_exit(code, error))
         acknowledged = self.relay.settle(acknowledge=False)
@@ -213,6 +229,14 @@ class Supervisor:
         if self.again is not None:
             return self._await_start(self.again)
         return None if acknowledged else on_exit
+
+    def _free_ports(self) -> None:
+        """Let go of the host's ports before anybody hears of the end, and wants them."""
+        undo = Undo(self.run_dir)
+        undo.load()
+        undo.run("ports")
+        undo.close()
+        os.close(self.ports)
 
     @staticmethod
     def _await_start(again: restart.Again) -> "list[str]":

@@ -14,7 +14,7 @@ from knarr.runtime import packets
 
 _LAYOUT = struct.Struct("=iii????B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
-_NAMES = ("pidfd", "listener", "out", "err", "stdin", "client", "oom")
+_NAMES = ("pidfd", "listener", "out", "err", "stdin", "client", "oom", "ports")
 _RUNS = b"r"
 
 
@@ -25,7 +25,8 @@ class Handover:
     exit_file: where the exit is recorded durably ("": nowhere). keeper: pid of a process
     that has done its work and is to be waited for, or 0; spare: of one that was not needed.
     configured: the state says more
-    about the log. checked: its health is to be. oom: tells of out-of-memory kills.
+    about the log. checked: its health is to be. oom: tells of out-of-memory kills. ports: keeps
+    the host's for it.
 
     With a terminal, out and stdin are its master. client: a connection that is
     attached from the first byte; owner: the container must not outlive it.
@@ -47,6 +48,7 @@ class Handover:
         "owner",
         "pid",
         "pidfd",
+        "ports",
         "spare",
         "stdin",
         "terminal",
@@ -72,6 +74,7 @@ class Handover:
         checked: bool = False,
         spare: int = 0,
         oom: int = -1,
+        ports: int = -1,
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
@@ -91,6 +94,7 @@ class Handover:
         self.configured = configured
         self.checked = checked
         self.oom = oom
+        self.ports = ports
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
@@ -156,9 +160,10 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     stdin = next(got) if mask & 16 else out if terminal else -1
     client = next(got) if mask & 32 else -1
     oom = next(got) if mask & 64 else -1
+    ports = next(got) if mask & 128 else -1
     log, manager, cgroup, exit_file = os.fsdecode(body[_LAYOUT.size :]).split("\0")
     # By position: names of arguments would be written to, each in a page of its own.
     return Handover(
         pid, pidfd, listener, out, err, stdin, client, terminal, owner,
-        log, manager, cgroup, exit_file, keeper, configured, checked, spare, oom,
+        log, manager, cgroup, exit_file, keeper, configured, checked, spare, oom, ports,
     )  # fmt: skip

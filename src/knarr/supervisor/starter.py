@@ -85,6 +85,7 @@ class Starter:
             def meanwhile(created: Created) -> None:
                 self._attach(created)
                 self._try_log()
+                self._publish()
                 self._record(created)
                 if self.given and not self.request["tty"]:
                     self._hand_over(created, supervisor, fds)
@@ -188,6 +189,16 @@ class Starter:
         if log is not None:
             log.close()
 
+    def _publish(self) -> None:
+        """Have the ports of the host, which the caller has taken, lead to the container."""
+        ports = self.request.get("ports")
+        if ports is None:
+            return
+        from knarr.runtime import portmap
+
+        self.undo.add("ports", ports)
+        portmap.publish(ports["table"], ports["bindings"])
+
     def _mount_fds(self, fds: "list[int]") -> "dict[int, int]":
         """Return the mounts that were made elsewhere: the caller's, another container's memory."""
         request = self.request
@@ -244,6 +255,8 @@ class Starter:
             self.state["health"] = True
         if self.oom >= 0:
             self.state["oom"] = True
+        if request.get("ports"):
+            self.state["ports"] = request["ports"]
         states.prepare(self.run_dir, self.state)
         self.undo.add("file", f"{self.run_dir}/attach.sock")
         self.listener = rundir.listen(self.run_dir)
@@ -256,7 +269,7 @@ class Starter:
 
     def _hand_over(self, created: Created, supervisor: "_socket.socket", fds: "list[int]") -> None:
         """Give the supervisor what it gets ready with while the process is on its way."""
-        attach = self.request.get("attach")
+        attach, ports = self.request.get("attach"), self.request.get("ports_kept")
         assert self.listener is not None
         master, streams = created.master, self.streams
         handover.send(
@@ -280,6 +293,7 @@ class Starter:
                 configured=self.state["log_config"] is not None,
                 checked="health" in self.state,
                 oom=self.oom,
+                ports=-1 if ports is None else fds[ports],
             ),
         )
         self.handed = True

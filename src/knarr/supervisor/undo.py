@@ -45,10 +45,17 @@ def _undo_link(value: "Any") -> None:
     network.detach(value)
 
 
+def _undo_ports(value: "Any") -> None:
+    from knarr.runtime import portmap
+
+    portmap.unpublish(value["table"], value["bindings"])
+
+
 OPERATIONS: "dict[str, Callable[[Any], None]]" = {
     "cgroup": _undo_cgroup,
     "file": _undo_file,
     "link": _undo_link,
+    "ports": _undo_ports,
 }
 
 
@@ -83,10 +90,14 @@ class Undo:
         """Take over the list that a dead writer left in the file."""
         self._done = pending(os.path.dirname(self.path))
 
-    def run(self) -> "list[Exception]":
-        """Take everything back in reverse and return the errors; the file is empty when none."""
-        errors = _carry_out(self._done)
-        if not errors:
+    def run(self, only: str = "") -> "list[Exception]":
+        """Take everything back in reverse and return the errors; the file is empty when none.
+
+        only: an operation that can be done twice, which is done ahead of the others; its
+        records stay.
+        """
+        errors = _carry_out([record for record in self._done if only in ("", record[0])])
+        if not errors and not only:
             os.ftruncate(self._fd, 0)
             self._done.clear()
         return errors

@@ -24,7 +24,7 @@ class Row(NamedTuple):
     not_yet: str = ""
 
 
-PORTS = r"-[pP]: published ports are not available yet; use --network host"
+PORTS = r"knarr: ports cannot be published without a network: use --network bridge"
 NETWORKS = r"networks are not available yet; use --network none or --network host"
 
 # In this order, in one place: what one row leaves the next may use.

@@ -181,7 +181,11 @@ def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installati
         (("run", "--rm", "busybox", "nope"), 127, 'exec: "nope": executable file not found'),
         (("run", "--rm", "busybox", "/etc"), 126, "/etc"),
         (("run", "--rm", "-m", "x", "busybox"), 125, 'invalid argument "x" for "-m, --memory"'),
-        (("run", "-p", "80:80", "busybox"), 125, "published ports are not available yet"),
+        (
+            ("run", "-p", "80:80", "busybox"),
+            125,
+            "use --network bridge",
+        ),
         (("run", "--network", "web", "busybox"), 125, "networks are not available yet"),
         (("run", "-v", "/nowhere/x", "busybox"), 125, "anonymous volumes"),
         (("run", "-w", "srv", "busybox"), 125, "absolute path"),

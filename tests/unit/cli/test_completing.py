@@ -18,7 +18,7 @@ FREE = frozenset(
     """
     add-host annotation arch author blkio-weight build-arg cgroup-parent change cpu-period
     cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach-keys
-    device-cgroup-rule dns dns-option dns-search domainname entrypoint env gc-every grace
+    device-cgroup-rule dns dns-option dns-search domainname entrypoint env expose gc-every grace
     group-add health-cmd health-interval health-retries health-start-interval
     health-start-period health-timeout hostname immutable-tag include interval keep-last
     keep-tag label last limit listen memory memory-reservation memory-swap memory-swappiness
@@ -147,6 +147,10 @@ def test_asking_makes_nothing(context: Context) -> None:
         values(context, *words)
     assert not os.path.exists(context.settings.data_root)
     assert not os.path.exists(context.settings.run_root)
+
+
+def test_where_a_port_is_published(context: Context) -> None:
+    assert values(context, "run", "-p", "127") == ["127.0.0.1:"]
 
 
 def test_no_flag_was_forgotten() -> None:

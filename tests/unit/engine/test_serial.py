@@ -13,6 +13,7 @@ from knarr.engine.model import (
     BindMount,
     ContainerConfig,
     HealthCheck,
+    HostPort,
     Limits,
     ThrottleDevice,
     Tmpfs,
@@ -31,6 +32,9 @@ FULL = ContainerConfig(
     binds=(BindMount("/a", "/b"), BindMount("/c", "/d", read_only=True, create_source=False)),
     limits=Limits(memory=1 << 20, device_read_bps=(ThrottleDevice("/dev/sda", 7),)),
     kill_on_owner_exit=True,
+    ports=(HostPort(80), HostPort(53, "udp", "127.0.0.1", 5353, 5353)),
+    publish_all=True,
+    expose=("9000/tcp",),
     health=HealthCheck(("CMD-SHELL", "true"), interval=10**9, retries=2),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from knarr.cli import filterargs, human, listing
+from knarr.cli import filterargs, human, listing, portscolumn
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import NUMBER, SWITCH, Args, Flag
@@ -76,7 +76,7 @@ def brief(container: Container, state: ContainerState, *, cut: bool) -> dict[str
         "Image": container.image,
         "Command": human.quoted(human.ellipsis(command, 20) if cut else command),
         "RunningFor": human.ago(human.age(container.created / 1e9)),
-        "Ports": "",
+        "Ports": portscolumn.text(container.ports_in(state)),
         "Status": state.describe(),
         "Size": "0B",
         "Names": container.name,

@@ -1,0 +1,138 @@
+"""What a start wants of the host's ports: pure, in the order in which Docker allocates.
+
+Exact ports before those that may be any, so that no random one takes what another needs; and
+what differs in the host's address alone together, since it gets the same port of both families.
+"""
+
+from __future__ import annotations
+
+import _socket
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from knarr.engine.model import OTHER, PROTOCOLS, HostPort
+from knarr.errors import InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from knarr.engine.model import ContainerConfig
+
+ANY4, ANY6 = "0.0.0.0", "::"
+_LOOPBACK6 = "::1"
+# Networks that are no bridge: nothing is published there.
+_APART = (None, "", "none", "host")
+
+
+class Request(NamedTuple):
+    """A port that is wanted; first and last as in ``HostPort``. ip: the container's address."""
+
+    port: int
+    protocol: str
+    first: int
+    last: int
+    address: str
+    ip: str
+
+    @property
+    def exact(self) -> bool:
+        """Whether it is this port or none."""
+        return 0 < self.first == self.last
+
+    @property
+    def same(self) -> tuple[int, str, int, int]:
+        """What is equal of those that get the same port of the host."""
+        return self.port, self.protocol, self.first, self.last
+
+
+class Addresses(NamedTuple):
+    """Addresses of a container at which it is published, empty where it has none."""
+
+    ipv4: str
+    ipv6: str
+
+
+def exposed(config: ContainerConfig, image: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all that a container exposes as ``80/tcp``. image: the ``config`` of its image."""
+    said = (port.key for port in config.ports)
+    return tuple(dict.fromkeys((*(image.get("ExposedPorts") or {}), *said, *config.expose)))
+
+
+def wanted(config: ContainerConfig, image: Mapping[str, Any]) -> tuple[HostPort, ...]:
+    """Return what is published: what was said, and with ``-P`` what is exposed beside it."""
+    if not config.publish_all:
+        return config.ports
+    said = {port.key for port in config.ports}
+    rest = (parsed(key) for key in exposed(config, image) if key not in said)
+    return (*config.ports, *rest)
+
+
+def parsed(key: str) -> HostPort:
+    """Return ``80/tcp``, as images have it, at any port. Raises InvalidArgument."""
+    number, _, protocol = key.partition("/")
+    if not (number.isascii() and number.isdigit()):
+        raise InvalidArgument(f'invalid port specification: "{key}"')
+    return HostPort(int(number), protocol.lower() or "tcp")
+
+
+def is_behind_bridge(config: ContainerConfig) -> bool:
+    """Return whether the container has a network of which the host's ports lead to it."""
+    return config.network not in _APART and not (config.network or "").startswith(OTHER)
+
+
+def addresses(attachments: Iterable[Mapping[str, Any]]) -> Addresses | None:
+    """Return where a container is published: its addresses on the network of its default route.
+
+    None where there is no such bridge.
+    """
+    for each in attachments:
+        if each["driver"] == "bridge" and each["gateways"]:
+            bare = [text.partition("/")[0] for text in each["addresses"]]
+            ipv4 = next((text for text in bare if ":" not in text), "")
+            return Addresses(ipv4, next((text for text in bare if ":" in text), ""))
+    return None
+
+
+def groups(ports: Iterable[HostPort], at: Addresses) -> list[list[Request]]:
+    """Return what is to be taken, those that get the same port together.
+
+    Raises Unsupported for an address of the host of which nothing can lead to the container.
+    """
+    requests = [request for port in ports for request in _of_port(port, at)]
+    requests.sort(key=_order)
+    return [list(group) for _, group in itertools.groupby(requests, lambda each: each.same)]
+
+
+def _of_port(port: HostPort, at: Addresses) -> list[Request]:
+    pairs = [(ANY4, at.ipv4), (ANY6, at.ipv6)]
+    if port.address:
+        _check(port, at)
+        pairs = [(port.address, at.ipv6 if ":" in port.address else at.ipv4)]
+    return [
+        Request(port.port, port.protocol, port.first, port.last, host, ip)
+        for host, ip in pairs
+        if ip
+    ]
+
+
+def _check(port: HostPort, at: Addresses) -> None:
+    if port.address == _LOOPBACK6:
+        raise Unsupported(
+            f"port {port.key}: the kernel leads nothing from {_LOOPBACK6} to a container; "
+            "publish it at 127.0.0.1, or at an address of the host"
+        )
+    family = "IPv6" if ":" in port.address else "IPv4"
+    if not (at.ipv6 if family == "IPv6" else at.ipv4):
+        raise Unsupported(
+            f"port {port.key}: cannot be published at {port.address}: "
+            f"the container has no {family} address"
+        )
+
+
+def _order(request: Request) -> tuple[Any, ...]:
+    six = ":" in request.address
+    packed = _socket.inet_pton(_socket.AF_INET6 if six else _socket.AF_INET, request.address)
+    protocol = PROTOCOLS.index(request.protocol)
+    return (
+        not request.exact, request.port, protocol, request.first, request.last, six, packed,
+        request.ip,
+    )  # fmt: skip

@@ -1,0 +1,71 @@
+"""Ports of a container that is created or started."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from knarr.engine.ports import plan
+from knarr.errors import Unsupported
+from knarr.networks import naming
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ContainerConfig
+    from knarr.engine.records import ContainerRecord
+
+_log = logging.getLogger("knarr.engine")
+
+_DISCARDED = "Published ports are discarded when using %s network mode"
+
+
+class Start(Protocol):
+    """The launcher's request while it grows."""
+
+    body: dict[str, Any]
+
+    def add(self, handle: int) -> int:
+        """Take a descriptor over; return its index in the message."""
+        ...
+
+
+def are_published(config: ContainerConfig) -> bool:
+    """Return whether ports of the host are wanted; a quick look."""
+    return bool(config.ports or config.publish_all)
+
+
+def check(config: ContainerConfig) -> None:
+    """Warn, as Docker does, where ports are published for nothing. Raises Unsupported."""
+    if not config.network:
+        raise Unsupported("ports cannot be published without a network: use --network bridge")
+    if config.network in ("host", "none"):
+        _log.warning(_DISCARDED, config.network)
+
+
+def add(
+    start: Start,
+    engine: Engine,
+    record: ContainerRecord,
+    attachments: Iterable[Mapping[str, Any]],
+) -> None:
+    """Take the ports of the host and add them to the message of a start.
+
+    Nothing where no network leads to the container. Raises Conflict, ResourceExhausted,
+    InvalidArgument or Unsupported in Docker's words for a port that cannot be had.
+    """
+    at = plan.addresses(attachments)
+    if at is None:
+        return
+    from knarr.engine.ports import reserve
+
+    ports = plan.wanted(record.config, engine.image_defaults(record.image_id))
+    try:
+        taken = reserve.reserve(plan.groups(ports, at))
+    except reserve.Refused as refused:
+        raise reserve.explained(engine, refused, record.name) from refused
+    start.body["ports_kept"] = start.add(taken.handle)
+    start.body["ports"] = {
+        "table": naming.table(engine.settings.data_root),
+        "bindings": taken.bindings,
+    }
