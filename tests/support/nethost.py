@@ -6,6 +6,7 @@ starts. So nothing touches this machine's network, and tests of networks run sid
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +29,17 @@ def new_namespace() -> int:
     before = current()
     try:
         unshare(CLONE_NEWNET)
+        _use_addresses_at_once()
         return current()
     finally:
         setns(before, CLONE_NEWNET)
         os.close(before)
+
+
+def _use_addresses_at_once() -> None:
+    """Have nobody wait a second to see whether somebody else has his IPv6 address."""
+    with contextlib.suppress(FileNotFoundError):  # no IPv6
+        Path("/proc/sys/net/ipv6/conf/default/accept_dad").write_text("0", encoding="ascii")
 
 
 def current() -> int:
@@ -66,6 +74,7 @@ class NetHost:
 
 
 def _address(sock: Netlink, name: str, address4: str, address6: str) -> int:
+    """Set an interface up; its peer has to be up before it can carry anything."""
     index = links.index_of(name)
     sock.ask(
         links.set_up(1),
@@ -81,6 +90,7 @@ def nethost() -> Iterator[NetHost]:
     """Be on a host with an uplink to an outside world, whose only way back is that host."""
     before = current()
     unshare(CLONE_NEWNET)
+    _use_addresses_at_once()
     host = current()
     outside = new_namespace()
     try:

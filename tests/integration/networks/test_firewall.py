@@ -1,0 +1,255 @@
+"""What networks let through, with real sockets: a host, an outside world, bridges, containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from knarr.kernel import links
+from knarr.kernel.netlink import Netlink
+from knarr.networks.firewall import NetworkRules
+from knarr.runtime import portmap
+from tests.support.bridges import (
+    ANY,
+    PORT,
+    TABLE,
+    Box,
+    Bridges,
+    addresses_work,
+    datagram,
+    forge,
+    hears,
+    mac_of,
+    peer,
+    serving,
+    setting,
+)
+from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, UPLINK, NetHost, inside
+from tests.support.waiting import PATIENCE, wait_until
+
+HOST = {4: HOST4, 6: HOST6}
+OUTSIDE = {4: OUTSIDE4, 6: OUTSIDE6}
+LOCAL = {4: "127.0.0.1", 6: "::1"}
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+PROTOCOLS = pytest.mark.parametrize("proto", ["tcp", "udp"])
+
+FIRST = NetworkRules("a" * 64, "br-a", ["10.0.1.0/24"], ["fd00:a::/64"])
+SECOND = NetworkRules("b" * 64, "br-b", ["10.0.2.0/24"], ["fd00:b::/64"])
+QUIET = NetworkRules("c" * 64, "br-c", ["10.0.3.0/24"], ["fd00:c::/64"], icc=False)
+INTERNAL = NetworkRules("d" * 64, "br-d", ["10.0.4.0/24"], ["fd00:d::/64"], internal=True)
+BARE = NetworkRules("e" * 64, "br-e", ["10.0.5.0/24"], ["fd00:e::/64"], masquerade=False)
+
+
+@pytest.fixture(params=["1", "0"], ids=["bridge-nf", "no-bridge-nf"])
+def bridges(nethost: NetHost, request: pytest.FixtureRequest) -> Iterator[Bridges]:
+    for name in ("iptables", "ip6tables"):
+        setting(f"bridge/bridge-nf-call-{name}", request.param)
+    setting("ipv4/ip_forward", "1")
+    setting("ipv6/conf/all/forwarding", "1")
+    with Netlink(groups=(links.GROUP_LINK,)) as sock:
+        assert links.await_running(sock, {links.index_of(UPLINK)}, PATIENCE)
+    for namespace in (nethost.host, nethost.outside):
+        with inside(namespace):
+            wait_until(addresses_work)
+    made = Bridges(nethost, hairpin=request.param == "1")
+    yield made
+    made.close()
+
+
+def publish(box: Box, version: int, proto: str = "tcp", at: str = "", port: int = 8080) -> None:
+    portmap.publish(TABLE, [binding(box, version, proto, at, port)])
+
+
+def binding(
+    box: Box, version: int, proto: str = "tcp", at: str = "", port: int = 8080
+) -> dict[str, str | int]:
+    return {
+        "proto": proto,
+        "host_ip": at or ANY[version],
+        "host_port": port,
+        "ip": box.address[version],
+        "port": PORT,
+    }
+
+
+@VERSIONS
+@PROTOCOLS
+def test_a_container_reaches_the_world_as_the_host(
+    bridges: Bridges, version: int, proto: str
+) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    outside = bridges.host.outside
+    with serving(outside, ANY[version], proto) as server:
+        assert peer(box.namespace, server, OUTSIDE[version], PORT, proto) == HOST[version]
+
+
+def test_without_masquerade_the_container_keeps_its_address(bridges: Bridges) -> None:
+    box = bridges.box(bridges.network(BARE), 2)
+    with inside(bridges.host.outside), Netlink() as sock:
+        sock.ask(links.new_route(links.index_of("eth0"), HOST4, "10.0.5.0", 24))
+    with serving(bridges.host.outside, ANY[4]) as server:
+        assert peer(box.namespace, server, OUTSIDE4) == box.address[4]
+
+
+@VERSIONS
+@PROTOCOLS
+def test_a_published_port_keeps_the_address_of_who_calls(
+    bridges: Bridges, version: int, proto: str
+) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    publish(box, version, proto)
+    outside = bridges.host.outside
+    with serving(box.namespace, ANY[version], proto) as server:
+        assert peer(outside, server, HOST[version], 8080, proto) == OUTSIDE[version]
+        assert peer(outside, server, HOST[version], 8081, proto) is None
+        portmap.unpublish(TABLE, [binding(box, version, proto)])
+        assert peer(outside, server, HOST[version], 8080, proto) is None
+
+
+@PROTOCOLS
+def test_a_port_may_belong_to_one_address_of_the_host(bridges: Bridges, proto: str) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    with Netlink() as sock:
+        sock.ask(links.new_address(links.index_of(UPLINK), "198.51.100.7", 24))
+        sock.ask(links.new_address(links.index_of(UPLINK), "2001:db8::7", 64))
+    publish(box, 4, proto, at="198.51.100.7")
+    publish(box, 6, proto, at="2001:db8::7")
+    outside = bridges.host.outside
+    with serving(box.namespace, ANY[4], proto) as server:
+        assert peer(outside, server, "198.51.100.7", 8080, proto) == OUTSIDE4
+        assert peer(outside, server, HOST4, 8080, proto) is None
+    with serving(box.namespace, ANY[6], proto) as server:
+        assert peer(outside, server, "2001:db8::7", 8080, proto) == OUTSIDE6
+        assert peer(outside, server, HOST6, 8080, proto) is None
+
+
+@PROTOCOLS
+def test_a_port_of_127_0_0_1_is_the_hosts_alone(bridges: Bridges, proto: str) -> None:
+    network = bridges.network(FIRST)
+    box, other = bridges.box(network, 2), bridges.box(network, 3)
+    publish(box, 4, proto, at="127.0.0.1")
+    host, outside = bridges.host.host, bridges.host.outside
+    with serving(box.namespace, ANY[4], proto) as server:
+        assert peer(host, server, "127.0.0.1", 8080, proto) == box.gateway[4]
+        assert peer(outside, server, HOST4, 8080, proto) is None
+        assert peer(other.namespace, server, box.gateway[4], 8080, proto) is None
+
+
+def test_packets_to_127_0_0_1_come_from_nobody_but_the_host(bridges: Bridges) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    outside = bridges.host.outside
+    setting(f"ipv4/conf/{UPLINK}/route_localnet", "1")
+    publish(box, 4, "udp", at="127.0.0.1")
+    with serving(box.namespace, ANY[4], "udp") as server:
+        forge(outside, "eth0", mac_of(UPLINK), datagram(OUTSIDE4, "127.0.0.1", 8080))
+        assert not hears(server)
+        publish(box, 4, "udp")
+        forge(outside, "eth0", mac_of(UPLINK), datagram(OUTSIDE4, HOST4, 8080))
+        assert hears(server)
+    with serving(bridges.host.host, ANY[4], "udp", 53) as server:
+        for target, arrives in (("127.0.0.1", False), (box.gateway[4], True)):
+            packet = datagram(box.address[4], target, 53)
+            forge(box.namespace, "eth0", mac_of("br-a"), packet)
+            assert hears(server) is arrives
+
+
+@VERSIONS
+def test_networks_are_apart_but_for_published_ports(bridges: Bridges, version: int) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    other = bridges.box(bridges.network(SECOND), 2)
+    publish(box, version)
+    with serving(box.namespace, ANY[version]) as server:
+        assert peer(other.namespace, server, box.address[version]) is None
+        seen = peer(other.namespace, server, HOST[version], 8080)
+        assert seen == other.address[version]
+        assert peer(bridges.host.host, server, box.address[version]) == box.gateway[version]
+
+
+@VERSIONS
+def test_nobody_gets_to_a_container_by_a_route_over_the_host(
+    bridges: Bridges, version: int
+) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    publish(box, version)
+    outside = bridges.host.outside
+    with inside(outside), Netlink() as sock:
+        net = {4: ("10.0.1.0", 24), 6: ("fd00:a::", 64)}[version]
+        sock.ask(links.new_route(links.index_of("eth0"), HOST[version], *net))
+    with serving(box.namespace, ANY[version]) as server:
+        assert peer(outside, server, box.address[version]) is None
+        assert peer(outside, server, HOST[version], 8080) == OUTSIDE[version]
+
+
+@VERSIONS
+def test_an_internal_network_is_alone(bridges: Bridges, version: int) -> None:
+    network = bridges.network(INTERNAL)
+    box, sibling = bridges.box(network, 2), bridges.box(network, 3)
+    other = bridges.box(bridges.network(FIRST), 2)
+    outside = bridges.host.outside
+    publish(other, version)
+    with inside(outside), Netlink() as sock:
+        net = {4: ("10.0.4.0", 24), 6: ("fd00:d::", 64)}[version]
+        sock.ask(links.new_route(links.index_of("eth0"), HOST[version], *net))
+    with serving(box.namespace, ANY[version]) as server:
+        assert peer(sibling.namespace, server, box.address[version]) == sibling.address[version]
+        assert peer(bridges.host.host, server, box.address[version]) == box.gateway[version]
+        assert peer(outside, server, box.address[version]) is None
+        assert peer(other.namespace, server, box.address[version]) is None
+    with serving(outside, ANY[version]) as server:
+        assert peer(box.namespace, server, OUTSIDE[version]) is None
+    with serving(other.namespace, ANY[version]) as server:
+        assert peer(box.namespace, server, HOST[version], 8080) is None
+        assert peer(outside, server, HOST[version], 8080) == OUTSIDE[version]
+
+
+@VERSIONS
+def test_containers_without_icc_reach_each_others_published_ports_only(
+    bridges: Bridges, version: int
+) -> None:
+    network = bridges.network(QUIET)
+    box, sibling = bridges.box(network, 2), bridges.box(network, 3)
+    publish(box, version)
+    with serving(box.namespace, ANY[version]) as server:
+        assert peer(sibling.namespace, server, box.address[version]) is None
+        with inside(sibling.namespace), Netlink() as sock:  # it asks the host to pass it on
+            index = links.index_of("eth0")
+            length = {4: 32, 6: 128}[version]
+            gateway = sibling.gateway[version]
+            sock.ask(links.new_route(index, gateway, box.address[version], length))
+        assert peer(sibling.namespace, server, box.address[version]) is None
+        assert peer(bridges.host.outside, server, HOST[version], 8080) == OUTSIDE[version]
+        assert peer(bridges.host.host, server, HOST[version], 8080) == HOST[version]
+    with serving(bridges.host.outside, ANY[version]) as server:
+        assert peer(box.namespace, server, OUTSIDE[version]) == HOST[version]
+
+
+@VERSIONS
+@PROTOCOLS
+def test_a_published_port_is_reached_from_its_own_network(
+    bridges: Bridges, version: int, proto: str
+) -> None:
+    network = bridges.network(FIRST)
+    box, sibling = bridges.box(network, 2), bridges.box(network, 3)
+    publish(box, version, proto)
+    with serving(box.namespace, ANY[version], proto) as server:
+        for who in (sibling, box):
+            for address in (HOST[version], box.gateway[version]):
+                assert peer(who.namespace, server, address, 8080, proto) == box.gateway[version]
+        assert peer(sibling.namespace, server, box.address[version], PORT, proto)
+
+
+@PROTOCOLS
+def test_the_host_reaches_published_ports_at_all_its_addresses(
+    bridges: Bridges, proto: str
+) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    publish(box, 4, proto)
+    publish(box, 6, proto)
+    host = bridges.host.host
+    with serving(box.namespace, ANY[4], proto) as server:
+        for address in (HOST4, "127.0.0.1", "127.1.2.3", box.gateway[4]):
+            assert peer(host, server, address, 8080, proto)
+    with serving(box.namespace, ANY[6], proto) as server:
+        for address in (HOST6, box.gateway[6]):
+            assert peer(host, server, address, 8080, proto)

@@ -1,0 +1,218 @@
+"""Bridges with namespaces in place of containers, and who reaches whom."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+
+from knarr.kernel import links
+from knarr.kernel.netlink import Netlink
+from knarr.networks.firewall import Firewall, NetworkRules
+from tests.support.nethost import NetHost, inside, new_namespace
+from tests.support.waiting import PATIENCE, wait_until
+
+TABLE = "knarr"
+ANY = {4: "0.0.0.0", 6: "::"}
+# Seconds: that packets are dropped is concluded from silence. What passes does so at once.
+SILENCE = 0.5
+PORT = 4000
+_RTF_LOCAL = 0x80000000
+_SIOCGIFHWADDR = 0x8927
+
+
+def setting(name: str, value: str) -> None:
+    """Write a parameter of the network namespace that the caller is in."""
+    Path(f"/proc/sys/net/{name}").write_text(value, encoding="ascii")
+
+
+@dataclass
+class Box:
+    """A namespace in place of a container; address: its address by IP version."""
+
+    namespace: int
+    address: dict[int, str]
+    gateway: dict[int, str]
+    bridge: str
+
+    @contextlib.contextmanager
+    def __call__(self) -> Iterator[None]:
+        with inside(self.namespace):
+            yield
+
+
+@dataclass
+class Bridges:
+    """Makes networks and boxes on a host; closes what it opened."""
+
+    host: NetHost
+    firewall: Firewall = field(default_factory=lambda: Firewall(TABLE))
+    hairpin: bool = False
+    _ends: int = 0
+    _open: list[int] = field(default_factory=list)
+
+    def network(self, rules: NetworkRules) -> NetworkRules:
+        """Make the bridge of a network, whose gateways are the first addresses of its subnets."""
+        with Netlink() as sock:
+            sock.ask(links.new_bridge(rules.bridge))
+            index = links.index_of(rules.bridge)
+            for subnet in (*rules.subnets4, *rules.subnets6):
+                net = ip_network(subnet)
+                sock.ask(links.new_address(index, str(net[1]), net.prefixlen))
+        wait_until(addresses_work)
+        self.firewall.add_network(rules)
+        setting(f"ipv4/conf/{rules.bridge}/route_localnet", "1")
+        return rules
+
+    def box(self, network: NetworkRules, number: int) -> Box:
+        """Make a namespace on a network that has the subnets' addresses of that number."""
+        namespace = new_namespace()
+        self._open.append(namespace)
+        self._ends += 1
+        name = f"kn{self._ends}"
+        subnets = [ip_network(each) for each in (*network.subnets4, *network.subnets6)]
+        found = Box(
+            namespace,
+            {net.version: str(net[number]) for net in subnets},
+            {net.version: str(net[1]) for net in subnets},
+            network.bridge,
+        )
+        with Netlink(groups=(links.GROUP_LINK,)) as sock:
+            bridge = links.index_of(network.bridge)
+            sock.ask(links.new_veth(name, "eth0", netns_fd=namespace, master=bridge))
+            end = links.index_of(name)
+            sock.ask(links.set_port(end, isolated=not network.icc, hairpin=self.hairpin))
+            _set_up(found, subnets, number)
+            assert links.await_running(sock, {bridge, end}, PATIENCE)
+        return found
+
+    def close(self) -> None:
+        for fd in self._open:
+            os.close(fd)
+
+
+def _set_up(box: Box, subnets: list[IPv4Network | IPv6Network], number: int) -> None:
+    with box(), Netlink(groups=(links.GROUP_LINK,)) as sock:
+        index = links.index_of("eth0")
+        sock.ask(links.set_up(1), links.set_up(index))
+        for net in subnets:
+            sock.ask(links.new_address(index, str(net[number]), net.prefixlen))
+            sock.ask(links.new_route(index, str(net[1])))
+        assert links.await_running(sock, {index}, PATIENCE)
+        wait_until(addresses_work)
+
+
+def addresses_work() -> bool:
+    """Tell whether packets to all IPv6 addresses of the namespace are taken in.
+
+    The kernel has the route of a new address made by a worker, a moment after it has said yes.
+    """
+    routes = Path("/proc/thread-self/net/ipv6_route").read_text(encoding="ascii").split("\n")
+    local = {line[:32] for line in routes if line and int(line.split()[8], 16) & _RTF_LOCAL}
+    addresses = Path("/proc/thread-self/net/if_inet6").read_text(encoding="ascii").split("\n")
+    return {line[:32] for line in addresses if line} <= local
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+KINDS = {
+    "tcp": (socket.SOCK_STREAM, 0),
+    "udp": (socket.SOCK_DGRAM, 0),
+    "sctp": (socket.SOCK_STREAM, 132),
+}
+
+
+@contextlib.contextmanager
+def serving(
+    where: int, address: str, proto: str = "tcp", port: int = PORT
+) -> Iterator[socket.socket]:
+    """A server's socket in a namespace."""
+    kind, number = KINDS[proto]
+    with inside(where):
+        server = socket.socket(family_of(address), kind, number)
+    with server:
+        if server.family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.bind((address, port))
+        if proto != "udp":
+            server.listen()
+        server.setblocking(False)
+        yield server
+
+
+def peer(
+    where: int, server: socket.socket, address: str, port: int = PORT, proto: str = "tcp"
+) -> str | None:
+    """Return whom the server sees when it is called from a namespace; None when it is not.
+
+    A call counts when an answer comes back.
+    """
+    kind, number = KINDS[proto]
+    with inside(where), socket.socket(family_of(address), kind, number) as client:
+        client.settimeout(SILENCE)
+        try:
+            client.connect((address, port))
+            client.send(b"hello")
+        except OSError:
+            return None
+        return _answered(server, client, proto)
+
+
+def _answered(server: socket.socket, client: socket.socket, proto: str) -> str | None:
+    if not select.select([server], [], [], SILENCE)[0]:
+        return None
+    if proto == "udp":
+        said, (seen, *rest) = server.recvfrom(100)
+        server.sendto(said, (seen, *rest))
+    else:
+        taken, (seen, *_) = server.accept()
+        with taken:
+            taken.settimeout(SILENCE)
+            taken.sendall(taken.recv(100))
+    try:
+        return str(seen) if client.recv(100) == b"hello" else None
+    except OSError:
+        return None
+
+
+def datagram(source: str, destination: str, port: int, payload: bytes = b"forged") -> bytes:
+    """Return an IPv4 packet as somebody sends it who makes packets himself."""
+    udp = struct.pack(">HHHH", 999, port, 8 + len(payload), 0) + payload
+    head = struct.pack(
+        ">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
+        socket.inet_aton(source), socket.inet_aton(destination),
+    )  # fmt: skip
+    total = sum(struct.unpack(">10H", head))
+    total = (total & 0xFFFF) + (total >> 16)
+    return head[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + head[12:] + udp
+
+
+def forge(where: int, interface: str, to: bytes, packet: bytes) -> None:
+    """Put an IPv4 packet on an interface of a namespace, whatever routes say."""
+    with inside(where), socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as raw:
+        raw.sendto(packet, (interface, 0x0800, 0, 0, to))
+
+
+def hears(server: socket.socket) -> bool:
+    """Tell whether a datagram has come, or comes soon; takes all there are."""
+    heard = False
+    while select.select([server], [], [], 0 if heard else SILENCE)[0]:
+        server.recv(100)
+        heard = True
+    return heard
+
+
+def mac_of(interface: str) -> bytes:
+    """Return the Ethernet address of an interface."""
+    with socket.socket() as any_socket:
+        answer = fcntl.ioctl(any_socket, _SIOCGIFHWADDR, struct.pack("16s24x", interface.encode()))
+    return answer[18:24]
