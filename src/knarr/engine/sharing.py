@@ -53,6 +53,17 @@ def is_plain(config: ContainerConfig) -> bool:
     )
 
 
+def has_own_network(config: ContainerConfig) -> bool:
+    """Return whether a container's network namespace is its own, with interfaces or without."""
+    return config.network != "host" and not (config.network or "").startswith(OTHER)
+
+
+def is_networked(config: ContainerConfig) -> bool:
+    """Return whether a container is to be on networks that give it interfaces."""
+    named = {each.network for each in config.endpoints or ()} | {config.network or "none"}
+    return not named <= {"none", "host"}
+
+
 def paths(config: ContainerConfig) -> dict[str, str]:
     """Return spec name -> ``container:ID`` of each namespace that is joined, the user's too."""
     found = {kind: OTHER + other for kind, other in others(config).items()}

@@ -7,6 +7,8 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -117,10 +119,10 @@ def start(
             _add_settings(request, engine, prepared, spec, results)
             if attach:
                 ours = request.add_attachment()
-            apart = record.id_slot is not None and record.config.network == "none"
-            answer = engine.launcher.start(
-                request.body, request.handles, spec=spec, meanwhile=note, apart=apart
-            )
+            with _networks(engine, record, request.body) as apart:
+                answer = engine.launcher.start(
+                    request.body, request.handles, spec=spec, meanwhile=note, apart=apart
+                )
         except BaseException as error:
             if ours is not None:
                 ours.close()
@@ -143,6 +145,23 @@ def start(
     for warning in answer["warnings"]:
         _log.warning("container %s: %s", record.name, warning)
     return None if ours is None else _attached(engine, record, ours)
+
+
+@contextmanager
+def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> Iterator[bool]:
+    """Have what the maker needs of networks in the request; they stay while the block runs.
+
+    Lends whether all namespaces of the container are its own, so that they can be made ahead.
+    """
+    own = sharing.has_own_network(record.config)
+    apart = record.id_slot is not None and own
+    if not own or not sharing.is_networked(record.config):
+        yield apart
+        return
+    with engine.networks.ready(record) as attachments:
+        if attachments:
+            body["network"] = {"attachments": attachments}
+        yield apart
 
 
 def _attached(engine: Engine, record: ContainerRecord, ours: _socket.socket) -> Attachment:

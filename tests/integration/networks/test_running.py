@@ -1,0 +1,75 @@
+"""Containers of the engine on networks."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from knarr import Container, Engine, errors
+from knarr.engine.model import ContainerConfig
+from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost
+from tests.support.waiting import PATIENCE
+
+
+def config(*words: str, network: str) -> ContainerConfig:
+    return ContainerConfig(image="busybox", command=words, network=network)
+
+
+def launch(engine: Engine, *words: str, network: str) -> Container:
+    container, _ = engine.containers.launch(config(*words, network=network), attach=False)
+    return container
+
+
+@contextmanager
+def serving(nethost: NetHost, address: str) -> Iterator[socket.socket]:
+    """A server in the outside world."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with nethost.beyond():
+        server = socket.create_server((address, 0), family=family)
+    server.settimeout(PATIENCE)
+    with server:
+        yield server
+
+
+@pytest.mark.parametrize(("there", "seen"), [(OUTSIDE4, HOST4), (OUTSIDE6, HOST6)])
+def test_a_container_reaches_the_outside_world(
+    nethost: NetHost, engine: Engine, there: str, seen: str
+) -> None:
+    engine.networks.create("web", ipv6=True)
+    with serving(nethost, there) as server:
+        port = server.getsockname()[1]
+        one = launch(engine, "sh", "-c", f"echo hello | nc {there} {port}", network="web")
+        taken, peer = server.accept()
+        with taken:
+            assert taken.recv(10) == b"hello\n"
+            assert peer[0] == seen  # the host's: the container's own is nobody's there
+        assert one.wait().exit_code == 0
+
+
+def test_an_internal_network_leads_nowhere(nethost: NetHost, engine: Engine) -> None:
+    engine.networks.create("inner", internal=True)
+    script = f"nc -w 1 {OUTSIDE4} 9 2>&1; ip route"
+    result = engine.containers.run(config("sh", "-c", script, network="inner"))
+    assert b"unreachable" in result.stdout
+    assert b"default" not in result.stdout
+
+
+def test_a_network_that_there_is_not(nethost: NetHost, engine: Engine) -> None:
+    with pytest.raises(errors.NotFound, match="network nowhere not found"):
+        engine.containers.run(config("true", network="nowhere"))
+
+
+def test_containers_of_the_default_network_reach_each_other(
+    nethost: NetHost, engine: Engine
+) -> None:
+    server = launch(engine, "sh", "-c", "ip -o -4 addr show eth0; nc -l -p 7000", network="bridge")
+    address = ""
+    for line in server.logs(follow=True):
+        address = line.data.split()[3].decode().partition("/")[0]
+        break
+    script = f"until echo hi | nc {address} 7000; do :; done"
+    assert engine.containers.run(config("sh", "-c", script, network="bridge")).exit_code == 0
+    assert server.wait().exit_code == 0
