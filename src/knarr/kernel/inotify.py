@@ -13,6 +13,8 @@ IN_CREATE = 0x100
 IN_DELETE = 0x200
 IN_DELETE_SELF = 0x400
 IN_MOVE_SELF = 0x800
+IN_Q_OVERFLOW = 0x4000
+IN_IGNORED = 0x8000
 IN_ONLYDIR = 0x01000000
 
 _EVENT = struct.Struct("=iIII")
@@ -41,3 +43,20 @@ def drain(fd: int) -> int:
             length = _EVENT.unpack_from(data, offset)[3]
             offset += _EVENT.size + length
             count += 1
+
+
+def events(fd: int) -> "list[tuple[int, int, str]]":
+    """Return watch, mask and file name of all events that wait (inotify(7))."""
+    found: list[tuple[int, int, str]] = []
+    while True:
+        try:
+            data = os.read(fd, 65536)
+        except BlockingIOError:
+            return found
+        offset = 0
+        while offset < len(data):
+            watch, mask, _, length = _EVENT.unpack_from(data, offset)
+            offset += _EVENT.size
+            name = data[offset : offset + length].rstrip(b"\0")
+            offset += length
+            found.append((watch, mask, os.fsdecode(name)))

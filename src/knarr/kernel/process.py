@@ -127,6 +127,20 @@ def pidfd_exit_status(pidfd: int) -> "int | None":
     return status
 
 
+def start_time(pid: int) -> "int | None":
+    """Return when a process began, in clock ticks since boot (proc(5), stat field 22).
+
+    None when it has ended.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # A zombie is an ended process whose parent has not looked yet.
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
 def sched_attributes(
     policy: int,
     flags: int = 0,

@@ -1,6 +1,6 @@
-"""Packets with descriptors over SOCK_SEQPACKET, and texts that are too long for one.
+"""Packets with descriptors over SOCK_SEQPACKET, sockets that have a name, and long texts.
 
-What ``channel`` and the launcher's requests have in common: neither says here
+What ``channel`` and the requests to launcher and resolver have in common: neither says here
 what is in a packet.
 """
 
@@ -9,6 +9,7 @@ import array
 import os
 
 MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
+_SUN_PATH = 108
 LIMIT = 4400  # of a packet that only says what is asked for and where: the longest path
 
 
@@ -69,3 +70,58 @@ def from_memory(fd: int) -> bytes:
     with open(fd, "rb") as file:
         file.seek(0)
         return file.read()
+
+
+def _short(directory: str, name: str) -> "tuple[str, int]":
+    """Return a path of the socket that fits sun_path, and the descriptor it needs or -1."""
+    path = f"{directory}/{name}"
+    if len(os.fsencode(path)) < _SUN_PATH:
+        return path, -1
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return f"/proc/self/fd/{fd}/{name}", fd
+
+
+def listen_at(directory: str, name: str) -> "_socket.socket":
+    """Return a listening socket called ``name`` in a directory (unix(7), SOCK_SEQPACKET)."""
+    remove_file(directory, name)
+    path, fd = _short(directory, name)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.bind(path)
+        sock.listen(128)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    return sock
+
+
+def accept(listener: "_socket.socket") -> "_socket.socket":
+    """Return the next connection, close-on-exec; BlockingIOError when there is none."""
+    fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the C class has no other name for it
+    return _socket.socket(fileno=fd)
+
+
+def connect(directory: str, name: str) -> "_socket.socket":
+    """Return a connection to a socket in a directory; OSError when nobody listens."""
+    path, fd = _short(directory, name)
+    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.connect(path)
+    except OSError:
+        sock.close()
+        raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    return sock
+
+
+def remove_file(directory: str, name: str) -> None:
+    """Remove a file of the directory if it is there."""
+    try:
+        os.unlink(f"{directory}/{name}")
+    except FileNotFoundError:
+        return

@@ -1,15 +1,12 @@
 """Asking the launcher: how the engine starts containers and commands in them.
 
-The launcher is started on first use with posix_spawn, so the caller, whatever
-threads it has, is never forked. It runs from a read-only clone of the
-interpreter's file: a container that reaches it through /proc cannot write to it.
+The launcher is started on first use, by ``runtime.detached``: whatever threads
+the caller has, it is never forked.
 """
 
 import os
-import signal
-import sys
 
-from knarr.kernel import mounts as k
+from knarr.runtime import detached
 from knarr.runtime.channel import Channel
 from knarr.supervisor import rundir, wire
 
@@ -24,7 +21,6 @@ SOCKET = "launcher.sock"
 _TRIES = 5
 _GONE = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError)
 _PROGRAM = (
-    "import sys, posix; posix.fork() and posix._exit(0); sys.path.append(sys.argv[1]); "
     "from knarr.supervisor.launcher import main; "
     "main(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))"
 )
@@ -99,7 +95,7 @@ class Launcher:
 
     def __init__(self, settings: "Settings", python: "str | None" = None) -> None:
         self._settings = settings
-        self._python = os.path.realpath(python or sys.executable)
+        self._python = python
 
     def start(
         self,
@@ -228,54 +224,11 @@ class Launcher:
 
     def _spawn(self) -> None:
         """Start a launcher and return when it listens. Raises LaunchFailed."""
-        reader, writer = os.pipe()
-        interpreter = read_only_program(self._python)
-        try:
-            os.set_inheritable(writer, True)
-            pid = os.posix_spawn(
-                f"/proc/self/fd/{interpreter}",
-                self._arguments(writer),
-                self._environment(),
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
-                    (os.POSIX_SPAWN_OPEN, 2, self._log(), os.O_WRONLY | os.O_CREAT | os.O_APPEND,
-                     0o600),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=signal.valid_signals(),
-            )  # fmt: skip
-        finally:
-            os.close(writer)
-            os.close(interpreter)
-        try:
-            # It forks at once: the caller, which may live long, gets no child to wait for.
-            os.waitpid(pid, 0)
-        except ChildProcessError:
-            # The caller ignores SIGCHLD.
-            pass
-        try:
-            if not os.read(reader, 1):
-                raise LaunchFailed("launcher", f"the launcher did not start: see {self._log()}")
-        finally:
-            os.close(reader)
-
-    def _log(self) -> str:
-        return f"{self._settings.run_root}/launcher.log"
-
-    def _arguments(self, ready: int) -> "list[str]":
-        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         settings = self._settings
-        flags = ["-I", "-S", "-E", "-B"]
-        words = [package, settings.run_root, str(settings.launcher_idle)]
-        return [self._python, *flags, "-c", _PROGRAM, *words, str(ready)]
-
-    @staticmethod
-    def _environment() -> "dict[str, str]":
-        kept = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH",
-                "KNARR_TEST_INTERPRETER")  # fmt: skip
-        return {name: os.environ[name] for name in kept if name in os.environ}
+        log = f"{settings.run_root}/launcher.log"
+        words = [settings.run_root, str(settings.launcher_idle)]
+        if not detached.start(_PROGRAM, words, log, self._python):
+            raise LaunchFailed("launcher", f"the launcher did not start: see {log}")
 
 
 def _failure_of(work: "Callable[[], None] | None") -> "Exception | None":
@@ -286,33 +239,3 @@ def _failure_of(work: "Callable[[], None] | None") -> "Exception | None":
     except Exception as error:
         return error
     return None
-
-
-def read_only_program(path: str) -> int:
-    """Return a descriptor through which ``path`` can be executed but never be written.
-
-    A read-only clone of the mount it lies on; a sealed copy in memory where the
-    kernel cannot change a clone's attributes (before Linux 5.12).
-    """
-    try:
-        fd = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
-    except OSError:
-        return _sealed_copy(path)
-    try:
-        k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
-    except OSError:
-        os.close(fd)
-        return _sealed_copy(path)
-    return fd
-
-
-def _sealed_copy(path: str) -> int:
-    import fcntl
-
-    memory = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with open(path, "rb") as file:
-        while os.sendfile(memory, file.fileno(), None, 1 << 24):
-            continue
-    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
-    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
-    return memory

@@ -1,14 +1,23 @@
 """A container's run directory: its lock, its attach socket, its removal."""
 
-import _socket
 import fcntl
 import os
 import time
+
+from knarr.runtime import packets
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
 
 # Seconds that one who needs the lock waits for it: who only looks whether it is held has it for
 # a moment, and so has one who comes to succeed a supervisor and finds nothing to do.
 PATIENCE = 1.0
 _PAUSE = 0.0005
+ATTACH = "attach.sock"
+accept = packets.accept
+listen_at = packets.listen_at
+remove_file = packets.remove_file
 
 
 class Busy(OSError):
@@ -57,67 +66,14 @@ def is_locked(run_dir: str) -> bool:
         os.close(fd)
 
 
-_SUN_PATH = 108
-
-
-def _short(directory: str, name: str) -> "tuple[str, int]":
-    """Return a path of the socket that fits sun_path, and the descriptor it needs or -1."""
-    path = f"{directory}/{name}"
-    if len(os.fsencode(path)) < _SUN_PATH:
-        return path, -1
-    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    return f"/proc/self/fd/{fd}/{name}", fd
-
-
 def listen(run_dir: str) -> "_socket.socket":
     """Return the listening attach socket of a run directory."""
-    return listen_at(run_dir, "attach.sock")
+    return listen_at(run_dir, ATTACH)
 
 
-def listen_at(directory: str, name: str) -> "_socket.socket":
-    """Return a listening socket called ``name`` in a directory (unix(7), SOCK_SEQPACKET)."""
-    remove_file(directory, name)
-    path, fd = _short(directory, name)
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
-    try:
-        sock.bind(path)
-        sock.listen(128)
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    return sock
-
-
-def accept(listener: "_socket.socket") -> "_socket.socket":
-    """Return the next connection, close-on-exec; BlockingIOError when there is none."""
-    fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the C class has no other name for it
-    return _socket.socket(fileno=fd)
-
-
-def connect(run_dir: str, name: str = "attach.sock") -> "_socket.socket":
+def connect(run_dir: str, name: str = ATTACH) -> "_socket.socket":
     """Return a connection to a socket of a run directory; OSError when nobody listens."""
-    path, fd = _short(run_dir, name)
-    sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0)
-    try:
-        sock.connect(path)
-    except OSError:
-        sock.close()
-        raise
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    return sock
-
-
-def remove_file(run_dir: str, name: str) -> None:
-    """Remove a file of the directory if it is there."""
-    try:
-        os.unlink(f"{run_dir}/{name}")
-    except FileNotFoundError:
-        return
+    return packets.connect(run_dir, name)
 
 
 def remove(run_dir: str) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from knarr.supervisor.restart import Again
 
 NAME = "state.json"
+start_time = process.start_time
 _PREPARED = f".{NAME}.new"
 GATE_SECONDS = 1.0
 _CHUNK = 16384  # more than a record has
@@ -38,20 +39,6 @@ def boot_id() -> str:
     """Return the kernel's identifier of this boot (random(4))."""
     with open("/proc/sys/kernel/random/boot_id") as file:
         return file.read().strip()
-
-
-def start_time(pid: int) -> "int | None":
-    """Return when a process began, in clock ticks since boot (proc(5), stat field 22).
-
-    None when it has ended.
-    """
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # A zombie is an ended process whose parent has not looked yet.
-    return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
 def ended(

@@ -275,6 +275,7 @@ def told(record: ContainerRecord, place: Place, row: EndpointRow) -> dict[str, A
     names = [] if place.network.predefined else dns_names(record, place.config)
     return {
         "container": record.id,
+        "network": place.network.name,
         "name": record.name if names else "",
         "names": names,
         "short": record.id[:12] if names else "",

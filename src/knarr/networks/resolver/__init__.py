@@ -1,0 +1,1 @@
+"""The DNS server of all containers: one process a run root, answering in their namespaces."""

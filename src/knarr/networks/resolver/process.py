@@ -1,0 +1,114 @@
+"""The resolver's process, and the one that begins another when it dies.
+
+The first, which does nothing but wait, holds the lock and the listening socket. So while a
+resolver that was killed is replaced, nobody is refused: who connects waits for its successor.
+When the first itself is killed, the resolver goes on; when both are, the next start of a
+container brings up another pair.
+"""
+
+import _socket
+import fcntl
+import gc
+import os
+import resource
+import select
+import signal
+import sys
+import time
+
+from knarr.kernel import process as kprocess
+from knarr.kernel.files import close_range
+from knarr.networks.resolver.server import NOTHING_LEFT, REPLACED, Server
+from knarr.runtime import packets, resolving
+
+LOCK = "resolver.lock"
+_FILES = 1 << 19
+# Seconds: one that lived shorter is not replaced at once, lest it be a defect that kills it.
+_LIFE = 1.0
+
+
+def main(run_root: str, idle: float, ready: int) -> None:
+    """Run the resolver of a run root; ``ready``: descriptor that is told when it listens."""
+    close_range(ready + 1)
+    if ready > 3:
+        close_range(3, ready - 1)
+    kprocess.set_dumpable(False)
+    kprocess.set_name("knarr-resolver")
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    os.chdir("/")
+    os.umask(0o077)
+    most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    lock = _lock(run_root)
+    if lock is None:
+        os.write(ready, b"1")  # another one serves this run root already
+        return
+    listener = packets.listen_at(run_root, resolving.SOCKET)
+    os.write(ready, b"1")
+    os.close(ready)
+    gc.collect()
+    gc.freeze()
+    _keep(run_root, listener, idle)
+
+
+def _lock(run_root: str) -> "int | None":
+    """Return the held lock, None when another one serves; one about to end is awaited."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(f"{run_root}/{LOCK}", flags, 0o600)
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                packets.connect(run_root, resolving.SOCKET).close()
+            except OSError:
+                time.sleep(0.001)
+                continue
+            os.close(fd)
+            return None
+        return fd
+
+
+def _keep(run_root: str, listener: "_socket.socket", idle: float) -> None:
+    """Have a resolver as long as there is something to serve."""
+    while True:
+        began = time.monotonic()
+        status = os.waitstatus_to_exitcode(os.waitpid(_begin(run_root, listener, idle), 0)[1])
+        if status == REPLACED:
+            return
+        if status == NOTHING_LEFT:
+            packets.remove_file(run_root, resolving.SOCKET)
+            if not _wanted(run_root, listener):
+                return
+            listener.close()
+            listener = packets.listen_at(run_root, resolving.SOCKET)
+            continue
+        print(f"knarr resolver: ended with {status}, another one begins", file=sys.stderr)
+        if time.monotonic() - began < _LIFE:
+            time.sleep(_LIFE)
+
+
+def _wanted(run_root: str, listener: "_socket.socket") -> bool:
+    """Return whether somebody came while the last one was ending."""
+    if select.select([listener.fileno()], [], [], 0)[0]:
+        return True
+    try:
+        return bool(os.listdir(f"{run_root}/{resolving.FOLDER}/{resolving.SOCKETS}"))
+    except FileNotFoundError:
+        return False
+
+
+def _begin(run_root: str, listener: "_socket.socket", idle: float) -> int:
+    """Return the pid of a new resolver."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        status = Server(run_root, listener, idle).serve()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        sys.stderr.flush()
+        os._exit(status)

@@ -1,0 +1,93 @@
+"""Processes that outlive who starts them: the launcher, the resolver.
+
+They are started with posix_spawn, so the caller, whatever threads it has, is never forked, and
+gets no child to wait for. They run from a read-only clone of the interpreter's file: a container
+that reaches one through /proc cannot write to it.
+"""
+
+import os
+import signal
+import sys
+
+from knarr.kernel import mounts as k
+
+_HEAD = "import sys, posix; posix.fork() and posix._exit(0); sys.path.append(sys.argv[1]); "
+_FLAGS = ("-I", "-S", "-E", "-B")
+_KEPT = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH", "KNARR_TEST_INTERPRETER")
+
+
+def start(program: str, words: "list[str]", log: str, python: "str | None" = None) -> bool:
+    """Start Python with ``program``; return whether it told that it is ready.
+
+    program: a line of Python that finds ``words`` from ``sys.argv[2]`` on, and as the last word
+    the descriptor to write a byte to once it is ready. log: where its errors go.
+    """
+    reader, writer = os.pipe()
+    try:
+        interpreter = read_only_program(os.path.realpath(python or sys.executable))
+        try:
+            _spawn(interpreter, _arguments(program, [*words, str(writer)]), log, writer)
+        finally:
+            os.close(interpreter)
+            os.close(writer)
+        return bool(os.read(reader, 1))
+    finally:
+        os.close(reader)
+
+
+def _spawn(interpreter: int, words: "list[str]", log: str, ready: int) -> None:
+    os.set_inheritable(ready, True)
+    pid = os.posix_spawn(
+        f"/proc/self/fd/{interpreter}",
+        words,
+        {name: os.environ[name] for name in _KEPT if name in os.environ},
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+        ],
+        setsid=True,
+        setsigmask=[],
+        setsigdef=signal.valid_signals(),
+    )
+    try:
+        # It forks at once: the caller, which may live long, gets no child to wait for.
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        # The caller ignores SIGCHLD.
+        return
+
+
+def _arguments(program: str, words: "list[str]") -> "list[str]":
+    package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return [sys.executable, *_FLAGS, "-c", _HEAD + program, package, *words]
+
+
+def read_only_program(path: str) -> int:
+    """Return a descriptor through which ``path`` can be executed but never be written.
+
+    A read-only clone of the mount it lies on; a sealed copy in memory where the
+    kernel cannot change a clone's attributes (before Linux 5.12).
+    """
+    try:
+        fd = k.open_tree(k.AT_FDCWD, path, k.OPEN_TREE_CLONE)
+    except OSError:
+        return _sealed_copy(path)
+    try:
+        k.mount_setattr(fd, attr_set=k.MOUNT_ATTR_RDONLY)
+    except OSError:
+        os.close(fd)
+        return _sealed_copy(path)
+    return fd
+
+
+def _sealed_copy(path: str) -> int:
+    import fcntl
+
+    memory = os.memfd_create("python", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with open(path, "rb") as file:
+        while os.sendfile(memory, file.fileno(), None, 1 << 24):
+            continue
+    seals = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    fcntl.fcntl(memory, fcntl.F_ADD_SEALS, seals)
+    return memory
