@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from knarr.errors import NotFound, Unsupported
@@ -71,9 +72,10 @@ class Driver(Protocol):
         """Return how the maker joins a container to the network; None when it need not."""
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """Return the names of the drivers, sorted."""
-    return sorted(module.name for module in pkgutil.iter_modules(drivers.__path__))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(drivers.__path__)))
 
 
 def find(name: str) -> Driver:

@@ -6,6 +6,8 @@ Why each rule is there: docs/design/firewall.md.
 
 from __future__ import annotations
 
+from functools import cache
+
 from knarr.kernel import nfexpr as nx
 from knarr.kernel import nftables as nft
 from knarr.kernel.nftables import (
@@ -129,6 +131,7 @@ def create(table: str) -> list[bytearray]:
     return messages
 
 
+@cache
 def counts() -> dict[str, int]:
     """Return how many rules each chain has."""
     return {chain: len(rules) for chain, rules in _rules().items()}
