@@ -8,7 +8,6 @@ Formats: linux/netfilter/nfnetlink_conntrack.h.
 
 import _socket
 import errno
-import struct
 
 from knarr.kernel.netlink import (
     NETFILTER,
@@ -25,8 +24,10 @@ from knarr.kernel.netlink import (
 
 _GET, _DELETE = 1 << 8 | 1, 1 << 8 | 2  # NFNL_SUBSYS_CTNETLINK
 _ORIGINAL, _REPLY, _ID, _ZONE, _FILTER = 1, 2, 12, 18, 25
-# bits of what a filter compares (since Linux 5.8; before, everything is listed)
-_SOURCE, _DESTINATION, _PROTOCOL, _DESTINATION_PORT = 1, 2, 8, 32
+# bits of what a filter compares (since Linux 5.8; before, everything is listed). Addresses are
+# given for IPv4 alone: of IPv6, Linux 6.18 and older list those that differ
+_SOURCE, _DESTINATION, _PROTOCOL, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 8, 16, 32
+_QUESTIONS = 16  # the most ports that are asked for one by one
 _WITHOUT = (errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 
 
@@ -72,13 +73,29 @@ def _message(kind: int, family: int, *parts: bytes) -> bytearray:
     return message(kind, 0, bytes((family, 0, 0, 0)), *parts)
 
 
-def ended_at(link: Netlink, address: bytes) -> "list[Entry]":
-    """Return the connections whose packets went to this address in the end."""
-    v6 = len(address) == 16
-    family = _socket.AF_INET6 if v6 else _socket.AF_INET
-    wanted = nested(_REPLY, nested(1, attr(3 if v6 else 1, address)))
-    request = _message(_GET, family, wanted, nested(_FILTER, u32(1, 0), u32(2, _SOURCE)))
-    return [each for each in _entries(link, request) if each.reply[0] == address]
+def ended_at(link: Netlink, address: bytes, ports: "set[tuple[int, int]]") -> "list[Entry]":
+    """Return the connections whose packets went to this address in the end.
+
+    ports: protocol and port of those that matter.
+    """
+    requests = []
+    if len(address) == 4:
+        wanted = nested(_REPLY, nested(1, attr(1, address)))
+        requests.append(_request(_socket.AF_INET, wanted, reply=_SOURCE))
+    elif len(ports) > _QUESTIONS:
+        requests.append(_message(_GET, _socket.AF_INET6))
+    else:
+        for protocol, port in ports:
+            wanted = nested(_REPLY, nested(2, u8(1, protocol), be16(2, port)))
+            bits = _PROTOCOL | _SOURCE_PORT
+            requests.append(_request(_socket.AF_INET6, wanted, reply=bits))
+    raw = {(protocol, port.to_bytes(2, "big")) for protocol, port in ports}
+    return [
+        each
+        for request in requests
+        for each in _entries(link, request)
+        if each.reply[0] == address and (each.protocol, each.reply[2]) in raw
+    ]
 
 
 def asked_for(
@@ -87,19 +104,21 @@ def asked_for(
     """Return the connections that were begun to this port (of one address)."""
     bits = _PROTOCOL | _DESTINATION_PORT
     parts = [nested(2, u8(1, protocol), be16(3, port))]
-    if address:
+    if len(address) == 4:
         bits |= _DESTINATION
-        parts.insert(0, nested(1, attr(4 if len(address) == 16 else 2, address)))
-    wanted = nested(_ORIGINAL, *parts)
-    request = _message(_GET, family, wanted, nested(_FILTER, u32(1, bits), u32(2, 0)))
-    raw = struct.pack(">H", port)
+        parts.insert(0, nested(1, attr(2, address)))
+    request = _request(family, nested(_ORIGINAL, *parts), original=bits)
+    wanted = (protocol, port.to_bytes(2, "big"))
     return [
         each
         for each in _entries(link, request)
-        if each.protocol == protocol
-        and each.original[3] == raw
-        and address in (b"", each.original[1])
+        if (each.protocol, each.original[3]) == wanted and address in (b"", each.original[1])
     ]
+
+
+def _request(family: int, wanted: bytes, *, original: int = 0, reply: int = 0) -> bytearray:
+    """Return the request for a list of what agrees with a tuple in the things that bits tell."""
+    return _message(_GET, family, wanted, nested(_FILTER, u32(1, original), u32(2, reply)))
 
 
 def _entries(link: Netlink, request: bytearray) -> "list[Entry]":

@@ -163,12 +163,15 @@ def _forget_served(ports: "list[_Port]") -> None:
     Those of TCP too: where a container is killed the last packets may be lost, and a
     connection that nobody ends is kept for five days.
     """
-    wanted = {(port.number, port.value) for port in ports}
+    served: dict[bytes, set[tuple[int, int]]] = {}
+    for port in ports:
+        number = int.from_bytes(port.value[-4:-2], "big")
+        served.setdefault(port.target, set()).add((port.number, number))
     with conntrack.table() as link:
-        for address in {port.target for port in ports}:
+        for address, wanted in served.items():
             family = _socket.AF_INET6 if len(address) == 16 else _socket.AF_INET
-            for entry in conntrack.ended_at(link, address):
-                if entry.translated and (entry.protocol, pack(address, entry.reply[2])) in wanted:
+            for entry in conntrack.ended_at(link, address, wanted):
+                if entry.translated:
                     entry.delete(link, family)
 
 
