@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from knarr.engine import resolvconf
 from knarr.errors import InvalidArgument
 from knarr.kernel.files import write_all
 
@@ -33,17 +35,15 @@ def hostname(config: ContainerConfig, container_id: str) -> str:
 
 def contents(config: ContainerConfig, container_id: str) -> dict[str, str]:
     """Return file name -> text. With the host's network they begin as the host's own."""
-    name = hostname(config, container_id)
     if config.network == "host":
         hosts, resolver = _read("/etc/hosts", _LOCAL_HOSTS), _read("/etc/resolv.conf", "")
     else:
         hosts, resolver = _LOCAL_HOSTS, _NO_RESOLVER
     if config.dns or config.dns_search or config.dns_options:
-        resolver = _resolver(config, resolver)
-    full = f"{name}.{config.domainname}" if config.domainname else name
+        resolver = resolvconf.plain(resolvconf.asked(resolvconf.parse(resolver), config))
     return {
         "hosts": hosts + _extra_hosts(config),
-        "hostname": full + "\n",
+        "hostname": _full_name(config, container_id) + "\n",
         "resolv.conf": resolver,
     }
 
@@ -66,30 +66,21 @@ def _extra_hosts(config: ContainerConfig) -> str:
     )
 
 
-def _resolver(config: ContainerConfig, base: str) -> str:
-    """Return a resolv.conf(5) whose servers, domains or options are those asked for.
+def addressed(config: ContainerConfig, container_id: str, addresses: Sequence[str]) -> str:
+    """Return /etc/hosts of a container that has addresses, without prefix lengths, of its own.
 
-    What is not asked for is that of ``base``; the domain ``.`` alone means none.
+    As Docker has it: each goes by the full host name and by what is before its first dot.
     """
-    found: dict[str, list[str]] = {"nameserver": [], "search": [], "options": []}
-    for line in base.splitlines():
-        words = line.split()
-        if not words or words[0][0] in "#;":
-            continue
-        key = "search" if words[0] == "domain" else words[0]
-        if key == "search":
-            found[key] = words[1:]  # the last one counts
-        elif key in found:
-            found[key] += words[1:]
-    servers = list(config.dns) or found["nameserver"]
-    domains = list(config.dns_search) or found["search"]
-    options = list(config.dns_options) or found["options"]
-    lines = [f"nameserver {server}" for server in servers]
-    if domains and domains != ["."]:
-        lines.append("search " + " ".join(domains))
-    if options:
-        lines.append("options " + " ".join(options))
-    return "\n".join(lines) + "\n"
+    name = _full_name(config, container_id)
+    short, dot, _ = name.partition(".")
+    names = f"{name} {short}" if dot else name
+    own = "".join(f"{address}\t{names}\n" for address in addresses)
+    return _LOCAL_HOSTS + _extra_hosts(config) + own
+
+
+def _full_name(config: ContainerConfig, container_id: str) -> str:
+    name = hostname(config, container_id)
+    return f"{name}.{config.domainname}" if config.domainname else name
 
 
 def write(directory: str, config: ContainerConfig, container_id: str) -> None:
