@@ -134,9 +134,8 @@ class Town:
             keeper = self.resolver()
         except OSError:
             return
-        link = client.ensure(self.run_root, IDLE)
-        link.send(b'{"quit":1}')
-        link.close()
+        with client.ensure(self.run_root, IDLE) as held:
+            held.ask(b'{"quit":1}')
         await_end(keeper)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from knarr.kernel.process import pidfd_open
 from knarr.networks.resolver import client
-from knarr.runtime import packets, resolving
+from knarr.runtime import resolving
 from tests.support import dns, processes
 from tests.support.nethost import inside
 from tests.support.resolving import Town, await_end, kill, town
@@ -33,12 +33,11 @@ def there(tmp_path: Path) -> Iterator[Town]:
 
 def test_whoever_comes_first_starts_it_and_there_is_one(there: Town) -> None:
     with ThreadPoolExecutor(8) as pool:
-        links = list(pool.map(lambda _: client.ensure(there.run_root), range(8)))
+        all_of_them = list(pool.map(lambda _: client.ensure(there.run_root), range(8)))
     pids = set()
-    for link in links:
-        link.send(b'{"hello":1}')
-        pids.add(json.loads(link.recv(1000))["pid"])
-        link.close()
+    for held in all_of_them:
+        with held:
+            pids.add(json.loads(held.ask(b'{"hello":1}'))["pid"])
     assert pids == {there.worker()}
     assert processes.name(there.resolver()) == processes.name(there.worker()) == "knarr-resolver"
     assert os.getpid() not in (parent_of(there.resolver()), parent_of(there.worker()))
@@ -192,14 +191,15 @@ def test_one_of_another_version_is_replaced(there: Town, monkeypatch: pytest.Mon
     keeper = there.resolver()
     asked: list[bytes] = []
 
-    def receive(link: socket.socket, limit: int) -> tuple[bytes, list[int]]:
-        packet, fds = real(link, limit)
-        asked.append(packet)
-        return (b'{"version":"0.0.0-other"}' if len(asked) == 1 else packet), fds
+    def ask(held: client.Held, request: bytes) -> bytes:
+        asked.append(request)
+        answer = real(held, request)
+        return b'{"version":"0.0.0-other"}' if len(asked) == 1 else answer
 
-    real = packets.receive
-    monkeypatch.setattr(packets, "receive", receive)
+    real = client.Held.ask
+    monkeypatch.setattr(client.Held, "ask", ask)
     there.ensure()
+    assert asked[1] == b'{"quit":1}'
     await_end(keeper)
     assert there.resolver() != keeper
     with inside(guest.namespace):

@@ -18,7 +18,8 @@ def conf(text: str, **asked: tuple[str, ...]) -> ResolvConf:
 def test_a_host_file_is_read_as_resolvconf_5_says() -> None:
     text = (
         "# comment\n; comment\n\nnameserver 10.0.0.1\nnameserver   fe80::1%eth0\n"
-        "nameserver nonsense\nnameserver\ndomain a.org\nsearch b.org c.org\noptions edns0 ndots:2\noptions trust-ad\n"
+        "nameserver nonsense\nnameserver\n"
+        "domain a.org\nsearch b.org c.org\noptions edns0 ndots:2\noptions trust-ad\n"
         "sortlist 10.0.0.0\n"
     )
     found = resolvconf.parse(text)

@@ -8,6 +8,7 @@ from knarr.runtime import detached, packets, resolving
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from typing import Self
 
 IDLE = 10.0  # seconds with nothing to serve after which a resolver ends
 PATIENCE = 10.0  # seconds for its first word
@@ -23,12 +24,36 @@ class Unavailable(OSError):
     """There is no resolver and none can be started."""
 
 
-def ensure(run_root: str, idle: float = IDLE) -> "_socket.socket":
-    """Return a connection to a resolver that serves, which is started when there is none.
+class Held:
+    """A resolver that serves, and does not end for lack of work while this is open."""
 
-    While the connection is open the resolver does not end: it is closed once the container runs.
-    One of another version of knarr is replaced; it serves no more, its successor finds all
-    containers again. Raises Unavailable.
+    __slots__ = ("_link",)
+
+    def __init__(self, link: "_socket.socket") -> None:
+        self._link = link
+
+    def ask(self, request: bytes) -> bytes:
+        """Return the answer to a request, nothing when the resolver ends."""
+        self._link.send(request)
+        answer: bytes = self._link.recv(packets.LIMIT)
+        return answer
+
+    def close(self) -> None:
+        """Count on it no longer: what was handed over is served as long as it lives."""
+        self._link.close()
+
+    def __enter__(self) -> "Self":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def ensure(run_root: str, idle: float = IDLE) -> Held:
+    """Return a resolver that serves, which is started when there is none.
+
+    It is held until the container runs. One of another version of knarr is replaced; it serves
+    no more, its successor finds all containers again. Raises Unavailable.
     """
     for _ in range(_TRIES):
         try:
@@ -36,21 +61,23 @@ def ensure(run_root: str, idle: float = IDLE) -> "_socket.socket":
         except _GONE:
             _start(run_root, idle)
             continue
+        link.settimeout(PATIENCE)
+        held = Held(link)
         try:
-            link.settimeout(PATIENCE)
-            link.send(b'{"hello":1}')
-            packet, _fds = packets.receive(link, packets.LIMIT)
-            if json.loads(packet)["version"] == __version__:
-                return link
-            link.send(b'{"quit":1}')
-            link.recv(1)  # until it has gone
-        except (*_GONE, EOFError):
+            answer = held.ask(b'{"hello":1}')
+            if answer and json.loads(answer)["version"] == __version__:
+                return held
+            held.ask(b'{"quit":1}')  # the answer is its end
+        except _GONE:
             # It was about to end, or it was killed: the next one comes.
             pass
+        except TimeoutError:
+            held.close()
+            break
         except BaseException:
-            link.close()
+            held.close()
             raise
-        link.close()
+        held.close()
     raise _unavailable(run_root, "it does not answer")
 
 
