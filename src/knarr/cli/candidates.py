@@ -80,6 +80,8 @@ def of_argument(
         return _that_begin(typed, names.known())
     if command.name in ("login", "logout"):
         return _registries(typed)
+    if ("NETWORK" in place and command.name != "network create") or "NAME|ID" in place:
+        found += networks(context, typed)
     if "CONTAINER" in place or "NAME|ID" in place:
         found += containers(context, typed, command.name)
     if command.name in ("pull", "push"):
@@ -128,6 +130,38 @@ def images(context: Context, typed: str) -> list[Candidate]:
     found = [Candidate(tag, each.short_id) for each in listed for tag in each.tags]
     ids = [Candidate(each.short_id, ", ".join(each.tags)) for each in listed]
     return _named_or_by_id(found, ids, typed)
+
+
+def networks(context: Context, typed: str) -> list[Candidate]:
+    """Return names of networks; ids where no name begins so."""
+    engine = _engine(context)
+    if engine is None:
+        return _that_begin(typed, ("bridge", "host", "none"))
+    listed = engine.networks.list()
+    found = [Candidate(each.name, each.driver) for each in listed]
+    ids = [Candidate(each.id[:12], each.name) for each in listed]
+    return _named_or_by_id(found, ids, typed)
+
+
+def _network_mode(context: Context, typed: str) -> list[Candidate]:
+    """Return what ``--network`` can be."""
+    if typed.startswith(OTHER):
+        return _behind(OTHER, containers(context, typed.removeprefix(OTHER), "exec"))
+    if typed.startswith("name="):
+        return _behind("name=", networks(context, typed.removeprefix("name=")))
+    return [*networks(context, typed), *_that_begin(typed, (OTHER,))]
+
+
+def _network_options(_context: Context, typed: str) -> list[Candidate]:
+    from knarr.networks.drivers import bridge
+
+    return _that_begin(typed, (f"{name}=" for name in sorted(bridge.KNOWN)))
+
+
+def _drivers(_context: Context, typed: str) -> list[Candidate]:
+    from knarr.networks import driver
+
+    return _that_begin(typed, driver.names())
 
 
 def files(_context: Context, typed: str) -> list[Candidate]:
@@ -232,10 +266,15 @@ def _filters(context: Context, command: Command, flag: Flag, typed: str) -> list
         found = images(context, value) if of_images else containers(context, value)
     elif name in ("ancestor", "image", "reference"):
         found = images(context, value)
+    elif name == "network" or (name in ("name", "id") and command.name == "network ls"):
+        found = networks(context, value)
     elif name in ("name", "container", "id"):
         found = containers(context, value)
+    elif name == "driver":
+        found = _drivers(context, value)
     else:
-        found = _that_begin(value, _FILTERS.get(name, ()))
+        of_networks = _NETWORK_FILTERS if command.name == "network ls" else {}
+        found = _that_begin(value, of_networks.get(name) or _FILTERS.get(name, ()))
     return _behind(f"{name}=", found)
 
 
@@ -260,18 +299,27 @@ _ONE_OR_MANY = ("json", "table")
 _FORMATS = {
     "save": ("docker-archive", "oci", "oci-dir"),
     **dict.fromkeys(
-        ("container inspect", "events", "image inspect", "info", "inspect", "version"), ("json",)
+        (
+            "container inspect",
+            "events",
+            "image inspect",
+            "info",
+            "inspect",
+            "network inspect",
+            "version",
+        ),
+        ("json",),
     ),
 }
 _FILTERS = {
     "dangling": ("false", "true"),
     "health": ("healthy", "none", "starting", "unhealthy"),
     "is-task": ("false", "true"),
-    "network": ("host", "none"),
     "scope": ("local",),
     "status": STATUSES,
     "type": ("container", "image"),
 }
+_NETWORK_FILTERS = {"dangling": ("false", "true"), "type": ("builtin", "custom")}
 _SIGNALS = tuple(f"SIG{name}" for name in signals.NUMBERS if name not in ("CLD", "IOT", "UNUSED"))
 _CAPABILITIES = ("ALL", *(name.removeprefix("CAP_") for name in capabilities.NAMES))
 _PLATFORMS = ("linux/386", "linux/amd64", "linux/arm/v7", "linux/arm64", "linux/ppc64le",
@@ -287,6 +335,8 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "client-ca": files,
     "compress": ("gzip", "zstd"),
     "device": _device,
+    "driver": _drivers,
+    "driver-opt": ("com.docker.network.endpoint.ifname=",),
     "device-read-bps": _device,
     "device-read-iops": _device,
     "device-write-bps": _device,
@@ -296,12 +346,14 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "file": files,
     "htpasswd": files,
     "input": files,
+    "ipam-driver": ("default",),
     "ipc": _of_others("host", "none", "private", "shareable"),
     "label-file": files,
     "lock-file": files,
     "log-driver": ("journald", "json-file", "local", "none", "syslog"),
     "log-opt": _log_options,
-    "network": _of_others("host", "none"),
+    "network": _network_mode,
+    "opt": _network_options,
     "output": files,
     "pid": _of_others("host"),
     "platform": _PLATFORMS,
@@ -314,7 +366,7 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "source": files,
     "signal": _SIGNALS,
     "stop-signal": _SIGNALS,
-    "type": ("container", "image"),
+    "type": ("container", "image", "network"),
     "tls-cert": files,
     "tls-key": files,
     "ulimit": tuple(f"{name}=" for name in sorted(ULIMITS)),

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from knarr.cli import lockpin, mountargs, refusals, runvalues
+from knarr.cli import lockpin, mountargs, networkargs, refusals, runvalues
 from knarr.cli.exitcodes import BadFlag
 from knarr.cli.flags import Args
 from knarr.engine.model import (
@@ -22,7 +22,7 @@ from knarr.engine.model import (
     Tmpfs,
     Ulimit,
 )
-from knarr.errors import InvalidArgument, Unsupported
+from knarr.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from knarr.cli.layerlines import LayerLines
@@ -69,8 +69,8 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         security_opt=args.many("security-opt"),
         privileged=args.on("privileged"),
         userns=args.text("userns") or None,
-        network=network(args.text("network")),
         **_ports(args),
+        **networkargs.of_run(args),
         pid=_mode(args, "pid", "PID", others=True),
         ipc=args.text("ipc") or None,
         uts=_mode(args, "uts", "UTS"),
@@ -210,19 +210,6 @@ def _devices(text: str) -> Iterator[Device]:
 
     for path in sorted(glob.glob(source)):
         yield Device(path, path, access)
-
-
-def network(name: str | None) -> str | None:
-    """Return the network: none, host, another container's. Raises Unsupported for all others."""
-    if not name or name == "default":
-        return None
-    if name.startswith(OTHER):
-        return name
-    if name not in ("none", "host"):
-        raise Unsupported(
-            f"network {name}: networks are not available yet; use --network none or --network host"
-        )
-    return name
 
 
 def _mode(args: Args, flag: str, word: str, *known: str, others: bool = False) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from knarr.cli import lockpin, mountargs, runvalues
+from knarr.cli import lockpin, mountargs, networkargs, runvalues
 from knarr.cli.flags import (
     ANNOTATIONS,
     BYTES,
@@ -123,15 +123,18 @@ COMMON: tuple[Flag, ...] = (
     Flag("init", SWITCH, "Run an init as process 1 that forwards signals and reaps processes",
          example="--init"),
     Flag("interactive", SWITCH, "Keep STDIN open", short="i", example="-i"),
+    *networkargs.RUN_FLAGS[:2],
     Flag("ipc", TEXT, "IPC namespace: host, private, shareable, container:NAME for that of one "
          "that is shareable, or none for one without /dev/shm (default private)",
          example="--ipc shareable"),
     Flag("label", LABELS, "Set a label on the container", short="l", example="-l tier=web"),
     Flag("label-file", LIST, "Read labels from a file, one a line", example="--label-file labels"),
+    networkargs.RUN_FLAGS[2],
     lockpin.FLAG,
     Flag("log-driver", TEXT, "Where the output goes: local, json-file, journald, syslog or none "
          "(default local, without end)", example="--log-driver journald"),
     Flag("log-opt", LIST, "Option of the log driver", example="--log-opt max-size=10m"),
+    networkargs.RUN_FLAGS[3],
     Flag("memory", BYTES, "Memory limit", short="m", example="-m 256m"),
     Flag("memory-reservation", BYTES, "Memory that is kept for the container when it gets scarce",
          example="--memory-reservation 128m"),
@@ -145,8 +148,7 @@ COMMON: tuple[Flag, ...] = (
          "writable|readonly, tmpfs-size=, tmpfs-mode=",
          example="--mount type=bind,source=/srv/data,target=/data,readonly"),
     Flag("name", TEXT, "Name of the container", example="--name web"),
-    Flag("network", TEXT, "Network: none, host, or container:NAME for another's (default none)",
-         metavar="network", example="--network host", aliases=("net",)),
+    *networkargs.RUN_FLAGS[4:],
     Flag("no-healthcheck", SWITCH, "Do not check the container's health, whatever its image says",
          example="--no-healthcheck"),
     Flag("oom-kill-disable", SWITCH, "Let processes wait instead of killing them when the memory "
@@ -210,7 +212,6 @@ FOREGROUND: tuple[Flag, ...] = (
     SIG_PROXY,
 )  # fmt: skip
 
-_NO_NETWORKS = "networks are not available yet; use --network none or --network host"
 _NO_VOLUMES = "named volumes are not available yet; use -v HOST:CONTAINER"
 _WINDOWS = "only Docker on Windows has it"
 
@@ -221,15 +222,9 @@ MISSING: dict[str, str] = {
     "gpus": "there is no driver for GPUs; give their devices with --device, such as /dev/dri",
     "io-maxbandwidth": _WINDOWS,
     "io-maxiops": _WINDOWS,
-    "ip": _NO_NETWORKS,
-    "ip6": _NO_NETWORKS,
     "isolation": "only Docker on Windows has it; on Linux it can be nothing but default",
     "kernel-memory": "gone from Linux; use --memory",
-    "link": "gone from Docker; " + _NO_NETWORKS,
-    "link-local-ip": _NO_NETWORKS,
-    "mac-address": _NO_NETWORKS,
-    "net-alias": _NO_NETWORKS,
-    "network-alias": _NO_NETWORKS,
+    "link": "gone from Docker; use --network-alias",
     "runtime": "knarr is its own runtime",
     "storage-opt": "the writable layer has no quota; use --read-only and --tmpfs PATH:size=SIZE",
     "use-api-socket": "knarr has no daemon whose socket could be shared",

@@ -1,4 +1,4 @@
-"""What ``inspect``, ``container inspect`` and ``image inspect`` share."""
+"""What ``inspect`` and those of containers, images and networks share."""
 
 from __future__ import annotations
 
@@ -37,10 +37,16 @@ def image(context: Context, name: str, _size: bool) -> dict[str, Any]:
         raise NotFound(f"No such image: {name}") from None
 
 
+def network(context: Context, name: str, _size: bool) -> dict[str, Any]:
+    """Return a network's object. Raises NotFound."""
+    return context.engine.networks.get(name).inspect()
+
+
 LOOKS: dict[str, tuple[Look, ...]] = {
-    "": (container, image),
+    "": (container, image, network),
     "container": (container,),
     "image": (image,),
+    "network": (network,),
 }
 
 
@@ -58,7 +64,9 @@ def show(
     platform: which of images that have several.
     """
     if kind not in LOOKS:
-        raise InvalidArgument(f'"{kind}" is not a valid value for --type: container or image')
+        raise InvalidArgument(
+            f'"{kind}" is not a valid value for --type: container, image or network'
+        )
     found: list[dict[str, Any]] = []
     missing: list[str] = []
     for name in names:

@@ -20,6 +20,14 @@ def containers(engine: Engine, filters: Filters) -> int:
     return freed
 
 
+def networks(engine: Engine, filters: Filters) -> None:
+    """Remove networks that no running container is on, print their names."""
+    removed = engine.networks.prune(filters)
+    if removed:
+        print("Deleted Networks:")
+        print("\n".join(removed), end="\n\n")
+
+
 def images(
     engine: Engine,
     filters: Filters,

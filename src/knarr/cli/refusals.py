@@ -39,8 +39,6 @@ def check(args: Args) -> None:
     restart = (args.text("restart") or "no").partition(":")[0]
     if args.on("rm") and restart != "no":
         raise BadFlag("conflicting options: cannot specify both --restart and --rm")
-    if args.text("network") == "":
-        raise BadFlag("no name set for network")
 
 
 def _security(texts: Iterable[str]) -> None:

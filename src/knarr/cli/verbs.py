@@ -43,6 +43,14 @@ GROUPS: dict[str, dict[str, str]] = {
     "manifest": {
         verb: f"manifest_{verb}" for verb in ("annotate", "create", "inspect", "push", "rm")
     },
+    "network": {
+        **{
+            verb: f"network_{verb}"
+            for verb in ("connect", "create", "disconnect", "inspect", "ls", "prune", "rm")
+        },
+        "list": "network_ls",
+        "remove": "network_rm",
+    },
     "system": {
         "df": "system_df",
         "events": "events",
@@ -54,6 +62,7 @@ GROUP_SUMMARIES = {
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Manage Docker image manifests and manifest lists",
+    "network": "Manage networks",
     "registry": "Serve images to others",
     "system": "Manage knarr",
 }
@@ -61,7 +70,6 @@ GROUP_SUMMARIES = {
 LATER = {
     "build": "building images is not available yet; make one elsewhere and use 'knarr load'",
     "compose": "Compose projects are not available yet",
-    "network": "networks are not available yet; use --network none or --network host",
     "swarm": "knarr runs containers on one machine only",
     "volume": "named volumes are not available yet; use -v HOST:CONTAINER",
 }

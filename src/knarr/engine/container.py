@@ -27,6 +27,7 @@ from knarr.engine import (
 )
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import inspect as inspect_container
+from knarr.engine.networks import shown as networks
 from knarr.engine.paths import Paths
 from knarr.engine.ports import shown
 from knarr.engine.records import REMOVING
@@ -112,6 +113,15 @@ class Container:
     def status(self) -> str:
         """One word: created, running, paused, restarting, exited or removing."""
         return self.state.status
+
+    @property
+    def network_names(self) -> list[str]:
+        """The names of the networks that it is on, or will be when it runs."""
+        return networks.names(self._engine, self.record)
+
+    def is_on(self, network: str) -> bool:
+        """Return whether it is on a network, by name or id."""
+        return networks.is_on(self._engine, self.record, network)
 
     def has_spec(self) -> bool:
         """Return whether its creation was completed."""

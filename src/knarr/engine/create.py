@@ -31,6 +31,7 @@ from knarr.engine import (
 )
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
+from knarr.engine.networks import settling
 from knarr.engine.paths import Paths
 from knarr.engine.ports import starting as ports
 from knarr.engine.records import ImageMoved
@@ -185,6 +186,8 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         config = sharing.settled(engine, config)
     if ports.are_published(config):
         ports.check(config)
+    if not settling.is_plain(config):
+        config = settling.settled(engine, config)
     if config.extra_hosts:
         hostfiles.check(config)
     if config.volumes_from:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import health, hostfiles, logoptions, when
+from knarr.engine.networks import shown as networks
 from knarr.engine.ports import shown
 from knarr.engine.spec_process import INIT_NAME, written_environment
 from knarr.engine.specbuild import stop_signal
@@ -63,7 +64,10 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "Mounts": [_mount_point(bind) for bind in config.binds]
         + [_tmpfs_point(tmpfs.target) for tmpfs in config.tmpfs],
         "Config": _config(engine, record, spec),
-        "NetworkSettings": _network(config, shown.published(config, defaults, state)),
+        "NetworkSettings": _network(
+            networks.networks(engine, record, running=state.running),
+            shown.published(config, defaults, state),
+        ),
     }
 
 
@@ -335,31 +339,16 @@ def _config(engine: Engine, record: ContainerRecord, spec: Object) -> Object:
     }
 
 
-def _network(config: ContainerConfig, ports: Object) -> Object:
-    mode = config.network or "none"
-    endpoint = {
-        "IPAMConfig": None,
-        "Links": None,
-        "Aliases": None,
-        "MacAddress": "",
-        "NetworkID": "",
-        "EndpointID": "",
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "IPv6Gateway": "",
-        "GlobalIPv6Address": "",
-        "GlobalIPv6PrefixLen": 0,
-        "DriverOpts": None,
-    }
+def _network(joined: Object, ports: Object) -> Object:
+    default = joined.get("bridge") or {}
     return {
         "Bridge": "",
         "SandboxID": "",
         "SandboxKey": "",
         "Ports": ports,
-        "Gateway": "",
-        "IPAddress": "",
-        "IPPrefixLen": 0,
-        "MacAddress": "",
-        "Networks": {mode: endpoint},
+        "Gateway": default.get("Gateway", ""),
+        "IPAddress": default.get("IPAddress", ""),
+        "IPPrefixLen": default.get("IPPrefixLen", 0),
+        "MacAddress": default.get("MacAddress", ""),
+        "Networks": joined,
     }

@@ -213,8 +213,9 @@ def _ports(text: str, name: str) -> set[str]:
 
 
 def _by_network(container: Container, state: ContainerState, value: str) -> bool:
+    """Return whether it is, or is to be, on the network with this name or id."""
     del state
-    return (container.config.network or "none") == value
+    return container.is_on(value)
 
 
 _TESTS: dict[str, Test] = {

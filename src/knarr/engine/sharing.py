@@ -134,6 +134,10 @@ def _check_network(config: ContainerConfig) -> None:
             raise InvalidArgument(
                 f"conflicting options: port {what} and the container type network mode"
             )
+    if any(each.mac for each in config.endpoints or ()):
+        raise InvalidArgument("conflicting options: mac-address and the network mode")
+    if config.endpoints:
+        raise InvalidArgument("conflicting options: addresses and the network mode")
 
 
 def _check_ipc(ipc: str) -> None:

@@ -68,7 +68,6 @@ class Definition:
     options: dict[str, str] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     pools: tuple[Pool, ...] = ()
-    ipam_options: dict[str, str] = field(default_factory=dict)
 
     @property
     def predefined(self) -> bool:

@@ -25,7 +25,6 @@ class Row(NamedTuple):
 
 
 PORTS = r"knarr: ports cannot be published without a network: use --network bridge"
-NETWORKS = r"networks are not available yet; use --network none or --network host"
 
 # In this order, in one place: what one row leaves the next may use.
 ROWS = (
@@ -76,14 +75,16 @@ ROWS = (
     Row("no network", "run --rm --network none debianlike ls /sys/class/net", out=r"lo\n"),
     Row("the host's network", "run --rm --network host debianlike readlink /proc/self/ns/net",
         out=r"net:\[{netns}\]\n"),
-    Row("bridge by name", "run --rm --network bridge myapp", 125, not_yet=NETWORKS),
-    Row("a network of one's own", "network create app", 1, not_yet=NETWORKS),
-    Row("in that network", "run -d --network app --name db postgres:16", 125, not_yet=NETWORKS),
+    Row("bridge by name", "run --rm --network bridge debianlike ls /sys/class/net",
+        out=r"eth0\nlo\n"),
+    Row("a network of one's own", "network create app", out=r"[0-9a-f]{64}\n"),
+    Row("in that network", "run --rm --network app --network-alias db debianlike ls /sys/class/net",
+        out=r"eth0\nlo\n"),
     Row("host port to container port", "run -p 8080:3000 myapp", 125, not_yet=PORTS),
     Row("one address of the host", "run -p 127.0.0.1:8080:3000 myapp", 125, not_yet=PORTS),
     Row("any port", "run -p 3000 myapp", 125, not_yet=PORTS),
     Row("all exposed ports", "run -P myapp", 125, not_yet=PORTS),
-    Row("links are gone", "run --link db myapp", 125, not_yet=NETWORKS),
+    Row("links are gone", "run --link db myapp", 125, not_yet=r"use --network-alias"),
     # Files that outlive a container.
     Row("a named volume", "volume create pgdata", 1, not_yet=r"named volumes are not available"),
     Row("with it", "run -v pgdata:/var/lib/postgresql/data postgres:16", 125,

@@ -1,5 +1,6 @@
-"""The command of the tests in ``integration/cli``."""
+"""The command of the tests in ``integration/cli``, on a host's network of its own."""
 
 from tests.integration.cli.conftest import box, installed, prefix
+from tests.support.nethost import nethost
 
-__all__ = ["box", "installed", "prefix"]
+__all__ = ["box", "installed", "nethost", "prefix"]

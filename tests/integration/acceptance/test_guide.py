@@ -14,6 +14,7 @@ from tests.integration.acceptance.commands import ROWS, Row
 
 if TYPE_CHECKING:
     from tests.integration.cli.conftest import Installation
+    from tests.support.nethost import NetHost
 
 # A server that says when it is ready, and ends with 0 when it is asked to.
 _SERVE = ("trap 'exit 0' TERM; echo listening; busybox httpd -f -p 127.0.0.1:0 & "
@@ -40,8 +41,9 @@ IMAGES: dict[str, tuple[str, list[str]]] = {
 
 
 @pytest.fixture
-def shelf(box: Installation) -> Installation:
-    """The command with all images of the guide."""
+def shelf(nethost: NetHost, box: Installation) -> Installation:
+    """The command with all images of the guide, on a host of its own."""
+    del nethost
     for name, (script, changes) in IMAGES.items():
         assert box.run("run", "--name", "making", "busybox", "sh", "-c", script)[0] == 0
         words = [word for change in changes for word in ("-c", change)]

@@ -186,7 +186,7 @@ def test_a_reader_that_leaves_ends_the_command_not_the_container(box: Installati
             125,
             "use --network bridge",
         ),
-        (("run", "--network", "web", "busybox"), 125, "networks are not available yet"),
+        (("run", "--network", "web", "busybox"), 125, "network web not found"),
         (("run", "-v", "/nowhere/x", "busybox"), 125, "anonymous volumes"),
         (("run", "-w", "srv", "busybox"), 125, "absolute path"),
         (("run", "--rm", "-w", "/etc/passwd", "busybox"), 125, '"/etc/passwd": Not a directory'),

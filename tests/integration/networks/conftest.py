@@ -1,5 +1,6 @@
-"""Fixtures of networks."""
+"""Fixtures of networks; the command is that of the tests in ``integration/cli``."""
 
+from tests.integration.cli.conftest import box, installed, prefix
 from tests.support.nethost import nethost
 
-__all__ = ["nethost"]
+__all__ = ["box", "installed", "nethost", "prefix"]

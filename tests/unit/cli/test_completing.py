@@ -16,15 +16,16 @@ from knarr.config import Settings
 # Flags whose values nobody can guess: texts, numbers, names that are to be new.
 FREE = frozenset(
     """
-    add-host annotation arch author blkio-weight build-arg cgroup-parent change cpu-period
-    cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems detach-keys
-    device-cgroup-rule dns dns-option dns-search domainname entrypoint env expose gc-every grace
-    group-add health-cmd health-interval health-retries health-start-interval
-    health-start-period health-timeout hostname immutable-tag include interval keep-last
-    keep-tag label last limit listen memory memory-reservation memory-swap memory-swappiness
-    message mirror mutable-tag name oom-score-adj os os-features os-version password pids-limit
-    proxy proxy-keep quota shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs
-    until unused-for user username variant webhook workdir
+    add-host alias annotation arch author aux-address blkio-weight build-arg cgroup-parent change
+    cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems
+    detach-keys device-cgroup-rule dns dns-option dns-search domainname entrypoint env expose
+    gateway gc-every grace group-add gw-priority health-cmd health-interval health-retries
+    health-start-interval health-start-period health-timeout hostname immutable-tag include interval
+    ip ip-range ip6 keep-last keep-tag label last limit link-local-ip listen mac-address memory
+    memory-reservation memory-swap memory-swappiness message mirror mutable-tag name network-alias
+    oom-score-adj os os-features os-version password pids-limit proxy proxy-keep quota shm-size
+    since snapshot stop-timeout subnet sysctl tag tail timeout tmpfs until unused-for user username
+    variant webhook workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 
@@ -54,7 +55,7 @@ def values(context: Context, *words: str) -> list[str]:
         ("run --read", ["--read-only"]),
         ("run --rm --cap-add NET_A", ["NET_ADMIN"]),
         ("run --cap-add=NET_A", ["--cap-add=NET_ADMIN"]),
-        ("run -it --network ", ["host", "none", "container:"]),
+        ("run -it --network ", ["bridge", "host", "none", "container:"]),
         ("run --pull=n", ["--pull=never"]),
         ("run --restart on", ["on-failure", "on-failure:"]),
         ("run --ulimit nof", ["nofile="]),

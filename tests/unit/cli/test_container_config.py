@@ -19,7 +19,7 @@ from knarr.engine.model import (
     Tmpfs,
     Ulimit,
 )
-from knarr.errors import InvalidArgument, Unsupported
+from knarr.errors import InvalidArgument
 
 ENVIRON = {"HOME": "/root", "LANG": "C.UTF-8"}
 
@@ -219,11 +219,11 @@ def test_an_empty_entrypoint_clears_the_images() -> None:
     assert config("img").entrypoint is None
 
 
-def test_networks_that_do_not_exist_yet_are_named() -> None:
-    for name in ("bridge", "web"):
-        with pytest.raises(Unsupported, match="use --network none or --network host"):
-            config("--network", name, "img")
-    assert config("--net", "none", "img").network == "none"
+def test_networks_by_name() -> None:
+    assert config("img").network is None
+    for name in ("bridge", "web", "none", "container:web"):
+        assert config("--net", name, "img").network == name
+        assert config("--network", name, "img").endpoints is None
 
 
 def test_a_relative_working_directory_is_refused() -> None:

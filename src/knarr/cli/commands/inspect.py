@@ -1,4 +1,4 @@
-"""``knarr inspect``: everything about containers and images as JSON."""
+"""``knarr inspect``: everything about containers, images and networks as JSON."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def run(context: Context, args: Args) -> int:
 
 COMMAND = Command(
     name="inspect",
-    summary="Show everything about containers and images as JSON",
+    summary="Show everything about containers, images and networks as JSON",
     usage=("[OPTIONS] NAME|ID [NAME|ID...]",),
     run=run,
     examples=(
         ("knarr inspect web",
-         "Show everything about a container or image as JSON"),
+         "Show everything about a container, image or network as JSON"),
         ("knarr inspect -f '{{.State.Pid}}' web",
          "Show one thing of it"),
         ("knarr inspect --type image busybox",
@@ -35,7 +35,7 @@ COMMAND = Command(
     flags=(
         inspecting.FORMAT,
         inspecting.SIZE,
-        Flag("type", TEXT, "Only objects of this type: container or image",
+        Flag("type", TEXT, "Only objects of this type: container, image or network",
              example="--type image"),
     ),
     arguments=(1, MANY),

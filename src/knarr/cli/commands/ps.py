@@ -95,7 +95,7 @@ def row(container: Container, state: ContainerState, *, cut: bool) -> dict[str, 
         "Label": _label_of(labels),
         "Mounts": ",".join(human.ellipsis(path, 15) if cut else path for path in mounts),
         "LocalVolumes": "0",
-        "Networks": container.config.network or "none",
+        "Networks": ",".join(container.network_names),
     }
 
 

@@ -1,4 +1,4 @@
-"""``knarr system prune``: remove containers that do not run, and images that nothing uses."""
+"""``knarr system prune``: remove containers that do not run, and what nothing uses."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ def run(context: Context, args: Args) -> int:
     if not args.on("force") and not confirm.asked(_question(args, filters)):
         return 0
     freed = pruning.containers(context.engine, filters)
+    pruning.networks(context.engine, filters)
     freed += pruning.images(context.engine, filters, everything=args.on("all"))
     print(f"Total reclaimed space: {human.size(freed)}")
     return 0
@@ -26,7 +27,7 @@ def run(context: Context, args: Args) -> int:
 
 def _question(args: Args, filters: dict[str, list[str]]) -> str:
     """Return what is going to happen, in Docker's words."""
-    what = ["all stopped containers"]
+    what = ["all stopped containers", "all networks not used by at least one container"]
     if args.on("all"):
         what.append("all images without at least one container associated to them")
     else:
@@ -46,7 +47,7 @@ COMMAND = Command(
     run=run,
     examples=(
         ("knarr system prune",
-         "Ask, then remove stopped containers and images without a name"),
+         "Ask, then remove stopped containers, unused networks and images without a name"),
         ("knarr system prune -af --filter until=24h",
          "Remove what is older than a day and unused"),
     ),
@@ -60,7 +61,7 @@ COMMAND = Command(
              "is left with or without it", example="--volumes"),
     ),
     details="""\
-Containers that do not run are removed, then images: those without a name, or with
--a all that no container uses. An interrupt ends it once what is being removed
-is gone as a whole.""",
+Containers that do not run are removed, then networks that no container is on, then images: those
+without a name, or with -a all that no container uses. An interrupt ends it once what is being
+removed is gone as a whole.""",
 )  # fmt: skip

@@ -17,7 +17,6 @@ from knarr.engine.paths import Paths
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
 from knarr.errors import Conflict, InvalidArgument, NotFound
-from knarr.networks import driver as drivers
 
 if TYPE_CHECKING:
     from knarr.engine.endpointconfig import EndpointConfig
@@ -25,11 +24,6 @@ if TYPE_CHECKING:
     from knarr.engine.networks.joining import Place
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Definition
-
-_SHARED = (
-    "container sharing network namespace with another container or host cannot be connected "
-    "to any other network"
-)
 
 
 def connect(engine: Engine, name_or_id: str, container: str, config: EndpointConfig) -> None:
@@ -115,20 +109,11 @@ def _present(engine: Engine, record: ContainerRecord) -> list[Place]:
 def _check(engine: Engine, record: ContainerRecord, network: Definition) -> None:
     """Raise InvalidArgument where one of the networks allows no second."""
     if (record.config.network or "").startswith(OTHER):
-        raise InvalidArgument(_SHARED)
+        raise InvalidArgument(joining.SHARED)
     if network.driver == "host" and record.config.network != "host":
         raise InvalidArgument(
             "cannot connect container to host network - container must be created in host "
             "network mode"
         )
-    for place in _present(engine, record):
-        there = place.network
-        if there.id == network.id:
-            continue
-        if "host" in (there.driver, network.driver):
-            raise InvalidArgument(_SHARED)
-        if not (drivers.find(there.driver).addressed and drivers.find(network.driver).addressed):
-            raise InvalidArgument(
-                "container cannot be connected to multiple networks with one of the networks "
-                "in private (none) mode"
-            )
+    there = [place.network for place in _present(engine, record)]
+    joining.require_together([each for each in there if each.id != network.id] + [network])

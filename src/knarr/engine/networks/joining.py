@@ -6,7 +6,9 @@ maker carries out.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Address, Definition, Pool
 
+SHARED = (
+    "container sharing network namespace with another container or host cannot be connected "
+    "to any other network"
+)
 IFNAME = "com.docker.network.endpoint.ifname"
 _FAILED = "failed to set up container networking"
 
@@ -65,7 +71,30 @@ def places(engine: Engine, record: ContainerRecord) -> list[Place]:
         except InvalidArgument as error:
             raise InvalidArgument(f"{_FAILED}: {error}") from None
         found[network.id] = Place(network, config)
+    require_together([place.network for place in found.values()])
     return list(found.values())
+
+
+def check_together(engine: Engine, configs: Iterable[EndpointConfig]) -> None:
+    """Raise InvalidArgument when a container cannot be on all of these networks that there are."""
+    found = []
+    for config in configs:
+        with contextlib.suppress(NotFound):
+            found.append(engine.networks.find(config.network))
+    require_together(found)
+
+
+def require_together(networks: Sequence[Definition]) -> None:
+    """Raise InvalidArgument when a container cannot be on all of these networks."""
+    if len(networks) < 2:
+        return
+    if any(network.driver == "host" for network in networks):
+        raise InvalidArgument(SHARED)
+    if not all(drivers.find(network.driver).addressed for network in networks):
+        raise InvalidArgument(
+            "container cannot be connected to multiple networks with one of the networks in "
+            "private (none) mode"
+        )
 
 
 def joined(engine: Engine, record: ContainerRecord, chosen: list[Place]) -> list[EndpointRow]:

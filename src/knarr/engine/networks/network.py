@@ -82,7 +82,7 @@ class Network:
             "EnableIPv6": network.ipv6,
             "IPAM": {
                 "Driver": "default",
-                "Options": network.ipam_options or None,
+                "Options": None if network.predefined else {},
                 "Config": [_pool(pool) for pool in network.pools] or None,
             },
             "Internal": network.internal,

@@ -51,7 +51,6 @@ class Networks:
         attachable: bool = False,
         options: Mapping[str, str] | None = None,
         labels: Mapping[str, str] | None = None,
-        ipam_options: Mapping[str, str] | None = None,
     ) -> Network:
         """Create a network and return it. Nothing of it is on the host before it is used.
 
@@ -65,9 +64,14 @@ class Networks:
         _check_name(name)
         drivers.find(driver)
         ipam.check_pools(pools)
+        for pool in pools:
+            if not (ipv6 if pool.version == 6 else ipv4):
+                raise errors.InvalidArgument(
+                    f"subnet {pool.subnet}: IPv{pool.version} is not enabled for network {name}"
+                )
         wanted = Definition(
             "", name, driver, 0, ipv4, ipv6, internal, attachable,
-            dict(options or {}), dict(labels or {}), tuple(pools), dict(ipam_options or {}),
+            dict(options or {}), dict(labels or {}), tuple(pools),
         )  # fmt: skip
         made = self.table.insert(wanted, subnets.chosen(self._seed))
         events.note_network(self._engine, "create", made.id, made.name, made.driver)

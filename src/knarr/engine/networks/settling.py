@@ -1,0 +1,53 @@
+"""What a new container's networks are: names and full ids instead of starts of ids, checked.
+
+A network that is not there yet is left to the start, as with Docker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from knarr.engine.networks import endpointrules, joining
+from knarr.errors import NotFound
+
+if TYPE_CHECKING:
+    from knarr.engine.engine import Engine
+    from knarr.engine.model import ContainerConfig
+
+_OWN = (None, "", "default", "bridge", "host", "none")
+
+
+def is_plain(config: ContainerConfig) -> bool:
+    """Return whether there is nothing to settle; a quick look."""
+    return config.endpoints is None and config.network in _OWN
+
+
+def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
+    """Return the configuration with its networks settled. Raises InvalidArgument."""
+    named = {config.network or "none": _settled_name(engine, config.network or "none")}
+    endpoints = []
+    for each in config.endpoints or ():
+        try:
+            network = engine.networks.find(each.network)
+        except NotFound:
+            endpoints.append(each)
+            continue
+        endpointrules.check(network, each)
+        named[each.network] = _settled_name(engine, each.network)
+        endpoints.append(replace(each, network=named[each.network]))
+    joining.check_together(engine, endpoints)
+    return replace(
+        config,
+        network=config.network and named[config.network],
+        endpoints=None if config.endpoints is None else tuple(endpoints),
+    )
+
+
+def _settled_name(engine: Engine, text: str) -> str:
+    """Return a name or full id as it is, the full id for the start of one."""
+    try:
+        network = engine.networks.find(text)
+    except NotFound:
+        return text
+    return text if text in (network.name, "default") else network.id
