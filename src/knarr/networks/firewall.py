@@ -79,32 +79,29 @@ class Firewall:
         self, networks: Iterable[NetworkRules], bindings: Iterable[Mapping[str, str | int]] = ()
     ) -> None:
         """Make the table anew with these networks and published ports, in place of the old."""
-        messages = ruleset.create(self.table)
         contents: dict[str, list[bytes]] = {}
         for network in networks:
             for name, elements in _elements(network).items():
                 contents.setdefault(name, []).extend(elements)
         contents.update(portmap.elements(bindings))
-        for name, elements in contents.items():
-            messages += nft.add(INET, self.table, name, elements)
         with Nftables() as link:
-            self._commit(link, messages)
+            self._create(link, contents)
 
     def add_network(self, network: NetworkRules) -> None:
         """Add a network, in place of what the table has for its id; make the table if need be."""
         with Nftables() as link:
             for _ in range(_ATTEMPTS):
                 generation = link.generation()
-                messages: list[bytearray] = []
                 try:
-                    messages += self._deletions(link, network.id)
+                    messages = self._deletions(link, network.id)
                 except NetlinkError as error:
                     if error.errno != errno.ENOENT:
                         raise
-                    messages += ruleset.create(self.table)
-                for name, elements in _elements(network).items():
-                    messages += nft.add(INET, self.table, name, elements)
-                if self._commit(link, messages, generation):
+                    done = self._create(link, _elements(network), generation)
+                else:
+                    messages += self._additions(_elements(network))
+                    done = self._commit(link, messages, generation)
+                if done:
                     return
         raise self._busy()
 
@@ -132,6 +129,25 @@ class Firewall:
                 if error.errno == errno.ENOENT:
                     return set()
                 raise
+
+    def _create(
+        self, link: Nftables, contents: dict[str, list[bytes]], generation: int | None = None
+    ) -> bool:
+        """Make the table with these elements, where there is one in its place."""
+        additions = self._additions(contents)
+        try:
+            messages = ruleset.create(self.table, replace=False) + additions
+            return self._commit(link, messages, generation)
+        except FileExistsError:
+            messages = ruleset.create(self.table, replace=True) + additions
+            return self._commit(link, messages, generation)
+
+    def _additions(self, contents: dict[str, list[bytes]]) -> list[bytearray]:
+        return [
+            message
+            for name, elements in contents.items()
+            for message in nft.add(INET, self.table, name, elements)
+        ]
 
     def _commit(
         self, link: Nftables, messages: Sequence[bytearray], generation: int | None = None

@@ -121,9 +121,14 @@ def _rules() -> dict[str, list[list[bytes]]]:
     }
 
 
-def create(table: str) -> list[bytearray]:
-    """Return the messages that make the table anew, in place of one that may be there."""
-    messages = [nft.table(INET, table), nft.delete_table(INET, table), nft.table(INET, table)]
+def create(table: str, *, replace: bool) -> list[bytearray]:
+    """Return the messages that make the table.
+
+    replace: one that may be there goes, which costs 10 ms; otherwise EEXIST when there is one.
+    """
+    messages = [nft.table(INET, table, new=True)]
+    if replace:
+        messages = [nft.table(INET, table), nft.delete_table(INET, table), nft.table(INET, table)]
     messages += [nft.new_set(INET, table, each) for each in (*portmap.MAPS, *NETWORK_SETS)]
     messages += [nft.chain(INET, table, name, base) for name, base in CHAINS.items()]
     for chain, rules in _rules().items():

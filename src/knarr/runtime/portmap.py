@@ -85,7 +85,8 @@ def publish(table: str, bindings: "Sequence[Binding]") -> None:
                     error.errno,
                     f"publish {_shown(bindings[0])}: table inet {table}: {error.strerror}",
                 ) from None
-    _forget_unserved(ports)
+        if conntrack.count():
+            _forget_unserved(link, ports)
 
 
 def unpublish(table: str, bindings: "Sequence[Binding]") -> None:
@@ -95,7 +96,8 @@ def unpublish(table: str, bindings: "Sequence[Binding]") -> None:
         return
     with Nftables() as link:
         _change(link, table, ports, again=False)
-    _forget_served(ports)
+        if conntrack.count():
+            _forget_served(link, ports)
 
 
 def _change(link: Nftables, table: str, ports: "list[_Port]", *, again: bool) -> None:
@@ -140,24 +142,22 @@ def _grouped(ports: "Iterable[_Port]") -> "dict[str, list[bytes]]":
     return found
 
 
-def _forget_unserved(ports: "list[_Port]") -> None:
+def _forget_unserved(link: Nftables, ports: "list[_Port]") -> None:
     """Delete what is known of datagrams that came while the port was not published.
 
     They were not translated, and would not be as long as their senders go on. A connection of
     TCP was refused; its next attempt is a new one.
     """
-    datagrams = [port for port in ports if port.number == PROTOCOLS["udp"]]
-    if not datagrams:
-        return
-    with conntrack.table() as link:
-        for port in datagrams:
-            number = int.from_bytes(port.host_port, "big")
-            for entry in conntrack.asked_for(link, port.family, port.number, number, port.host):
-                if not entry.translated:
-                    entry.delete(link, port.family)
+    for port in ports:
+        if port.number != PROTOCOLS["udp"]:
+            continue
+        number = int.from_bytes(port.host_port, "big")
+        for entry in conntrack.asked_for(link, port.family, port.number, number, port.host):
+            if not entry.translated:
+                entry.delete(link, port.family)
 
 
-def _forget_served(ports: "list[_Port]") -> None:
+def _forget_served(link: Nftables, ports: "list[_Port]") -> None:
     """Delete the connections that were translated to these ports of the containers.
 
     Those of TCP too: where a container is killed the last packets may be lost, and a
@@ -167,12 +167,11 @@ def _forget_served(ports: "list[_Port]") -> None:
     for port in ports:
         number = int.from_bytes(port.value[-4:-2], "big")
         served.setdefault(port.target, set()).add((port.number, number))
-    with conntrack.table() as link:
-        for address, wanted in served.items():
-            family = _socket.AF_INET6 if len(address) == 16 else _socket.AF_INET
-            for entry in conntrack.ended_at(link, address, wanted):
-                if entry.translated:
-                    entry.delete(link, family)
+    for address, wanted in served.items():
+        family = _socket.AF_INET6 if len(address) == 16 else _socket.AF_INET
+        for entry in conntrack.ended_at(link, address, wanted):
+            if entry.translated:
+                entry.delete(link, family)
 
 
 def _shown(binding: "Binding") -> str:

@@ -10,6 +10,7 @@ import pytest
 
 from knarr.kernel import conntrack, links
 from knarr.kernel.netlink import Netlink
+from knarr.kernel.nftables import Nftables
 from knarr.runtime import nameport
 from tests.support.bridges import SILENCE
 from tests.support.nethost import NetHost
@@ -85,7 +86,7 @@ def test_a_container_may_have_port_53_of_all_its_addresses(
 
 def test_no_connection_is_tracked_for_it(resolver: tuple[socket.socket, socket.socket]) -> None:
     udp, _ = resolver
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, conntrack.table() as link:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, Nftables() as link:
         client.sendto(b"q", (ADDRESS, 53))
         assert udp.recv(100) == b"q"
         port = udp.getsockname()[1]

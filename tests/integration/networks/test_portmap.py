@@ -252,7 +252,7 @@ def test_connections_of_a_container_that_is_gone_are_forgotten(
     with serving(box.namespace, ANY[version]) as server:
         for port in (8080, 8081):
             assert peer(bridges.host.outside, server, HOST[version], port) == OUTSIDE[version]
-    with conntrack.table() as link:
+    with Nftables() as link:
         target = socket.inet_pton(family_of(box.address[version]), box.address[version])
         seen = conntrack.ended_at(link, target, {(6, PORT)})
         assert {each.original[3] for each in seen} == {b"\x1f\x90", b"\x1f\x91"}
