@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine import held
+from knarr.engine.networks import joining, live
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -29,3 +30,5 @@ def rename(engine: Engine, record: ContainerRecord, paths: Paths, name: str) -> 
             engine.table.rename(record.id, name)
         except (errors.Conflict, errors.InvalidArgument) as error:
             raise type(error)(f"Error when allocating new name: {error}") from error
+        if joining.may_be_told(record.config):
+            live.renamed(engine, engine.table.existing(record.id))

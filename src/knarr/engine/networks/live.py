@@ -7,6 +7,7 @@ undo file first, so whoever takes back what was made for the container takes thi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -22,7 +23,7 @@ from knarr.kernel.netlink import Netlink
 from knarr.networks import driver as drivers
 from knarr.networks import naming
 from knarr.runtime import network as runtime
-from knarr.supervisor import state as states
+from knarr.runtime import resolving
 from knarr.supervisor.undo import Undo
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def attach(
     What was done is taken back when it fails. Raises as ``Networks.ready``, Conflict when the
     container ends meanwhile.
     """
-    pid = _pid(record, paths)
+    pid, run_root = _pid(record, paths), engine.settings.run_root
     later = _with(record, config)
     chosen = joining.places(engine, later)
     try:
@@ -59,13 +60,15 @@ def attach(
                 if each["network"] == network.id
             ]  # fmt: skip
             wanted["name"] = _interface(pid, wanted["name"])
+            wanted["gateways"] = []  # there may be a default route already: see _route
             undo = Undo(paths.run)
             try:
                 _apart(lambda: runtime.attach(pid, [wanted], undo.add))
                 _apart(lambda: _route(pid, chosen, rows))
-                told_in = endpoint_file(engine, network, record)
+                told_in = resolving.endpoint_file(run_root, network.id, record.id)
                 undo.add("file", told_in)
-                _tell(told_in, wanted["endpoint"])
+                resolving.write(told_in, wanted["endpoint"])
+                _tell_resolver(run_root, record, chosen)
             finally:
                 undo.close()
             _pid(record, paths)  # its end may have come before our lines
@@ -80,6 +83,7 @@ def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Defin
     _take_back(engine, record, network)
     later = engine.table.existing(record.id)
     chosen = joining.places(engine, later)
+    _tell_resolver(engine.settings.run_root, record, chosen)
     rows = joining.joined(engine, later, chosen)
     state = merged(record, paths)
     if state.running:
@@ -90,7 +94,7 @@ def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Defin
 def _take_back(engine: Engine, record: ContainerRecord, network: Definition) -> None:
     """Remove interface, names and addresses of a container in a network, as far as they are."""
     try:
-        os.unlink(endpoint_file(engine, network, record))
+        os.unlink(resolving.endpoint_file(engine.settings.run_root, network.id, record.id))
     except FileNotFoundError:
         pass
     if drivers.find(network.driver).addressed:
@@ -98,14 +102,28 @@ def _take_back(engine: Engine, record: ContainerRecord, network: Definition) -> 
     engine.networks.table.disconnect(record.id, network.id)
 
 
-def endpoint_file(engine: Engine, network: Definition, record: ContainerRecord) -> str:
-    """Return where the resolver reads of a container's names in a network."""
-    return f"{engine.settings.run_root}/networks/{network.id}/{record.id}"
+def _tell_resolver(run_root: str, record: ContainerRecord, chosen: list[joining.Place]) -> None:
+    """Have a container that is served asked for the names of its networks as they are now."""
+    path = resolving.sockets_file(run_root, record.id)
+    try:
+        with open(path, "rb") as file:
+            told: dict[str, Any] = json.loads(file.read())
+        networks = [place.network.id for place in chosen]
+        internal = all(place.network.internal for place in chosen)
+        resolving.write(path, {**told, "networks": networks, "internal": internal}, again=True)
+    except FileNotFoundError:
+        return  # it has no resolver, or has just ended
 
 
-def _tell(path: str, value: dict[str, Any]) -> None:
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    states.replace(os.path.dirname(path), json.dumps(value).encode(), os.path.basename(path))
+def renamed(engine: Engine, record: ContainerRecord) -> None:
+    """Have a running container's new name told in its networks. record: with that name."""
+    for place in joining.places(engine, record):
+        rows = engine.networks.table.endpoints(network=place.network.id, container=record.id)
+        for row in rows:
+            path = resolving.endpoint_file(engine.settings.run_root, place.network.id, record.id)
+            with contextlib.suppress(FileNotFoundError):  # it does not run
+                os.stat(path)
+                resolving.write(path, joining.told(record, place, row), again=True)
 
 
 def _with(record: ContainerRecord, config: ContainerConfig) -> ContainerRecord:

@@ -1,0 +1,192 @@
+"""Containers that run are joined to networks and taken off them."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from knarr import Container, ContainerConfig, Engine, ExecConfig, errors
+from knarr.engine.endpointconfig import EndpointConfig
+from knarr.kernel import links
+from knarr.kernel.netlink import Netlink
+from knarr.networks import naming
+from knarr.networks.definition import Pool
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.usefixtures("nethost")
+
+
+@pytest.fixture
+def web(engine: Engine) -> Container:
+    """A container that runs on the network "front"; there is another one, "back"."""
+    engine.networks.create("front", pools=(Pool("10.1.0.0/24"),))
+    engine.networks.create("back", ipv6=True, pools=(Pool("10.2.0.0/24"), Pool("fd02::/64")))
+    config = ContainerConfig(
+        image="busybox", command=("sleep", "1000"), name="web", network="front"
+    )
+    return engine.containers.launch(config, attach=False).container
+
+
+def _inside(container: Container, script: str) -> str:
+    return container.exec_run(ExecConfig(("sh", "-c", script))).stdout.decode()
+
+
+def _interfaces(container: Container) -> list[str]:
+    return _inside(container, "ls /sys/class/net").split()
+
+
+def _default(container: Container) -> str:
+    return _inside(container, "ip route | grep ^default; ip -6 route | grep ^default")
+
+
+def _outer(container: Container, engine: Engine, network: str) -> bool:
+    name = naming.host_interface(container.id, engine.networks.get(network).id)
+    with Netlink() as sock:
+        return name in links.names(sock)
+
+
+def test_a_running_container_is_joined_and_taken_off(engine: Engine, web: Container) -> None:
+    since = time.time_ns()
+    engine.networks.connect("back", "web", EndpointConfig("", ("db",), ip="10.2.0.77"))
+    assert _interfaces(web) == ["eth0", "eth1", "lo"]
+    assert "10.2.0.77/24" in _inside(web, "ip addr show eth1")
+    assert "fd02::2/64" in _inside(web, "ip addr show eth1")
+    assert _inside(web, "ping -c 1 -w 5 10.2.0.1 >&2 && echo good") == "good\n"
+    shown = engine.networks.get("back").inspect()["Containers"][web.id]
+    assert (shown["Name"], shown["IPv4Address"]) == ("web", "10.2.0.77/24")
+    path = Path(f"{engine.settings.run_root}/networks/{engine.networks.get('back').id}/{web.id}")
+    assert json.loads(path.read_text())["names"] == ["web", "db"]
+    engine.networks.disconnect("back", "web")
+    assert _interfaces(web) == ["eth0", "lo"]
+    assert not path.exists()
+    assert not _outer(web, engine, "back")
+    assert engine.networks.get("back").inspect()["Containers"] == {}
+    told = engine.events(since=since, until=time.time_ns(), filters={"type": ["network"]})
+    assert [(each["Action"], each["Actor"]["Attributes"]) for each in told] == [
+        (action, {"container": web.id, "name": "back", "type": "bridge"})
+        for action in ("connect", "disconnect")
+    ]
+
+
+def test_default_routes_follow(engine: Engine, web: Container) -> None:
+    assert "via 10.1.0.1 dev eth0" in _default(web)
+    engine.networks.connect("back", "web", EndpointConfig("", priority=7))
+    assert "via 10.2.0.1 dev eth1" in _default(web)
+    assert "via fd02::1 dev eth1" in _default(web)
+    engine.networks.disconnect("back", "web")
+    assert _default(web).split("\n")[0].startswith("default via 10.1.0.1 dev eth0")
+    engine.networks.disconnect("front", "web")
+    assert _interfaces(web) == ["lo"]
+    engine.networks.connect("back", "web", EndpointConfig(""))
+    assert _interfaces(web) == ["eth0", "lo"]
+    assert "via 10.2.0.1 dev eth0" in _default(web)
+
+
+def test_what_was_joined_is_joined_again_and_ends_with_the_container(
+    engine: Engine, web: Container
+) -> None:
+    engine.networks.connect("back", "web", EndpointConfig("", ip="10.2.0.77"))
+    path = Path(f"{engine.settings.run_root}/networks/{engine.networks.get('back').id}/{web.id}")
+    assert path.exists()
+    web.stop(timeout=0)
+    wait_until(lambda: not path.exists())
+    wait_until(lambda: not (_outer(web, engine, "back") or _outer(web, engine, "front")))
+    web.start(attach=False)
+    assert _interfaces(web) == ["eth0", "eth1", "lo"]
+    assert "10.2.0.77/24" in _inside(web, "ip addr show eth1")
+
+
+def test_networks_in_use_stay(engine: Engine, web: Container) -> None:
+    with pytest.raises(errors.Forbidden) as caught:
+        engine.networks.remove("front")
+    (row,) = engine.networks.table.endpoints(container=web.id)
+    assert str(caught.value) == (
+        "error while removing network: network front has active endpoints "
+        f'(name:"web" id:"{row.id[:12]}")'
+    )
+    assert engine.networks.prune() == ["back"]
+    web.stop(timeout=0)
+    engine.networks.remove("front")
+    with pytest.raises(errors.NotFound, match="set up container networking: network front not"):
+        web.start(attach=False)
+    engine.networks.create("front", pools=(Pool("10.3.0.0/24"),))  # another one of that name
+    web.start(attach=False)
+    assert "10.3.0.2/24" in _inside(web, "ip addr show eth0")
+
+
+@pytest.mark.parametrize(
+    ("network", "config", "text"),
+    [
+        ("front", EndpointConfig(""), "endpoint with name web already exists in network front"),
+        ("none", EndpointConfig(""), "one of the networks in private \\(none\\) mode"),
+        ("host", EndpointConfig(""), "must be created in host network mode"),
+        ("back", EndpointConfig("", ip="10.2.0.1"), "Address already in use: 10.2.0.1"),
+        ("back", EndpointConfig("", ip="10.9.0.1"), "no configured subnet contains"),
+    ],
+)
+def test_what_cannot_be_joined(
+    engine: Engine, web: Container, network: str, config: EndpointConfig, text: str
+) -> None:
+    with pytest.raises(errors.KnarrError, match=text):
+        engine.networks.connect(network, "web", config)
+    assert _interfaces(web) == ["eth0", "lo"]
+    assert web.network_names == ["front"]
+    assert not _outer(web, engine, "back")
+    assert [row.network for row in engine.networks.table.endpoints(container=web.id)] == [
+        engine.networks.get("front").id
+    ]
+
+
+def test_a_join_that_fails_half_way_leaves_nothing(engine: Engine, web: Container) -> None:
+    options = {"com.docker.network.endpoint.ifname": "a-name-that-is-too-long"}
+    with pytest.raises(errors.KnarrError):
+        engine.networks.connect("back", "web", EndpointConfig("", options=options))
+    assert _interfaces(web) == ["eth0", "lo"]
+    assert not _outer(web, engine, "back")
+    engine.networks.connect("back", "web", EndpointConfig(""))
+    assert _interfaces(web) == ["eth0", "eth1", "lo"]
+
+
+def test_a_container_in_anothers_network_has_none_of_its_own(
+    engine: Engine, web: Container
+) -> None:
+    config = ContainerConfig(
+        image="busybox", command=("sleep", "1000"), name="side", network="container:web"
+    )
+    engine.containers.launch(config, attach=False)
+    with pytest.raises(errors.InvalidArgument, match="sharing network namespace with another"):
+        engine.networks.connect("back", "side", EndpointConfig(""))
+    engine.networks.connect("back", "web", EndpointConfig(""))
+    side = engine.containers.get("side")
+    assert _interfaces(side) == ["eth0", "eth1", "lo"]
+    assert side.inspect()["NetworkSettings"]["Networks"] == {}
+
+
+def test_many_connect_and_disconnect_at_once(engine: Engine, web: Container) -> None:
+
+    problems: list[BaseException] = []
+
+    def one(number: int) -> None:
+        try:
+            name = f"net{number}"
+            engine.networks.create(name)
+            for _ in range(3):
+                engine.networks.connect(name, "web", EndpointConfig(""))
+                engine.networks.disconnect(name, "web")
+            engine.networks.remove(name)
+        except BaseException as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert _interfaces(web) == ["eth0", "lo"]
+    with Netlink() as sock:
+        assert len([name for name in links.names(sock) if name.startswith(("kn", "br-"))]) == 2
