@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from knarr.kernel import process
+from knarr.runtime import packets, resolving
 
 from .processes import listener
 
@@ -74,6 +75,22 @@ def processes(run_root: str) -> list[str]:
         f"{pid}: {command.replace(bytes(1), b' ').decode(errors='replace').strip()}"
         for pid, command, _ in started_with(run_root)
     ]
+
+
+def end_resolver(run_root: str) -> None:
+    """Have the resolver of a run root end, if there is one."""
+    try:
+        link = packets.connect(run_root, resolving.SOCKET)
+    except OSError:
+        return  # nobody
+    try:
+        link.settimeout(PATIENCE)
+        link.send(b'{"quit":1}')
+        link.recv(1)  # until it has gone
+    except OSError:
+        return
+    finally:
+        link.close()
 
 
 def end_server(path: str) -> None:

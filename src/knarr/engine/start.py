@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -158,9 +158,18 @@ def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> 
     if not own or not sharing.is_networked(record.config):
         yield apart
         return
-    with engine.networks.ready(record) as attachments:
+    from knarr.engine.networks import names
+    from knarr.networks.resolver.client import ensure
+
+    with ExitStack() as stack:
+        attachments = stack.enter_context(engine.networks.ready(record))
         if attachments:
-            body["network"] = {"attachments": attachments}
+            wanted: dict[str, Any] = {"attachments": attachments}
+            resolver = names.resolver(engine, record)
+            if resolver is not None:
+                stack.callback(ensure(engine.settings.run_root).close)
+                wanted["resolver"] = resolver
+            body["network"] = wanted
         yield apart
 
 

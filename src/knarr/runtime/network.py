@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 # How long an interface that was set up may take until it can send (s).
 _PATIENCE = 2.0
 _BITS = 8
+_LOOPBACK = 1  # number of lo in every network namespace
 
 
 class Inside:
@@ -67,6 +68,8 @@ def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, An
                 before("link", each["host_if"])
                 _make(sock, each, namespace.fileno())
         with namespace, Netlink(groups=(links.GROUP_LINK,)) as sock:
+            # The container's process does so, too, but the resolver's sockets come first.
+            sock.ask(links.set_up(_LOOPBACK))
             made = set()
             for each in attachments:
                 made.add(_set_up(sock, each))

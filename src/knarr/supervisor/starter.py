@@ -13,14 +13,14 @@ from knarr.cgroups import oom
 from knarr.kernel.namespaces import CLONE_NEWCGROUP
 from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime import elsewhere, network
+from knarr.runtime import elsewhere
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import NAMESPACES, Keeper
 from knarr.runtime.plan import enters_user, namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
-from knarr.supervisor import handover, journal, rundir
+from knarr.supervisor import handover, journal, networking, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.outlet import open_log, open_outlet
@@ -83,9 +83,8 @@ class Starter:
             self._make_streams()
 
             def meanwhile(created: Created) -> None:
-                self._attach(created)
+                networking.join(created.pid, self.request, self.undo)
                 self._try_log()
-                self._publish()
                 self._record(created)
                 if self.given and not self.request["tty"]:
                     self._hand_over(created, supervisor, fds)
@@ -173,12 +172,6 @@ class Starter:
             self.undo.add("file", f"{self.run_dir}/{name}")
         self.streams = pipes.make_pipes(self.run_dir, stdin=stdin)
 
-    def _attach(self, created: Created) -> None:
-        """Make the interfaces, while the process is at its mounts."""
-        wanted = self.request.get("network")
-        if wanted:
-            network.attach(created.pid, wanted["attachments"], self.undo.add)
-
     def _try_log(self) -> None:
         """Open the log as the supervisor does when the container runs, too late to fail."""
         config = self.request.get("log_config")
@@ -188,16 +181,6 @@ class Starter:
             outlet.close()
         if log is not None:
             log.close()
-
-    def _publish(self) -> None:
-        """Have the ports of the host, which the caller has taken, lead to the container."""
-        ports = self.request.get("ports")
-        if ports is None:
-            return
-        from knarr.runtime import portmap
-
-        self.undo.add("ports", ports)
-        portmap.publish(ports["table"], ports["bindings"])
 
     def _mount_fds(self, fds: "list[int]") -> "dict[int, int]":
         """Return the mounts that were made elsewhere: the caller's, another container's memory."""

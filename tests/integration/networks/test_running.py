@@ -73,3 +73,19 @@ def test_containers_of_the_default_network_reach_each_other(
     script = f"until echo hi | nc {address} 7000; do :; done"
     assert engine.containers.run(config("sh", "-c", script, network="bridge")).exit_code == 0
     assert server.wait().exit_code == 0
+
+
+def test_containers_find_each_other_by_name(nethost: NetHost, engine: Engine) -> None:
+    engine.networks.create("web")
+    server = ContainerConfig(
+        image="busybox", command=("nc", "-l", "-p", "7000"), network="web", name="server"
+    )
+    one, _ = engine.containers.launch(server, attach=False)
+    result = engine.containers.run(config("nslookup", "server", "127.0.0.11", network="web"))
+    assert b"Address: 172." in result.stdout, result
+    one.remove(force=True)
+    asked = ("nslookup", "server", "127.0.0.11")
+    # Nobody answers there, and says so at once.
+    other = ContainerConfig(image="busybox", command=asked, network="web", dns=(OUTSIDE4,))
+    gone = engine.containers.run(other)
+    assert gone.exit_code != 0

@@ -1,0 +1,56 @@
+"""What a container's maker does for its networks: interfaces, names, published ports.
+
+Each act has its undo record before it, so that a maker that dies leaves nothing for long.
+"""
+
+from knarr.runtime import network
+from knarr.supervisor import state as states
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.supervisor.undo import Undo
+
+
+def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> None:
+    """Join a container to its networks while its process is at its mounts.
+
+    pid: of its first process. Raises RuntimeFailure, OSError; what was made is taken back by the
+    records in ``undo``.
+    """
+    wanted = request.get("network")
+    if wanted:
+        network.attach(pid, wanted["attachments"], undo.add)
+        if wanted.get("resolver"):
+            _name(pid, request["id"], wanted, undo)
+    ports = request.get("ports")
+    if ports:
+        from knarr.runtime import portmap
+
+        undo.add("ports", ports)
+        portmap.publish(ports["table"], ports["bindings"])
+
+
+def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> None:
+    """Have the container found by its names, and its own questions answered."""
+    from knarr.runtime import resolving
+
+    resolver = wanted["resolver"]
+    run_root = resolver["run_root"]
+    networks = []
+    for each in wanted["attachments"]:
+        path = resolving.endpoint_file(run_root, each["network"], container)
+        undo.add("file", path)
+        resolving.write(path, each["endpoint"])
+        networks.append(each["network"])
+    undo.add("file", resolving.sockets_file(run_root, container))
+    packet = {
+        **resolver["packet"],
+        "container": container,
+        "pid": pid,
+        "pid_start": states.start_time(pid),
+        "networks": networks,
+    }
+    with network.Inside(pid) as inside:
+        resolving.serve(run_root, inside.fileno(), packet)
