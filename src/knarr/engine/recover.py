@@ -77,6 +77,7 @@ def recover(engine: Engine) -> RecoverReport:
         )
     for subject, work in _sweeps(engine):
         _attempt(report, subject, work)
+    _attempt(report, "networks", lambda: report.leftovers.extend(engine.networks.recover()))
     return report
 
 

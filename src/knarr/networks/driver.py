@@ -20,6 +20,7 @@ from knarr.networks import drivers
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from knarr.kernel.netlink import Netlink
     from knarr.networks.definition import Address, Definition
     from knarr.networks.firewall import Firewall, NetworkRules
 
@@ -55,6 +56,12 @@ class Driver(Protocol):
 
     def check(self, network: Definition) -> None:
         """Raise InvalidArgument or Unsupported for what the driver cannot do."""
+
+    def interface(self, network: Definition) -> str:
+        """Return the name of the network's interface on the host, "" without one."""
+
+    def plug(self, sock: Netlink, network: Definition, index: int, own: int) -> None:
+        """Join an interface that is there to the network's own, by their numbers. OSError."""
 
     def is_made(self, network: Definition, firewall: Firewall, note: str) -> bool:
         """Return whether all that :meth:`make` does is there; note: what that returned."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -190,3 +191,35 @@ def test_many_connect_and_disconnect_at_once(engine: Engine, web: Container) -> 
     assert _interfaces(web) == ["eth0", "lo"]
     with Netlink() as sock:
         assert len([name for name in links.names(sock) if name.startswith(("kn", "br-"))]) == 2
+
+
+def _reaches(container: Container, address: str) -> bool:
+    return _inside(container, f"ping -c 1 -w 5 {address} >&2 && echo good") == "good\n"
+
+
+def test_recover_mends_what_was_taken_away(engine: Engine, web: Container) -> None:
+    engine.networks.connect("back", "web", EndpointConfig(""))
+    assert engine.recover().leftovers == []
+    front, back = (engine.networks.get(name) for name in ("front", "back"))
+    with Netlink() as sock:
+        sock.ask(links.delete_link(f"br-{front.id[:12]}"))
+        sock.ask(links.delete_link(naming.host_interface(web.id, back.id)))
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+    report = engine.recover()
+    assert report.problems == []
+    assert sorted(report.leftovers) == [
+        "container web, which had lost its interface in network back",
+        "network front, which was not whole on the host",
+    ]
+    assert _interfaces(web) == ["eth0", "eth1", "lo"]
+    assert _reaches(web, "10.1.0.1")
+    assert _reaches(web, "10.2.0.1")
+    assert engine.networks.on_host.firewall.networks() == {front.id, back.id}
+    assert engine.recover().leftovers == []
+
+
+def test_a_rename_is_told(engine: Engine, web: Container) -> None:
+    engine.networks.connect("back", "web", EndpointConfig("", ("db",)))
+    web.rename("other")
+    path = Path(f"{engine.settings.run_root}/networks/{engine.networks.get('back').id}/{web.id}")
+    assert json.loads(path.read_text())["names"] == ["other", "db"]

@@ -11,9 +11,11 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from knarr import errors
+from knarr.engine.paths import Paths
+from knarr.engine.state import merged
 from knarr.engine.translate import translated
 from knarr.networks import driver as drivers
 from knarr.networks import naming
@@ -73,13 +75,26 @@ class OnHost:
         raise errors.Unavailable(f"network {network.name}: is taken away again and again")
 
     def restore(self) -> None:
-        """Make the table of rules anew, for all networks that are made. Raises OSError."""
+        """Make the table of rules anew, for all that is made and published. Raises OSError."""
         made = []
         for network in self._engine.networks.table.all():
             rules = drivers.find(network.driver).rules(network)
             if rules is not None and self._note(network):
                 made.append(rules)
-        self.firewall.install(made)
+        self.firewall.install(made, self._published())
+
+    def _published(self) -> list[dict[str, Any]]:
+        """Return the bindings of ports of all containers that run."""
+        return [
+            binding
+            for record in self._engine.table.all()
+            for binding in merged(record, Paths(self._engine.settings, record.id)).ports
+        ]
+
+    def is_made(self, network: Definition) -> bool:
+        """Return whether a network is whole on the host; somebody may be about to make it."""
+        driver = drivers.find(network.driver)
+        return driver.is_made(network, self.firewall, self._note(network))
 
     def _note(self, network: Definition) -> str:
         """Return what was noted when a network was made; "" for one that is not."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -208,15 +209,16 @@ class Networks:
             rows = joining.joined(self._engine, record, chosen)
             yield joining.attachments(record, chosen, rows)
 
-    def recover(self) -> int:
-        """See removals through whose process died; return how many there were."""
-        unfinished = self.table.removing()
-        for network in unfinished:
-            try:
-                self._remove(network)
-            except errors.NotFound:
-                continue
-        return len(unfinished)
+    def recover(self) -> builtins.list[str]:
+        """Put right what dead processes left and others took away; return that in words."""
+        from knarr.engine.networks import mending
+
+        return mending.mend(self._engine)
+
+    def see_through(self, network: Definition) -> None:
+        """Remove a network whose removal was begun; somebody may do so at the same time."""
+        with contextlib.suppress(errors.NotFound):
+            self._remove(network)
 
 
 def _check_name(name: str) -> None:

@@ -64,6 +64,16 @@ class Bridge:
         _check_binding(network.options.get(BINDING))
         _check_name(interface(network))
 
+    def interface(self, network: Definition) -> str:
+        """Return the name of the bridge."""
+        return interface(network)
+
+    def plug(self, sock: Netlink, network: Definition, index: int, own: int) -> None:
+        """Make an interface a port of the bridge. Raises OSError."""
+        isolated = not _switch(network, ICC)
+        port = links.set_port(index, isolated=isolated, hairpin=hostsettings.bridge_filters())
+        sock.ask(links.set_master(index, own), links.set_up(index), port)
+
     def is_made(self, network: Definition, firewall: Firewall, note: str) -> bool:
         """Return whether the bridge is still the one that was made, and the rules are there."""
         try:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from knarr.errors import Forbidden
 
 if TYPE_CHECKING:
+    from knarr.kernel.netlink import Netlink
     from knarr.networks.definition import Definition
     from knarr.networks.driver import Endpoint
     from knarr.networks.firewall import Firewall, NetworkRules
@@ -25,6 +26,14 @@ class Alone:
         """Raise Forbidden for a second one."""
         if not network.predefined:
             raise Forbidden(f'only one instance of "{self._name}" network is allowed')
+
+    def interface(self, network: Definition) -> str:
+        """Return that there is none."""
+        del network
+        return ""
+
+    def plug(self, sock: Netlink, network: Definition, index: int, own: int) -> None:
+        """Do nothing."""
 
     def is_made(self, network: Definition, firewall: Firewall, note: str) -> bool:
         """Return True."""

@@ -1,0 +1,79 @@
+"""What ``recover`` does for networks: removals are seen through, and what containers that run need
+on the host is made again where somebody took it away.
+
+So a host whose rules were flushed, or whose interfaces are gone, is whole again without a
+container being started anew.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from knarr.engine import held
+from knarr.engine.networks import live
+from knarr.engine.networks.network import Network
+from knarr.engine.paths import Paths
+from knarr.errors import KnarrError
+from knarr.kernel import links
+from knarr.kernel.netlink import Netlink
+from knarr.networks import driver as drivers
+from knarr.networks import naming
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from knarr.engine.engine import Engine
+    from knarr.engine.records import ContainerRecord
+    from knarr.networks.definition import Definition
+
+
+def mend(engine: Engine) -> list[str]:
+    """Put all networks right; return what was done, in words. Raises KnarrError, OSError."""
+    unfinished = engine.networks.table.removing()
+    for network in unfinished:
+        engine.networks.see_through(network)
+    found = [f"network {network.name}, which was to be removed" for network in unfinished]
+    for network in engine.networks.table.all():
+        if drivers.find(network.driver).addressed:
+            found += _network(engine, network)
+    return found
+
+
+def _network(engine: Engine, network: Definition) -> Iterator[str]:
+    active = Network(engine, network).active()
+    if not active:
+        return
+    whole = engine.networks.on_host.is_made(network)
+    with engine.networks.on_host.ready([network]), Netlink() as sock:
+        there = links.names(sock)
+        if not whole:
+            yield f"network {network.name}, which was not whole on the host"
+            _ports(sock, network, there, [record for record, _ in active])
+    for record, _ in active:
+        if naming.host_interface(record.id, network.id) not in there:
+            yield from _join(engine, record, network)
+
+
+def _ports(
+    sock: Netlink, network: Definition, there: dict[str, int], records: list[ContainerRecord]
+) -> None:
+    """Have containers' interfaces be ports of the bridge that was made anew. Raises OSError."""
+    bridge = there[drivers.find(network.driver).interface(network)]
+    for record in records:
+        index = there.get(naming.host_interface(record.id, network.id))
+        if index is not None:
+            drivers.find(network.driver).plug(sock, network, index, bridge)
+
+
+def _join(engine: Engine, record: ContainerRecord, network: Definition) -> Iterator[str]:
+    """Join a running container again whose interface is gone."""
+    paths = Paths(engine.settings, record.id)
+    with paths.try_locked() as ours:
+        if not ours:
+            return  # somebody is at it
+        try:
+            fresh = held.row(engine, paths)
+            live.attach(engine, fresh, paths, fresh.config, network)
+        except KnarrError as error:
+            raise type(error)(f"container {record.name}: {error}") from error
+    yield f"container {record.name}, which had lost its interface in network {network.name}"
