@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
+import pytest
+
 from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
 from knarr.networks.firewall import Firewall, NetworkRules
@@ -31,6 +33,16 @@ _SIOCGIFHWADDR = 0x8927
 def setting(name: str, value: str) -> None:
     """Write a parameter of the network namespace that the caller is in."""
     Path(f"/proc/sys/net/{name}").write_text(value, encoding="ascii")
+
+
+def bridge_filters(wanted: bool) -> None:
+    """Have bridged packets pass the rules of the namespace, or not."""
+    for name in ("iptables", "ip6tables"):
+        try:
+            setting(f"bridge/bridge-nf-call-{name}", "1" if wanted else "0")
+        except FileNotFoundError:  # no br_netfilter
+            if wanted:
+                pytest.skip("needs br_netfilter")
 
 
 @dataclass
@@ -66,6 +78,7 @@ class Bridges:
             for subnet in (*rules.subnets4, *rules.subnets6):
                 net = ip_network(subnet)
                 sock.ask(links.new_address(index, str(net[1]), net.prefixlen))
+            sock.ask(links.loopback_route(index))
         wait_until(addresses_work)
         self.firewall.add_network(rules)
         setting(f"ipv4/conf/{rules.bridge}/route_localnet", "1")
@@ -185,21 +198,38 @@ def _answered(server: socket.socket, client: socket.socket, proto: str) -> str |
 
 
 def datagram(source: str, destination: str, port: int, payload: bytes = b"forged") -> bytes:
-    """Return an IPv4 packet as somebody sends it who makes packets himself."""
+    """Return a packet as somebody sends it who makes packets himself."""
+    if ":" in source:
+        ends = (
+            socket.inet_pton(socket.AF_INET6, source),
+            socket.inet_pton(socket.AF_INET6, destination),
+        )
+        size = 8 + len(payload)
+        pseudo = b"".join(ends) + struct.pack(">II", size, 17)
+        udp = struct.pack(">HHHH", 999, port, size, 0) + payload
+        checksum = _checksum(pseudo + udp) or 0xFFFF
+        head = struct.pack(">IHBB", 6 << 28, size, 17, 64) + b"".join(ends)
+        return head + udp[:6] + struct.pack(">H", checksum) + udp[8:]
     udp = struct.pack(">HHHH", 999, port, 8 + len(payload), 0) + payload
     head = struct.pack(
         ">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
         socket.inet_aton(source), socket.inet_aton(destination),
     )  # fmt: skip
-    total = sum(struct.unpack(">10H", head))
+    return head[:10] + struct.pack(">H", _checksum(head)) + head[12:] + udp
+
+
+def _checksum(data: bytes) -> int:
+    data += bytes(len(data) % 2)
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)
-    return head[:10] + struct.pack(">H", ~(total + (total >> 16)) & 0xFFFF) + head[12:] + udp
+    return ~(total + (total >> 16)) & 0xFFFF
 
 
 def forge(where: int, interface: str, to: bytes, packet: bytes) -> None:
-    """Put an IPv4 packet on an interface of a namespace, whatever routes say."""
+    """Put a packet on an interface of a namespace, whatever routes say."""
+    kind = 0x0800 if packet[0] >> 4 == 4 else 0x86DD
     with inside(where), socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as raw:
-        raw.sendto(packet, (interface, 0x0800, 0, 0, to))
+        raw.sendto(packet, (interface, kind, 0, 0, to))
 
 
 def hears(server: socket.socket) -> bool:

@@ -34,11 +34,11 @@ _MACVLAN_MODE = 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
-_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_TABLE = 1, 4, 5, 15
-_RT_TABLE_MAIN = 254
+_RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
+_RT_TABLE_MAIN, _RT_TABLE_LOCAL = 254, 255
 _RTPROT_STATIC = 4
-_SCOPE_UNIVERSE, _SCOPE_LINK = 0, 253
-_RTN_UNICAST = 1
+_SCOPE_UNIVERSE, _SCOPE_LINK, _SCOPE_HOST = 0, 253, 254
+_RTN_UNICAST, _RTN_LOCAL = 1, 2
 _TC_H_ROOT = 0xFFFFFFFF
 _TCA_KIND, _TCA_OPTIONS = 1, 2
 _TCA_TBF_PARMS, _TCA_TBF_RATE64, _TCA_TBF_BURST = 1, 4, 6
@@ -203,6 +203,21 @@ def new_route(
     )
     flags = nl.NLM_F_CREATE | nl.NLM_F_REPLACE if replace else _NEW
     return nl.message(RTM_NEWROUTE, flags, header, body)
+
+
+def loopback_route(index: int) -> bytearray:
+    """Return the message with which answers to ::1 that come over an interface are taken in.
+
+    For IPv6 that is what the setting route_localnet is for IPv4: the kernel looks for ::1 only
+    among the routes of the interface. It throws away packets that are sent to ::1 from outside
+    before it looks; what is left are those that a translation of addresses has changed.
+    """
+    body = nl.u32(_RTA_OIF, index) + nl.attr(_RTA_DST, bytes(15) + b"\1")
+    body += nl.u32(_RTA_PRIORITY, 4096 + index)  # of its own, and after that of lo
+    header = _ROUTE.pack(
+        _socket.AF_INET6, 128, 0, 0, _RT_TABLE_LOCAL, _RTPROT_STATIC, _SCOPE_HOST, _RTN_LOCAL, 0
+    )
+    return nl.message(RTM_NEWROUTE, nl.NLM_F_CREATE | nl.NLM_F_REPLACE, header, body)
 
 
 def new_bucket(index: int, rate: int, *, latency: int = 50_000, mtu: int = 1514) -> bytearray:

@@ -15,21 +15,24 @@ from ipaddress import ip_network
 
 from knarr.kernel import nftables as nft
 from knarr.kernel.netlink import NetlinkError
-from knarr.kernel.nftables import DROP, GOTO, INET, Nftables
-from knarr.networks import ruleset
+from knarr.kernel.nftables import DROP, GOTO, INET, RETURN, Nftables
+from knarr.networks import hostsettings, ruleset
 from knarr.networks.ruleset import (
     BRIDGES,
     HOME4,
     HOME6,
     INTERNAL,
     INTO,
+    LOOPBACK6,
     MASQUERADED4,
     MASQUERADED6,
+    UNREACHABLE6,
     WITHIN,
 )
 from knarr.runtime import portmap
 
 _ATTEMPTS = 50  # of a change that rests on what was read, while others change other things
+_LOOPBACK = nft.element(LOOPBACK6, data=nft.verdict(RETURN))
 _INTERFACE = 16  # bytes of an interface's name in a key
 
 
@@ -99,7 +102,7 @@ class Firewall:
                         raise
                     done = self._create(link, _elements(network), generation)
                 else:
-                    messages += self._additions(_elements(network))
+                    messages += self._additions(_elements(network)) + self._loopback(link)
                     done = self._commit(link, messages, generation)
                 if done:
                     return
@@ -135,12 +138,22 @@ class Firewall:
     ) -> bool:
         """Make the table with these elements, where there is one in its place."""
         additions = self._additions(contents)
+        if hostsettings.bridge_filters(ipv6=True):
+            additions += self._additions({UNREACHABLE6.name: [_LOOPBACK]})
         try:
             messages = ruleset.create(self.table, replace=False) + additions
             return self._commit(link, messages, generation)
         except FileExistsError:
             messages = ruleset.create(self.table, replace=True) + additions
             return self._commit(link, messages, generation)
+
+    def _loopback(self, link: Nftables) -> list[bytearray]:
+        """Return the messages after which ::1 has no published ports, or has, as it must be."""
+        there = link.find(INET, self.table, UNREACHABLE6.name, LOOPBACK6) is not None
+        if there == hostsettings.bridge_filters(ipv6=True):
+            return []
+        change = nft.delete if there else nft.add
+        return change(INET, self.table, UNREACHABLE6.name, [_LOOPBACK])
 
     def _additions(self, contents: dict[str, list[bytes]]) -> list[bytearray]:
         return [

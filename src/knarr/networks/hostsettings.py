@@ -45,10 +45,10 @@ def route_loopback(name: str) -> None:
     _set(f"ipv4/conf/{name}/route_localnet", "1")
 
 
-def bridge_filters() -> bool:
+def bridge_filters(*, ipv6: bool = False) -> bool:
     """Return whether packets between ports of a bridge go through the rules of IP."""
     try:
-        return _get("bridge/bridge-nf-call-iptables") == "1"
+        return _get(f"bridge/bridge-nf-call-ip{'6' if ipv6 else ''}tables") == "1"
     except FileNotFoundError:
         return False
 

@@ -31,8 +31,10 @@ MASQUERADED4 = Set("masquerade4", (ADDRESS4,), interval=True)
 MASQUERADED6 = Set("masquerade6", (ADDRESS6,), interval=True)
 HOME4 = Set("home4", (ADDRESS4, INTERFACE), interval=True)  # subnets and their bridges
 HOME6 = Set("home6", (ADDRESS6, INTERFACE), interval=True)
+UNREACHABLE6 = Set("unreachable6", (ADDRESS6,), None)  # has ::1 where nothing comes back to it
 FLAT_SETS = (BRIDGES, INTERNAL, WITHIN, INTO, MASQUERADED4, MASQUERADED6)
 NETWORK_SETS = (*FLAT_SETS, HOME4, HOME6)
+LOOPBACK6 = bytes(15) + b"\1"
 
 GUARDED = "guarded"
 _PUBLISHED = "published"
@@ -60,6 +62,11 @@ def _from_loopback() -> tuple[bytes, ...]:
 
 def _to_loopback() -> tuple[bytes, ...]:
     return (*_ONLY4, nx.payload(nx.NETWORK, 16, 1), _LOOPBACK)
+
+
+def _address6(place: tuple[int, int]) -> list[bytes]:
+    """Load an address of an IPv6 packet."""
+    return [*_ONLY6, nx.payload(nx.NETWORK, *place)]
 
 
 def _translate(maps: Set, only: tuple[bytes, ...], address: tuple[int, int] | None) -> list[bytes]:
@@ -90,7 +97,11 @@ def _forward() -> list[list[bytes]]:
 def _postrouting() -> list[list[bytes]]:
     to_us = [nx.meta(nx.OIFNAME), nx.contained(BRIDGES.name)]
     to_others = [nx.meta(nx.OIFNAME), nx.contained(BRIDGES.name, inverted=True)]
-    rules = [[*_from_loopback(), *to_us, nx.masquerade()]]
+    from_loopback6 = [*_address6(_SOURCE6), nx.equals(LOOPBACK6)]
+    rules = [
+        [*_from_loopback(), *to_us, nx.masquerade()],
+        [*from_loopback6, *to_us, nx.masquerade()],
+    ]
     for only, (offset, size), outward, home in (
         (_ONLY4, _SOURCE4, MASQUERADED4, HOME4),
         (_ONLY6, _SOURCE6, MASQUERADED6, HOME6),
@@ -109,8 +120,12 @@ def _rules() -> dict[str, list[list[bytes]]]:
         "raw": [[*_to_loopback(), *from_us, nx.then(DROP)]],
         "forward": _forward(),
         GUARDED: [[*nx.redirected(), nx.then(ACCEPT)], [nx.then(DROP)]],
-        "prerouting": [[*_to_loopback(), nx.then(RETURN)], published],
-        "output": [published],
+        "prerouting": [
+            [*_to_loopback(), nx.then(RETURN)],
+            [*_address6(_DESTINATION6), nx.equals(LOOPBACK6), nx.then(RETURN)],
+            published,
+        ],
+        "output": [[*_address6(_DESTINATION6), nx.judged(UNREACHABLE6.name)], published],
         _PUBLISHED: [
             _translate(portmap.ONE4, _ONLY4, _DESTINATION4),
             _translate(portmap.ANY4, _ONLY4, None),
@@ -129,7 +144,9 @@ def create(table: str, *, replace: bool) -> list[bytearray]:
     messages = [nft.table(INET, table, new=True)]
     if replace:
         messages = [nft.table(INET, table), nft.delete_table(INET, table), nft.table(INET, table)]
-    messages += [nft.new_set(INET, table, each) for each in (*portmap.MAPS, *NETWORK_SETS)]
+    messages += [
+        nft.new_set(INET, table, each) for each in (*portmap.MAPS, *NETWORK_SETS, UNREACHABLE6)
+    ]
     messages += [nft.chain(INET, table, name, base) for name, base in CHAINS.items()]
     for chain, rules in _rules().items():
         messages += [nft.rule(INET, table, chain, *expressions) for expressions in rules]

@@ -27,7 +27,17 @@ from tests.integration.networks.test_firewall import (
     made,
     publish,
 )
-from tests.support.bridges import ANY, PORT, TABLE, Bridges, family_of, hears, peer, serving
+from tests.support.bridges import (
+    ANY,
+    PORT,
+    TABLE,
+    Bridges,
+    bridge_filters,
+    family_of,
+    hears,
+    peer,
+    serving,
+)
 from tests.support.nethost import HOST4, OUTSIDE4, NetHost, inside
 
 FOREIGN = """
@@ -64,12 +74,13 @@ def nft_command(*words: str, text: str = "") -> str:
 
 @pytest.fixture
 def bridges(nethost: NetHost) -> Iterator[Bridges]:
-    host = made(nethost, bridge_filters=False)
+    host = made(nethost, filters=False)
     yield host
     host.close()
 
 
 def test_the_table_is_what_nft_would_make_of_its_text(nethost: NetHost) -> None:
+    bridge_filters(False)
     firewall = Firewall(TABLE)
     firewall.install([FIRST, INTERNAL, QUIET])
     portmap.publish(
@@ -125,6 +136,15 @@ def test_networks_come_and_go_alone(nethost: NetHost) -> None:
     assert "fd00:a" not in listed
     firewall.remove_network(FIRST.id)
     assert firewall.networks() == set()
+
+
+def test_a_network_that_is_added_brings_ports_of_loopback_up_to_date(nethost: NetHost) -> None:
+    firewall = Firewall(TABLE)
+    for filters in (True, False, True):
+        bridge_filters(filters)
+        firewall.add_network(FIRST)
+        listed = nft_command("list", "map", "inet", TABLE, "unreachable6")
+        assert ("::1 : return" in listed) is filters
 
 
 def test_without_the_table_nothing_is_there_to_take_away(nethost: NetHost) -> None:

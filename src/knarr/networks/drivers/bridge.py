@@ -94,6 +94,8 @@ class Bridge:
                 _give_addresses(sock, index, network)
                 firewall.add_network(_rules(network))
                 hostsettings.route_loopback(name)  # the rules keep containers from using it
+                if network.ipv6:
+                    sock.ask(links.loopback_route(index))
             except BaseException:  # also a signal's: half a bridge must not stay
                 if ours:
                     _delete(sock, name)
