@@ -120,6 +120,7 @@ def start(
             if attach:
                 ours = request.add_attachment()
             with _networks(engine, record, request.body) as apart:
+                ports.add(request, engine, record)
                 answer = engine.launcher.start(
                     request.body, request.handles, spec=spec, meanwhile=note, apart=apart
                 )
@@ -320,11 +321,8 @@ def _add_settings(
 def _add_handles(
     request: _Request, engine: Engine, prepared: Prepared, allowed: CheckBind | None
 ) -> None:
-    """Add ports, the filter, knarr's init and the bind mounts, if they are allowed."""
+    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message."""
     config = prepared.record.config
-    if ports.are_published(config):
-        network = request.body.get("network") or {"attachments": ()}
-        ports.add(request, engine, prepared.record, network["attachments"])
     if config.init or config.sandbox:
         request.body["init"] = request.add(os.dup(engine.init_program))
     if prepared.filtered:

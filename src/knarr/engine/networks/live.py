@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from knarr.engine import events
 from knarr.engine.networks import joining
+from knarr.engine.paths import Paths
+from knarr.engine.ports import current as ports
 from knarr.engine.state import merged
 from knarr.errors import Conflict
 from knarr.kernel import links
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.model import ContainerConfig
     from knarr.engine.networks.table import EndpointRow
-    from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Definition
 
@@ -55,10 +56,8 @@ def attach(
     try:
         with engine.networks.on_host.ready([network]):
             rows = joining.joined(engine, later, chosen)
-            (wanted,) = [
-                each for each in joining.attachments(later, chosen, rows)
-                if each["network"] == network.id
-            ]  # fmt: skip
+            plans = joining.attachments(later, chosen, rows)
+            (wanted,) = [dict(each) for each in plans if each["network"] == network.id]
             wanted["name"] = _interface(pid, wanted["name"])
             wanted["gateways"] = []  # there may be a default route already: see _route
             undo = Undo(paths.run)
@@ -69,6 +68,7 @@ def attach(
                 undo.add("file", told_in)
                 resolving.write(told_in, wanted["endpoint"])
                 _tell_resolver(run_root, record, chosen)
+                ports.move(paths, engine.networks.on_host.firewall.table, plans)
             finally:
                 undo.close()
             _pid(record, paths)  # its end may have come before our lines
@@ -88,6 +88,8 @@ def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Defin
     state = merged(record, paths)
     if state.running:
         _apart(lambda: _route(state.pid, chosen, rows))
+        plans = joining.attachments(later, chosen, rows)
+        ports.move(paths, engine.networks.on_host.firewall.table, plans)
     events.note_network(engine, "disconnect", network.id, network.name, network.driver, record.id)
 
 
@@ -98,6 +100,9 @@ def _take_back(engine: Engine, record: ContainerRecord, network: Definition) -> 
     except FileNotFoundError:
         pass
     if drivers.find(network.driver).addressed:
+        rows = engine.networks.table.endpoints(container=record.id)
+        own = {str(ip) for row in rows if row.network == network.id for ip in row.addresses}
+        ports.let_go(Paths(engine.settings, record.id), engine.networks.on_host.firewall.table, own)
         runtime.detach(naming.host_interface(record.id, network.id))
     engine.networks.table.disconnect(record.id, network.id)
 

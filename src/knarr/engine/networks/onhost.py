@@ -11,15 +11,15 @@ import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine.paths import Paths
-from knarr.engine.state import merged
+from knarr.engine.ports import current
 from knarr.engine.translate import translated
 from knarr.networks import driver as drivers
 from knarr.networks import naming
 from knarr.networks.firewall import Firewall
+from knarr.runtime import portmap
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -81,15 +81,12 @@ class OnHost:
             rules = drivers.find(network.driver).rules(network)
             if rules is not None and self._note(network):
                 made.append(rules)
-        self.firewall.install(made, self._published())
-
-    def _published(self) -> list[dict[str, Any]]:
-        """Return the bindings of ports of all containers that run."""
-        return [
-            binding
-            for record in self._engine.table.all()
-            for binding in merged(record, Paths(self._engine.settings, record.id)).ports
-        ]
+        ports = current.bindings(self._engine.settings)
+        self.firewall.install(made, ports)
+        # Who published meanwhile wrote that down first.
+        for later in current.bindings(self._engine.settings):
+            if later not in ports:
+                portmap.publish(self.firewall.table, [later])
 
     def is_made(self, network: Definition) -> bool:
         """Return whether a network is whole on the host; somebody may be about to make it."""

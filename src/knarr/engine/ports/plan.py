@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from knarr.engine.model import OTHER, PROTOCOLS, HostPort
+from knarr.engine.model import PROTOCOLS, HostPort
 from knarr.errors import InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 ANY4, ANY6 = "0.0.0.0", "::"
 _LOOPBACK6 = "::1"
-# Networks that are no bridge: nothing is published there.
-_APART = (None, "", "none", "host")
 
 
 class Request(NamedTuple):
@@ -74,22 +72,19 @@ def parsed(key: str) -> HostPort:
     return HostPort(int(number), protocol.lower() or "tcp")
 
 
-def is_behind_bridge(config: ContainerConfig) -> bool:
-    """Return whether the container has a network of which the host's ports lead to it."""
-    return config.network not in _APART and not (config.network or "").startswith(OTHER)
-
-
 def addresses(attachments: Iterable[Mapping[str, Any]]) -> Addresses | None:
-    """Return where a container is published: its addresses on the network of its default route.
+    """Return where a container is published: its addresses on the networks of its default routes.
 
-    None where there is no such bridge.
+    None where that is no bridge.
     """
+    found = {False: "", True: ""}  # whether it is IPv6 -> the address
     for each in attachments:
-        if each["driver"] == "bridge" and each["gateways"]:
-            bare = [text.partition("/")[0] for text in each["addresses"]]
-            ipv4 = next((text for text in bare if ":" not in text), "")
-            return Addresses(ipv4, next((text for text in bare if ":" in text), ""))
-    return None
+        if each["driver"] != "bridge":
+            continue
+        for six in {":" in gateway for gateway in each["gateways"]}:
+            own = (text.partition("/")[0] for text in each["addresses"] if (":" in text) is six)
+            found[six] = next(own, "")
+    return Addresses(found[False], found[True]) if any(found.values()) else None
 
 
 def groups(ports: Iterable[HostPort], at: Addresses) -> list[list[Request]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from knarr.engine import sharing
 from knarr.engine.ports import plan
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ def exposed(config: ContainerConfig, image: Mapping[str, Any]) -> dict[str, dict
 def published(
     config: ContainerConfig, image: Mapping[str, Any], state: ContainerState
 ) -> dict[str, Places | None]:
-    """Return ``NetworkSettings.Ports``: of a container that runs behind a bridge, else empty."""
-    if not state.running or not plan.is_behind_bridge(config):
+    """Return ``NetworkSettings.Ports``: of a container that runs on networks, else empty."""
+    joined = sharing.has_own_network(config) and sharing.is_networked(config)
+    if not state.running or not joined:
         return {}
     found: dict[str, Places | None] = dict.fromkeys(plan.exposed(config, image))
     for each in state.ports:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from knarr.engine.ports import plan
@@ -43,18 +42,16 @@ def check(config: ContainerConfig) -> None:
         _log.warning(_DISCARDED, config.network)
 
 
-def add(
-    start: Start,
-    engine: Engine,
-    record: ContainerRecord,
-    attachments: Iterable[Mapping[str, Any]],
-) -> None:
-    """Take the ports of the host and add them to the message of a start.
+def add(start: Start, engine: Engine, record: ContainerRecord) -> None:
+    """Take the ports of the host and add them to the message of a start, which has the networks.
 
-    Nothing where no network leads to the container. Raises Conflict, ResourceExhausted,
+    Nothing where none of these leads to the container. Raises Conflict, ResourceExhausted,
     InvalidArgument or Unsupported in Docker's words for a port that cannot be had.
     """
-    at = plan.addresses(attachments)
+    network = start.body.get("network")
+    if network is None or not are_published(record.config):
+        return
+    at = plan.addresses(network["attachments"])
     if at is None:
         return
     from knarr.engine.ports import reserve

@@ -74,9 +74,10 @@ def test_an_image_may_expose_nonsense_until_that_is_published(port: str) -> None
 def test_a_container_is_published_where_its_default_route_is() -> None:
     inner = {"driver": "bridge", "gateways": [], "addresses": ["10.0.0.2/24"]}
     outer = {
-        "driver": "bridge", "gateways": ["172.17.0.1"],
+        "driver": "bridge", "gateways": ["172.17.0.1", "fd00::1"],
         "addresses": ["172.17.0.2/16", "fd00::2/64"],
     }  # fmt: skip
     assert plan.addresses([inner, outer]) == BOTH
     assert plan.addresses([inner]) is None
+    assert plan.addresses([{**outer, "gateways": ["fd00::1"]}]) == Addresses("", "fd00::2")
     assert plan.addresses([{**outer, "driver": "macvlan"}]) is None

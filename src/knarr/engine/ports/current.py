@@ -1,0 +1,73 @@
+"""Ports of containers that run: all of them for a firewall that is made anew, and one's moved.
+
+What leads where stands in undo files, written before it is so.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from knarr.engine.ports import plan
+from knarr.runtime import portmap
+from knarr.supervisor import undo
+
+if TYPE_CHECKING:
+    from knarr.config import Settings
+    from knarr.engine.paths import Paths
+
+Binding = dict[str, Any]
+_OPERATION = "ports"
+
+
+def bindings(settings: Settings) -> list[Binding]:
+    """Return what all containers publish, are about to, or have just ceased to. Raises OSError."""
+    folder = f"{settings.run_root}/containers"
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [each for name in names for each in _of(f"{folder}/{name}")]
+
+
+def _of(run_dir: str) -> list[Binding]:
+    """Return the bindings that were made for a container last."""
+    try:
+        records = undo.pending(run_dir)
+    except (NotADirectoryError, ValueError):
+        return []
+    made = [value["bindings"] for operation, value in records if operation == _OPERATION]
+    return made[-1] if made else []
+
+
+def move(paths: Paths, table: str, attachments: Iterable[Mapping[str, Any]]) -> None:
+    """Have a running container's ports lead to where its default routes are now.
+
+    They stay the same at the host; without an address there they lead nowhere. The caller
+    holds the container's lock. Raises OSError.
+    """
+    before = _of(paths.run)
+    at = plan.addresses(attachments) or plan.Addresses("", "")
+    found = [(each, at.ipv6 if ":" in each["host_ip"] else at.ipv4) for each in _taken(paths.run)]
+    after = [{**each, "ip": ip} for each, ip in found if ip]
+    if before == after:
+        return
+    record = undo.Undo(paths.run)
+    try:
+        record.add(_OPERATION, {"table": table, "bindings": after})
+        portmap.publish(table, after)
+    finally:
+        record.close()
+    portmap.unpublish(table, [each for each in before if each not in after])
+
+
+def let_go(paths: Paths, table: str, addresses: Collection[str]) -> None:
+    """Have nothing lead to addresses that a container is about to lose. Raises OSError."""
+    portmap.unpublish(table, [each for each in _of(paths.run) if each["ip"] in addresses])
+
+
+def _taken(run_dir: str) -> list[Binding]:
+    """Return the bindings with which a container was started: all that are kept for it."""
+    records = undo.pending(run_dir)
+    return next((value["bindings"] for name, value in records if name == _OPERATION), [])
