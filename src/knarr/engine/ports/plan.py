@@ -43,10 +43,14 @@ class Request(NamedTuple):
 
 
 class Addresses(NamedTuple):
-    """Addresses of a container at which it is published, empty where it has none."""
+    """Addresses of a container at which it is published, empty where it has none.
+
+    loopback6: whether what is sent to ::1 can be led there.
+    """
 
     ipv4: str
     ipv6: str
+    loopback6: bool = True
 
 
 def exposed(config: ContainerConfig, image: Mapping[str, Any]) -> tuple[str, ...]:
@@ -110,10 +114,10 @@ def _of_port(port: HostPort, at: Addresses) -> list[Request]:
 
 
 def _check(port: HostPort, at: Addresses) -> None:
-    if port.address == _LOOPBACK6:
+    if port.address == _LOOPBACK6 and not at.loopback6:
         raise Unsupported(
-            f"port {port.key}: the kernel leads nothing from {_LOOPBACK6} to a container; "
-            "publish it at 127.0.0.1, or at an address of the host"
+            f"port {port.key}: cannot be published at {_LOOPBACK6} while "
+            "net.bridge.bridge-nf-call-ip6tables is 1; use 127.0.0.1, or an address of the host"
         )
     family = "IPv6" if ":" in port.address else "IPv4"
     if not (at.ipv6 if family == "IPv6" else at.ipv4):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from knarr.engine.ports import plan
 from knarr.errors import Unsupported
-from knarr.networks import naming
+from knarr.networks import hostsettings, naming
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -57,6 +57,7 @@ def add(start: Start, engine: Engine, record: ContainerRecord) -> None:
     from knarr.engine.ports import reserve
 
     ports = plan.wanted(record.config, engine.image_defaults(record.image_id))
+    at = at._replace(loopback6=not hostsettings.bridge_filters(ipv6=True))
     try:
         taken = reserve.reserve(plan.groups(ports, at))
     except reserve.Refused as refused:
