@@ -65,6 +65,8 @@ def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, An
     try:
         with Netlink() as sock:
             for each in attachments:
+                if "left" in each:  # what is told when it is over
+                    before("event", each["left"])
                 before("link", each["host_if"])
                 _make(sock, each, namespace.fileno())
         with namespace, Netlink(groups=(links.GROUP_LINK,)) as sock:

@@ -4,6 +4,7 @@ Each act has its undo record before it, so that a maker that dies leaves nothing
 """
 
 from knarr.runtime import network
+from knarr.supervisor import journal
 from knarr.supervisor import state as states
 
 TYPE_CHECKING = False
@@ -22,6 +23,9 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> None:
     wanted = request.get("network")
     if wanted:
         network.attach(pid, wanted["attachments"], undo.add)
+        for each in wanted["attachments"]:
+            path, body = each["joined"]
+            journal.append(path, body.encode())
         if wanted.get("resolver"):
             _name(pid, request["id"], wanted, undo)
     ports = request.get("ports")

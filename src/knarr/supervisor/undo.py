@@ -12,6 +12,7 @@ import os
 import signal
 
 from knarr.cgroups import manager
+from knarr.supervisor import journal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ def _undo_file(value: "Any") -> None:
         return
 
 
+def _undo_event(value: "Any") -> None:
+    path, body = value
+    journal.append(path, body.encode())
+
+
 def _undo_link(value: "Any") -> None:
     from knarr.runtime import network
 
@@ -53,6 +59,7 @@ def _undo_ports(value: "Any") -> None:
 
 OPERATIONS: "dict[str, Callable[[Any], None]]" = {
     "cgroup": _undo_cgroup,
+    "event": _undo_event,
     "file": _undo_file,
     "link": _undo_link,
     "ports": _undo_ports,

@@ -223,3 +223,28 @@ def test_a_rename_is_told(engine: Engine, web: Container) -> None:
     web.rename("other")
     path = Path(f"{engine.settings.run_root}/networks/{engine.networks.get('back').id}/{web.id}")
     assert json.loads(path.read_text())["names"] == ["other", "db"]
+
+
+def _told(engine: Engine, since: int) -> list[tuple[str, str]]:
+    """Return what was told of networks: action and name."""
+    found = engine.events(since=since, until=time.time_ns(), filters={"type": ["network"]})
+    return [(each["Action"], each["Actor"]["Attributes"]["name"]) for each in found]
+
+
+def test_a_start_connects_and_an_end_disconnects(engine: Engine, web: Container) -> None:
+    engine.networks.connect("back", "web", EndpointConfig(""))
+    since = time.time_ns()
+    web.stop(timeout=0)
+    wait_until(lambda: len(_told(engine, since)) == 2)
+    web.start(attach=False)
+    assert _told(engine, since) == [
+        ("disconnect", "back"), ("disconnect", "front"), ("connect", "front"), ("connect", "back"),
+    ]  # fmt: skip
+    engine.networks.disconnect("front", "web")
+    web.stop(timeout=0)
+    wait_until(lambda: len(_told(engine, since)) >= 6)
+    assert _told(engine, since)[4:] == [("disconnect", "front"), ("disconnect", "back")]
+    everything = engine.events(since=since, until=time.time_ns())
+    order = [each["Action"] for each in everything if each["Type"] in ("network", "container")]
+    assert order.index("connect") < order.index("start")
+    assert order.index("die") < order.index("disconnect")

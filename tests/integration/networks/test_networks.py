@@ -269,6 +269,10 @@ def test_an_attachment_says_all(engine: Engine) -> None:
     assert len(first["host_if"]) == 13
     assert first.pop("host_if") != back["host_if"]
     assert first.pop("hairpin") in (True, False)
+    for told, action in (("joined", "connect"), ("left", "disconnect")):
+        path, event = first.pop(told)
+        assert path == f"{engine.settings.run_root}/events"
+        assert f'"Action":"{action}"' in event
     assert first == {
         "network": front.id,
         "driver": "bridge",

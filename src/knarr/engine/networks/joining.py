@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from knarr.engine import events
 from knarr.engine.endpointconfig import EndpointConfig
 from knarr.engine.networks import endpointrules
 from knarr.engine.networks.table import EndpointRow, new_id
@@ -265,7 +266,7 @@ def _is_idle(engine: Engine, record: ContainerRecord) -> bool:
 
 
 def attachments(
-    record: ContainerRecord, chosen: list[Place], rows: list[EndpointRow]
+    engine: Engine, record: ContainerRecord, chosen: list[Place], rows: list[EndpointRow]
 ) -> list[dict[str, Any]]:
     """Return how the maker joins the container to its networks, in the order of interfaces."""
     by_network = {row.network: row for row in rows}
@@ -280,8 +281,21 @@ def attachments(
         endpoint = _endpoint(place, row, f"eth{len(found)}", routes)
         attachment = drivers.find(place.network.driver).attachment(place.network, endpoint)
         if attachment is not None:
-            found.append({**attachment, "endpoint": told(record, place, row)})
+            found.append(
+                {**attachment, "endpoint": told(record, place, row)}
+                | _events(engine, place, record)
+            )
     return found
+
+
+def _events(engine: Engine, place: Place, record: ContainerRecord) -> dict[str, list[str]]:
+    """Return what is told when the container is joined, and when it is not any more."""
+    network, path = place.network, events.path(engine.settings)
+
+    def body(action: str) -> str:
+        return events.network_event(action, network.id, network.name, network.driver, record.id)
+
+    return {"joined": [path, body("connect")], "left": [path, body("disconnect")]}
 
 
 def _endpoint(

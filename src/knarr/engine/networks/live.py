@@ -26,6 +26,8 @@ from knarr.networks import driver as drivers
 from knarr.networks import naming
 from knarr.runtime import network as runtime
 from knarr.runtime import resolving
+from knarr.supervisor import state as states
+from knarr.supervisor import undo
 from knarr.supervisor.undo import Undo
 
 if TYPE_CHECKING:
@@ -56,31 +58,31 @@ def attach(
     try:
         with engine.networks.on_host.ready([network]):
             rows = joining.joined(engine, later, chosen)
-            plans = joining.attachments(later, chosen, rows)
+            plans = joining.attachments(engine, later, chosen, rows)
             (wanted,) = [dict(each) for each in plans if each["network"] == network.id]
             wanted["name"] = _interface(pid, wanted["name"])
             wanted["gateways"] = []  # there may be a default route already: see _route
-            undo = Undo(paths.run)
+            acts = Undo(paths.run)
             try:
-                _apart(lambda: runtime.attach(pid, [wanted], undo.add))
+                _apart(lambda: runtime.attach(pid, [wanted], acts.add))
                 _apart(lambda: _route(pid, chosen, rows))
                 told_in = resolving.endpoint_file(run_root, network.id, record.id)
-                undo.add("file", told_in)
+                acts.add("file", told_in)
                 resolving.write(told_in, wanted["endpoint"])
                 _tell_resolver(run_root, record, chosen)
                 ports.move(paths, engine.networks.on_host.firewall.table, plans)
             finally:
-                undo.close()
+                acts.close()
             _pid(record, paths)  # its end may have come before our lines
     except BaseException:  # also a signal's: what is not joined has no address
-        _take_back(engine, record, network)
+        _take_back(engine, record, paths, network)
         raise
     events.note_network(engine, "connect", network.id, network.name, network.driver, record.id)
 
 
 def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Definition) -> None:
     """Take a running container, whose lock is held, off a network. Raises OSError."""
-    _take_back(engine, record, network)
+    _take_back(engine, record, paths, network)
     later = engine.table.existing(record.id)
     chosen = joining.places(engine, later)
     _tell_resolver(engine.settings.run_root, record, chosen)
@@ -88,12 +90,12 @@ def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Defin
     state = merged(record, paths)
     if state.running:
         _apart(lambda: _route(state.pid, chosen, rows))
-        plans = joining.attachments(later, chosen, rows)
+        plans = joining.attachments(engine, later, chosen, rows)
         ports.move(paths, engine.networks.on_host.firewall.table, plans)
     events.note_network(engine, "disconnect", network.id, network.name, network.driver, record.id)
 
 
-def _take_back(engine: Engine, record: ContainerRecord, network: Definition) -> None:
+def _take_back(engine: Engine, record: ContainerRecord, paths: Paths, network: Definition) -> None:
     """Remove interface, names and addresses of a container in a network, as far as they are."""
     try:
         os.unlink(resolving.endpoint_file(engine.settings.run_root, network.id, record.id))
@@ -105,6 +107,23 @@ def _take_back(engine: Engine, record: ContainerRecord, network: Definition) -> 
         ports.let_go(Paths(engine.settings, record.id), engine.networks.on_host.firewall.table, own)
         runtime.detach(naming.host_interface(record.id, network.id))
     engine.networks.table.disconnect(record.id, network.id)
+    _forget(paths, network, record)
+
+
+def _forget(paths: Paths, network: Definition, record: ContainerRecord) -> None:
+    """Take the lines of a container in a network out of its undo file: they were carried out."""
+    interface = naming.host_interface(record.id, network.id)
+    endpoint = resolving.endpoint_file(paths.run_root, network.id, record.id)
+
+    def is_ours(operation: str, value: Any) -> bool:
+        return (operation, value) in (("link", interface), ("file", endpoint)) or (
+            operation == "event" and network.id in value[1]
+        )
+
+    lines = [each for each in undo.pending(paths.run) if not is_ours(*each)]
+    body = b"".join(json.dumps(each).encode() + b"\n" for each in lines)
+    with contextlib.suppress(FileNotFoundError):  # the container has ended
+        states.replace(paths.run, body, "undo")
 
 
 def _tell_resolver(run_root: str, record: ContainerRecord, chosen: list[joining.Place]) -> None:

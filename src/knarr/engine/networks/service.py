@@ -195,7 +195,9 @@ class Networks:
         Addresses are recorded by then. Raises as :meth:`ready`.
         """
         chosen = joining.places(self._engine, record)
-        return joining.attachments(record, chosen, joining.joined(self._engine, record, chosen))
+        return joining.attachments(
+            self._engine, record, chosen, joining.joined(self._engine, record, chosen)
+        )
 
     @contextmanager
     def ready(self, record: ContainerRecord) -> Iterator[builtins.list[dict[str, Any]]]:
@@ -207,7 +209,7 @@ class Networks:
         chosen = joining.places(self._engine, record)
         with self.on_host.ready(each.network for each in chosen):
             rows = joining.joined(self._engine, record, chosen)
-            yield joining.attachments(record, chosen, rows)
+            yield joining.attachments(self._engine, record, chosen, rows)
 
     def recover(self) -> builtins.list[str]:
         """Put right what dead processes left and others took away; return that in words."""
