@@ -18,6 +18,7 @@ NAMES = {
     "fleet": None,
     "layers": "GNU tar",
     "logs": None,
+    "dns": "aardvark-dns",
     "ps": "podman ps -a",
     "pull": "podman pull",
     "registry": None,

@@ -101,6 +101,18 @@ def test_two_hundred_addresses_of_a_name_fit_a_connection(there: Town) -> None:
             assert len(set(done.stdout.split())) == 200
 
 
+def test_the_addresses_of_a_name_take_turns(there: Town) -> None:
+    guest = there.guest("c1")
+    there.endpoint("c1", "front", "me", "10.0.0.1")
+    for number in (2, 3, 4):
+        there.endpoint(f"n{number}", "front", f"n{number}", f"10.0.0.{number}", aliases=("all",))
+    with inside(guest.namespace):
+        wait_until(lambda: len(dns.ask("all").values) == 3)
+        assert {dns.ask("all").values[0] for _ in range(100)} == {
+            "10.0.0.2", "10.0.0.3", "10.0.0.4"
+        }  # fmt: skip
+
+
 def test_what_is_not_ours_is_asked_elsewhere_the_same_way(there: Town) -> None:
     def respond(packet: bytes, how: str) -> bytes:
         if how == "udp":

@@ -7,6 +7,7 @@ import select
 from knarr.kernel.process import pidfd_open, start_time
 from knarr.networks.resolver import message, places, upstream
 from knarr.networks.resolver.clients import Listener
+from knarr.networks.resolver.names import shuffled
 from knarr.runtime import resolving
 
 TYPE_CHECKING = False
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Datagrams of one container that are answered before it is others' turn.
 _BURST = 32
+# Answers of one container that are kept until something changes.
+_KEPT = 4096
 
 
 class Container:
@@ -29,6 +32,7 @@ class Container:
     """
 
     __slots__ = (
+        "_answers",
         "_asker",
         "_listener",
         "_loop",
@@ -60,6 +64,7 @@ class Container:
         self._names = names
         self._seen = -1
         self._networks: list[Network] = []
+        self._answers: dict[bytes, list[bytes]] = {}
         self._udp, tcp = sockets
         for sock in sockets:
             sock.setblocking(False)
@@ -129,7 +134,17 @@ class Container:
         """Return the records for a query, None for one that others have to answer."""
         if self._seen != self._names.changes:
             self._networks = self._names.of(self.id, self._order)
+            self._answers.clear()
             self._seen = self._names.changes
+        question = query.key + query.question[-4:]
+        records = self._answers.get(question)
+        if records is None:
+            records = self._look_up(query)
+            if records is not None and len(self._answers) < _KEPT:
+                self._answers[question] = records
+        return records if records is None or len(records) < 2 else shuffled(records)
+
+    def _look_up(self, query: message.Query) -> "list[bytes] | None":
         if query.foreign:
             return None
         records = self._names.answer(self._networks, query)

@@ -165,21 +165,20 @@ class Names:
 
 
 def _records(found: "Iterable[Endpoint]", kind: int) -> "list[bytes]":
-    """Return records of the asked kind in random order, each address once."""
+    """Return records of the asked kind, each address once."""
     addresses = dict.fromkeys(
         address
         for endpoint in found
         for address in endpoint.addresses
         if kind in (_KINDS[len(address)], message.ANY)
     )
-    records = [message.record(_KINDS[len(address)], address) for address in addresses]
-    if len(records) > 1:
-        _shuffle(records)
-    return records[:_MANY]
+    return [message.record(_KINDS[len(address)], address) for address in addresses][:_MANY]
 
 
-def _shuffle(values: "list[bytes]") -> None:
-    """Put a list into random order (Fisher and Yates); ``random`` itself is dear to import."""
+def shuffled(values: "list[bytes]") -> "list[bytes]":
+    """Return a list in random order (Fisher and Yates); ``random`` itself is dear to import."""
+    values = values.copy()
     for last in range(len(values) - 1, 0, -1):
         other = int(_chance.random() * (last + 1))
         values[last], values[other] = values[other], values[last]
+    return values

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from knarr.networks.resolver import message
-from knarr.networks.resolver.names import Endpoint, Names
+from knarr.networks.resolver.names import Endpoint, Names, shuffled
 from tests.support import dns
 
 
@@ -71,8 +71,16 @@ def test_the_first_network_that_knows_a_name_decides(names: Names) -> None:
 
 
 def test_several_addresses_come_in_any_order(names: Names) -> None:
-    firsts = {ask(names, "1", "app")[0] for _ in range(200)}
-    assert firsts == {"10.0.0.2", "10.0.0.3"}
+    found = ask(names, "1", "app")
+    assert sorted(found) == ["10.0.0.2", "10.0.0.3"]
+    orders = {tuple(shuffled([b"one", b"two"])) for _ in range(200)}
+    assert orders == {(b"one", b"two"), (b"two", b"one")}
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_an_order_loses_nothing(count: int) -> None:
+    values = [bytes((each,)) for each in range(count)]
+    assert sorted(shuffled(values)) == values
 
 
 def test_reverse(names: Names) -> None:
