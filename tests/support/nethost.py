@@ -88,6 +88,13 @@ def _address(sock: Netlink, name: str, address4: str, address6: str) -> int:
 @pytest.fixture
 def nethost() -> Iterator[NetHost]:
     """Be on a host with an uplink to an outside world, whose only way back is that host."""
+    with private() as made:
+        yield made
+
+
+@contextmanager
+def private() -> Iterator[NetHost]:
+    """Be, with this thread and what it starts, on such a host."""
     before = current()
     unshare(CLONE_NEWNET)
     _use_addresses_at_once()
