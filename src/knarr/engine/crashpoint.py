@@ -24,6 +24,14 @@ STEPS = (
     "remove.directory",
 )
 COPY_STEP = "still"  # while a commit or a clone has a container stand still
+NETWORK_STEPS = (
+    "network.made",
+    "network.joined",
+    "network.told",
+    "network.configured",
+    "network.marked",
+    "network.unmade",
+)
 PAUSE_STEPS = ("pause.noted", "pause.frozen", "pause.thawed")
 
 

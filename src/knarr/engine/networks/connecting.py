@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from knarr.engine import held
+from knarr.engine.crashpoint import reached
 from knarr.engine.model import OTHER
 from knarr.engine.networks import endpointrules, joining, live
 from knarr.engine.paths import Paths
@@ -69,6 +70,7 @@ def disconnect(engine: Engine, name_or_id: str, container: str, *, force: bool) 
         if len(rest) == len(joining.wanted(record.config)):
             raise InvalidArgument(f"container {record.id} is not connected to network {name}")
         engine.table.configure(record.id, replace(record.config, endpoints=rest))
+        reached("network.configured")
         if network is not None:
             if merged(record, paths).running:
                 live.detach(engine, record, paths, network)

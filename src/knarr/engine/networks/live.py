@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import events
+from knarr.engine.crashpoint import reached
 from knarr.engine.networks import joining
 from knarr.engine.paths import Paths
 from knarr.engine.ports import current as ports
@@ -60,15 +61,18 @@ def attach(
             rows = joining.joined(engine, later, chosen)
             plans = joining.attachments(engine, later, chosen, rows)
             (wanted,) = [dict(each) for each in plans if each["network"] == network.id]
+            runtime.detach(wanted["host_if"])  # of one who was killed while at this
             wanted["name"] = _interface(pid, wanted["name"])
             wanted["gateways"] = []  # there may be a default route already: see _route
             acts = Undo(paths.run)
             try:
                 _apart(lambda: runtime.attach(pid, [wanted], acts.add))
+                reached("network.joined")
                 _apart(lambda: _route(pid, chosen, rows))
                 told_in = resolving.endpoint_file(run_root, network.id, record.id)
                 acts.add("file", told_in)
                 resolving.write(told_in, wanted["endpoint"])
+                reached("network.told")
                 _tell_resolver(run_root, record, chosen)
                 ports.move(paths, engine.networks.on_host.firewall.table, plans)
             finally:

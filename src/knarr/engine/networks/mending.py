@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr.engine import held
-from knarr.engine.networks import live
+from knarr.engine.networks import live, shown
 from knarr.engine.networks.network import Network
 from knarr.engine.paths import Paths
 from knarr.errors import KnarrError
@@ -40,7 +40,12 @@ def mend(engine: Engine) -> list[str]:
 
 
 def _network(engine: Engine, network: Definition) -> Iterator[str]:
-    active = Network(engine, network).active()
+    active = []
+    for record, row in Network(engine, network).active():
+        if shown.is_on(engine, record, network.id):
+            active.append((record, row))
+        else:
+            yield from _leave(engine, record, network)
     if not active:
         return
     whole = engine.networks.on_host.is_made(network)
@@ -63,6 +68,19 @@ def _ports(
         index = there.get(naming.host_interface(record.id, network.id))
         if index is not None:
             drivers.find(network.driver).plug(sock, network, index, bridge)
+
+
+def _leave(engine: Engine, record: ContainerRecord, network: Definition) -> Iterator[str]:
+    """Take a running container off a network that it was not joined to in the end."""
+    paths = Paths(engine.settings, record.id)
+    with paths.try_locked() as ours:
+        if not ours:
+            return  # somebody is at it
+        fresh = held.row(engine, paths)
+        if shown.is_on(engine, fresh, network.id):
+            return
+        live.detach(engine, fresh, paths, network)
+    yield f"container {record.name}, which was half on network {network.name}"
 
 
 def _join(engine: Engine, record: ContainerRecord, network: Definition) -> Iterator[str]:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.engine.crashpoint import reached
 from knarr.engine.ports import current
 from knarr.engine.translate import translated
 from knarr.networks import driver as drivers
@@ -69,7 +70,9 @@ class OnHost:
                     _write(handle, "")
                     if not self.firewall.present():
                         self.restore()
-                    _write(handle, driver.make(network, self.firewall))
+                    note = driver.make(network, self.firewall)
+                    reached("network.made")
+                    _write(handle, note)
             finally:
                 os.close(handle)
         raise errors.Unavailable(f"network {network.name}: is taken away again and again")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr.engine import events
+from knarr.engine.crashpoint import reached
 from knarr.engine.networks import connecting, joining, listing, subnets
 from knarr.engine.networks.network import Network
 from knarr.engine.networks.onhost import OnHost
@@ -151,7 +152,9 @@ class Networks:
                     f"has active endpoints ({names})"
                 )
             self.table.mark_removing(network.id)
+            reached("network.marked")
             self.on_host.unmake(network)
+            reached("network.unmade")
             self.table.delete(network.id)
             self.on_host.forget(network)
         events.note_network(self._engine, "destroy", network.id, network.name, network.driver)
