@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from knarr.engine import resolvconf
@@ -85,14 +85,24 @@ def _full_name(config: ContainerConfig, container_id: str) -> str:
 
 def write(directory: str, config: ContainerConfig, container_id: str) -> None:
     """Write the files into ``directory``, readable by every user. Raises OSError."""
-    for name, text in contents(config, container_id).items():
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(f"{directory}/{name}", flags, 0o644)
+    replace(directory, contents(config, container_id))
+
+
+def replace(directory: str, texts: Mapping[str, str]) -> None:
+    """Put files, readable by every user, in the place of those that may be there. Raises OSError.
+
+    For a container that does not run: one that does sees the old ones.
+    """
+    for name, text in texts.items():
+        fresh = f"{directory}/.{name}.new"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        handle = os.open(fresh, flags, 0o644)
         try:
             os.fchmod(handle, 0o644)  # whatever the umask is
             write_all(handle, text.encode("utf-8", "surrogateescape"))
         finally:
             os.close(handle)
+        os.rename(fresh, f"{directory}/{name}")
 
 
 def _read(path: str, default: str) -> str:

@@ -114,12 +114,12 @@ def start(
             spec = prepared.spec(user)
             if size is not None and record.config.tty:
                 spec = with_console_size(spec, *size)
-            _add_handles(request, engine, prepared, allowed)
-            events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
-            _add_settings(request, engine, prepared, spec, results)
-            if attach:
-                ours = request.add_attachment()
-            with _networks(engine, record, request.body) as apart:
+            with _networks(engine, record, paths, request.body) as apart:
+                _add_handles(request, engine, prepared, allowed)
+                events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
+                _add_settings(request, engine, prepared, spec, results)
+                if attach:
+                    ours = request.add_attachment()
                 ports.add(request, engine, record)
                 answer = engine.launcher.start(
                     request.body, request.handles, spec=spec, meanwhile=note, apart=apart
@@ -149,7 +149,9 @@ def start(
 
 
 @contextmanager
-def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> Iterator[bool]:
+def _networks(
+    engine: Engine, record: ContainerRecord, paths: Paths, body: dict[str, Any]
+) -> Iterator[bool]:
     """Have what the maker needs of networks in the request; they stay while the block runs.
 
     Lends whether all namespaces of the container are its own, so that they can be made ahead.
@@ -166,7 +168,7 @@ def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> 
         attachments = stack.enter_context(engine.networks.ready(record))
         if attachments:
             wanted: dict[str, Any] = {"attachments": attachments}
-            resolver = names.resolver(engine, record)
+            resolver = names.introduce(engine, record, paths, attachments)
             if resolver is not None:
                 stack.callback(ensure(engine.settings.run_root).close)
                 wanted["resolver"] = resolver

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import pytest
 
 from knarr import Container, Engine, errors
-from knarr.engine.model import ContainerConfig
-from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost
-from tests.support.waiting import PATIENCE
+from knarr.engine.model import ContainerConfig, HostPort
+from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost, inside
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def config(*words: str, network: str) -> ContainerConfig:
@@ -89,3 +89,54 @@ def test_containers_find_each_other_by_name(nethost: NetHost, engine: Engine) ->
     other = ContainerConfig(image="busybox", command=asked, network="web", dns=(OUTSIDE4,))
     gone = engine.containers.run(other)
     assert gone.exit_code != 0
+
+
+def test_its_files_say_who_it_is_and_whom_it_asks(nethost: NetHost, engine: Engine) -> None:
+    engine.networks.create("web")
+    asked = ContainerConfig(
+        image="busybox", command=("cat", "/etc/hosts", "/etc/resolv.conf"), network="web",
+        hostname="box.example", dns=(OUTSIDE4,),
+    )  # fmt: skip
+    said = engine.containers.run(asked).stdout.decode()
+    assert "\tbox.example box\n" in said
+    assert "nameserver 127.0.0.11\n" in said
+    assert OUTSIDE4 in said
+    plain = engine.containers.run(config("cat", "/etc/resolv.conf", network="bridge"))
+    assert b"127.0.0.11" not in plain.stdout
+    assert b"nameserver" in plain.stdout
+
+
+@pytest.mark.parametrize("there", [HOST4, "127.0.0.1", HOST6])
+def test_a_published_port_leads_to_the_container(
+    nethost: NetHost, engine: Engine, there: str
+) -> None:
+    engine.networks.create("web", ipv6=True)
+    port = HostPort(80, first=8080, last=8080)
+    served = ContainerConfig(
+        image="busybox", command=("nc", "-ll", "-p", "80", "-e", "echo", "hello"), network="web",
+        ports=(port,),
+    )  # fmt: skip
+    one, _ = engine.containers.launch(served, attach=False)
+    space = nethost.host if there.startswith("127.") else nethost.outside
+    with inside(space):
+        said: list[bytes] = []
+        wait_until(lambda: _say(there, said))  # until it listens
+        assert said == [b"hello\n"]
+    one.remove(force=True)
+    with pytest.raises(OSError, match="refused"):
+        _say(there, said, patiently=False)
+
+
+def _say(address: str, said: list[bytes], *, patiently: bool = True) -> bool:
+    """Take down what is said at port 8080; return False when nobody listens yet."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as client:
+        client.settimeout(PATIENCE)
+        try:
+            client.connect((address, 8080))
+        except ConnectionRefusedError:
+            if patiently:
+                return False
+            raise
+        said.append(client.recv(100))
+    return True

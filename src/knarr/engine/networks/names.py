@@ -1,75 +1,59 @@
-"""What a container's maker tells the resolver: whom to ask for names that are not ours."""
+"""Names as a container on networks sees them: its files, and what its resolver is told."""
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+from knarr.engine import hostfiles, resolvconf
 from knarr.engine.networks import joining
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from knarr.engine.engine import Engine
-    from knarr.engine.model import ContainerConfig
+    from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
 
-RESOLV_CONF = "/etc/resolv.conf"
 
+def introduce(
+    engine: Engine, record: ContainerRecord, paths: Paths, attachments: Sequence[dict[str, Any]]
+) -> dict[str, Any] | None:
+    """Write /etc/hosts and /etc/resolv.conf of a container that is about to start.
 
-def resolver(engine: Engine, record: ContainerRecord) -> dict[str, Any] | None:
-    """Return the resolver's part of a start request, None for who has no names.
-
-    Those are the containers on nothing but the default network, as with Docker.
+    Returns the resolver's part of the start request, None for a container on nothing but the
+    default network, which has no names, as with Docker. Raises OSError.
     """
+    addresses = [address.partition("/")[0] for each in attachments for address in each["addresses"]]
+    conf = resolvconf.asked(_of_host(), record.config)
     networks = [place.network for place in joining.places(engine, record)]
+    resolver = None
     if all(network.predefined for network in networks):
-        return None
-    return {
-        "run_root": engine.settings.run_root,
-        "packet": {
-            "upstream": upstream(record.config),
+        text = resolvconf.for_bridge(conf, ipv6=any(":" in each for each in addresses))
+    else:
+        named = resolvconf.for_names(conf)
+        text = named.text
+        packet = {
+            "upstream": named.upstream,
             "internal": all(network.internal for network in networks),
-            "ndots": _ndots(record.config),
-        },
-    }
+            "ndots": named.ndots,
+        }
+        resolver = {"run_root": engine.settings.run_root, "packet": packet}
+    hosts = hostfiles.addressed(record.config, record.id, addresses)
+    hostfiles.replace(paths.data, {"hosts": hosts, "resolv.conf": text})
+    return resolver
 
 
-def upstream(config: ContainerConfig) -> list[dict[str, Any]]:
-    """Return the servers to ask, the container's own or the host's.
-
-    One of the host's that listens on its loopback is asked from there; the others are asked
-    from the container's namespace, so that they see whom its own packets come from.
-    """
-    if config.dns:
-        return [{"address": server} for server in config.dns]
-    return [{"address": each, "host": _is_loopback(each)} for each in host_servers()]
+def _of_host() -> resolvconf.ResolvConf:
+    found = _read(resolvconf.PATH)
+    if resolvconf.is_of_resolved(found):
+        behind = _read(resolvconf.BEHIND_RESOLVED)
+        return behind if behind.servers else found
+    return found
 
 
-def host_servers() -> list[str]:
-    """Return the name servers in the host's resolv.conf(5), in order."""
+def _read(path: str) -> resolvconf.ResolvConf:
     try:
-        with open(RESOLV_CONF, encoding="utf-8", errors="surrogateescape") as file:
-            lines = [line.split() for line in file]
+        with open(path, encoding="utf-8", errors="surrogateescape") as file:
+            return resolvconf.parse(file.read(), path)
     except OSError:
-        return []
-    found = [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
-    return [each for each in found if _is_address(each)]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_loopback(text: str) -> bool:
-    return ip_address(text).is_loopback
-
-
-def _ndots(config: ContainerConfig) -> int | None:
-    for option in config.dns_options:
-        name, colon, value = option.partition(":")
-        if name == "ndots" and colon and value.isdigit():
-            return int(value)
-    return None
+        return resolvconf.ResolvConf(path=path)  # a host without that file
