@@ -161,7 +161,7 @@ def _networks(
     if not own or not sharing.is_networked(record.config):
         yield apart
         return
-    from knarr.engine.networks import names
+    from knarr.engine.networks import names, watched
     from knarr.networks.resolver.client import ensure
 
     with ExitStack() as stack:
@@ -170,7 +170,8 @@ def _networks(
             wanted: dict[str, Any] = {"attachments": attachments}
             resolver = names.introduce(engine, record, paths, attachments)
             if resolver is not None:
-                stack.callback(ensure(engine.settings.run_root).close)
+                vigil = watched.words(engine.settings)
+                stack.callback(ensure(engine.settings.run_root, vigil=vigil).close)
                 wanted["resolver"] = resolver
             body["network"] = wanted
         yield apart

@@ -8,6 +8,7 @@ from knarr.runtime import detached, packets, resolving
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Sequence
     from typing import Self
 
 IDLE = 10.0  # seconds with nothing to serve after which a resolver ends
@@ -15,7 +16,7 @@ PATIENCE = 10.0  # seconds for its first word
 _TRIES = 5
 _PROGRAM = (
     "from knarr.networks.resolver.process import main; "
-    "main(sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))"
+    "main(sys.argv[2], float(sys.argv[3]), int(sys.argv[-1]), sys.argv[4:-1])"
 )
 _GONE = (ConnectionRefusedError, FileNotFoundError, ConnectionResetError, BrokenPipeError)
 
@@ -49,9 +50,10 @@ class Held:
         self.close()
 
 
-def ensure(run_root: str, idle: float = IDLE) -> Held:
+def ensure(run_root: str, idle: float = IDLE, vigil: "Sequence[str]" = ()) -> Held:
     """Return a resolver that serves, which is started when there is none.
 
+    vigil: what ``networks.vigil.over`` takes, for one that is started.
     It is held until the container runs. One of another version of knarr is replaced; it serves
     no more, its successor finds all containers again. Raises Unavailable.
     """
@@ -59,7 +61,7 @@ def ensure(run_root: str, idle: float = IDLE) -> Held:
         try:
             link = packets.connect(run_root, resolving.SOCKET)
         except _GONE:
-            _start(run_root, idle)
+            _start(run_root, idle, vigil)
             continue
         link.settimeout(PATIENCE)
         held = Held(link)
@@ -81,10 +83,10 @@ def ensure(run_root: str, idle: float = IDLE) -> Held:
     raise _unavailable(run_root, "it does not answer")
 
 
-def _start(run_root: str, idle: float) -> None:
+def _start(run_root: str, idle: float, vigil: "Sequence[str]") -> None:
     log = f"{run_root}/resolver.log"
     try:
-        ready = detached.start(_PROGRAM, [run_root, str(idle)], log)
+        ready = detached.start(_PROGRAM, [run_root, str(idle), *vigil], log)
     except OSError as error:
         raise _unavailable(run_root, str(error)) from error
     if not ready:

@@ -18,8 +18,13 @@ import time
 
 from knarr.kernel import process as kprocess
 from knarr.kernel.files import close_range
+from knarr.networks import vigil
 from knarr.networks.resolver.server import NOTHING_LEFT, REPLACED, Server
 from knarr.runtime import packets, resolving
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LOCK = "resolver.lock"
 _FILES = 1 << 19
@@ -27,8 +32,11 @@ _FILES = 1 << 19
 _LIFE = 1.0
 
 
-def main(run_root: str, idle: float, ready: int) -> None:
-    """Run the resolver of a run root; ``ready``: descriptor that is told when it listens."""
+def main(run_root: str, idle: float, ready: int, watched: "Sequence[str]" = ()) -> None:
+    """Run the resolver of a run root; ``ready``: descriptor that is told when it listens.
+
+    watched: the firewall's table and how to restore it, as ``networks.vigil.over`` takes it.
+    """
     close_range(ready + 1)
     if ready > 3:
         close_range(3, ready - 1)
@@ -49,7 +57,7 @@ def main(run_root: str, idle: float, ready: int) -> None:
     os.close(ready)
     gc.collect()
     gc.freeze()
-    _keep(run_root, listener, idle)
+    _keep(run_root, listener, idle, watched)
 
 
 def _lock(run_root: str) -> "int | None":
@@ -70,11 +78,12 @@ def _lock(run_root: str) -> "int | None":
         return fd
 
 
-def _keep(run_root: str, listener: "_socket.socket", idle: float) -> None:
+def _keep(run_root: str, listener: "_socket.socket", idle: float, watched: "Sequence[str]") -> None:
     """Have a resolver as long as there is something to serve."""
     while True:
         began = time.monotonic()
-        status = os.waitstatus_to_exitcode(os.waitpid(_begin(run_root, listener, idle), 0)[1])
+        pid = _begin(run_root, listener, idle, watched)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if status == REPLACED:
             return
         if status == NOTHING_LEFT:
@@ -99,14 +108,15 @@ def _wanted(run_root: str, listener: "_socket.socket") -> bool:
         return False
 
 
-def _begin(run_root: str, listener: "_socket.socket", idle: float) -> int:
+def _begin(run_root: str, listener: "_socket.socket", idle: float, watched: "Sequence[str]") -> int:
     """Return the pid of a new resolver."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
-        status = Server(run_root, listener, idle).serve()
+        watches = vigil.over(watched, f"{run_root}/resolver.log")
+        status = Server(run_root, listener, idle, watches).serve()
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:

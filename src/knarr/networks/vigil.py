@@ -1,0 +1,75 @@
+"""Noticing that somebody has deleted the firewall's rules, as ``nft flush ruleset`` does."""
+
+import errno
+import sys
+
+from knarr.kernel import nftables as nft
+from knarr.kernel.nftables import INET, Nftables
+from knarr.runtime import detached
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Vigil:
+    """A watch of the resolver's (``resolver/watch.py``) over a table.
+
+    program, words: what ``runtime.detached`` starts when something of the table was deleted, be
+    it by ourselves: it has to look whether there is anything to do. log: where its errors go.
+    Raises OSError where there is no nf_tables.
+    """
+
+    __slots__ = ("_link", "_log", "_program", "_table", "_words")
+
+    def __init__(self, table: str, program: str, words: "Sequence[str]", log: str) -> None:
+        self._table, self._program, self._words, self._log = table, program, list(words), log
+        self._link = Nftables(watch=True)
+        self._link.sock.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._link.sock.fileno()
+
+    def readable(self, _events: int) -> None:
+        """Take what has come, and have the table looked at when something of it is gone."""
+        lost = False
+        while True:
+            try:
+                told = self._link.receive()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # more came than there was room for
+                    self._complain(error)
+                    break
+                lost = True
+                continue
+            lost = lost or any(nft.loses(kind, body, INET, self._table) for kind, body in told)
+        if lost:
+            try:
+                detached.start(self._program, self._words, self._log)
+            except OSError as error:
+                self._complain(error)
+
+    def _complain(self, error: OSError) -> None:
+        print(f"knarr resolver: table inet {self._table}: {error}", file=sys.stderr)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._link.close()
+
+
+def over(words: "Sequence[str]", log: str) -> "tuple[Vigil, ...]":
+    """Return the watch over a table; words: its name, the program and the program's words.
+
+    None without words, and none, which is told to standard error, where it cannot be had.
+    """
+    if not words:
+        return ()
+    table, program, *rest = words
+    try:
+        return (Vigil(table, program, rest, log),)
+    except OSError as error:
+        print(f"knarr resolver: table inet {table}: {error}", file=sys.stderr)
+        return ()

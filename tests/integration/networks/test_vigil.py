@@ -1,0 +1,51 @@
+"""Rules that somebody flushed are there again, while containers run."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from knarr import ContainerConfig, Engine
+from knarr.engine.model import HostPort
+from knarr.kernel import nftables as nft
+from knarr.kernel.nftables import INET, Nftables
+from knarr.networks import naming
+from knarr.networks.firewall import Firewall
+from tests.support.nethost import HOST4, NetHost
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.vm
+def test_a_flushed_table_comes_back_with_its_ports(nethost: NetHost, engine: Engine) -> None:
+    table = naming.table(engine.settings.data_root)
+    firewall = Firewall(table)
+    engine.networks.create("web")
+    engine.networks.create("other")
+    config = ContainerConfig(
+        image="busybox",
+        command=("sh", "-c", "while true; do echo hello | nc -l -p 80; done"),
+        network="web",
+        ports=(HostPort(80, first=8080, last=8080),),
+    )
+    container = engine.containers.launch(config, attach=False).container
+    wait_until(lambda: _answers(nethost))
+    for _ in range(3):
+        with Nftables() as link:
+            link.commit([nft.delete_table(INET, table)])
+        wait_until(firewall.present)
+        wait_until(lambda: _answers(nethost))
+        assert firewall.networks() == {engine.networks.get("web").id}
+    container.remove(force=True)
+
+
+def _answers(nethost: NetHost) -> bool:
+    with nethost.beyond():
+        client = socket.socket()
+    with client:
+        client.settimeout(1)
+        try:
+            client.connect((HOST4, 8080))
+            return client.recv(10) == b"hello\n"
+        except OSError:
+            return False
