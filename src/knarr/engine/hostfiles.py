@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from knarr.engine import resolvconf
@@ -23,6 +23,7 @@ ff02::2\tip6-allrouters
 """
 HOST_GATEWAY = "host-gateway"
 _LOOPBACK = "127.0.0.1"
+_LARGEST = 1 << 20  # bytes of such a file, which the container may write to
 _NO_RESOLVER = "# This container has no network.\n"
 
 
@@ -67,15 +68,20 @@ def _extra_hosts(config: ContainerConfig) -> str:
 
 
 def addressed(config: ContainerConfig, container_id: str, addresses: Sequence[str]) -> str:
-    """Return /etc/hosts of a container that has addresses, without prefix lengths, of its own.
+    """Return /etc/hosts of a container that has addresses, without prefix lengths, of its own."""
+    own = "".join(host_lines(config, container_id, addresses))
+    return _LOCAL_HOSTS + _extra_hosts(config) + own
+
+
+def host_lines(config: ContainerConfig, container_id: str, addresses: Sequence[str]) -> list[str]:
+    """Return the lines of /etc/hosts about a container's own addresses.
 
     As Docker has it: each goes by the full host name and by what is before its first dot.
     """
     name = _full_name(config, container_id)
     short, dot, _ = name.partition(".")
     names = f"{name} {short}" if dot else name
-    own = "".join(f"{address}\t{names}\n" for address in addresses)
-    return _LOCAL_HOSTS + _extra_hosts(config) + own
+    return [f"{address}\t{names}\n" for address in addresses]
 
 
 def _full_name(config: ContainerConfig, container_id: str) -> str:
@@ -103,6 +109,18 @@ def replace(directory: str, texts: Mapping[str, str]) -> None:
         finally:
             os.close(handle)
         os.rename(fresh, f"{directory}/{name}")
+
+
+def change(path: str, changed: Callable[[str], str]) -> None:
+    """Change a file in place, since a container that runs sees no other. Raises OSError."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags), "r+b") as file:
+        before = file.read(_LARGEST).decode("utf-8", "surrogateescape")
+        after = changed(before)
+        if after != before:
+            file.seek(0)
+            file.write(after.encode("utf-8", "surrogateescape"))
+            file.truncate()
 
 
 def _read(path: str, default: str) -> str:

@@ -46,7 +46,7 @@ def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> N
     for each in wanted["attachments"]:
         path = resolving.endpoint_file(run_root, each["network"], container)
         undo.add("file", path)
-        resolving.write(path, each["endpoint"])
+        resolving.write(path, {**each["endpoint"], "pid": pid})
         networks.append(each["network"])
     undo.add("file", resolving.sockets_file(run_root, container))
     packet = {

@@ -16,6 +16,8 @@ from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
 from knarr.networks import naming
 from knarr.networks.definition import Pool
+from tests.support.processes import children, listener
+from tests.support.resolving import kill
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.usefixtures("nethost")
@@ -248,3 +250,28 @@ def test_a_start_connects_and_an_end_disconnects(engine: Engine, web: Container)
     order = [each["Action"] for each in everything if each["Type"] in ("network", "container")]
     assert order.index("connect") < order.index("start")
     assert order.index("die") < order.index("disconnect")
+
+
+def test_a_container_of_the_default_network_finds_names_once_it_is_on_another(
+    engine: Engine, web: Container
+) -> None:
+    plain = ContainerConfig(image="busybox", command=("sleep", "1000"), network="bridge")
+    late = engine.containers.launch(plain, attach=False).container
+    assert "127.0.0.11" not in _inside(late, "cat /etc/resolv.conf")
+    engine.networks.connect("front", late.name, EndpointConfig("", ("late",)))
+    assert "nameserver 127.0.0.11" in _inside(late, "cat /etc/resolv.conf")
+    assert "10.1.0.3" in _inside(late, "grep 10.1 /etc/hosts")
+    wait_until(lambda: "10.1.0.2" in _inside(late, "nslookup web"))
+    assert "10.1.0.3" in _inside(web, "nslookup late")
+    engine.networks.disconnect("front", late.name)
+    assert _inside(late, "grep 10.1 /etc/hosts") == ""
+    assert "10.1.0.3" not in _inside(web, "nslookup late")
+
+
+def test_recover_brings_the_resolver_back(engine: Engine, web: Container) -> None:
+    root = engine.settings.run_root
+    keeper = listener(f"{root}/resolver.sock")
+    for pid in (keeper, *children(keeper)):
+        kill(pid)
+    engine.recover()
+    wait_until(lambda: "10.1.0.2" in _inside(web, "nslookup web.front 127.0.0.11"))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr.engine import events
 from knarr.engine.crashpoint import reached
-from knarr.engine.networks import joining
+from knarr.engine.networks import joining, names
 from knarr.engine.paths import Paths
 from knarr.engine.ports import current as ports
 from knarr.engine.state import merged
@@ -71,9 +71,11 @@ def attach(
                 _apart(lambda: _route(pid, chosen, rows))
                 told_in = resolving.endpoint_file(run_root, network.id, record.id)
                 acts.add("file", told_in)
-                resolving.write(told_in, wanted["endpoint"])
+                resolving.write(told_in, {**wanted["endpoint"], "pid": pid})
                 reached("network.told")
-                _tell_resolver(run_root, record, chosen)
+                _name(record, paths, pid, chosen, acts)
+                came = [address.partition("/")[0] for address in wanted["addresses"]]
+                names.moved(record, paths, came=came)
                 ports.move(paths, engine.networks.on_host.firewall.table, plans)
             finally:
                 acts.close()
@@ -108,6 +110,8 @@ def _take_back(engine: Engine, record: ContainerRecord, paths: Paths, network: D
     if drivers.find(network.driver).addressed:
         rows = engine.networks.table.endpoints(container=record.id)
         own = {str(ip) for row in rows if row.network == network.id for ip in row.addresses}
+        with contextlib.suppress(FileNotFoundError):  # the container is being removed
+            names.moved(record, paths, went=sorted(own))
         ports.let_go(Paths(engine.settings, record.id), engine.networks.on_host.firewall.table, own)
         runtime.detach(naming.host_interface(record.id, network.id))
     engine.networks.table.disconnect(record.id, network.id)
@@ -128,6 +132,17 @@ def _forget(paths: Paths, network: Definition, record: ContainerRecord) -> None:
     body = b"".join(json.dumps(each).encode() + b"\n" for each in lines)
     with contextlib.suppress(FileNotFoundError):  # the container has ended
         states.replace(paths.run, body, "undo")
+
+
+def _name(
+    record: ContainerRecord, paths: Paths, pid: int, chosen: list[joining.Place], acts: Undo
+) -> None:
+    """Have a container find the names of its networks, as they are now."""
+    networks = [place.network for place in chosen]
+    if os.path.exists(resolving.sockets_file(paths.run_root, record.id)):
+        _tell_resolver(paths.run_root, record, chosen)
+    elif not all(network.predefined for network in networks):
+        _apart(lambda: names.begin(record, paths, pid, networks, acts))
 
 
 def _tell_resolver(run_root: str, record: ContainerRecord, chosen: list[joining.Place]) -> None:

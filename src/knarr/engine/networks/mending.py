@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr.engine import held
-from knarr.engine.networks import live, shown
+from knarr.engine.networks import live, names, shown
 from knarr.engine.networks.network import Network
 from knarr.engine.paths import Paths
 from knarr.errors import KnarrError
@@ -36,6 +36,8 @@ def mend(engine: Engine) -> list[str]:
     for network in engine.networks.table.all():
         if drivers.find(network.driver).addressed:
             found += _network(engine, network)
+    if names.revive(engine.settings.run_root):
+        found.append("the DNS server of containers, which had gone")
     return found
 
 

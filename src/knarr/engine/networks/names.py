@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import hostfiles, resolvconf
 from knarr.engine.networks import joining
+from knarr.kernel.process import start_time
+from knarr.networks.resolver.client import ensure
+from knarr.runtime import network as runtime
+from knarr.runtime import packets, resolving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +18,8 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
+    from knarr.networks.definition import Definition
+    from knarr.supervisor.undo import Undo
 
 
 def introduce(
@@ -24,23 +31,87 @@ def introduce(
     default network, which has no names, as with Docker. Raises OSError.
     """
     addresses = [address.partition("/")[0] for each in attachments for address in each["addresses"]]
-    conf = resolvconf.asked(_of_host(), record.config)
     networks = [place.network for place in joining.places(engine, record)]
     resolver = None
     if all(network.predefined for network in networks):
+        conf = resolvconf.asked(_of_host(), record.config)
         text = resolvconf.for_bridge(conf, ipv6=any(":" in each for each in addresses))
     else:
-        named = resolvconf.for_names(conf)
-        text = named.text
-        packet = {
-            "upstream": named.upstream,
-            "internal": all(network.internal for network in networks),
-            "ndots": named.ndots,
-        }
+        text, packet = _named(record, networks)
         resolver = {"run_root": engine.settings.run_root, "packet": packet}
     hosts = hostfiles.addressed(record.config, record.id, addresses)
     hostfiles.replace(paths.data, {"hosts": hosts, "resolv.conf": text})
     return resolver
+
+
+def _named(record: ContainerRecord, networks: Sequence[Definition]) -> tuple[str, dict[str, Any]]:
+    """Return resolv.conf of a container with names, and what its resolver is told."""
+    named = resolvconf.for_names(resolvconf.asked(_of_host(), record.config))
+    packet = {
+        "upstream": named.upstream,
+        "internal": all(network.internal for network in networks),
+        "ndots": named.ndots,
+    }
+    return named.text, packet
+
+
+def begin(
+    record: ContainerRecord, paths: Paths, pid: int, networks: Sequence[Definition], acts: Undo
+) -> None:
+    """Have a container find names that runs and was on nothing but the default network so far.
+
+    pid: its first process; networks: all that it is on now. The calling thread finds itself in
+    the container's network namespace afterwards. Raises OSError.
+    """
+    text, packet = _named(record, networks)
+    sockets = resolving.sockets_file(paths.run_root, record.id)
+    acts.add("file", sockets)
+    packet |= {
+        "container": record.id,
+        "pid": pid,
+        "pid_start": start_time(pid),
+        "networks": [network.id for network in networks],
+    }
+    with ensure(paths.run_root), runtime.Inside(pid) as inside:
+        resolving.serve(paths.run_root, inside.fileno(), packet)
+    hostfiles.change(f"{paths.data}/resolv.conf", lambda before: _replaced(before, text))
+
+
+def _replaced(before: str, text: str) -> str:
+    """Return a new resolv.conf, unless somebody in the container has made one of their own."""
+    return text if before.startswith(resolvconf.HEADER) else before
+
+
+def moved(
+    record: ContainerRecord, paths: Paths, *, came: Sequence[str] = (), went: Sequence[str] = ()
+) -> None:
+    """Write in /etc/hosts which addresses a running container has and has no more. OSError."""
+    gone = hostfiles.host_lines(record.config, record.id, went)
+    new = hostfiles.host_lines(record.config, record.id, came)
+
+    def changed(before: str) -> str:
+        kept = [line for line in before.splitlines(keepends=True) if line not in (*gone, *new)]
+        if kept and not kept[-1].endswith("\n"):
+            kept[-1] += "\n"
+        return "".join((*kept, *new))
+
+    hostfiles.change(f"{paths.data}/hosts", changed)
+
+
+def revive(run_root: str) -> bool:
+    """Start the resolver if containers count on it and it is gone; tell whether it was so."""
+    try:
+        served = os.listdir(os.path.dirname(resolving.sockets_file(run_root, "any")))
+    except FileNotFoundError:
+        return False
+    if not served:
+        return False
+    try:
+        packets.connect(run_root, resolving.SOCKET).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        ensure(run_root).close()
+        return True
+    return False
 
 
 def _of_host() -> resolvconf.ResolvConf:
