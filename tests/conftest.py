@@ -120,6 +120,8 @@ def settings() -> Iterator[Settings]:
         data_root=str(folder / "d"),
         run_root=str(folder / "r"),
         cgroup_parent=f"/knarr-test-{secrets.token_hex(4)}",
+        # A test of networks has a host's network of its own, and says what it wants.
+        default_network="none",
         launcher_idle=60.0,
         server_idle=60.0,
     )
@@ -227,6 +229,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "KNARR_ROOT": settings.data_root,
         "KNARR_RUN_ROOT": settings.run_root,
         "KNARR_CGROUP_PARENT": settings.cgroup_parent,
+        "KNARR_DEFAULT_NETWORK": settings.default_network,
         "KNARR_CERTS_D": os.environ["KNARR_CERTS_D"],
         "KNARR_LAUNCHER_IDLE": str(settings.launcher_idle),
         "KNARR_SERVER_IDLE": str(settings.server_idle),

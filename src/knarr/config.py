@@ -27,6 +27,8 @@ class Settings:
     userns: ``auto`` (own user namespace and id range for each container) or ``host``.
     cgroup_manager: ``auto``, ``cgroupfs``, ``systemd`` or ``none``.
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
+    default_network: what containers are on that were not given any: ``bridge``, ``none`` or the
+    name of another.
     storage_driver: ``auto``, ``erofs``, ``overlay``, or one that another package brings.
     policy: path of a policy file that holds beside POLICY, which always does if it is there.
     launcher_idle, server_idle: seconds without work after which the process ends.
@@ -37,6 +39,7 @@ class Settings:
         "cgroup_manager",
         "cgroup_parent",
         "data_root",
+        "default_network",
         "launcher_idle",
         "policy",
         "run_root",
@@ -54,6 +57,7 @@ class Settings:
         cgroup_manager: str = "auto",
         cgroup_parent: str = "/knarr",
         storage_driver: str = "auto",
+        default_network: str = "bridge",
         policy: "str | None" = None,
         launcher_idle: float = LAUNCHER_IDLE,
         server_idle: float = SERVER_IDLE,
@@ -75,6 +79,7 @@ class Settings:
         cgroup_manager: str
         cgroup_parent: str
         storage_driver: str
+        default_network: str
         policy: "str | None"
         launcher_idle: float
         server_idle: float
@@ -87,8 +92,8 @@ class Settings:
         """Return settings read from ``KNARR_*`` variables, defaults for the rest.
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
-        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_POLICY, KNARR_LAUNCHER_IDLE,
-        KNARR_SERVER_IDLE (both in seconds).
+        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_DEFAULT_NETWORK, KNARR_POLICY,
+        KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (both in seconds).
         Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
@@ -99,6 +104,7 @@ class Settings:
             cgroup_manager=env.get("KNARR_CGROUP_MANAGER") or "auto",
             cgroup_parent=env.get("KNARR_CGROUP_PARENT") or "/knarr",
             storage_driver=env.get("KNARR_STORAGE_DRIVER") or "auto",
+            default_network=env.get("KNARR_DEFAULT_NETWORK") or "bridge",
             policy=os.path.abspath(env["KNARR_POLICY"]) if env.get("KNARR_POLICY") else None,
             launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
             server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),

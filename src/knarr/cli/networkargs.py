@@ -106,7 +106,7 @@ RUN_FLAGS = (
          example="--mac-address 92:d0:c6:0a:29:33"),
     Flag("network", NETWORKS, "Network to join, which may be given several times: its name, or "
          "name=…,alias=…,ip=…,ip6=…,mac-address=…,link-local-ip=…,driver-opt=…,gw-priority=…; "
-         "or none, host, or container:NAME for another's (default none)",
+         "or none, host, or container:NAME for another's (default bridge)",
          metavar="network", example="--network host", aliases=("net",)),
     Flag("network-alias", _TEXTS, "Further name of the container in the network",
          example="--network-alias db", aliases=("net-alias",)),

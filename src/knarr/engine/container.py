@@ -27,7 +27,6 @@ from knarr.engine import (
 )
 from knarr.engine.attach import Attachment
 from knarr.engine.inspect import inspect as inspect_container
-from knarr.engine.networks import shown as networks
 from knarr.engine.paths import Paths
 from knarr.engine.ports import shown
 from knarr.engine.records import REMOVING
@@ -117,10 +116,14 @@ class Container:
     @property
     def network_names(self) -> list[str]:
         """The names of the networks that it is on, or will be when it runs."""
+        from knarr.engine.networks import shown as networks
+
         return networks.names(self._engine, self.record)
 
     def is_on(self, network: str) -> bool:
         """Return whether it is on a network, by name or id."""
+        from knarr.engine.networks import shown as networks
+
         return networks.is_on(self._engine, self.record, network)
 
     def has_spec(self) -> bool:

@@ -31,7 +31,6 @@ from knarr.engine import (
 )
 from knarr.engine.blueprint import encode
 from knarr.engine.crashpoint import reached
-from knarr.engine.networks import settling
 from knarr.engine.paths import Paths
 from knarr.engine.ports import starting as ports
 from knarr.engine.records import ImageMoved
@@ -184,10 +183,7 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         config = replace(config, limits=limits)
     if not sharing.is_plain(config):
         config = sharing.settled(engine, config)
-    if ports.are_published(config):
-        ports.check(config)
-    if not settling.is_plain(config):
-        config = settling.settled(engine, config)
+    config = _networked(engine, config)
     if config.extra_hosts:
         hostfiles.check(config)
     if config.volumes_from:
@@ -205,6 +201,19 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     ):
         return replace(config, userns="host")
     return config
+
+
+def _networked(engine: Engine, config: ContainerConfig) -> ContainerConfig:
+    """Return the configuration with its networks settled. Raises InvalidArgument."""
+    if config.network is None and config.endpoints is None:
+        config = replace(config, network=engine.settings.default_network)
+    if ports.are_published(config):
+        ports.check(config)
+    if sharing.is_plainly_networked(config):
+        return config
+    from knarr.engine.networks import settling
+
+    return settling.settled(engine, config)
 
 
 def _insert(

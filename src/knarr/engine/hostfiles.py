@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from knarr.engine import resolvconf
 from knarr.errors import InvalidArgument
 from knarr.kernel.files import write_all
 
@@ -41,6 +40,8 @@ def contents(config: ContainerConfig, container_id: str) -> dict[str, str]:
     else:
         hosts, resolver = _LOCAL_HOSTS, _NO_RESOLVER
     if config.dns or config.dns_search or config.dns_options:
+        from knarr.engine import resolvconf
+
         resolver = resolvconf.plain(resolvconf.asked(resolvconf.parse(resolver), config))
     return {
         "hosts": hosts + _extra_hosts(config),

@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import health, hostfiles, logoptions, when
-from knarr.engine.networks import shown as networks
 from knarr.engine.ports import shown
 from knarr.engine.spec_process import INIT_NAME, written_environment
 from knarr.engine.specbuild import stop_signal
@@ -31,6 +30,8 @@ def arguments(spec: Object) -> list[str]:
 
 def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: ContainerState) -> Object:
     """Return the object that ``docker inspect`` shows. Raises Internal for a damaged spec."""
+    from knarr.engine.networks import shown as networks
+
     config, defaults = record.config, engine.image_defaults(record.image_id)
     spec = read_spec(paths)
     process = spec.get("process") or {}

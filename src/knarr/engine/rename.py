@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import held
-from knarr.engine.networks import joining, live
+from knarr.engine import held, sharing
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -30,5 +29,7 @@ def rename(engine: Engine, record: ContainerRecord, paths: Paths, name: str) -> 
             engine.table.rename(record.id, name)
         except (errors.Conflict, errors.InvalidArgument) as error:
             raise type(error)(f"Error when allocating new name: {error}") from error
-        if joining.may_be_told(record.config):
+        if sharing.is_networked(record.config):
+            from knarr.engine.networks import live
+
             live.renamed(engine, engine.table.existing(record.id))

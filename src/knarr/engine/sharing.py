@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
     from knarr.engine.records import ContainerRecord
 
+_ALWAYS = (None, "", "default", "bridge", "host", "none")
 _FILES = {"network": "net", "pid": "pid", "ipc": "ipc", "user": "user", "mount": "mnt"}
 
 
@@ -62,6 +63,11 @@ def is_networked(config: ContainerConfig) -> bool:
     """Return whether a container is to be on networks that give it interfaces."""
     named = {each.network for each in config.endpoints or ()} | {config.network or "none"}
     return not named <= {"none", "host"}
+
+
+def is_plainly_networked(config: ContainerConfig) -> bool:
+    """Return whether a container's network is one that is always there; a quick look."""
+    return config.endpoints is None and config.network in _ALWAYS
 
 
 def paths(config: ContainerConfig) -> dict[str, str]:

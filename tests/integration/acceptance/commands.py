@@ -24,7 +24,7 @@ class Row(NamedTuple):
     not_yet: str = ""
 
 
-PORTS = r"knarr: ports cannot be published without a network: use --network bridge"
+ID = r"[0-9a-f]{64}\n"
 
 # In this order, in one place: what one row leaves the next may use.
 ROWS = (
@@ -71,7 +71,7 @@ ROWS = (
     Row("restart", "restart -t 5 web", out=r"web\n"),
     Row("rm refuses what runs", "rm web", 1),
     Row("rm -f", "rm -f web", out=r"web\n"),
-    # Networks: none and host are drivers; the others come later.
+    # Networks; overlay comes later.
     Row("no network", "run --rm --network none debianlike ls /sys/class/net", out=r"lo\n"),
     Row("the host's network", "run --rm --network host debianlike readlink /proc/self/ns/net",
         out=r"net:\[{netns}\]\n"),
@@ -80,10 +80,16 @@ ROWS = (
     Row("a network of one's own", "network create app", out=r"[0-9a-f]{64}\n"),
     Row("in that network", "run --rm --network app --network-alias db debianlike ls /sys/class/net",
         out=r"eth0\nlo\n"),
-    Row("host port to container port", "run -p 8080:3000 myapp", 125, not_yet=PORTS),
-    Row("one address of the host", "run -p 127.0.0.1:8080:3000 myapp", 125, not_yet=PORTS),
-    Row("any port", "run -p 3000 myapp", 125, not_yet=PORTS),
-    Row("all exposed ports", "run -P myapp", 125, not_yet=PORTS),
+    Row("host port to container port", "run -d --name p1 -p 8080:3000 myapp", out=ID),
+    Row("where it is", "port p1", out=r"3000/tcp -> 0\.0\.0\.0:8080\n"),
+    Row("a port that is taken", "run -d --name p0 -p 8080:3000 myapp", 125, out=ID),
+    Row("one address of the host", "run -d --name p2 -p 127.0.0.1:8081:3000 myapp", out=ID),
+    Row("there only", "port p2", out=r"3000/tcp -> 127\.0\.0\.1:8081\n"),
+    Row("any port", "run -d --name p3 -p 3000 myapp", out=ID),
+    Row("which it is", "port p3 3000", out=r"0\.0\.0\.0:\d+\n"),
+    Row("all exposed ports", "run -d --name p4 -P myapp", out=ID),
+    Row("which they are", "port p4", out=r"3000/tcp -> 0\.0\.0\.0:\d+\n"),
+    Row("away with them", "rm -f p0 p1 p2 p3 p4", out=r"p0\np1\np2\np3\np4\n"),
     Row("links are gone", "run --link db myapp", 125, not_yet=r"use --network-alias"),
     # Files that outlive a container.
     Row("a named volume", "volume create pgdata", 1, not_yet=r"named volumes are not available"),

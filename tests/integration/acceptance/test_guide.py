@@ -44,6 +44,7 @@ IMAGES: dict[str, tuple[str, list[str]]] = {
 def shelf(nethost: NetHost, box: Installation) -> Installation:
     """The command with all images of the guide, on a host of its own."""
     del nethost
+    box.environment["KNARR_DEFAULT_NETWORK"] = "bridge"
     for name, (script, changes) in IMAGES.items():
         assert box.run("run", "--name", "making", "busybox", "sh", "-c", script)[0] == 0
         words = [word for change in changes for word in ("-c", change)]

@@ -22,7 +22,6 @@ from knarr.engine.state import merged
 from knarr.errors import Conflict, InvalidArgument, KnarrError, NotFound, ResourceExhausted
 from knarr.networks import driver as drivers
 from knarr.networks import ipam, naming
-from knarr.networks.definition import PREDEFINED
 from knarr.networks.driver import Endpoint
 
 if TYPE_CHECKING:
@@ -53,11 +52,6 @@ def wanted(config: ContainerConfig) -> tuple[EndpointConfig, ...]:
         return config.endpoints
     mode = config.network or "none"
     return () if mode.startswith("container:") else (EndpointConfig(mode),)
-
-
-def may_be_told(config: ContainerConfig) -> bool:
-    """Return whether others may know the container by name: it is on a network with names."""
-    return any(each.network not in PREDEFINED for each in wanted(config))
 
 
 def places(engine: Engine, record: ContainerRecord) -> list[Place]:

@@ -15,13 +15,6 @@ if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.model import ContainerConfig
 
-_OWN = (None, "", "default", "bridge", "host", "none")
-
-
-def is_plain(config: ContainerConfig) -> bool:
-    """Return whether there is nothing to settle; a quick look."""
-    return config.endpoints is None and config.network in _OWN
-
 
 def settled(engine: Engine, config: ContainerConfig) -> ContainerConfig:
     """Return the configuration with its networks settled. Raises InvalidArgument."""

@@ -5,10 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from knarr.engine.ports import plan
-from knarr.errors import Unsupported
-from knarr.networks import hostsettings, naming
-
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
     from knarr.engine.model import ContainerConfig
@@ -35,9 +31,7 @@ def are_published(config: ContainerConfig) -> bool:
 
 
 def check(config: ContainerConfig) -> None:
-    """Warn, as Docker does, where ports are published for nothing. Raises Unsupported."""
-    if not config.network:
-        raise Unsupported("ports cannot be published without a network: use --network bridge")
+    """Warn, as Docker does, where ports are published for nothing."""
     if config.network in ("host", "none"):
         _log.warning(_DISCARDED, config.network)
 
@@ -51,11 +45,12 @@ def add(start: Start, engine: Engine, record: ContainerRecord) -> None:
     network = start.body.get("network")
     if network is None or not are_published(record.config):
         return
+    from knarr.engine.ports import plan, reserve
+    from knarr.networks import hostsettings, naming
+
     at = plan.addresses(network["attachments"])
     if at is None:
         return
-    from knarr.engine.ports import reserve
-
     ports = plan.wanted(record.config, engine.image_defaults(record.image_id))
     at = at._replace(loopback6=not hostsettings.bridge_filters(ipv6=True))
     try:
