@@ -72,7 +72,7 @@ def info(engine: Engine) -> dict[str, Any]:
         "PolicyFiles": policies,
         "SystemTime": when.rfc3339(time.time_ns()),
         "Features": dict(engine.machine.features),
-        "Warnings": [*engine.machine.warnings(), *distrusted],
+        "Warnings": [*engine.machine.warnings(), *distrusted, *_firewalls(engine)],
     }
 
 
@@ -84,6 +84,15 @@ def _policies(engine: Engine) -> tuple[list[str], list[str]]:
     except errors.RefusedByPolicy as error:
         return [error.file], [f"{error}; until then no container is started"]
     return files, []
+
+
+def _firewalls(engine: Engine) -> list[str]:
+    """Return what keeps containers from others, as far as there are networks on this host."""
+    firewall = engine.networks.on_host.firewall
+    try:
+        return firewall.obstacles() if firewall.present() else []
+    except OSError:  # no nf_tables, or not ours to look at: then there are no networks either
+        return []
 
 
 def _counts(engine: Engine) -> dict[str, int]:

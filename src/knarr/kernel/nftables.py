@@ -38,7 +38,7 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
 _GROUP = 7  # NFNLGRP_NFTABLES
 _NEWTABLE, _DELTABLE = 0, 2
-_NEWCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE = 3, 5, 6, 7, 8
+_NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE = 3, 4, 5, 6, 7, 8
 _NEWSET, _DELSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 9, 11, 12, 13, 14
 _GETGEN = 16
 _LOSSES = tuple(_SUBSYSTEM | each for each in (_DELTABLE, _DELCHAIN, _DELRULE, _DELSET))
@@ -335,6 +335,17 @@ class Nftables(Netlink):
             if parts[1] == owner.encode() + b"\0":
                 name = parts[2].rstrip(b"\0").decode()
                 found[name] = found.get(name, 0) + 1
+        return found
+
+    def dropping(self, hook: int) -> "list[tuple[int, str, str]]":
+        """Return family, table and chain of those at a hook whose policy is to drop."""
+        found: list[tuple[int, str, str]] = []
+        for _, body in self.dump(_message(_GETCHAIN, 0, 0)):
+            parts = attrs(body, 4)
+            place = attrs(parts.get(4, b"")).get(1, b"")
+            if place and int.from_bytes(place, "big") == hook and parts.get(5) == bytes(4):
+                owner, name = (parts[each].rstrip(b"\0").decode() for each in (1, 3))
+                found.append((body[0], owner, name))
         return found
 
 

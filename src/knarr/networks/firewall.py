@@ -33,6 +33,7 @@ from knarr.runtime import portmap
 
 _ATTEMPTS = 50  # of a change that rests on what was read, while others change other things
 _LOOPBACK = nft.element(LOOPBACK6, data=nft.verdict(RETURN))
+_FAMILIES = {nft.INET: "inet", nft.IPV4: "ip", nft.IPV6: "ip6"}
 _INTERFACE = 16  # bytes of an interface's name in a key
 
 
@@ -77,6 +78,20 @@ class Firewall:
         """Tell whether the table is there with all its rules; which elements is not looked at."""
         with Nftables() as link:
             return link.rules(INET, self.table) == ruleset.counts()
+
+    def obstacles(self) -> list[str]:
+        """Return a line for each chain of others that drops what networks forward.
+
+        Of the three families that see packets of IP; what iptables-legacy has is not seen.
+        """
+        with Nftables() as link:
+            dropping = link.dropping(nft.FORWARD)
+        return [
+            f"table {_FAMILIES[family]} {owner}: chain {chain} drops what none of its rules "
+            "accepts, so containers on bridges are cut off unless it has rules for them"
+            for family, owner, chain in dropping
+            if family in _FAMILIES
+        ]
 
     def install(
         self, networks: Iterable[NetworkRules], bindings: Iterable[Mapping[str, str | int]] = ()

@@ -206,6 +206,20 @@ def test_other_tables_stay_as_they_are_and_ours_beside_them(bridges: Bridges) ->
     assert after == before
 
 
+def test_who_drops_what_is_forwarded_is_named(bridges: Bridges) -> None:
+    box = bridges.box(bridges.network(FIRST), 2)
+    assert bridges.firewall.obstacles() == []
+    chain = "chain FORWARD { type filter hook forward priority 0; policy drop; }"
+    nft_command("-f", "-", text=f"table ip filter {{\n{chain}\n}}\n")
+    with serving(bridges.host.outside, ANY[4]) as server:
+        assert peer(box.namespace, server, OUTSIDE4) is None
+        (told,) = bridges.firewall.obstacles()
+        assert told.startswith("table ip filter: chain FORWARD drops")
+        nft_command("insert", "rule", "ip", "filter", "FORWARD", "iifname", "br-a", "accept")
+        nft_command("insert", "rule", "ip", "filter", "FORWARD", "oifname", "br-a", "accept")
+        assert peer(box.namespace, server, OUTSIDE4) == HOST4
+
+
 def test_a_flushed_table_is_noticed_and_made_again(bridges: Bridges) -> None:
     box = bridges.box(bridges.network(FIRST), 2)
     publish(box, 4)
