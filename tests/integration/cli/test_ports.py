@@ -106,4 +106,4 @@ def test_discarded_and_refused(box: Installation) -> None:
     assert b"conflicting options: port exposing and the container type network" in err
     code, _, err = box.run("run", "--network", "bridge", "-p", "[::1]:80:80", "busybox", "true")
     assert code == 125
-    assert b"port 80/tcp: the kernel leads nothing from ::1 to a container" in err
+    assert b"port 80/tcp: cannot be published at ::1" in err
