@@ -3,7 +3,7 @@
 Each act has its undo record before it, so that a maker that dies leaves nothing for long.
 """
 
-from knarr.runtime import network
+from knarr.runtime import network, portmap
 from knarr.supervisor import journal
 from knarr.supervisor import state as states
 
@@ -30,8 +30,6 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> None:
             _name(pid, request["id"], wanted, undo)
     ports = request.get("ports")
     if ports:
-        from knarr.runtime import portmap
-
         undo.add("ports", ports)
         portmap.publish(ports["table"], ports["bindings"])
 

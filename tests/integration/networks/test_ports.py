@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +15,7 @@ from knarr.engine.endpointconfig import EndpointConfig
 from knarr.kernel import links, nftables
 from knarr.kernel.netlink import Netlink
 from knarr.kernel.nftables import Nftables
+from knarr.supervisor import undo
 from tests.support.nethost import HOST4, HOST6, NetHost
 from tests.support.waiting import wait_until
 
@@ -181,9 +184,29 @@ def test_what_is_exposed_is_published_where_all_is(engine: Engine) -> None:
 
 
 @pytest.mark.usefixtures("nethost")
-def test_a_successor_knows_the_ports_after_all_were_killed(engine: Engine) -> None:
-    web = started(engine, ports=(HostPort(80, first=8080, last=8080),))
-    with ended(web):
-        assert web.ports
-        with pytest.raises(errors.Conflict, match=f"by container {web.name}"):
-            started(engine, ports=(HostPort(81, first=8080, last=8080),), auto_remove=True)
+def test_many_at_once_get_ports_of_their_own(engine: Engine) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        asked = [
+            pool.submit(started, engine, "sleep", "600", ports=(HostPort(80),)) for _ in "x" * 20
+        ]
+        found = [each.result() for each in asked]
+    with ended(*found):
+        places = [each.ports["80/tcp"] or [] for each in found]
+        assert len({place["HostPort"] for each in places for place in each}) == 20
+
+
+@pytest.mark.usefixtures("nethost")
+def test_an_old_record_of_what_is_to_be_undone_takes_no_port_from_its_next_owner(
+    engine: Engine,
+) -> None:
+    port = (HostPort(80, first=8080, last=8080),)
+    old = started(engine, ports=port)
+    record = Path(old.paths.run, "undo").read_text()
+    old.kill("KILL")
+    old.wait()
+    with ended(old, started(engine, ports=port)):
+        wait_until(lambda: answers(HOST4, 8080), 15)
+        wait_until(lambda: not old.paths.supervisor_lives())
+        Path(old.paths.run, "undo").write_text(record)
+        assert undo.replay(old.paths.run) == []
+        assert answers(HOST4, 8080)
