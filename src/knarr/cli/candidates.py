@@ -153,9 +153,9 @@ def _network_mode(context: Context, typed: str) -> list[Candidate]:
 
 
 def _network_options(_context: Context, typed: str) -> list[Candidate]:
-    from knarr.networks.drivers import bridge
+    from knarr.networks.drivers import bridge, macvlan
 
-    return _that_begin(typed, (f"{name}=" for name in sorted(bridge.KNOWN)))
+    return _that_begin(typed, (f"{name}=" for name in sorted(bridge.KNOWN | macvlan.KNOWN)))
 
 
 def _drivers(_context: Context, typed: str) -> list[Candidate]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _LATER = {
     "ipvlan": "knarr has no such driver yet; use bridge",
-    "macvlan": "knarr has no such driver yet; use bridge",
     "overlay": "networks over several machines are not available yet; use bridge",
 }
 
@@ -49,10 +48,15 @@ class Endpoint:
 
 
 class Driver(Protocol):
-    """A kind of network. addressed: containers on it get addresses. single: there is only one."""
+    """A kind of network.
+
+    addressed: containers on it get addresses. single: there is only one. paired: a container's
+    interface has an end on the host.
+    """
 
     addressed: bool
     single: bool
+    paired: bool
 
     def check(self, network: Definition) -> None:
         """Raise InvalidArgument or Unsupported for what the driver cannot do."""

@@ -67,6 +67,9 @@ def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, An
             for each in attachments:
                 if "left" in each:  # what is told when it is over
                     before("event", each["left"])
+                if each["driver"] == "macvlan":
+                    _make_macvlan(sock, each, namespace.fileno())
+                    continue  # it goes with the namespace
                 before("link", each["host_if"])
                 _make(sock, each, namespace.fileno())
         with namespace, Netlink(groups=(links.GROUP_LINK,)) as sock:
@@ -113,6 +116,24 @@ def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
         more.append(_bucket(index, wanted, "rate_in"))
     if more:
         sock.ask(*more)
+
+
+def _make_macvlan(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
+    """Make an interface beside one of the host's."""
+    try:
+        parent = links.index_of(wanted["parent"])
+    except OSError as error:
+        text = f"interface {wanted['parent']} of network {wanted['network']} is gone"
+        raise RuntimeFailure("error", "network", text, errno.ENODEV) from error
+    made = links.new_macvlan(
+        wanted["name"], parent, mode=wanted["mode"], netns_fd=netns_fd, address=wanted["mac"],
+        mtu=wanted.get("mtu") or 0,
+    )  # fmt: skip
+    try:
+        sock.ask(made)
+    except NetlinkError as error:
+        text = f"no macvlan interface beside {wanted['parent']}: {error.strerror}"
+        raise RuntimeFailure("error", "network", text, error.errno or 0) from error
 
 
 def _bucket(index: int, wanted: "Attachment", name: str) -> bytearray:

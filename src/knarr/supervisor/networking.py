@@ -24,8 +24,9 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> None:
     if wanted:
         network.attach(pid, wanted["attachments"], undo.add)
         for each in wanted["attachments"]:
-            path, body = each["joined"]
-            journal.append(path, body.encode())
+            if "joined" in each:
+                path, body = each["joined"]
+                journal.append(path, body.encode())
         if wanted.get("resolver"):
             _name(pid, request["id"], wanted, undo)
     ports = request.get("ports")

@@ -12,7 +12,7 @@ from knarr.errors import InvalidArgument
 _SWARM = "knarr runs containers on one machine only"
 _OPTIONS = (
     "com.docker.network.bridge.name, .enable_icc, .enable_ip_masquerade, .host_binding_ipv4; "
-    "com.docker.network.driver.mtu"
+    "com.docker.network.driver.mtu; of macvlan parent, macvlan_mode"
 )
 
 
@@ -54,6 +54,8 @@ COMMAND = Command(
          "Choose its addresses"),
         ("knarr network create --internal --ipv6 back",
          "Make one that leads nowhere else, with IPv6"),
+        ("knarr network create -d macvlan -o parent=eth0 --subnet 192.0.2.0/24 lan",
+         "Put containers on the network of one of the host's interfaces"),
         ("knarr network create -o com.docker.network.bridge.enable_icc=false guests",
          "Make one whose containers do not reach each other"),
     ),
@@ -62,8 +64,8 @@ COMMAND = Command(
              "always may here; 'network inspect' shows it", example="--attachable"),
         Flag("aux-address", LIST, "Address that no container gets: NAME=ADDRESS",
              example="--aux-address printer=10.9.0.5", metavar="map"),
-        Flag("driver", TEXT, "Driver of the network", short="d", default="bridge",
-             example="-d bridge"),
+        Flag("driver", TEXT, "Driver of the network: bridge or macvlan", short="d",
+             default="bridge", example="-d bridge"),
         Flag("gateway", networkargs.WORDS, "Address of the host in a subnet",
              example="--gateway 10.9.0.254"),
         Flag("internal", SWITCH, "Nothing goes in or out", example="--internal"),

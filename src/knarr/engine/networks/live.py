@@ -12,6 +12,7 @@ import json
 import os
 import threading
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import events
@@ -61,7 +62,8 @@ def attach(
             rows = joining.joined(engine, later, chosen)
             plans = joining.attachments(engine, later, chosen, rows)
             (wanted,) = [dict(each) for each in plans if each["network"] == network.id]
-            runtime.detach(wanted["host_if"])  # of one who was killed while at this
+            if wanted["host_if"]:
+                runtime.detach(wanted["host_if"])  # of one who was killed while at this
             wanted["name"] = _interface(pid, wanted["name"])
             wanted["gateways"] = []  # there may be a default route already: see _route
             acts = Undo(paths.run)
@@ -113,7 +115,10 @@ def _take_back(engine: Engine, record: ContainerRecord, paths: Paths, network: D
         with contextlib.suppress(FileNotFoundError):  # the container is being removed
             names.moved(record, paths, went=sorted(own))
         ports.let_go(Paths(engine.settings, record.id), engine.networks.on_host.firewall.table, own)
-        runtime.detach(naming.host_interface(record.id, network.id))
+        if drivers.find(network.driver).paired:
+            runtime.detach(naming.host_interface(record.id, network.id))
+        else:
+            _apart(lambda: _drop(merged(record, paths).pid, own))
     engine.networks.table.disconnect(record.id, network.id)
     _forget(paths, network, record)
 
@@ -210,6 +215,23 @@ def _route(pid: int, chosen: list[joining.Place], rows: list[EndpointRow]) -> No
                     index = at.get(ours[0].packed) if ours else None
                     if index is not None:
                         sock.ask(links.new_route(index, str(gateway), replace=True))
+    finally:
+        namespace.close()
+
+
+def _drop(pid: int, own: set[str]) -> None:
+    """Remove the interface that has one of these addresses from a process's network."""
+    if not pid:
+        return
+    namespace = runtime.Inside(pid)
+    try:
+        with namespace, Netlink() as sock:
+            at = {
+                index for _, index, raw, _ in links.addresses(sock) if str(ip_address(raw)) in own
+            }
+            for name, index in links.names(sock).items():
+                if index in at:
+                    sock.ask(links.delete_link(name))
     finally:
         namespace.close()
 

@@ -34,7 +34,7 @@ def mend(engine: Engine) -> list[str]:
         engine.networks.see_through(network)
     found = [f"network {network.name}, which was to be removed" for network in unfinished]
     for network in engine.networks.table.all():
-        if drivers.find(network.driver).addressed:
+        if drivers.find(network.driver).paired:
             found += _network(engine, network)
     if names.revive(engine.settings.run_root):
         found.append("the DNS server of containers, which had gone")

@@ -39,7 +39,8 @@ def chosen(seed: bytes) -> Callable[[Definition, list[Definition]], Definition]:
 
 def _pools(network: Definition, others: list[Definition], seed: bytes) -> list[Pool]:
     of_others = [(pool.network, f"network {each.name}") for each in others for pool in each.pools]
-    taken = [*of_others, *of_host()]
+    # Containers beside an interface of the host are to have addresses of its network.
+    taken = [*of_others, *(of_host() if drivers.find(network.driver).paired else ())]
     found = []
     for version, wanted in ((4, network.ipv4), (6, network.ipv6)):
         if not wanted:

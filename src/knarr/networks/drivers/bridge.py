@@ -44,6 +44,7 @@ class Bridge:
 
     addressed = True
     single = False
+    paired = True
 
     def check(self, network: Definition) -> None:
         """Raise InvalidArgument in Docker's words, Unsupported for an option there is not."""

@@ -18,6 +18,7 @@ class Alone:
 
     addressed = False
     single = True
+    paired = False
 
     def __init__(self, name: str) -> None:
         self._name = name

@@ -1,0 +1,86 @@
+"""Containers with interfaces beside the host's, on the network of one of them."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from knarr import Container, ContainerConfig, Engine, ExecConfig, errors
+from knarr.engine.endpointconfig import EndpointConfig
+from knarr.networks.definition import Pool
+from tests.support.nethost import HOST4, OUTSIDE4, PREFIX4, UPLINK, NetHost
+from tests.support.waiting import PATIENCE
+
+SUBNET = f"198.51.100.0/{PREFIX4}"
+LAN = Pool(SUBNET, gateway=OUTSIDE4, auxiliary={"host": HOST4})
+
+
+def _lan(engine: Engine, **options: str) -> None:
+    engine.networks.create(
+        "lan", driver="macvlan", pools=(LAN,), options={"parent": UPLINK, **options}
+    )
+
+
+def _sleeper(engine: Engine, network: str) -> Container:
+    config = ContainerConfig(image="busybox", command=("sleep", "1000"), network=network)
+    return engine.containers.launch(config, attach=False).container
+
+
+def _inside(container: Container, script: str) -> str:
+    return container.exec_run(ExecConfig(("sh", "-c", script))).stdout.decode()
+
+
+def test_it_is_seen_under_its_own_address(nethost: NetHost, engine: Engine) -> None:
+    _lan(engine)
+    with nethost.beyond():
+        server = socket.create_server((OUTSIDE4, 0))
+    server.settimeout(PATIENCE)
+    with server:
+        port = server.getsockname()[1]
+        config = ContainerConfig(
+            image="busybox", command=("sh", "-c", f"echo hi | nc {OUTSIDE4} {port}"), network="lan"
+        )
+        container = engine.containers.launch(config, attach=False).container
+        taken, peer = server.accept()
+        with taken:
+            assert peer[0] == "198.51.100.3"
+            assert taken.recv(10) == b"hi\n"
+    assert container.wait(PATIENCE).exit_code == 0
+
+
+def test_containers_reach_each_other_and_follow_connect(nethost: NetHost, engine: Engine) -> None:
+    del nethost
+    _lan(engine)
+    one, two = _sleeper(engine, "lan"), _sleeper(engine, "bridge")
+    engine.networks.connect("lan", two.name, EndpointConfig("", ip="198.51.100.77"))
+    assert _inside(two, "ls /sys/class/net").split() == ["eth0", "eth1", "lo"]
+    assert _inside(one, "ping -c 1 -w 5 198.51.100.77 >&2 && echo good") == "good\n"
+    engine.networks.disconnect("lan", two.name)
+    assert _inside(two, "ls /sys/class/net").split() == ["eth0", "lo"]
+    assert engine.recover().lines() == []
+    one.stop(timeout=0)
+    engine.networks.remove("lan")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "a macvlan network needs an interface of the host: -o parent=eth0"),
+        ({"parent": UPLINK, "macvlan_mode": "odd"}, "requested macvlan mode 'odd' is not valid"),
+        ({"parent": UPLINK, "color": "red"}, "driver macvlan has no option color"),
+    ],
+)
+def test_networks_that_cannot_be(
+    nethost: NetHost, engine: Engine, options: dict[str, str], text: str
+) -> None:
+    del nethost
+    with pytest.raises(errors.KnarrError, match=text):
+        engine.networks.create("lan", driver="macvlan", pools=(LAN,), options=options)
+
+
+def test_a_parent_that_is_not_there(nethost: NetHost, engine: Engine) -> None:
+    del nethost
+    _lan(engine, parent="eth77")
+    with pytest.raises(errors.KnarrError, match="the requested parent interface eth77 was not"):
+        _sleeper(engine, "lan")
