@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 _GONE = inotify.IN_DELETE | inotify.IN_MOVED_FROM
 _CAME = inotify.IN_MOVED_TO | inotify.IN_CREATE
 _MASK = _GONE | _CAME | inotify.IN_ONLYDIR
-_LIMIT = 1 << 20
 
 
 class Folders:
@@ -101,7 +100,7 @@ class Folders:
     def _read(self, folder: str, name: str) -> None:
         try:
             with open(f"{self._root}/{folder}/{name}", "rb") as file:
-                content = json.loads(file.read(_LIMIT))
+                content = json.loads(file.read())
             if not isinstance(content, dict):
                 raise ValueError("not an object")
         except FileNotFoundError:
