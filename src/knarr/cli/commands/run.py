@@ -88,6 +88,10 @@ COMMAND = Command(
             "knarr run -d --restart on-failure:5 --health-cmd 'test -f /ready' busybox sleep 1000",
             "Have it started again and watched",
         ),
+        (
+            "knarr run -d --network bridge -p 127.0.0.1:8080:80 busybox httpd -f",
+            "Serve at port 8080 of this machine, for this machine alone",
+        ),
     ),
     flags=(*COMMON, *FOREGROUND),
     arguments=(1, MANY),
