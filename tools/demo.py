@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,6 +56,8 @@ class Demo:
         os.environ["KNARR_ROOT"] = str(self.data_root)
         os.environ["KNARR_RUN_ROOT"] = self.run_root
         os.environ["KNARR_CGROUP_PARENT"] = "/knarr-demo"
+        # The default would be a bridge that stays, as Docker's docker0 does.
+        os.environ["KNARR_DEFAULT_NETWORK"] = "none"
 
     def run(self, line: str, *, expect: int = 0, stdin: str = "", show: bool = True) -> str:
         """Print and run a command line; return its output. Raises DemoError on another status."""
@@ -189,6 +192,24 @@ class Demo:
         self.run(f"knarr inspect -f '{log}' site")
         self.run("knarr rm -f site")
 
+    def networks(self) -> None:
+        """Have containers find each other by name, and a port of this machine lead to one."""
+        heading("Networks")
+        self.run("knarr network create demo")
+        # httpd is busybox's; who asks for the name may be quicker than it is.
+        self.run("knarr run -d --name web --network demo -p 127.0.0.1::80 "
+                 "busybox httpd -f -p 80 -h /etc")  # fmt: skip
+        where = self.run("knarr port web 80").strip()
+        ask = "until wget -qO- http://web/hostname; do :; done"
+        self.run(f"knarr run --rm --network demo busybox sh -c '{ask}'")
+        print(paint("36", f"  $ curl http://{where}/hostname"), flush=True)
+        with urllib.request.urlopen(f"http://{where}/hostname", timeout=PATIENCE) as answer:
+            print(f"    {answer.read().decode().strip()}")
+        self.run("knarr network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}} "
+                 "{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}' demo")  # fmt: skip
+        self.run("knarr rm -f web")
+        self.run("knarr network rm demo")
+
     def registry(self) -> None:
         """Serve a registry; push to it, pull from it; try to move a tag that cannot move."""
         heading("A registry of one's own")
@@ -286,6 +307,7 @@ class Demo:
 
         for name in ("command.sock", "launcher.sock"):
             leftovers.end_server(f"{self.run_root}/{name}")
+        leftovers.end_resolver(self.run_root)
         left = leftovers.settle(lambda: leftovers.processes(self.run_root))
         for folder in (str(self.data_root), str(self.run_root)):
             left += leftovers.mounts(folder)
@@ -334,6 +356,7 @@ def show(demo: Demo) -> None:
         demo.limits,
         demo.life,
         demo.health,
+        demo.networks,
         demo.registry,
         demo.upkeep,
         demo.library,
