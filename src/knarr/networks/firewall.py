@@ -124,12 +124,16 @@ class Firewall:
         raise self._busy()
 
     def remove_network(self, network_id: str) -> None:
-        """Take away what the table has for a network; nothing when it has nothing."""
+        """Take away what the table has for a network, the table itself with its last one."""
         with Nftables() as link:
             for _ in range(_ATTEMPTS):
                 generation = link.generation()
                 try:
-                    messages = self._deletions(link, network_id)
+                    there = link.list_elements(INET, self.table, BRIDGES.name)
+                    if any(each.comment != network_id for each in there):
+                        messages = self._deletions(link, network_id)
+                    else:
+                        messages = [nft.delete_table(INET, self.table)]
                 except NetlinkError as error:
                     if error.errno == errno.ENOENT:
                         return

@@ -9,7 +9,7 @@ import pytest
 
 from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
-from knarr.networks.firewall import NetworkRules
+from knarr.networks.firewall import Firewall, NetworkRules
 from knarr.runtime import portmap
 from tests.support.bridges import (
     ANY,
@@ -282,3 +282,15 @@ def test_the_host_reaches_published_ports_at_all_its_addresses(
         loopback = () if bridges.hairpin else ("::1",)
         for address in (HOST6, box.gateway[6], *loopback):
             assert peer(host, server, address, 8080, proto)
+
+
+def test_the_table_goes_with_its_last_network(nethost: NetHost) -> None:
+    del nethost
+    firewall = Firewall(TABLE)
+    firewall.add_network(FIRST)
+    firewall.add_network(SECOND)
+    firewall.remove_network(FIRST.id)
+    assert firewall.present()
+    firewall.remove_network(SECOND.id)
+    assert not firewall.present()
+    firewall.remove_network(SECOND.id)  # nothing is no error
