@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from knarr.config import Settings
     from knarr.engine.aio import AsyncSandbox
     from knarr.engine.container import Container
+    from knarr.engine.endpointconfig import EndpointConfig
     from knarr.engine.engine import Engine
     from knarr.engine.model import (
         BindMount,
@@ -32,9 +33,11 @@ if TYPE_CHECKING:
         Tmpfs,
         Usage,
     )
+    from knarr.engine.networks.network import Network
     from knarr.engine.sandbox import CommandFailed, Sandbox
     from knarr.engine.stats import Stats
     from knarr.images.service import Image
+    from knarr.networks.definition import Pool
 
 _HOMES = {
     "AsyncSandbox": "knarr.engine.aio",
@@ -42,6 +45,7 @@ _HOMES = {
     "CommandFailed": "knarr.engine.sandbox",
     "Container": "knarr.engine.container",
     "ContainerConfig": "knarr.engine.model",
+    "EndpointConfig": "knarr.engine.endpointconfig",
     "Engine": "knarr.engine.engine",
     "ExecConfig": "knarr.engine.model",
     "ExitStatus": "knarr.engine.model",
@@ -50,6 +54,8 @@ _HOMES = {
     "HostPort": "knarr.engine.model",
     "Image": "knarr.images.service",
     "Limits": "knarr.engine.model",
+    "Network": "knarr.engine.networks.network",
+    "Pool": "knarr.networks.definition",
     "RunResult": "knarr.engine.model",
     "Sandbox": "knarr.engine.sandbox",
     "Settings": "knarr.config",
@@ -65,6 +71,7 @@ __all__ = [
     "CommandFailed",
     "Container",
     "ContainerConfig",
+    "EndpointConfig",
     "Engine",
     "ExecConfig",
     "ExitStatus",
@@ -73,6 +80,8 @@ __all__ = [
     "HostPort",
     "Image",
     "Limits",
+    "Network",
+    "Pool",
     "RunResult",
     "Sandbox",
     "Settings",
