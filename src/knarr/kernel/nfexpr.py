@@ -15,7 +15,7 @@ _VERDICT_REGISTER = 0
 NFPROTO, L4PROTO, IIFNAME, OIFNAME = 15, 16, 6, 7
 NETWORK, TRANSPORT = 1, 2
 _CT_STATE, _CT_STATUS = 0, 2
-INVALID, ESTABLISHED, RELATED = 1, 2, 4
+ESTABLISHED, RELATED = 2, 4
 DNATED = 0x20  # IPS_DST_NAT
 _FIB_TYPE, _FIB_DADDR, _RTN_LOCAL = 3, 2, 2
 _CHECKSUM_INET = 1
@@ -58,7 +58,7 @@ def _any_bit(mask: int) -> "tuple[bytes, bytes]":
 
 
 def tracked(bits: int) -> "tuple[bytes, ...]":
-    """Go on only when the connection is in one of the states ESTABLISHED, RELATED, INVALID."""
+    """Go on only when the connection is in one of the states ESTABLISHED, RELATED."""
     return (_expression("ct", be32(2, _CT_STATE), be32(1, REGISTER)), *_any_bit(bits))
 
 

@@ -99,6 +99,7 @@ def test_without_masquerade_the_container_keeps_its_address(bridges: Bridges) ->
         assert peer(box.namespace, server, OUTSIDE4) == box.address[4]
 
 
+@pytest.mark.vm
 @VERSIONS
 @PROTOCOLS
 def test_a_published_port_keeps_the_address_of_who_calls(
@@ -131,6 +132,7 @@ def test_a_port_may_belong_to_one_address_of_the_host(bridges: Bridges, proto: s
         assert peer(outside, server, HOST6, 8080, proto) is None
 
 
+@pytest.mark.vm
 @VERSIONS
 @PROTOCOLS
 def test_a_port_of_the_loopback_address_is_the_hosts_alone(
@@ -207,6 +209,7 @@ def test_nobody_gets_to_a_container_by_a_route_over_the_host(
         assert peer(outside, server, HOST[version], 8080) == OUTSIDE[version]
 
 
+@pytest.mark.vm
 @VERSIONS
 def test_an_internal_network_is_alone(bridges: Bridges, version: int) -> None:
     network = bridges.network(INTERNAL)

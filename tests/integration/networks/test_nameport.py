@@ -36,6 +36,7 @@ def resolver(nethost: NetHost) -> Iterator[tuple[socket.socket, socket.socket]]:
         yield udp, tcp
 
 
+@pytest.mark.vm
 def test_datagrams_are_asked_and_answered_at_port_53(
     resolver: tuple[socket.socket, socket.socket],
 ) -> None:

@@ -251,6 +251,7 @@ def _lost(watcher: Nftables) -> bool:
         lost = lost or any(nft.loses(kind, body, nft.INET, TABLE) for kind, body in told)
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize("version", [4, 6])
 def test_datagrams_follow_a_port_to_another_container(bridges: Bridges, version: int) -> None:
     network = bridges.network(FIRST)
