@@ -36,15 +36,55 @@ def serve(run_root: str, namespace: int, packet: "dict[str, Any]") -> None:
     afterwards. packet: ``container``, ``pid``, ``pid_start``, ``networks``, ``upstream``,
     ``internal``, ``ndots`` as in docs/design/resolver.md. Raises OSError, with nothing left behind.
     """
+    offer(run_root, namespace, packet).confirm()
+
+
+def offer(run_root: str, namespace: int, packet: "dict[str, Any]") -> "Offer":
+    """Do as ``serve``, but wait for the resolver's word later, when that has to be there."""
     setns(namespace, CLONE_NEWNET)
     udp, tcp, port = open_here(fresh=True)
-    try:
-        hand_over(run_root, packet, [udp.fileno(), tcp.fileno()])
-    finally:
-        udp.close()
-        tcp.close()
-    # Only now: a resolver that reads of sockets which it does not have makes them anew.
-    write(sockets_file(run_root, packet["container"]), {**packet, "port": port})
+    return Offer(run_root, packet, udp, tcp, port)
+
+
+class Offer:
+    """A container's sockets on their way to the resolver."""
+
+    __slots__ = ("_link", "_packet", "_port", "_run_root", "_tcp", "_udp")
+
+    def __init__(
+        self,
+        run_root: str,
+        packet: "dict[str, Any]",
+        udp: "_socket.socket",
+        tcp: "_socket.socket",
+        port: int,
+    ) -> None:
+        self._run_root = run_root
+        self._packet = packet
+        self._udp, self._tcp, self._port = udp, tcp, port
+        self._link: _socket.socket | None = None
+        try:
+            self._link = _sent(run_root, json.dumps(packet).encode(), self._fds())
+        except _AGAIN:
+            return  # a resolver that is about to be there is asked once its word is needed
+        except BaseException:
+            udp.close()
+            tcp.close()
+            raise
+
+    def _fds(self) -> "list[int]":
+        return [self._udp.fileno(), self._tcp.fileno()]
+
+    def confirm(self) -> None:
+        """Return when the resolver has them. Raises OSError, with nothing left behind."""
+        try:
+            hand_over(self._run_root, self._packet, self._fds(), self._link)
+        finally:
+            self._udp.close()
+            self._tcp.close()
+        # Only now: a resolver that reads of sockets which it does not have makes them anew.
+        path = sockets_file(self._run_root, self._packet["container"])
+        write(path, {**self._packet, "port": self._port})
 
 
 def open_here(
@@ -79,33 +119,48 @@ def open_here(
     raise OSError(errno.EADDRINUSE, f"no free port of {ADDRESS} for the resolver")
 
 
-def hand_over(run_root: str, packet: "dict[str, Any]", fds: "list[int]") -> None:
+def hand_over(
+    run_root: str,
+    packet: "dict[str, Any]",
+    fds: "list[int]",
+    link: "_socket.socket | None" = None,
+) -> None:
     """Give a container's sockets to the resolver and return when it has them.
 
-    fds: UDP, TCP. One that dies meanwhile has a successor, which is given them instead.
-    Raises OSError when there is no resolver, or when it refuses them.
+    fds: UDP, TCP. link: where they were sent already. One that dies meanwhile has a successor,
+    which is given them instead. Raises OSError when there is no resolver, or when it refuses them.
     """
     body = json.dumps(packet).encode()
     for left in range(_TRIES, -1, -1):
         try:
-            answer = _given(run_root, body, fds)
+            answer = _word(link or _sent(run_root, body, fds))
         except _AGAIN:
             if not left:
                 raise
-            continue
         except EOFError:
-            continue
-        if answer.get("error"):
-            raise OSError(errno.EINVAL, f"the resolver refuses the sockets: {answer['error']}")
-        return
+            pass
+        else:
+            if answer.get("error"):
+                text = f"the resolver refuses the sockets: {answer['error']}"
+                raise OSError(errno.EINVAL, text)
+            return
+        link = None
     raise OSError(errno.ECONNREFUSED, "the resolver does not answer")
 
 
-def _given(run_root: str, body: bytes, fds: "list[int]") -> "dict[str, Any]":
+def _sent(run_root: str, body: bytes, fds: "list[int]") -> "_socket.socket":
     link = packets.connect(run_root, SOCKET)
     try:
         link.settimeout(PATIENCE)
         packets.send(link, body, fds)
+    except BaseException:
+        link.close()
+        raise
+    return link
+
+
+def _word(link: "_socket.socket") -> "dict[str, Any]":
+    try:
         answer: dict[str, Any] = json.loads(packets.receive(link, packets.LIMIT)[0])
         return answer
     finally:

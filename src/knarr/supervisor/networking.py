@@ -3,7 +3,7 @@
 Each act has its undo record before it, so that a maker that dies leaves nothing for long.
 """
 
-from knarr.runtime import network, portmap
+from knarr.runtime import network, portmap, resolving
 from knarr.supervisor import journal
 from knarr.supervisor import state as states
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from knarr.supervisor.undo import Undo
 
 
-def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> None:
+def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> "resolving.Offer | None":
     """Join a container to its networks while its process is at its mounts.
 
-    pid: of its first process. Raises RuntimeFailure, OSError; what was made is taken back by the
-    records in ``undo``.
+    pid: of its first process. Returns what is to be confirmed before that goes on.
+    Raises RuntimeFailure, OSError; what was made is taken back by the records in ``undo``.
     """
+    offer = None
     wanted = request.get("network")
     if wanted:
         network.attach(pid, wanted["attachments"], undo.add)
@@ -28,17 +29,16 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> None:
                 path, body = each["joined"]
                 journal.append(path, body.encode())
         if wanted.get("resolver"):
-            _name(pid, request["id"], wanted, undo)
+            offer = _name(pid, request["id"], wanted, undo)
     ports = request.get("ports")
     if ports:
         undo.add("ports", ports)
         portmap.publish(ports["table"], ports["bindings"])
+    return offer
 
 
-def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> None:
+def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> "resolving.Offer":
     """Have the container found by its names, and its own questions answered."""
-    from knarr.runtime import resolving
-
     resolver = wanted["resolver"]
     run_root = resolver["run_root"]
     networks = []
@@ -56,4 +56,4 @@ def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> N
         "networks": networks,
     }
     with network.Inside(pid) as inside:
-        resolving.serve(run_root, inside.fileno(), packet)
+        return resolving.offer(run_root, inside.fileno(), packet)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.cgroups.protocol import Group
+    from knarr.runtime import resolving
 
 PROGRAM_LIMIT = 1 << 20
 SHARED_MEMORY = "/dev/shm"
@@ -47,6 +48,7 @@ class Starter:
         "keeper",
         "kept",
         "listener",
+        "names",
         "oom",
         "request",
         "run_dir",
@@ -69,6 +71,7 @@ class Starter:
         self.given = False  # the pipes, to the container's user
         self.handed = False  # all that its supervisor needs before it runs
         self.oom = -1  # a descriptor for the supervisor
+        self.names: resolving.Offer | None = None  # on its way to the resolver
         self.listener: _socket.socket | None = None
 
     def start(self, fds: "list[int]", supervisor: "_socket.socket") -> "dict[str, Any]":
@@ -83,7 +86,7 @@ class Starter:
             self._make_streams()
 
             def meanwhile(created: Created) -> None:
-                networking.join(created.pid, self.request, self.undo)
+                self.names = networking.join(created.pid, self.request, self.undo)
                 self._try_log()
                 self._record(created)
                 if self.given and not self.request["tty"]:
@@ -92,6 +95,8 @@ class Starter:
 
             self.created = create(self._recipe(fds, group), meanwhile)
             crash_point("created")
+            if self.names is not None:
+                self.names.confirm()
             if not self.given:
                 self._give_streams(self.created)
             self.created.start()

@@ -275,3 +275,20 @@ def test_recover_brings_the_resolver_back(engine: Engine, web: Container) -> Non
         kill(pid)
     engine.recover()
     wait_until(lambda: "10.1.0.2" in _inside(web, "nslookup web.front 127.0.0.11"))
+
+
+def test_without_a_resolver_a_container_with_names_does_not_start(
+    engine: Engine, web: Container
+) -> None:
+    root = engine.settings.run_root
+    keeper = listener(f"{root}/resolver.sock")
+    for pid in (keeper, *children(keeper)):
+        kill(pid)
+    lock = Path(root, "resolver.lock")
+    lock.unlink()
+    lock.mkdir()
+    other = ContainerConfig(image="busybox", command=("true",), name="other", network="front")
+    with pytest.raises(errors.KnarrError, match=r"no DNS server for containers: .*resolver\.log"):
+        engine.containers.launch(other, attach=False)
+    lock.rmdir()
+    engine.containers.get("other").start(attach=False)
