@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from knarr.kernel import links
+from knarr.kernel import netlink as nl
 from knarr.kernel.namespaces import CLONE_NEWNET, setns, unshare
 from knarr.kernel.netlink import Netlink
 
@@ -117,3 +118,10 @@ def private() -> Iterator[NetHost]:
 def sysctl(name: str) -> str:
     """Return a setting of the network namespace that the caller is in."""
     return Path(f"/proc/sys/net/{name}").read_text().strip()
+
+
+def qdiscs() -> list[bytes]:
+    """Return the kinds of what stands before the interfaces of this namespace."""
+    request = nl.message(38, 0, bytes(20))  # RTM_GETQDISC
+    with Netlink() as sock:
+        return [nl.attrs(body, 20)[1].rstrip(b"\0") for _, body in sock.dump(request)]

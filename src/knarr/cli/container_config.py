@@ -71,6 +71,8 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         userns=args.text("userns") or None,
         **_ports(args),
         **networkargs.of_run(args),
+        network_rate_in=args.number("network-rate-in"),
+        network_rate_out=args.number("network-rate-out"),
         pid=_mode(args, "pid", "PID", others=True),
         ipc=args.text("ipc") or None,
         uts=_mode(args, "uts", "UTS"),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
+from knarr.cli import values
 from knarr.cli.exitcodes import BadFlag
 from knarr.cli.flags import NUMBER, Args, Flag, Kind
 from knarr.engine.endpointconfig import EndpointConfig
@@ -94,6 +95,7 @@ NETWORKS = Kind("network", network, many=True)
 ADDRESS = Kind("ip", _address)
 LOCAL_ADDRESSES = Kind("list", _local_address, many=True)
 WORDS = Kind("strings", _words, many=True)  # each may be several, between commas
+RATE = Kind("rate", values.rate)
 _TEXTS = Kind("list", str, many=True)
 _TEXT = Kind("string", str)
 
@@ -110,6 +112,10 @@ RUN_FLAGS = (
          metavar="network", example="--network host", aliases=("net",)),
     Flag("network-alias", _TEXTS, "Further name of the container in the network",
          example="--network-alias db", aliases=("net-alias",)),
+    Flag("network-rate-in", RATE, "Limit of what the container receives over each of its "
+         "interfaces, in bits a second: 10mbit, 500kbit; or bytes: 2mbps",
+         example="--network-rate-in 10mbit"),
+    Flag("network-rate-out", RATE, "Limit of what it sends", example="--network-rate-out 2mbit"),
 )  # fmt: skip
 
 CONNECT_FLAGS = (

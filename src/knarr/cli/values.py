@@ -11,6 +11,9 @@ from fractions import Fraction
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_RATE = re.compile(r"([0-9]+(?:\.[0-9]+)?)([kmgtKMGT]?)(bit|bps|)", re.IGNORECASE)
+_THOUSANDS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_LEAST_RATE = 1000  # bits a second; with less, not even a name is resolved in time
 _SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+) ?([kKmMgGtTpP]?)([iI]?)([bB]?)", re.ASCII)
 # A number, and after it what is no unit.
 _SUFFIXED = re.compile(r"(?:\d+(?:\.\d+)?|\.\d+) ?([^\d. ]+)", re.ASCII)
@@ -79,6 +82,21 @@ def size(text: str) -> int:
 def size_or_unlimited(text: str) -> int:
     """Return bytes as ``size`` does, or -1 for ``-1``. Raises ValueError."""
     return -1 if text == "-1" else size(text)
+
+
+def rate(text: str) -> int:
+    """Return bits a second of ``10mbit``, ``500kbit``, ``2mbps`` or ``1000``. Raises ValueError.
+
+    Units as tc(8) has them, powers of 1000: ``bit`` and, for bytes, ``bps``.
+    """
+    found = _RATE.fullmatch(text)
+    if not found:
+        raise ValueError(f"invalid rate: {text!r} is not such as 10mbit, 500kbit or 2mbps")
+    number = Fraction(found[1]) * 1000 ** _THOUSANDS[found[2].lower()]
+    number *= 8 if found[3].lower() == "bps" else 1
+    if not _LEAST_RATE <= number < _INT64:
+        raise ValueError(f"invalid rate: {text!r} is not between {_LEAST_RATE}bit and 9000pbit")
+    return int(number)
 
 
 def nano_cpus(text: str) -> int:

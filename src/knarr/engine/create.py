@@ -21,6 +21,7 @@ from knarr.engine import (
     hostfiles,
     initprogram,
     logoptions,
+    networkrates,
     pulling,
     remove,
     restartrules,
@@ -209,6 +210,8 @@ def _networked(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         config = replace(config, network=engine.settings.default_network)
     if ports.are_published(config):
         ports.check(config)
+    if networkrates.are_limited(config):
+        networkrates.check(config)
     if sharing.is_plainly_networked(config):
         return config
     from knarr.engine.networks import settling

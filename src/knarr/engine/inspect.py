@@ -126,6 +126,8 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         "ContainerIDFile": config.cidfile or "",
         "LogConfig": _log_config(config),
         "NetworkMode": config.network or "none",
+        "NetworkRateIn": config.network_rate_in,
+        "NetworkRateOut": config.network_rate_out,
         "PortBindings": shown.asked(config),
         "RestartPolicy": {
             "Name": config.restart.name,

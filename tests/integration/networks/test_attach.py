@@ -16,13 +16,12 @@ import pytest
 
 from knarr.config import Settings
 from knarr.kernel import links
-from knarr.kernel import netlink as nl
 from knarr.kernel.netlink import Netlink
 from knarr.runtime import network
 from knarr.supervisor import state, undo
 from knarr.supervisor.client import LaunchFailed
 from tests.support import launch
-from tests.support.nethost import NetHost
+from tests.support.nethost import NetHost, qdiscs
 from tests.support.waiting import wait_until
 
 
@@ -158,13 +157,6 @@ def test_the_end_of_a_container_whose_network_is_shared(box: launch.Box) -> None
         one.kill()
         one.settled()
         assert not names()
-
-
-def qdiscs() -> list[bytes]:
-    """Return the kinds of what stands before the interfaces of this namespace."""
-    request = nl.message(38, 0, bytes(20))  # RTM_GETQDISC
-    with Netlink() as sock:
-        return [nl.attrs(body, 20)[1].rstrip(b"\0") for _, body in sock.dump(request)]
 
 
 def test_rates_are_limited_on_both_ends(box: launch.Box) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from knarr import Container, Engine, errors
 from knarr.engine.model import ContainerConfig, HostPort
-from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost, inside
+from knarr.runtime.network import Inside
+from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost, inside, qdiscs
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -140,3 +141,29 @@ def _say(address: str, said: list[bytes], *, patiently: bool = True) -> bool:
             raise
         said.append(client.recv(100))
     return True
+
+
+def test_rates_are_limited(nethost: NetHost, engine: Engine) -> None:
+    del nethost
+    slow = ContainerConfig(
+        image="busybox", command=("sleep", "1000"), network="bridge",
+        network_rate_in=80_000_000, network_rate_out=800_000,
+    )  # fmt: skip
+    container, _ = engine.containers.launch(slow, attach=False)
+    assert b"tbf" in qdiscs()
+    with Inside(container.state.pid):
+        assert b"tbf" in qdiscs()
+    limits = container.inspect()["HostConfig"]
+    assert (limits["NetworkRateIn"], limits["NetworkRateOut"]) == (80_000_000, 800_000)
+
+
+def test_a_rate_that_would_not_hold_is_refused(nethost: NetHost, engine: Engine) -> None:
+    del nethost
+    limited = ContainerConfig(image="busybox", network="none", network_rate_in=10**6)
+    with pytest.raises(errors.InvalidArgument, match="no interface whose rate"):
+        engine.containers.create(limited)
+    able = ContainerConfig(
+        image="busybox", network="bridge", network_rate_out=10**6, cap_add=("NET_ADMIN",)
+    )
+    with pytest.raises(errors.InvalidArgument, match="NET_ADMIN could lift"):
+        engine.containers.create(able)

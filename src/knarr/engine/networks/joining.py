@@ -19,7 +19,14 @@ from knarr.engine.networks import endpointrules
 from knarr.engine.networks.table import EndpointRow, new_id
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
-from knarr.errors import Conflict, InvalidArgument, KnarrError, NotFound, ResourceExhausted
+from knarr.errors import (
+    Conflict,
+    InvalidArgument,
+    KnarrError,
+    NotFound,
+    ResourceExhausted,
+    Unsupported,
+)
 from knarr.networks import driver as drivers
 from knarr.networks import ipam, naming
 from knarr.networks.driver import Endpoint
@@ -275,11 +282,20 @@ def attachments(
         endpoint = _endpoint(place, row, f"eth{len(found)}", routes)
         attachment = drivers.find(place.network.driver).attachment(place.network, endpoint)
         if attachment is not None:
+            if record.config.network_rate_in and not attachment["host_if"]:
+                raise Unsupported(
+                    f"network {place.network.name}: driver {place.network.driver} cannot limit "
+                    "what a container receives"
+                )
             found.append(
-                {**attachment, "endpoint": told(record, place, row)}
+                {**attachment, **_rates(record.config), "endpoint": told(record, place, row)}
                 | _events(engine, place, record)
             )
     return found
+
+
+def _rates(config: ContainerConfig) -> dict[str, int | None]:
+    return {"rate_in": config.network_rate_in, "rate_out": config.network_rate_out}
 
 
 def _events(engine: Engine, place: Place, record: ContainerRecord) -> dict[str, list[str]]:
