@@ -139,12 +139,20 @@ def delete(shelf: Shelf, repository: str, text: str) -> Response:
 # --- uploads ------------------------------------------------------------------------------------
 
 
-def begin(shelf: Shelf, request: Request, repository: str) -> Response:
-    """POST: mount a blob of another repository, take one whole, or begin an upload."""
+def begin(
+    shelf: Shelf,
+    request: Request,
+    repository: str,
+    may_pull: Callable[[str], bool] = lambda _repository: True,
+) -> Response:
+    """POST: mount a blob of another repository, take one whole, or begin an upload.
+
+    may_pull: whether the client may have what another repository has.
+    """
     mount = request.parameter("mount")
     if mount is not None:
         digest = names.digest(mount)
-        if _mount(shelf, repository, digest, request.parameter("from")):
+        if _mount(shelf, repository, digest, request.parameter("from"), may_pull):
             return _created(repository, digest)
     whole = request.parameter("digest")
     algorithm = request.parameter("digest-algorithm") or "sha256"
@@ -166,22 +174,31 @@ def begin(shelf: Shelf, request: Request, repository: str) -> Response:
         raise
 
 
-def _mount(shelf: Shelf, repository: str, digest: str, source: str | None) -> bool:
+def _mount(
+    shelf: Shelf,
+    repository: str,
+    digest: str,
+    source: str | None,
+    may_pull: Callable[[str], bool],
+) -> bool:
     """Give a repository a blob that another has; return whether one has it.
 
     source: the repository that it should have; any one when it is not named.
     """
-    query = "SELECT size FROM blob JOIN repository ON repository = id WHERE digest = ?"
+    if source:
+        names.repository(source)
     with shelf.catalogue.writing() as db:
-        if source:
-            query += " AND name = ?"
-            row = db.execute(query, (digest, names.repository(source))).fetchone()
-        else:
-            row = db.execute(query, (digest,)).fetchone()
-        if row is None:
+        rows = db.execute(
+            "SELECT name, size FROM blob JOIN repository ON repository = id WHERE digest = ?",
+            (digest,),
+        )
+        found = (size for name, size in rows if name == (source or name) and may_pull(name))
+        size = next(found, None)
+        rows.close()
+        if size is None:
             return False
-        shelf.quotas.check(db, repository, digest, row[0])
-        record(db, repository, digest, row[0])
+        shelf.quotas.check(db, repository, digest, size)
+        record(db, repository, digest, size)
     return True
 
 

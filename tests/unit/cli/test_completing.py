@@ -24,7 +24,7 @@ FREE = frozenset(
     keep-tag label last limit listen memory memory-reservation memory-swap memory-swappiness
     message mirror mutable-tag name oom-score-adj os os-features os-version password pids-limit
     proxy proxy-keep quota shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs
-    until unused-for user username variant webhook workdir
+    token-realm until unused-for user username variant webhook workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

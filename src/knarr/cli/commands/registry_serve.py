@@ -94,16 +94,38 @@ def _options(args: Args) -> Options:
     keep = args.number("proxy-keep")
     if keep is not None and (every is None or not args.many("proxy") or keep < _SECOND):
         raise InvalidArgument("--proxy-keep: a time, beside --proxy and --gc-every")
+    htpasswd, access = args.text("htpasswd"), args.text("access")
+    realm = args.text("token-realm")
+    _check_login(args, htpasswd, access, realm)
     return Options(
+        access=access,
+        anybody_pulls=args.on("anonymous-pull"),
+        tokens=args.on("tokens"),
+        token_realm=realm,
         upstreams=parse_all(args.many("proxy")),
         quotas=_quotas(args),
         webhooks=tuple(map(check, args.many("webhook"))),
         keep_copies=None if keep is None else keep / _SECOND,
         rules=TagRules(immutable, mutable),
-        htpasswd=args.text("htpasswd"),
+        htpasswd=htpasswd,
         read_only=args.on("read-only"),
         collect_every=None if every is None else every / _SECOND,
     )
+
+
+def _check_login(args: Args, htpasswd: str | None, access: str | None, realm: str | None) -> None:
+    """Raise InvalidArgument for flags of logging in that make no sense together."""
+    given = {"access": access, "anonymous-pull": args.on("anonymous-pull"),
+             "tokens": args.on("tokens"), "token-realm": realm}  # fmt: skip
+    named = next((name for name, value in given.items() if value), None)
+    if named and not htpasswd:
+        raise InvalidArgument(f"--{named} needs --htpasswd")
+    if access and args.on("anonymous-pull"):
+        raise InvalidArgument(
+            '--anonymous-pull: in the file of --access that is pull = ["anonymous"]'
+        )
+    if realm and ('"' in realm or not realm.startswith(("http://", "https://"))):
+        raise InvalidArgument(f"--token-realm {realm}: want https://HOST/token")
 
 
 def _quotas(args: Args) -> Quotas:
@@ -169,12 +191,19 @@ COMMAND = Command(
          "Serve a registry for this machine: localhost:5000"),
         ("knarr registry serve --listen :443 --tls-cert site.pem --htpasswd users",
          "Serve one for others, with TLS and users"),
+        ("knarr registry serve --htpasswd users --access access.toml",
+         "Say what each of them may do in which repositories"),
         ("knarr registry serve --proxy docker.io --proxy ghcr.io",
          "Serve copies of others' images, too: localhost:5000/docker.io/library/busybox"),
         ("knarr registry serve --immutable --mutable-tag latest --gc-every 24h",
          "Serve one whose tags cannot move, but for latest, and which tidies up once a day"),
     ),
     flags=(
+        Flag("access", TEXT, "What each user of --htpasswd may do, in which repositories: TOML, "
+             "see docs/registry.md (default: everything)", metavar="file",
+             example="--htpasswd users --access access.toml"),
+        Flag("anonymous-pull", SWITCH, "Who has not logged in may pull everything",
+             example="--htpasswd users --anonymous-pull"),
         Flag("client-ca", TEXT, "Serve only clients with a certificate of these authorities",
              metavar="file", example="--client-ca clients.pem"),
         Flag("gc-every", DURATION, "Collect garbage so often (default: never by itself)",
@@ -204,6 +233,11 @@ COMMAND = Command(
              example="--tls-cert site.crt --tls-key site.key"),
         Flag("tls-key", TEXT, "Its key, when that is in a file of its own", metavar="file",
              example="--tls-cert site.crt --tls-key site.key"),
+        Flag("token-realm", TEXT, "Where clients get tokens: this server's /token as they reach "
+             "it through a proxy (default: by the name that they ask for)", metavar="url",
+             example="--token-realm https://registry.example.org/token"),
+        Flag("tokens", SWITCH, "Clients log in for tokens of five minutes; always with --access "
+             "and --anonymous-pull", example="--htpasswd users --tokens"),
         Flag("webhook", LIST, "Tell this address of pushed, pulled and deleted images",
              metavar="url", example="--webhook http://127.0.0.1:8080/events"),
     ),
