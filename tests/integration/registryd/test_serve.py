@@ -202,6 +202,7 @@ def test_gc(serve: Serve, knarr: Command) -> None:
         (("--anonymous-pull",), "--anonymous-pull needs --htpasswd"),
         (("--htpasswd", "x", "--access", "y", "--anonymous-pull"), 'pull = ["anonymous"]'),
         (("--htpasswd", "x", "--token-realm", "here"), "want https://HOST/token"),
+        (("--max-connections", "1"), "--max-connections 1: from 8 to 4096"),
         (("--webhook", "ftp://x"), "--webhook ftp://x: want http://"),
         (("--proxy", "A=b"), "cannot begin a repository's name"),
         (("extra",), "accepts no arguments"),

@@ -15,7 +15,7 @@ from knarr.cli import human, values
 from knarr.cli.caller import interrupt
 from knarr.cli.command import Command
 from knarr.cli.context import Context
-from knarr.cli.flags import DURATION, LIST, SWITCH, TEXT, Args, Flag
+from knarr.cli.flags import DURATION, LIST, NUMBER, SWITCH, TEXT, Args, Flag
 from knarr.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from knarr.registryd.quotas import Quotas
     from knarr.registryd.service import Options, Service
+    from knarr.web.limits import Limits
 
 _SECOND = 1_000_000_000
 _LAST_REQUESTS = 10.0  # seconds for them after the signal to end
 _DESCRIPTORS = 16384
+_LEAST_CONNECTIONS, _MOST_CONNECTIONS = 8, 4096
 _LISTEN = "127.0.0.1:5000"
 
 
@@ -43,7 +45,9 @@ def run(context: Context, args: Args) -> int:
         listeners: list[socket.socket] = []
         for each in addresses:
             listeners.append(stack.enter_context(listening.listen(each)))
-        service = stack.enter_context(Service(root, listeners, _options(args), tls=tls))
+        service = stack.enter_context(
+            Service(root, listeners, _options(args), tls=tls, limits=_limits(args))
+        )
         _show_log(quiet=args.on("quiet"))
         _take_descriptors()
         if not all(each.loopback for each in addresses) and not (tls and args.text("htpasswd")):
@@ -111,6 +115,20 @@ def _options(args: Args) -> Options:
         read_only=args.on("read-only"),
         collect_every=None if every is None else every / _SECOND,
     )
+
+
+def _limits(args: Args) -> Limits:
+    """Return what clients may have. Raises InvalidArgument."""
+    from knarr.web.limits import Limits
+
+    wanted = args.number("max-connections")
+    if wanted is None:
+        return Limits()
+    if not _LEAST_CONNECTIONS <= wanted <= _MOST_CONNECTIONS:
+        raise InvalidArgument(
+            f"--max-connections {wanted}: from {_LEAST_CONNECTIONS} to {_MOST_CONNECTIONS}"
+        )
+    return Limits(connections=wanted, of_one=wanted * 3 // 4)
 
 
 def _check_login(args: Args, htpasswd: str | None, access: str | None, realm: str | None) -> None:
@@ -216,6 +234,8 @@ COMMAND = Command(
              metavar="pattern", example="--immutable-tag 'v*' --immutable-tag 'base/*:*'"),
         Flag("listen", LIST, f"Where to listen: HOST:PORT or unix:///PATH (default {_LISTEN})",
              metavar="address", example="--listen :5000"),
+        Flag("max-connections", NUMBER, "Connections at a time (default 512), three quarters of "
+             "them from one address; more of them wait", example="--max-connections 2000"),
         Flag("mutable-tag", LIST, "Tags that may move all the same", metavar="pattern",
              example="--immutable --mutable-tag latest"),
         Flag("proxy", LIST, "Serve copies of this registry's images, fetched when asked for, as "
