@@ -21,6 +21,7 @@ from knarr.errors import InvalidArchive, Unsupported
 from knarr.runtime.imagemount import INDEX, REST, TAR, open_image
 from knarr.snapshots.drivers import overlay
 from knarr.snapshots.hashing import HashingReader
+from knarr.snapshots.kepttars import link_blob
 from knarr.snapshots.laidout import Made, Root
 from knarr.snapshots.trees import remove_tree
 
@@ -39,6 +40,7 @@ class Driver(overlay.Driver):
     """The snapshot driver ``erofs``; see ``knarr.snapshots.driver.Driver``."""
 
     name = "erofs"
+    keeps_tars = True
 
     def probe(self) -> None:
         """Return when overlayfs works, and an index over a file here can be mounted."""
@@ -107,16 +109,9 @@ class Driver(overlay.Driver):
         return Made(planned.applied, root.to_list(), files)
 
     def _link_blob(self, half: HalfMade, source: LayerSource) -> bool:
-        """Have the stored blob as the layer's tar, if it is that; whether it was done.
-
-        A link, so that either may be removed without the other.
-        """
-        if source.blob_path is None or source.blob_digest != source.diff_id:
+        """Have the stored blob as the layer's tar, if it is that; whether it was done."""
+        if not link_blob(source, _LINK, half.fd):
             return False
-        try:
-            os.link(source.blob_path, _LINK, dst_dir_fd=half.fd)
-        except OSError:
-            return False  # not there yet, on another file system, or on one without links
         os.rename(_LINK, TAR, src_dir_fd=half.fd, dst_dir_fd=half.fd)
         return True
 
