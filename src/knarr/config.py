@@ -27,6 +27,7 @@ class Settings:
     userns: ``auto`` (own user namespace and id range for each container) or ``host``.
     cgroup_manager: ``auto``, ``cgroupfs``, ``systemd`` or ``none``.
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
+    keep_compressed: layers stay as they came, also where a driver keeps their tars.
     storage_driver: ``auto``, ``erofs``, ``overlay``, or one that another package brings.
     policy: path of a policy file that holds beside POLICY, which always does if it is there.
     launcher_idle, server_idle: seconds without work after which the process ends.
@@ -37,6 +38,7 @@ class Settings:
         "cgroup_manager",
         "cgroup_parent",
         "data_root",
+        "keep_compressed",
         "launcher_idle",
         "policy",
         "run_root",
@@ -54,6 +56,7 @@ class Settings:
         cgroup_manager: str = "auto",
         cgroup_parent: str = "/knarr",
         storage_driver: str = "auto",
+        keep_compressed: bool = False,
         policy: "str | None" = None,
         launcher_idle: float = LAUNCHER_IDLE,
         server_idle: float = SERVER_IDLE,
@@ -75,6 +78,7 @@ class Settings:
         cgroup_manager: str
         cgroup_parent: str
         storage_driver: str
+        keep_compressed: bool
         policy: "str | None"
         launcher_idle: float
         server_idle: float
@@ -87,8 +91,8 @@ class Settings:
         """Return settings read from ``KNARR_*`` variables, defaults for the rest.
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
-        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_POLICY, KNARR_LAUNCHER_IDLE,
-        KNARR_SERVER_IDLE (both in seconds).
+        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_KEEP_COMPRESSED (true or false),
+        KNARR_POLICY, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (both in seconds).
         Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
@@ -99,10 +103,20 @@ class Settings:
             cgroup_manager=env.get("KNARR_CGROUP_MANAGER") or "auto",
             cgroup_parent=env.get("KNARR_CGROUP_PARENT") or "/knarr",
             storage_driver=env.get("KNARR_STORAGE_DRIVER") or "auto",
+            keep_compressed=_switch(env, "KNARR_KEEP_COMPRESSED"),
             policy=os.path.abspath(env["KNARR_POLICY"]) if env.get("KNARR_POLICY") else None,
             launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
             server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),
         )
+
+
+def _switch(env: "Mapping[str, str]", name: str) -> bool:
+    text = env.get(name, "").lower()
+    if text in ("true", "1"):
+        return True
+    if text in ("false", "0", ""):
+        return False
+    raise ValueError(f"{name}: {text!r} is neither true nor false")
 
 
 def _seconds(env: "Mapping[str, str]", name: str, default: float) -> float:

@@ -25,7 +25,13 @@ class EngineImages(Images):
     """As ``Images``; what changes them, and ``save``, is in the journal when it is done."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.content, engine.driver, engine.index, is_running=engine.is_running)
+        super().__init__(
+            engine.content,
+            engine.driver,
+            engine.index,
+            is_running=engine.is_running,
+            keep_compressed=engine.settings.keep_compressed,
+        )
         self._engine = engine
 
     def load(self, source: Source, **options: Any) -> LoadResult:

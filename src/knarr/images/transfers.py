@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from knarr.images.transfer import pull as pulling
     from knarr.images.transfer import push as pushing
     from knarr.images.transfer.lists import ManifestLists
+    from knarr.registry.patience import Patience
     from knarr.registry.repository import Registry
 
 
@@ -66,7 +67,10 @@ class Transfers:
         progress(ProgressEvent("", f"The push refers to repository [{shown}]"))
         found = pushing.tags_of(self._context, reference, all_tags=all_tags)
         with open_registry(reference.domain, progress=progress) as registry:
-            return [pushing.push(self._context, registry, each, wanted, progress) for each in found]
+            return [
+                pushing.push(self._context, registry, each, wanted, progress, open_briefly)
+                for each in found
+            ]
 
     def digest_of(
         self, name: str, *, local: bool = False, progress: Progress = ignore_progress
@@ -95,19 +99,35 @@ class Transfers:
 
 
 def open_registry(
-    host: str, insecure: bool = False, progress: Progress = ignore_progress
+    host: str,
+    insecure: bool = False,
+    progress: Progress = ignore_progress,
+    patience: Patience | None = None,
 ) -> Registry:
     """Return the registry of a host name, as this machine's files say how it is reached.
 
     insecure: it may have a certificate that nobody vouches for, or none.
     """
     from knarr.registry.hosts import Hosts
+    from knarr.registry.patience import Patience
     from knarr.registry.repository import Registry
 
     hosts = Hosts.from_environment(os.environ)
     if insecure:
         hosts = replace(hosts, insecure=(*hosts.insecure, host))
-    return Registry(host, hosts, notice=lambda text: progress(ProgressEvent("Warning", text)))
+    return Registry(
+        host,
+        hosts,
+        patience=patience or Patience(),
+        notice=lambda text: progress(ProgressEvent("Warning", text)),
+    )
+
+
+def open_briefly(host: str) -> Registry:
+    """Return a registry that need not answer, since there is another way: it is not waited for."""
+    from knarr.registry.patience import Patience
+
+    return open_registry(host, patience=Patience(attempts=2, connect=5.0, stall=20.0))
 
 
 def _platform(text: str | None) -> Platform | None:

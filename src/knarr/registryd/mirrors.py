@@ -66,20 +66,9 @@ class Origins(Hosts):
 class Mirrors:
     """The copies of a registry."""
 
-    def __init__(
-        self,
-        shelf: Shelf,
-        known: tuple[Upstream, ...],
-        fresh: float = FRESH,
-        *,
-        adopting: bool = True,
-    ) -> None:
-        """adopting: whether a copy takes blobs over that were pushed here.
-
-        Raises InvalidArgument for certificates that cannot be read, OSError.
-        """
+    def __init__(self, shelf: Shelf, known: tuple[Upstream, ...], fresh: float = FRESH) -> None:
+        """Raises InvalidArgument for certificates that cannot be read, OSError."""
         self._shelf = shelf
-        self._adopting = adopting
         self._known = known
         self._fresh = fresh
         origins = Origins.from_environment(os.environ)
@@ -210,8 +199,9 @@ class Mirrors:
     def _confirm(self, copy: Copy, tag: str) -> None:
         with self._shelf.catalogue.writing() as db:
             db.execute(
-                "UPDATE tag SET pushed = ? WHERE name = ? AND repository = ?",
-                (time.time(), tag, catalogue.find(db, copy.repository)),
+                "UPDATE tag SET pushed = ? WHERE name = ? AND repository ="
+                " (SELECT id FROM repository WHERE name = ?)",
+                (time.time(), tag, copy.repository),
             )
 
     def _renew(self, copy: Copy, reference: str) -> None:
@@ -220,15 +210,17 @@ class Mirrors:
         if ":" in reference and digest and time.time() - asked > _RENEWED:
             with self._shelf.catalogue.writing() as db:
                 db.execute(
-                    "UPDATE manifest SET pushed = ? WHERE digest = ? AND repository = ?",
-                    (time.time(), digest, catalogue.find(db, copy.repository)),
+                    "UPDATE manifest SET pushed = ? WHERE digest = ? AND repository ="
+                    " (SELECT id FROM repository WHERE name = ?)",
+                    (time.time(), digest, copy.repository),
                 )
 
     def _drop_tag(self, copy: Copy, tag: str) -> None:
         with self._shelf.catalogue.writing() as db:
             db.execute(
-                "DELETE FROM tag WHERE name = ? AND repository = ?",
-                (tag, catalogue.find(db, copy.repository)),
+                "DELETE FROM tag WHERE name = ? AND repository ="
+                " (SELECT id FROM repository WHERE name = ?)",
+                (tag, copy.repository),
             )
 
     # --- blobs ----------------------------------------------------------------------------------
@@ -251,12 +243,7 @@ class Mirrors:
         return True
 
     def _adopt(self, copy: Copy, digest: str) -> bool:
-        """Take a blob that another repository has, if a manifest of this one names it.
-
-        Not where clients have rights of their own: an upstream can name what it does not have.
-        """
-        if not self._adopting:
-            return False
+        """Take a blob that another repository has, if a manifest of this one names it."""
         with self._shelf.catalogue.writing() as db:
             row = db.execute(
                 "SELECT b.size FROM blob AS b JOIN reference AS r ON r.digest = b.digest"
