@@ -13,6 +13,7 @@ import itertools
 import os
 from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from knarr.content import compression
@@ -28,7 +29,7 @@ from knarr.snapshots.driver import LayerSource
 if TYPE_CHECKING:
     from knarr.images.descriptor import Descriptor
     from knarr.images.index import ImageRecord, Member
-    from knarr.registry.blobs import BlobStream
+    from knarr.registry.lanes import WideStream
     from knarr.registry.repository import Registry, Repository
 
 OpenRegistry = Callable[[str], "Registry"]
@@ -307,7 +308,9 @@ def _repaired(
     for source in piece.sources:
         try:
             with open_registry(source.domain) as registry:
-                _fetch(context, registry.repository(source.path), piece, damage.digest)
+                repository = registry.repository(source.path)
+                fetch = partial(_fetch, context, repository, piece, damage.digest)
+                repository.right(piece.packed or damage.digest, fetch)
         except (KnarrError, OSError) as error:
             trouble = str(error)
         else:
@@ -334,7 +337,7 @@ def _fetch(context: Context, repository: Repository, piece: _Piece, digest: str)
             writer.commit()
 
 
-def _store_tar(context: Context, stream: BlobStream, piece: _Piece, digest: str) -> None:
+def _store_tar(context: Context, stream: WideStream, piece: _Piece, digest: str) -> None:
     """Store the tar that a compressed layer unpacks to, in the place of what is there."""
     limit = layers.size_limit(piece.size or 0)
     plain = compression.open_decompressed(cast("BinaryIO", stream), limit=limit, close_source=False)

@@ -14,13 +14,13 @@ import io
 import os
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from knarr.closing import Closing
 from knarr.content import parts
 from knarr.content.parts import Part
 from knarr.content.store import ContentStore
-from knarr.errors import InvalidArchive, Unavailable
+from knarr.errors import InvalidArchive, KnarrError, Unavailable
 from knarr.images import tars
 from knarr.images.descriptor import Descriptor
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from knarr.registry.repository import Repository
 
+Read = TypeVar("Read")
 _STEP = 1024 * 1024
 # Seconds between two looks at a blob that another process brings in.
 _LOOK = 0.2
@@ -39,7 +40,8 @@ class Download(Closing):
 
     stop: when it is set, nothing is waited for any more. report: is told (state, bytes).
     tar: the digest of a layer's tar, which may come to stand for the blob: then it becomes no blob
-    before ``settle`` says so.
+    before ``settle`` says so. attempt: is counted up when what a reader had was wrong and other
+    bytes come, from elsewhere.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Download(Closing):
         self._written = 0
         self._done = False
         self._error: BaseException | None = None
+        self.attempt = 0
 
     def run(self) -> None:
         """Have the blob here, whole and right; returns at once when it is.
@@ -93,15 +96,45 @@ class Download(Closing):
                 self._wait()
             return self._fd < 0
 
-    def wait_for(self, position: int) -> int:
-        """Return how many bytes there are, once these are more than ``position`` or all.
+    def read_again(self, read: Callable[[], Read]) -> Read:
+        """Return what ``read`` makes of the blob as it comes; done again when that was wrong.
 
-        All are there only when they are right. Raises Unavailable when the download has failed;
-        that error says why.
+        Raises what ``read`` raises, Unavailable when the download has failed; that error says why.
+        """
+        while True:
+            attempt = self.attempt
+            try:
+                return read()
+            except (KnarrError, OSError) as error:
+                if self._came_anew(attempt):
+                    continue
+                if self._error is not None:
+                    raise Unavailable(f"blob {self.blob.digest[:19]} did not arrive") from error
+                raise
+
+    def _came_anew(self, attempt: int) -> bool:
+        """Return whether the bytes of an attempt were wrong, and others come or are here.
+
+        Waits until that is known, where they came from a mirror: of others it is never so.
         """
         with self._changed:
-            while self._written <= position and not self._done:
+            while self.attempt == attempt and not self._done and self._error is None:
+                if not self._repository.is_mirrored(self.blob.digest):
+                    return False
+                self._changed.wait()
+            return self.attempt != attempt
+
+    def wait_for(self, position: int, attempt: int) -> int:
+        """Return how many bytes there are, once these are more than ``position`` or all.
+
+        All are there only when they are right. Raises Unavailable when the download has failed, and
+        that error says why, or when the bytes are others than at that attempt.
+        """
+        with self._changed:
+            while self._written <= position and not self._done and self.attempt == attempt:
                 self._wait()
+            if self.attempt != attempt:
+                raise Unavailable(f"blob {self.blob.digest[:19]} comes anew")
             return self._written
 
     def opened(self) -> int:
@@ -192,8 +225,21 @@ class Download(Closing):
                 self._tell(fd=part.fileno(), written=part.size)
                 return
         self._tell(fd=part.fileno(), written=0)
+        self._repository.right(
+            self.blob.digest, lambda: self._receive_right(part), lambda: self._begin_anew(part)
+        )
+
+    def _receive_right(self, part: Part) -> None:
         self._receive(part, shown=True)
         part.verify()
+
+    def _begin_anew(self, part: Part) -> None:
+        """Drop what a mirror gave, and have its readers know."""
+        with self._changed:
+            self.attempt += 1
+            self._written = 0
+            self._changed.notify_all()
+        part.restart()
 
     def _receive(self, part: Part, *, shown: bool) -> None:
         if part.size == part.expected:
@@ -242,6 +288,7 @@ class _Follower(io.RawIOBase):
     def __init__(self, download: Download) -> None:
         super().__init__()
         self._download = download
+        self._attempt = download.attempt
         self._position = 0
         self._fd = -1
 
@@ -250,7 +297,7 @@ class _Follower(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        written = self._download.wait_for(self._position)
+        written = self._download.wait_for(self._position, self._attempt)
         if self._fd < 0:
             self._fd = self._download.opened()
         count = os.preadv(self._fd, [view[: written - self._position]], self._position)

@@ -267,22 +267,29 @@ class _Pull:
         download = downloads.get(layer.digest)
         if download is None and self._is_here(position):
             return
-        given = unpack.give(
-            self._context,
-            layer,
-            diff_id,
-            self._chain[: position + 1],
-            lambda: self._opened(layer, download),
-            lambda done: self._tell("Extracting", layer.digest, done),
-        )
+
+        def give() -> unpack.Given:
+            return unpack.give(
+                self._context,
+                layer,
+                diff_id,
+                self._chain[: position + 1],
+                lambda: self._opened(layer, download),
+                lambda done: self._tell("Extracting", layer.digest, done),
+            )
+
+        def measure() -> int:
+            with self._opened(layer, download) as stream:
+                return layers.measure_stream(stream, *pair)
+
         pair = (layer.digest, diff_id)
+        given = give() if download is None else download.read_again(give)
         if given.length:
             self._measured[pair] = given.length
         if download is not None and not given.was_read and not self._is_kept_as_tar(position):
             # The driver had no need of it: what it unpacks to is still to be seen.
             if layer.digest != diff_id and not download.is_kept_as_tar():
-                with self._opened(layer, download) as stream:
-                    self._measured[pair] = layers.measure_stream(stream, *pair)
+                self._measured[pair] = download.read_again(measure)
         is_kept = tars.keep(self._context, layer, diff_id, self._chain[position])
         if download is not None:
             download.settle(publish=not is_kept)
