@@ -207,6 +207,8 @@ class Demo:
             self.run(f"knarr run --rm {name} echo from the registry")
             self.run(f"knarr tag debian:bookworm {name}")
             self.run(f"knarr push --quiet {name}", expect=1)
+            # Back to the image that was pulled under this name, whose digest goes with the tag.
+            self.run(f"knarr tag busybox {name}", show=False)
             self.run(f"knarr rmi {name}")
             self.run("knarr registry gc --dry-run --grace 0")
         finally:

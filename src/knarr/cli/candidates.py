@@ -279,6 +279,7 @@ _PLATFORMS = ("linux/386", "linux/amd64", "linux/arm/v7", "linux/arm64", "linux/
 
 # Flags, by name, whose values can be told: the values, or what finds them.
 VALUES: dict[str, Sequence[str] | Source] = {
+    "access": files,
     "attach": ("stderr", "stdin", "stdout"),
     "cap-add": _CAPABILITIES,
     "cap-drop": _CAPABILITIES,

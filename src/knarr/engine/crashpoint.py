@@ -24,6 +24,7 @@ STEPS = (
     "remove.directory",
 )
 COPY_STEP = "still"  # while a commit or a clone has a container stand still
+FORCED_STEP = "remove.forced"  # a removal of one that runs is begun, and it runs yet
 PAUSE_STEPS = ("pause.noted", "pause.frozen", "pause.thawed")
 
 

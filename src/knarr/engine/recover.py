@@ -94,10 +94,13 @@ def recover_container(engine: Engine, record: ContainerRecord, *, held: bool = F
         try:
             _settle_locked(engine, record, paths, RecoverReport())
         except errors.KnarrError as error:
-            if merged(record, paths).stale:
+            state = merged(record, paths)
+            if state.stale:
                 raise
-            # Its policy wanted it started and it could not be: it has ended, and says why.
-            _log.warning("container %s: %s", record.name, error)
+            # One that runs was taken over by somebody else. Another's policy wanted it started
+            # and it could not be: it has ended, and says why.
+            if not state.running:
+                _log.warning("container %s: %s", record.name, error)
 
 
 def _attempt(report: RecoverReport, subject: str, work: Callable[[], object]) -> None:

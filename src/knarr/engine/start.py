@@ -211,6 +211,7 @@ def clear_run_directory(prepared: Prepared) -> None:
 def _clear(prepared: Prepared) -> None:
     """Remove a run directory that is there."""
     paths = prepared.paths
+    waiting.await_start(paths)
     halfstarted.settle(paths)
     live = read_state_file(paths.state)
     if live is not None and live["status"] == "running":
@@ -223,6 +224,7 @@ def _clear(prepared: Prepared) -> None:
 def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
     """Clean up after a start that failed, whatever part of it was done and by whom."""
     paths = prepared.paths
+    waiting.await_start(paths)
     stop.kill_held(engine, prepared.record, paths)
     waiting.await_supervisor(paths)
     undo.replay(paths.run)

@@ -1,6 +1,7 @@
 """``knarr rmi``, by Docker's rules; ``pruning`` removes by the same.
 
-By name: the name goes; the image itself only with its last name. By id: the image
+By name: the name goes; the image itself only with its last name. A repository and digest are a
+name, too, if a registry is known to have the image by it. By id: the image
 goes with its name; with several names only when forced. An image that a container was
 made from keeps its bytes for as long as there is the container: forced, it loses only
 its names, and is dangling once the container is gone. Docker deletes the image of a
@@ -53,16 +54,20 @@ def remove(
     by_id = is_id(name, record) and context.index.resolve(_canonical(name)) is None
     whole = target.whole.digest if target.whole else ""
     by_digest = name in (whole, whole.removeprefix("sha256:"))
+    if "@" in name and (gone := _forget_digest(context, record, name, named=bool(tags))):
+        return gone
     if by_id or by_digest or "@" in name:
         _check_by_id(record, tags, users, force=force, is_running=is_running)
         return delete(context, record, keep_bytes=no_prune)
     reference = Reference.parse(name)
-    if len(tags) <= 1 and users and not force:
+    elsewhere = [x for x in record.repo_digests if not x.startswith(f"{reference.name}@")]
+    last = len(tags) <= 1 and not elsewhere
+    if last and users and not force:
         raise Conflict(
             f"conflict: unable to remove repository reference {reference.familiar()!r} (must force)"
             f" - container {users[0][:12]} is using its referenced image {_short(record.id)}"
         )
-    if len(tags) > 1:
+    if not last:
         context.index.untag(str(reference))
         taken = Taken(context)
         if target.whole and target.whole.digest not in context.index.index_names().values():
@@ -116,6 +121,19 @@ def _check_by_id(
             f"conflict: unable to delete {short} (must be forced)"
             " - image is referenced in multiple repositories"
         )
+
+
+def _forget_digest(
+    context: Context, record: ImageRecord, name: str, *, named: bool
+) -> list[Action]:
+    """Forget one digest that an image is known by; nothing if that is the last of its names."""
+    reference = Reference.parse(name)
+    known = f"{reference.name}@{reference.digest}"
+    left = tuple(each for each in record.repo_digests if each != known)
+    if len(left) == len(record.repo_digests) or not (left or named):
+        return []
+    context.index.add(replace(record, repo_digests=left))
+    return [("Untagged", Reference.parse(known).familiar())]
 
 
 def _forget_digests(context: Context, record: ImageRecord, reference: Reference) -> list[Action]:

@@ -181,8 +181,8 @@ class Created:
     root_fd: its root file system's mount; as long as it is open, ending the
     container does not write the overlay back. master: of the pseudo-terminal, or
     -1. uid, gid: host ids of its user, -1 when there are none and as long as they are
-    not known. seen: what its program depended on. leftover: descriptors to be closed
-    once it is on its way.
+    not known. seen: what its program depended on. leftover: descriptors that are not needed
+    once it is on its way, and whose closing waits for the kernel: for when nobody else waits.
     """
 
     __slots__ = (
@@ -265,7 +265,6 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     try:
         _hand_over(recipe, created, binds)
         process.go()
-        close_all(created.leftover)
         known = is_known(plan.steps, setting)
         if known:
             _settle_user(plan, setting, created)

@@ -58,29 +58,43 @@ class Supervisor:
         self.pid = self.pidfd = self.root_fd = -1
 
     def take(self, given: Handover, maker: int) -> None:
-        """Take a started container over, with the client that is attached from its first byte.
+        """Get ready for a container that is about to run, with the client of its first byte.
 
-        maker: pid of the process that made it, our child, or 0.
+        maker: pid of the process that makes it, our child, or 0.
         """
         streams = pipes.Streams()
         streams.out, streams.err, streams.stdin = given.out, given.err, given.stdin
-        self.pid, self.pidfd, self.root_fd = given.pid, given.pidfd, given.root_fd
+        self.pid, self.pidfd = given.pid, given.pidfd
         self.manager, self.group, self.exit_file = given.manager, given.cgroup, given.exit_file
         listener = _socket.socket(fileno=given.listener)
         config = None
         if given.configured:
-            config = (states.read(self.run_dir) or {}).get("log_config")
+            # What is there by name may still be of its last run.
+            state = states.unpublished(self.run_dir) or states.read(self.run_dir)
+            config = (state or {}).get("log_config")
         self._watch(streams, listener, given.log, config, terminal=given.terminal, maker=maker)
+        if given.client >= 0 and self.relay is not None:
+            self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
+
+    def begin(self, given: Handover, root_fd: int) -> None:
+        """Note that the container runs. root_fd: the mount of its root file system."""
+        self.root_fd = root_fd
         if given.checked:
             self._check_health(fresh=True)
         if given.oom >= 0 and self.relay is not None:
             watch = OomWatch(self.run_dir, given.oom, self.manager, self.group, fresh=True)
             self.relay.tell_kills(watch)
-        if given.client >= 0 and self.relay is not None:
-            self.relay.add_client(_socket.socket(fileno=given.client), owner=given.owner)
         for keeper in (given.keeper, given.spare):
             if keeper:
                 os.waitpid(keeper, 0)
+
+    def let_go(self, given: Handover) -> None:
+        """Close all that was taken of a container that its maker did not see run."""
+        if self.relay is not None:
+            self.relay.close()
+        for fd in (self.pidfd, given.oom):
+            if fd >= 0:
+                os.close(fd)
 
     def adopt(self, *, ours: bool = False) -> bool:
         """Take over from a dead process; False when the container has ended meanwhile.

@@ -124,11 +124,12 @@ def _hand_over(to: "_socket.socket", pid: int, pidfd: int, exit_file: str) -> No
     pipes = (*os.pipe(), *os.pipe(), *os.pipe())
     out, _, err, _, _, stdin = pipes
     given = handover.Handover(
-        pid=pid, pidfd=pidfd, root_fd=out, listener=listener.fileno(), out=out, err=err,
+        pid=pid, pidfd=pidfd, listener=listener.fileno(), out=out, err=err,
         stdin=stdin, client=client.fileno(), terminal=False, owner=False, log="/dev/null",
         manager="none", cgroup="", exit_file=exit_file, keeper=0,
     )  # fmt: skip
     handover.send(to, given)
+    handover.confirm(to, out)
     client.close()
     listener.close()
     for fd in (pidfd, *pipes):

@@ -1,7 +1,8 @@
-"""How a started container passes from the process that made it to its supervisor.
+"""How a container passes from the process that made it to its supervisor.
 
 One packet of a fixed layout with the descriptors: reading it must not touch
-memory that the supervisor then keeps for as long as the container runs.
+memory that the supervisor then keeps for as long as the container runs. It comes
+while the container's process is on its way, and a word when that runs.
 """
 
 import _socket
@@ -9,9 +10,12 @@ import array
 import os
 import struct
 
+from knarr.runtime import packets
+
 _LAYOUT = struct.Struct("=iii????B")
 _LIMIT = 12800  # three of the longest paths and what stands before them
-_NAMES = ("pidfd", "root_fd", "listener", "out", "err", "stdin", "client", "oom")
+_NAMES = ("pidfd", "listener", "out", "err", "stdin", "client", "oom")
+_RUNS = b"r"
 
 
 class Handover:
@@ -43,7 +47,6 @@ class Handover:
         "owner",
         "pid",
         "pidfd",
-        "root_fd",
         "spare",
         "stdin",
         "terminal",
@@ -53,7 +56,6 @@ class Handover:
         self,
         pid: int,
         pidfd: int,
-        root_fd: int,
         listener: int,
         out: int,
         err: int,
@@ -73,7 +75,6 @@ class Handover:
     ) -> None:
         self.pid = pid
         self.pidfd = pidfd
-        self.root_fd = root_fd
         self.listener = listener
         self.out = out
         self.err = err
@@ -93,7 +94,7 @@ class Handover:
 
 
 def send(sock: "_socket.socket", value: Handover) -> None:
-    """Send a container to its supervisor; raises OSError."""
+    """Send a container to its supervisor, before it runs; raises OSError."""
     fds = array.array("i")
     mask = 0
     for bit, name in enumerate(_NAMES):
@@ -115,6 +116,24 @@ def send(sock: "_socket.socket", value: Handover) -> None:
     sock.sendmsg([head + os.fsencode(texts)], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fds)])
 
 
+def confirm(sock: "_socket.socket", root_fd: int) -> None:
+    """Say that the container runs, with its root file system's mount; raises OSError.
+
+    The mount comes last: of a container that never runs nothing is to be busy any more when
+    its caller hears that.
+    """
+    packets.send(sock, _RUNS, [root_fd])
+
+
+def confirmed(sock: "_socket.socket") -> int:
+    """Wait for that; return the mount, -1 when the maker ended without a container."""
+    try:
+        _, (root_fd,) = packets.receive(sock, packets.LIMIT)
+    except (OSError, EOFError):
+        return -1
+    return root_fd
+
+
 def receive(sock: "_socket.socket") -> "Handover | None":
     """Return the container; None when its maker ended without one."""
     try:
@@ -131,16 +150,15 @@ def receive(sock: "_socket.socket") -> "Handover | None":
     pid, keeper, spare, terminal, owner, configured, checked, mask = _LAYOUT.unpack_from(body)
     got = iter(fds)  # in the order of _NAMES
     pidfd = next(got) if mask & 1 else -1
-    root_fd = next(got) if mask & 2 else -1
-    listener = next(got) if mask & 4 else -1
-    out = next(got) if mask & 8 else -1
-    err = next(got) if mask & 16 else -1
-    stdin = next(got) if mask & 32 else out if terminal else -1
-    client = next(got) if mask & 64 else -1
-    oom = next(got) if mask & 128 else -1
+    listener = next(got) if mask & 2 else -1
+    out = next(got) if mask & 4 else -1
+    err = next(got) if mask & 8 else -1
+    stdin = next(got) if mask & 16 else out if terminal else -1
+    client = next(got) if mask & 32 else -1
+    oom = next(got) if mask & 64 else -1
     log, manager, cgroup, exit_file = os.fsdecode(body[_LAYOUT.size :]).split("\0")
     # By position: names of arguments would be written to, each in a page of its own.
     return Handover(
-        pid, pidfd, root_fd, listener, out, err, stdin, client, terminal, owner,
+        pid, pidfd, listener, out, err, stdin, client, terminal, owner,
         log, manager, cgroup, exit_file, keeper, configured, checked, spare, oom,
     )  # fmt: skip

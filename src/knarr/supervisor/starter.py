@@ -5,6 +5,7 @@ container touches are those of this process, which ends when the container
 runs. The container's first process becomes the supervisor's child, not ours.
 """
 
+import errno
 import os
 import time
 
@@ -20,7 +21,7 @@ from knarr.runtime.plan import enters_user, namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
-from knarr.supervisor import handover, journal, rundir
+from knarr.supervisor import handover, journal, rundir, spare
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.outlet import open_log, open_outlet
@@ -43,6 +44,7 @@ class Starter:
     __slots__ = (
         "created",
         "given",
+        "handed",
         "keeper",
         "kept",
         "listener",
@@ -66,6 +68,7 @@ class Starter:
         self.streams = pipes.Streams()
         self.created: Created | None = None
         self.given = False  # the pipes, to the container's user
+        self.handed = False  # all that its supervisor needs before it runs
         self.oom = -1  # a descriptor for the supervisor
         self.listener: _socket.socket | None = None
 
@@ -79,22 +82,41 @@ class Starter:
             group = self._group()
             self._begin(group)
             self._make_streams()
-            self._try_log()
-            self.created = create(self._recipe(fds, group), self._record)
+
+            def meanwhile(created: Created) -> None:
+                self._try_log()
+                self._record(created)
+                if self.given and not self.request["tty"]:
+                    self._hand_over(created, supervisor, fds)
+                crash_point("running")
+
+            self.created = create(self._recipe(fds, group), meanwhile)
             crash_point("created")
             if not self.given:
                 self._give_streams(self.created)
             self.created.start()
+            # The supervisor's end may have been the container's, before that ever ran: nobody is
+            # to see as running, and then as ended, what was only being started.
+            self._need(supervisor)
             states.publish(self.run_dir)
             journal.note(self.run_dir, b"start")
             crash_point("started")
-            self._hand_over(supervisor, fds)
+            if not self.handed:
+                self._hand_over(self.created, supervisor, fds)
+            handover.confirm(supervisor, self.created.root_fd)
         except BaseException:
             self._give_up()
+            self._need(supervisor)
             raise
         state = self.state
         warnings = self.created.warnings
         return {"pid": state["pid"], "started_at": state["started_at"], "warnings": warnings}
+
+    @staticmethod
+    def _need(supervisor: "_socket.socket") -> None:
+        """Raise BrokenPipeError when the supervisor has been killed."""
+        if spare.has_gone(supervisor):
+            raise BrokenPipeError(errno.EPIPE, "the supervisor was killed")
 
     def _group(self) -> "Group | None":
         wanted = self.request["cgroup"]
@@ -153,12 +175,12 @@ class Starter:
                 entry["path"] = f"/proc/self/fd/{fds[given[entry['type']]]}"
 
     def _make_streams(self) -> None:
-        self.undo.add("file", f"{self.run_dir}/attach.sock")
         if self.request["tty"]:
             return
-        for name in pipes.NAMES:
+        stdin = bool(self.request["stdin"])
+        for name in pipes.NAMES[0 if stdin else 1 :]:
             self.undo.add("file", f"{self.run_dir}/{name}")
-        self.streams = pipes.make_pipes(self.run_dir, stdin=bool(self.request["stdin"]))
+        self.streams = pipes.make_pipes(self.run_dir, stdin=stdin)
 
     def _try_log(self) -> None:
         """Open the log as the supervisor does when the container runs, too late to fail."""
@@ -227,19 +249,18 @@ class Starter:
         if self.oom >= 0:
             self.state["oom"] = True
         states.prepare(self.run_dir, self.state)
+        self.undo.add("file", f"{self.run_dir}/attach.sock")
         self.listener = rundir.listen(self.run_dir)
         if created.uid >= 0:
             self._give_streams(created)
-        crash_point("running")
 
     def _give_streams(self, created: Created) -> None:
         pipes.give_to(self.streams, created.uid, created.gid)
         self.given = True
 
-    def _hand_over(self, supervisor: "_socket.socket", fds: "list[int]") -> None:
+    def _hand_over(self, created: Created, supervisor: "_socket.socket", fds: "list[int]") -> None:
+        """Give the supervisor what it gets ready with while the process is on its way."""
         attach = self.request.get("attach")
-        created = self.created
-        assert created is not None
         assert self.listener is not None
         master, streams = created.master, self.streams
         handover.send(
@@ -247,7 +268,6 @@ class Starter:
             handover.Handover(
                 pid=created.pid,
                 pidfd=created.pidfd,
-                root_fd=created.root_fd,
                 listener=self.listener.fileno(),
                 out=master if master >= 0 else streams.out,
                 err=streams.err,
@@ -266,9 +286,14 @@ class Starter:
                 oom=self.oom,
             ),
         )
+        self.handed = True
 
     def _give_up(self) -> None:
-        """Leave nothing of a container that did not come to run."""
+        """Leave nothing of a container that did not come to run.
+
+        Who looks in between must not find the end of one that ran.
+        """
+        states.withdraw(self.run_dir)
         if self.keeper is not None:
             self.keeper.close()
         if self.created is not None:

@@ -155,7 +155,7 @@ def attend(sock: "_socket.socket", maker: "_socket.socket", pid: int) -> None:
     if operation in wire.RUNS:
         _run(caller, run_dir, (maker, pid))
         return
-    taken = operation == wire.EXEC and not (_has_died(maker) and _waits(caller))
+    taken = operation == wire.EXEC and not (spare.has_gone(maker) and _waits(caller))
     maker.close()
     if taken:
         # It does it all; only its end needs somebody, since an orphan is not taken care of
@@ -165,12 +165,6 @@ def attend(sock: "_socket.socket", maker: "_socket.socket", pid: int) -> None:
         return
     reap_all()
     FORKED[operation](caller, run_dir)
-
-
-def _has_died(maker: "_socket.socket") -> bool:
-    poll = select.poll()
-    poll.register(maker.fileno(), 0)
-    return bool(poll.poll(0))
 
 
 def _waits(caller: "_socket.socket") -> bool:
@@ -224,13 +218,17 @@ def _run(
         return
     kprocess.set_name("knarr-watch")
     given = handover.receive(maker)
-    maker.close()
     supervisor = Supervisor(run_dir)
+    root_fd = -1
     if given is not None:
-        sock.close()
         supervisor.take(given, pid)
-        _supervise(supervisor, lock)
-    elif supervisor.adopt(ours=True):
+        root_fd = handover.confirmed(maker)
+        if root_fd >= 0:
+            supervisor.begin(given, root_fd)
+        else:
+            supervisor.let_go(given)
+    maker.close()
+    if root_fd >= 0 or supervisor.adopt(ours=True):
         sock.close()
         _supervise(supervisor, lock)
     else:
@@ -280,11 +278,12 @@ def _make(
         return
     _answer(Channel(sock), answer)
     # What it made runs already. It may take long until this process ends, so that no end of a
-    # pipe may depend on it.
-    keep_only(lessons.teacher())
+    # pipe may depend on it. What takes long to close is closed by its end.
+    created = starter.created
+    keep_only(lessons.teacher(), *(created.leftover if created is not None else ()))
     kprocess.step_back()
-    if starter.created is not None:
-        lessons.teach(starter.created.seen, spec=request["spec"])
+    if created is not None:
+        lessons.teach(created.seen, spec=request["spec"])
     # The kernel takes a processor for a millisecond to end a process, and lets nobody interrupt
     # it: a container that is soon done would be told late. Its supervisor says when it was told.
     signal.sigtimedwait(_DISMISSED, _MOMENT)

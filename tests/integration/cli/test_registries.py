@@ -338,3 +338,22 @@ def test_a_pull_by_digest_is_listed_by_its_repository(
     again = knarr("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().splitlines()
     assert f"{fake.host}/app:1" in again
     assert f"{fake.host}/app:<none>" not in again
+
+
+def test_a_repository_and_digest_are_a_name_that_can_go(
+    home: Path, knarr: Command, fake: FakeRegistry
+) -> None:
+    put_image(fake, "1", [layer("a")])
+    digest = next(name for name in fake.manifests if name.startswith("sha256:"))
+    name = f"{fake.host}/app@{digest}"
+    knarr("pull", "-q", name)
+    knarr("tag", name, "mine:1")
+    assert knarr("rmi", name).stdout.decode() == f"Untagged: {name}\n"
+    listed = knarr("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.decode().split()
+    assert [each for each in listed if each != "busybox:latest"] == ["mine:1"]
+    knarr("pull", "-q", name)
+    knarr("rmi", "mine:1")
+    last = knarr("rmi", name).stdout.decode().splitlines()
+    assert last[0] == f"Untagged: {name}"
+    assert last[1].startswith("Deleted: sha256:")
+    assert knarr("images", "--format", "{{.Repository}}").stdout.decode().split() == ["busybox"]

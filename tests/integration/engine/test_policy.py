@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -392,6 +393,36 @@ def test_images_by_name(engine: Engine, under: Under) -> None:
     assert refusal(kept.start).rule == "images"
     for container in (kept, named):
         container.remove(force=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "is_allowed"),
+    [
+        ("registry.example.org/team/box:*", True),
+        ("registry.example.org/team/*:*", True),
+        ("registry.example.org/team/box", True),
+        ("registry.example.org/team/box:v1", False),
+        ("registry.example.org/team/*:[0-9a-f]*", False),  # which the digest is none of
+        ("registry.example.org/other/*:*", False),
+        ("registry.example.org/team/box@DIGEST", True),
+        ("registry.example.org/team/*@sha256:0*", False),
+    ],
+)
+def test_images_that_have_no_name_but_a_digest_of_a_registry(
+    engine: Engine, under: Under, pattern: str, is_allowed: bool
+) -> None:
+    image = engine.images.get("busybox").record
+    digest = "sha256:" + "ab" * 32
+    known = replace(image, repo_digests=(f"registry.example.org/team/box@{digest}",))
+    engine.index.add(known)
+    strict = under(f"[images]\nreferences = ['{pattern.replace('DIGEST', digest)}']")
+    engine.images.tag("busybox", "other/name")
+    engine.images.remove("busybox", force=True)
+    for asked in (image.id, "other/name"):
+        if is_allowed:
+            allowed(strict, image=asked).remove(force=True)
+        else:
+            assert rule_against(strict, image=asked) == "images"
 
 
 def test_nothing_goes_under_a_file_that_cannot_be_trusted(under: Under) -> None:

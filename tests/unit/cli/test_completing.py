@@ -22,9 +22,9 @@ FREE = frozenset(
     group-add health-cmd health-interval health-retries health-start-interval
     health-start-period health-timeout hostname immutable-tag include interval keep-last
     keep-tag label last limit listen memory memory-reservation memory-swap memory-swappiness
-    message mirror mutable-tag name oom-score-adj os os-features os-version password pids-limit
-    proxy proxy-keep quota shm-size since snapshot stop-timeout sysctl tag tail timeout tmpfs
-    until unused-for user username variant webhook workdir
+    max-connections message mirror mutable-tag name oom-score-adj os os-features os-version password
+    pids-limit proxy proxy-keep quota shm-size since snapshot stop-timeout sysctl tag tail timeout
+    tmpfs token-realm until unused-for user username variant webhook workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

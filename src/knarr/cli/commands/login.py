@@ -116,7 +116,7 @@ def _ask(args: Args, user: str, password: str, host: str) -> Credential:
 
     complete = bool("username" in args.given and password)
     if not complete and not terminal.is_terminal(0):
-        raise CommandError("error: cannot perform an interactive login from a non-TTY device")
+        raise CommandError("cannot perform an interactive login from a non-TTY device")
     if "username" not in args.given:
         if host == _HUB:
             print(

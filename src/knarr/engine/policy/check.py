@@ -106,7 +106,7 @@ def _facts(
         spec,
         _number(user[USER_NAME]) if USER_NAME in user else int(user["uid"]),
         _shared(engine, config, spec),
-        [*names, *engine.index.tags(image.id)],
+        [*names, *engine.index.tags(image.id), *image.repo_digests],
         frozenset({image.id, image.manifest_digest, *indexes}),
     )
 

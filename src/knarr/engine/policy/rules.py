@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine.security import options
@@ -245,14 +245,27 @@ def _images(policy: Policy, facts: Facts) -> str:
         return ""
     if facts.digests & set(digests or ()):
         return ""
+    if any(_is_called(name, pattern) for name in facts.names for pattern in references or ()):
+        return ""
+    shown = ", ".join((*(references or ()), *(digests or ()))) or "none"
+    return f"image {facts.config.image} is none of those that are allowed: {shown}"
+
+
+def _is_called(name: str, pattern: str) -> bool:
+    """Return whether a pattern fits the name of an image.
+
+    A name with a digest tells where the image came from and which it is: the tag beside it, if one
+    is there, was never compared with anything. So it fits patterns of any tag, or of the digest.
+    """
     from knarr.images.filters import matches
     from knarr.images.reference import Reference
 
-    for name in facts.names:
-        if any(matches(Reference.parse(name), pattern) for pattern in references or ()):
-            return ""
-    shown = ", ".join((*(references or ()), *(digests or ()))) or "none"
-    return f"image {facts.config.image} is none of those that are allowed: {shown}"
+    reference = Reference.parse(name)
+    if reference.digest is None:
+        return matches(reference, pattern)
+    if "@" in pattern:
+        return matches(replace(reference, tag=None), pattern)
+    return matches(replace(reference, tag=None, digest=None), pattern.removesuffix(":*"))
 
 
 def _limits(policy: Policy, limits: Limits) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,6 @@ a lock file serves all of them.
 from __future__ import annotations
 
 import contextlib
-import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
@@ -66,12 +65,16 @@ def read(path: str) -> dict[str, str]:
 
 
 def write(path: str, images: Mapping[str, str]) -> None:
-    """Write a lock file, whole or not at all, unless it already says so. Raises OSError."""
+    """Write a lock file, whole or not at all, unless it already says so. Raises OSError.
+
+    A link in its place is replaced and not followed: it came with a checkout, perhaps, and whoever
+    runs this may write more files than its author.
+    """
     data = render(images).encode()
     with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
         if file.read(len(data) + 1) == data:
             return
-    durable.replace(os.path.realpath(path), data)  # a link stays one
+    durable.replace(path, data)
 
 
 def pinned(path: str, name: str) -> str:

@@ -20,15 +20,24 @@ def test_the_same_images_are_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_file_that_says_it_already_is_left_alone(tmp_path: Path) -> None:
-    path, link = tmp_path / "real.lock", tmp_path / "knarr.lock"
-    link.symlink_to(path)
-    file.write(str(link), {BOX: D1})
+    path = tmp_path / "knarr.lock"
+    file.write(str(path), {BOX: D1})
     before = path.stat().st_ino
-    file.write(str(link), {BOX: D1})
+    file.write(str(path), {BOX: D1})
     assert path.stat().st_ino == before
-    file.write(str(link), {BOX: D2})
-    assert link.is_symlink()
-    assert file.read(str(path)) == {BOX: D2}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_replaced_and_not_followed(tmp_path: Path, there: bool) -> None:
+    other, path = tmp_path / "somebody's", tmp_path / "knarr.lock"
+    if there:
+        other.write_text("precious")
+    path.symlink_to(other)
+    file.write(str(path), {BOX: D1})
+    assert file.read(str(path)) == {BOX: D1}
+    assert not path.is_symlink()
+    assert (other.read_text() if other.exists() else "") == ("precious" if there else "")
+    assert len(list(tmp_path.iterdir())) == 1 + there
 
 
 def test_short_names_written_by_hand_are_meant_in_full(tmp_path: Path) -> None:
