@@ -306,7 +306,7 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "output": files,
     "pid": _of_others("host"),
     "platform": _PLATFORMS,
-    "pull": ("always", "missing", "never"),
+    "pull": ("always", "missing", "never", "lazy"),
     "restart": ("always", "no", "on-failure", "on-failure:", "unless-stopped"),
     "root": files,
     "run-root": files,

@@ -160,7 +160,7 @@ COMMON: tuple[Flag, ...] = (
          example="--platform linux/arm64"),
     Flag("privileged", SWITCH, "Give all privileges to the container: it can do anything root can",
          example="--privileged"),
-    Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never")',
+    Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never", "lazy")',
          default="missing", example="--pull never"),
     Flag("quiet", SWITCH, "Print nothing about pulling the image",
          short="q", example="-q"),

@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import bypolicy, events, halfstarted, health, host, pause, remove, stop
+from knarr.engine import arriving, bypolicy, events, halfstarted, health, host, pause, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, awaits_start, merged, paused, read_state_file
@@ -343,6 +343,7 @@ def _sweeps(engine: Engine) -> Iterable[tuple[str, Callable[[], object]]]:
     return (
         ("trash", engine.empty_trash),
         ("snapshots", engine.driver.cleanup),
+        ("layers that are to come", partial(arriving.watch_if_any, engine)),
         ("blobs", engine.content.cleanup),
         ("images", engine.images.sweep),
         ("seccomp filters", engine.filters.prune),

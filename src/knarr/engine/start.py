@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from knarr import errors
 from knarr.engine import (
     accounts,
+    arriving,
     binds,
     events,
     halfstarted,
@@ -107,6 +108,7 @@ def start(
         # The note of a start matters after a power loss only: it need not hold up the launcher.
         note = None if record.auto_remove else partial(_note_start, engine, record)
         try:
+            arriving.watch_if_any(engine)
             user, allowed = _permitted(engine, prepared)
             spec = prepared.spec(user)
             if size is not None and record.config.tty:

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from knarr.errors import Unsupported
 from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
@@ -29,22 +30,34 @@ class Transfers:
         *,
         platform: str | None = None,
         all_tags: bool = False,
+        lazy: bool = False,
         progress: Progress = ignore_progress,
     ) -> list[pulling.Pulled]:
         """Bring an image in from its registry and return what was done, for each tag.
 
         platform: which of an image for several; None means this machine. all_tags: every tag of
-        the repository that ``name`` is. Raises NotFound, Unauthorized, InvalidArchive,
+        the repository that ``name`` is. lazy: layers that can be used before they have come are
+        left to come. Raises NotFound, Unauthorized, InvalidArchive,
         Unsupported, Unavailable, Timeout; what was verified then need not come again.
         """
         from knarr.images.transfer import pull as pulling
 
+        watch = None
+        if lazy:
+            from knarr.images.lazy import expected
+
+            expected.check(self._context.driver)
+            watch = self._watch
         reference = Reference.parse(name, default_tag=not all_tags)
         wanted = _platform(platform)
         with open_registry(reference.domain, progress=progress) as registry:
             if not all_tags:
-                return [pulling.pull(self._context, registry, reference, wanted, progress)]
-            return pulling.pull_all(self._context, registry, reference, wanted, progress)
+                return [pulling.pull(self._context, registry, reference, wanted, progress, watch)]
+            return pulling.pull_all(self._context, registry, reference, wanted, progress, watch)
+
+    def _watch(self) -> None:
+        """Have somebody watch over layers that are still to come; images alone have nobody."""
+        raise Unsupported("layers that are still to come need an engine, which watches over them")
 
     def push(
         self,

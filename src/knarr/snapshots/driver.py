@@ -24,7 +24,7 @@ are of ``knarr.errors``; the disk's own (ENOSPC, EIO, ...) come as OSError.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -33,6 +33,20 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
     """Called with the bytes of the uncompressed layer read so far."""
+
+
+class Afar(Protocol):
+    """An uncompressed tar that is elsewhere and can be read from any place on.
+
+    size: its bytes. origin: whatever tells, as JSON, where it can be read again.
+    """
+
+    size: int
+    origin: dict[str, Any]
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return just these bytes; raises KnarrError when they do not come."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +60,8 @@ class LayerSource:
     blob_path: where a blob is stored that drivers can use as it is, or comes to be while the
     stream is read. blob_digest: that of its bytes, which were verified when it was stored; where
     it is the diff id, the blob is the tar.
+    afar: the same tar where it can be read in pieces. A driver that can do so then makes a layer
+    whose bytes are still to come, and never calls ``open``; others take no notice.
     """
 
     diff_id: str
@@ -53,6 +69,7 @@ class LayerSource:
     size: int | None = None
     blob_path: str | None = None
     blob_digest: str | None = None
+    afar: Afar | None = None
 
 
 class Change(NamedTuple):

@@ -24,6 +24,7 @@ def run(context: Context, args: Args) -> int:
         pinned,
         platform=args.text("platform") or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
         all_tags=all_tags,
+        lazy=args.on("lazy"),
         progress=lines,
     )
     for each in pulled:
@@ -53,6 +54,8 @@ COMMAND = Command(
     flags=(
         Flag("all-tags", SWITCH, "Download all tagged images in the repository", short="a",
              example="-a"),
+        Flag("lazy", SWITCH, "Do not wait for layers that containers can use while they come",
+             example="--lazy"),
         lockpin.FLAG,
         Flag("platform", TEXT, "Platform to choose of an image that has several "
              "(default $DOCKER_DEFAULT_PLATFORM, or this machine's)",

@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from knarr.content import compression
 from knarr.content import digest as digests
@@ -30,6 +30,7 @@ from knarr.images.context import (
 )
 from knarr.images.descriptor import Descriptor
 from knarr.images.index import ImageRecord, IndexRecord, Member
+from knarr.images.lazy.expected import Expected, Watch
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.transfer import refusals
@@ -58,8 +59,12 @@ def pull(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> Pulled:
     """Pull an image by tag or digest for a platform (None: this machine's).
+
+    watch: has somebody watch over layers that are still to come; with it, layers are
+    left to come where that can be.
 
     Raises NotFound, Unauthorized, InvalidArchive, Unsupported, Unavailable, Timeout; then no
     part of the image is visible, and what was verified is there for the next attempt.
@@ -75,6 +80,7 @@ def pull(
             resolved = resolve(source, reference, platform, top)
             with told_of(f"image {what}"):
                 image = _Pull(context, registry, source, resolved, progress)
+                image.expected = None if watch is None else Expected(image.origin(reference), watch)
             stack.enter_context(image.noted())
         # Noted, its blobs and layers are no garbage: others may collect theirs meanwhile.
         with told_of(f"image {what}"):
@@ -91,6 +97,7 @@ def pull_all(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> list[Pulled]:
     """Pull every tag of a repository that is an image for the platform; errors as ``pull``."""
     if reference.tag is not None or reference.digest is not None:
@@ -101,7 +108,7 @@ def pull_all(
     for tag in tags:
         named = reference.with_tag(tag)
         try:
-            pulled.append(pull(context, registry, named, platform, progress))
+            pulled.append(pull(context, registry, named, platform, progress, watch))
         except Unsupported as error:  # an artifact beside the images, such as a signature
             progress(ProgressEvent("Skipped", str(error)))
     return pulled
@@ -153,6 +160,7 @@ class _Pull:
         self._telling = threading.Lock()
         self._stop = threading.Event()
         self._measured: dict[tuple[str, str], int] = {}
+        self.expected: Expected | None = None
         manifest = resolved.manifest
         self._config_bytes = source.small(manifest.config, "image config")
         self._config = configs.parse(self._config_bytes, f"image config {manifest.config.digest}")
@@ -163,6 +171,15 @@ class _Pull:
             )
         self._chain = digests.chain_ids(self._config.diff_ids)
         self._same = self._the_same()
+
+    def origin(self, reference: Reference) -> dict[str, Any]:
+        """Return where layers come from, and what image they are of."""
+        return {
+            "host": reference.domain,
+            "repository": reference.path,
+            "image": self._resolved.manifest.config.digest,
+            "name": reference.familiar(),
+        }
 
     def noted(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which all that the image is made of is no garbage."""
@@ -237,7 +254,7 @@ class _Pull:
             futures: list[Future[None]] = [pool.submit(each.run) for each in downloads.values()]
             try:
                 for position in range(len(self._chain)):
-                    self._unpack(position, downloads)
+                    self._unpack(position, downloads, stack)
             except Unavailable:
                 raise_first(futures)
                 raise
@@ -246,24 +263,60 @@ class _Pull:
     def _downloads(self) -> dict[str, Download]:
         """Return what is to be brought in, by digest, and tell what is here already."""
         found: dict[str, Download] = {}
-        store, repository = self._context.store, self._source.repository
         for position, layer in enumerate(self._resolved.manifest.layers):
             if self._is_here(position):
                 self._tell("Already exists", layer.digest)
                 continue
+            if self._is_expected(position):
+                continue
             self._tell("Pulling fs layer", layer.digest)
             if layer.digest not in found and not self._is_kept_as_tar(position):
-                diff_id = self._config.diff_ids[position]
-                tar = diff_id if tars.is_wanted(self._context, layer, diff_id) else None
-                report = self._reporter(layer)
-                found[layer.digest] = Download(store, repository, layer, self._stop, report, tar)
+                found[layer.digest] = self._download(position)
         for waiting in list(found)[AT_ONCE:]:
             self._tell("Waiting", waiting)
         return found
 
-    def _unpack(self, position: int, downloads: dict[str, Download]) -> None:
+    def _download(self, position: int) -> Download:
+        layer, diff_id = self._resolved.manifest.layers[position], self._config.diff_ids[position]
+        store, repository = self._context.store, self._source.repository
+        tar = diff_id if tars.is_wanted(self._context, layer, diff_id) else None
+        return Download(store, repository, layer, self._stop, self._reporter(layer), tar)
+
+    def _is_expected(self, position: int) -> bool:
+        """Return whether a layer is left to come; tell why not."""
+        layer, chain_id = self._resolved.manifest.layers[position], self._chain[position]
+        if self.expected is None:
+            return False
+        if self._context.driver.has(chain_id):  # it came, or has been coming since some time
+            return self.expected.takes(layer)
+        reason = self.expected.refuses(self._source.repository, layer)
+        if reason:
+            self._tell("Warning", f"layer {layer.digest[7:19]} comes as a whole: {reason}")
+        return not reason
+
+    def _expect(self, expected: Expected, position: int) -> bool:
+        """Have the driver make a layer that is to come; return whether it did, tell why not."""
+        layer, diff_id = self._resolved.manifest.layers[position], self._config.diff_ids[position]
+        with told_of(f"layer {layer.digest[:19]}"):
+            chain = self._chain[: position + 1]
+            reason = expected.expect(self._context.driver, layer, diff_id, chain)
+        if reason:
+            self._tell("Warning", f"layer {layer.digest[7:19]} comes as a whole: {reason}")
+            return False
+        self._measured[layer.digest, diff_id] = layer.size
+        self._tell("Arriving", layer.digest)
+        return True
+
+    def _unpack(
+        self, position: int, downloads: dict[str, Download], stack: contextlib.ExitStack
+    ) -> None:
         """Have a layer with the driver, and then of its blob whatever is to stay."""
         layer, diff_id = self._resolved.manifest.layers[position], self._config.diff_ids[position]
+        if self.expected is not None and self.expected.has(layer):
+            if self._expect(self.expected, position):
+                return
+            downloads[layer.digest] = stack.enter_context(self._download(position))
+            downloads[layer.digest].run()
         download = downloads.get(layer.digest)
         if download is None and self._is_here(position):
             return
