@@ -103,8 +103,8 @@ class Local:
 
     @property
     def fetcher(self) -> int:
-        (found,) = children(self.watcher)
-        return found
+        wait_until(lambda: children(self.watcher))  # a killed one is replaced at once
+        return children(self.watcher)[0]
 
     def kill(self, *pids: int) -> None:
         for pid in pids:

@@ -6,7 +6,6 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from knarr.config import Settings
 from knarr.engine.model import RunResult
 from knarr.errors import KnarrError, Unsupported
 from knarr.images.context import ProgressEvent
+from tests.conftest import Command
 from tests.integration.lazy.conftest import BIG, OTHER, Local, Remote
 from tests.support.fakeimages import put_image
 from tests.support.fakeregistry import Request
@@ -278,11 +278,15 @@ def test_another_driver_says_so(settings: Settings, remote: Remote) -> None:
         engine.images.pull(remote.name, lazy=True)
 
 
-def test_the_command(local: Local, remote: Remote, knarr: Callable[..., object]) -> None:
+def test_the_command(local: Local, remote: Remote, knarr: Command) -> None:
     remote.hold()
     done = knarr("run", "--rm", "--pull", "lazy", remote.name, "cat", "/etc/last")
-    assert done.stdout == b"last"  # type: ignore[attr-defined]
-    assert b": Arriving" in done.stderr  # type: ignore[attr-defined]
+    assert done.stdout == b"last"
+    assert b": Arriving" in done.stderr
     assert local.is_coming()
-    again = knarr("pull", "--lazy", remote.name)
-    assert again.returncode == 0  # type: ignore[attr-defined]
+    refused = knarr("save", "-o", "/dev/null", remote.name)
+    assert b"has not arrived yet" in refused.stderr
+    assert knarr("pull", "--lazy", remote.name).returncode == 0
+    remote.let.set()
+    local.arrive()
+    assert knarr("save", "-o", "/dev/null", remote.name).returncode == 0

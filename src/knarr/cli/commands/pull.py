@@ -50,6 +50,8 @@ COMMAND = Command(
          "Download one from a registry of this machine, and print only its name"),
         ("knarr pull --platform linux/arm64 ghcr.io/example/app",
          "Download it for another kind of machine"),
+        ("knarr pull --lazy registry.example.com/team/model",
+         "Have containers of it run at once, while it is still on its way"),
     ),
     flags=(
         Flag("all-tags", SWITCH, "Download all tagged images in the repository", short="a",
@@ -65,6 +67,10 @@ COMMAND = Command(
     arguments=(1, 1),
     spellings=("image pull",),
     details="""\
+With --lazy, layers that are plain tars are mounted at once (Linux 6.14, storage driver
+erofs): what a container reads of them is fetched then, the rest in the background; other
+layers are waited for. See docs/lazy.md.
+
 A pull that ends early loses nothing that was verified: the next one goes on where it
 stopped. Mirrors, certificates and credentials: docs/registries.md.""",
 )  # fmt: skip

@@ -222,7 +222,8 @@ class Watcher:
         for access in fanotify.read(self._group):
             status = os.fstat(access.fd)
             layer, number = self._files.get((status.st_dev, status.st_ino), (None, 0))
-            if layer is None or access.pid == self._fetcher.pid:
+            is_fetchers = self._fetcher.pid and access.pid == self._fetcher.pid
+            if layer is None or is_fetchers:
                 fanotify.answer(self._group, access)
                 continue
             waiting = Waiting(layer, number, access)

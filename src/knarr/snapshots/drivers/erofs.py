@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, Unsupported
-from knarr.kernel import fanotify
 from knarr.runtime.imagemount import COMING, INDEX, REST, TAR, open_image, release
 from knarr.snapshots.drivers import overlay
 from knarr.snapshots.hashing import HashingReader
@@ -61,6 +60,8 @@ class Driver(overlay.Driver):
 
     def probe_afar(self) -> None:
         """Return when layers can be used here before they have come; else raise Unsupported."""
+        from knarr.kernel import fanotify
+
         needs = "layers that are still to come need"
         try:
             group = fanotify.init()
