@@ -264,6 +264,7 @@ def main(places: process.Places, channel: "Channel") -> None:
     keep = channel.fileno()
     close_range(3, keep - 1)
     close_range(keep + 1)
+    began = time.monotonic()
     process.set_oom_score(0)
     set_name("knarr-fetcher")
     try:
@@ -271,5 +272,7 @@ def main(places: process.Places, channel: "Channel") -> None:
     except (EOFError, OSError):
         # The watcher has ended. If it was killed, somebody has to take its place.
         if comings.numbers(places.snapshots):
+            if time.monotonic() - began < _PAUSE_FIRST:
+                time.sleep(_PAUSE_FIRST)  # it may have been a defect
             words = process.arguments(places, process.NOBODY)
             os.execv(words[0], words)

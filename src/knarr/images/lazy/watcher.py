@@ -52,12 +52,12 @@ Key = tuple[int, int]
 
 
 class Layer:
-    """A layer that is watched over. fd: of its directory, locked; pieces: numbers by file."""
+    """A layer that is watched over. fd: of its directory, locked; pieces: files by number."""
 
     def __init__(self, coming: "Coming", fd: int) -> None:
         self.coming = coming
         self.fd = fd
-        self.pieces: dict[Key, int] = {}
+        self.pieces: dict[int, Key] = {}
 
     def was_removed(self) -> bool:
         """Return whether the layer is gone; one that has arrived has lost only its directory."""
@@ -128,7 +128,7 @@ class Watcher:
                         clients.append(Channel(rundir.accept(listener)))
                 elif fd in self._fetcher.filenos():
                     self._hear(fd)
-                else:
+                else:  # a client, or what the fetcher had that has just ended
                     self._answer(fd, clients)
         # Whoever has just connected is told by the end of file to start another.
         rundir.remove_file(self._places.run_root, process.SOCKET)
@@ -145,7 +145,9 @@ class Watcher:
         return [fd for fd, _ in poll.poll(_TICK * 1000)]
 
     def _answer(self, fd: int, clients: list[Channel]) -> None:
-        channel = next(each for each in clients if each.fileno() == fd)
+        channel = next((each for each in clients if each.fileno() == fd), None)
+        if channel is None:
+            return
         try:
             channel.receive()
             self._asked = True
@@ -185,7 +187,7 @@ class Watcher:
                 finally:
                     os.close(fd)
                 key = status.st_dev, status.st_ino
-                layer.pieces[key] = number
+                layer.pieces[number] = key
                 self._files[key] = layer, number
             fcntl.flock(layer.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             imagemount.mount(directory, place)
@@ -199,14 +201,15 @@ class Watcher:
         """Watch over a layer no more; who waits for it may go on, or gets an error."""
         for waiting in [each for each in self._waiting if each.layer is layer]:
             self._settle(waiting, error)
-        for key, number in list(layer.pieces.items()):
-            self._unmark(layer, key, number)
+        for number in list(layer.pieces):
+            self._unmark(layer, number)
         os.close(layer.fd)
         self._layers.pop(layer.coming.chain_id, None)
 
-    def _unmark(self, layer: Layer, key: Key, number: int) -> None:
+    def _unmark(self, layer: Layer, number: int) -> None:
         """Have no more events of a piece. One whose name is gone keeps its mark, and its room."""
-        del layer.pieces[key], self._files[key]
+        key = layer.pieces.pop(number)
+        del self._files[key]
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(f"{layer.coming.path}/{number}", os.O_RDONLY | os.O_CLOEXEC)
             try:
@@ -261,6 +264,7 @@ class Watcher:
     def _tend(self) -> None:
         """Do what time brings: readers that waited too long, layers that are gone, the fetcher."""
         now = time.monotonic()
+        self._refused = {key: until for key, until in self._refused.items() if until > now}
         for waiting in [each for each in self._waiting if each.until <= now]:
             self._refuse(waiting.layer.coming.chain_id, waiting.number, "nothing came in time")
         for layer in list(self._layers.values()):
@@ -300,9 +304,9 @@ class Watcher:
         for waiting in [e for e in self._waiting if e.layer is layer and e.number == number]:
             if waiting.can_be():
                 self._settle(waiting)
-        if layer.coming.here(number) >= layer.coming.length(number):
-            for key in [key for key, each in layer.pieces.items() if each == number]:
-                self._unmark(layer, key, number)
+        is_marked = number in layer.pieces
+        if is_marked and layer.coming.here(number) >= layer.coming.length(number):
+            self._unmark(layer, number)
 
 
 def _fetch(places: process.Places, channel: Channel) -> None:
