@@ -14,8 +14,6 @@ import pytest
 
 from knarr.kernel import fanotify
 
-pytestmark = pytest.mark.vm
-
 
 @pytest.fixture
 def group() -> Iterator[int]:

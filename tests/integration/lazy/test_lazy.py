@@ -16,13 +16,13 @@ from knarr.config import Settings
 from knarr.engine.model import RunResult
 from knarr.errors import KnarrError, Unsupported
 from knarr.images.context import ProgressEvent
+from knarr.images.lazy import expected
 from tests.conftest import Command
 from tests.integration.lazy.conftest import BIG, OTHER, Local, Remote
 from tests.support.fakeimages import put_image
 from tests.support.fakeregistry import Request
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.vm
 BIG_SUM = hashlib.md5(BIG, usedforsecurity=False).hexdigest()
 
 
@@ -276,6 +276,19 @@ def test_another_driver_says_so(settings: Settings, remote: Remote) -> None:
     )
     with Engine(chosen) as engine, pytest.raises(Unsupported, match="storage driver erofs"):
         engine.images.pull(remote.name, lazy=True)
+
+
+@pytest.mark.vm
+def test_a_machine_that_cannot_says_what_is_missing(settings: Settings, remote: Remote) -> None:
+    with Engine(settings) as engine:
+        try:
+            expected.check(engine.driver)
+        except Unsupported:
+            with pytest.raises(Unsupported, match="layers that are still to come need"):
+                engine.images.pull(remote.name, lazy=True)
+            assert engine.images.list() == []
+        else:
+            pytest.skip("this one can")
 
 
 def test_the_command(local: Local, remote: Remote, knarr: Command) -> None:
