@@ -17,6 +17,7 @@ import pytest
 from knarr.content import compression
 from knarr.content import digest as digests
 from knarr.errors import NotFound, Unsupported
+from knarr.images import tars
 from knarr.images.verifying import UNPACKED
 from knarr.snapshots.drivers.erofs import Driver
 from tests.integration.images.conftest import Place
@@ -120,8 +121,11 @@ def test_a_shared_layer_does_not_come_again(place: Place, fake: FakeRegistry) ->
     assert [len(fake.asked("GET", packed(each))) for each in (A, B, C)] == [1, 1, 1]
 
 
-def test_a_manifest_that_lies_of_a_layer_that_is_here(place: Place, fake: FakeRegistry) -> None:
+def test_a_manifest_that_lies_of_a_layer_that_is_here(
+    make: Callable[..., Place], fake: FakeRegistry
+) -> None:
     """That a layer unpacks to a tar is taken from nobody, also where both are known."""
+    place = make()
     put_image(fake, "1", [A])
     put_image(fake, "2", [B])
     lying = put_image(fake, "3", [A, C])
@@ -133,6 +137,20 @@ def test_a_manifest_that_lies_of_a_layer_that_is_here(place: Place, fake: FakeRe
     place.images.pull(f"{fake.host}/app:2")
     with pytest.raises(Exception, match="unpacks to"):
         place.images.pull(f"{fake.host}/app:3")
+    # Twice in one image, once rightly so, where the driver has both.
+    put_image(fake, "4", [A, B])
+    place.images.pull(f"{fake.host}/app:4")
+    twice = put_image(fake, "5", [A, B, C])
+    twice["layers"][1] = twice["layers"][0]
+    fake.add_manifest("5", twice)
+    with pytest.raises(Exception, match="unpacks to"):
+        place.images.pull(f"{fake.host}/app:5")
+    fresh = make("fresh")
+    fresh.images.pull(f"{fake.host}/app:4")
+    fresh.images.remove(f"{fake.host}/app:4", no_prune=True)
+    tars.forget(fresh.store, set())
+    with pytest.raises(Exception, match="unpacks to"):
+        fresh.images.pull(f"{fake.host}/app:5")
 
 
 def test_what_is_unpacked_stays_compressed(place: Place, fake: FakeRegistry) -> None:

@@ -337,12 +337,14 @@ class _Pull:
 
         pair = (layer.digest, diff_id)
         given = give() if download is None else download.read_again(give)
-        if given.length:
+        if given.was_read:
             self._measured[pair] = given.length
-        if download is not None and not given.was_read and not self._is_kept_as_tar(position):
-            # The driver had no need of it: what it unpacks to is still to be seen.
-            if layer.digest != diff_id and not download.is_kept_as_tar():
-                self._measured[pair] = download.read_again(measure)
+        elif layer.digest != diff_id and pair not in self._measured:
+            if not self._is_kept_as_tar(position):
+                # The driver had no need of it: what it unpacks to is still to be seen.
+                self._measured[pair] = (
+                    measure() if download is None else download.read_again(measure)
+                )
         is_kept = tars.keep(self._context, layer, diff_id, self._chain[position])
         if download is not None:
             download.settle(publish=not is_kept)
