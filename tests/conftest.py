@@ -148,7 +148,7 @@ def settings() -> Iterator[Settings]:
 
 def _processes(chosen: Settings) -> list[str]:
     """Return what runs, but end the servers: one may only just have been started."""
-    for name in ("command.sock", "launcher.sock"):
+    for name in ("command.sock", "launcher.sock", "lazy.sock"):
         leftovers.end_server(f"{chosen.run_root}/{name}")
     leftovers.end_resolver(chosen.run_root)
     return leftovers.processes(chosen.run_root)

@@ -223,9 +223,13 @@ class Demo:
             name = f"{said.rpartition('/')[2]}/team/busybox:1.0"
             self.run(f"knarr tag busybox {name}")
             self.run(f"knarr push {name}")
-            self.run(f"knarr rmi {name}")
+            self.run(f"knarr rmi {name} busybox")
             self.run(f"knarr pull {name}")
             self.run(f"knarr run --rm {name} echo from the registry")
+            blobs = self.data_root / "content/blobs"
+            self.run(f"find {blobs} -size +1000k -printf '%s bytes, %n names\\n'")
+            print("    (two names: the tar that containers see is the layer as it is stored)")
+            self.run(f"knarr tag {name} busybox")
             self.run(f"knarr tag debian:bookworm {name}")
             self.run(f"knarr push --quiet {name}", expect=1)
             # Back to the image that was pulled under this name, whose digest goes with the tag.

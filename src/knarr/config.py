@@ -29,6 +29,7 @@ class Settings:
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
     default_network: what containers are on that were not given any: ``bridge``, ``none`` or the
     name of another.
+    keep_compressed: layers stay as they came, also where a driver keeps their tars.
     storage_driver: ``auto``, ``erofs``, ``overlay``, or one that another package brings.
     policy: path of a policy file that holds beside POLICY, which always does if it is there.
     launcher_idle, server_idle: seconds without work after which the process ends.
@@ -40,6 +41,7 @@ class Settings:
         "cgroup_parent",
         "data_root",
         "default_network",
+        "keep_compressed",
         "launcher_idle",
         "policy",
         "run_root",
@@ -58,6 +60,7 @@ class Settings:
         cgroup_parent: str = "/knarr",
         storage_driver: str = "auto",
         default_network: str = "bridge",
+        keep_compressed: bool = False,
         policy: "str | None" = None,
         launcher_idle: float = LAUNCHER_IDLE,
         server_idle: float = SERVER_IDLE,
@@ -80,6 +83,7 @@ class Settings:
         cgroup_parent: str
         storage_driver: str
         default_network: str
+        keep_compressed: bool
         policy: "str | None"
         launcher_idle: float
         server_idle: float
@@ -92,8 +96,8 @@ class Settings:
         """Return settings read from ``KNARR_*`` variables, defaults for the rest.
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
-        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_DEFAULT_NETWORK, KNARR_POLICY,
-        KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (both in seconds).
+        KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_DEFAULT_NETWORK, KNARR_KEEP_COMPRESSED
+        (true or false), KNARR_POLICY, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (both in seconds).
         Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
@@ -105,10 +109,20 @@ class Settings:
             cgroup_parent=env.get("KNARR_CGROUP_PARENT") or "/knarr",
             storage_driver=env.get("KNARR_STORAGE_DRIVER") or "auto",
             default_network=env.get("KNARR_DEFAULT_NETWORK") or "bridge",
+            keep_compressed=_switch(env, "KNARR_KEEP_COMPRESSED"),
             policy=os.path.abspath(env["KNARR_POLICY"]) if env.get("KNARR_POLICY") else None,
             launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
             server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),
         )
+
+
+def _switch(env: "Mapping[str, str]", name: str) -> bool:
+    text = env.get(name, "").lower()
+    if text in ("true", "1"):
+        return True
+    if text in ("false", "0", ""):
+        return False
+    raise ValueError(f"{name}: {text!r} is neither true nor false")
 
 
 def _seconds(env: "Mapping[str, str]", name: str, default: float) -> float:

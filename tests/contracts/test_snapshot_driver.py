@@ -90,6 +90,42 @@ def test_a_layer_verifies_until_it_is_damaged(driver: Driver, tmp_path: Path) ->
             driver.verify_layer(base)
 
 
+def test_a_tar_that_is_kept_can_be_replaced(driver: Driver, tmp_path: Path) -> None:
+    data = tar(file("a", b"some"))
+    base = commit(driver, data)
+    path = driver.layer_tar(base)
+    assert (path is not None) == driver.keeps_tars
+    with pytest.raises(NotFound):
+        driver.layer_tar(digests.of(b"none"))
+    if path is None:
+        with pytest.raises(Unsupported, match="is unpacked"):
+            driver.mend_layer(base, source(data))
+        return
+    assert Path(path).read_bytes() == data
+    blob = tmp_path / "blob"
+    blob.write_bytes(data)
+    linked = LayerSource(base, lambda: io.BytesIO(b""), blob_path=str(blob), blob_digest=base)
+    for replacement in (source(data), linked):
+        os.chmod(path, 0o600)
+        Path(path).write_bytes(b"other")
+        wrong = LayerSource(base, lambda: io.BytesIO(b"wrong"))
+        with pytest.raises(InvalidArchive, match="is corrupt"):
+            driver.mend_layer(base, wrong)
+        with pytest.raises(InvalidArchive, match="damaged"):
+            driver.verify_layer(base)
+        driver.mend_layer(base, replacement)
+        driver.verify_layer(base)
+        with mounted(driver.view(base)) as root:
+            assert (root / "a").read_bytes() == b"some"
+    assert os.path.samefile(path, blob)
+    assert sorted(os.listdir(os.path.dirname(path))) == [
+        "fs",
+        "index.erofs",
+        "layer.tar",
+        "meta.json",
+    ]
+
+
 def test_layers_stack_up(driver: Driver) -> None:
     top = commit(driver, BASE, TOP)
     with mounted(driver.view(top)) as root:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from knarr import ContainerConfig, errors
-from tests.crash.test_engine_steps import play
+from knarr.engine import crashpoint, host
+from tests.crash.test_engine_steps import play, rest
 
 if TYPE_CHECKING:
     from knarr import Engine, Settings
@@ -47,3 +48,25 @@ def test_half_removed_is_not_started(engine: Engine, settings: Settings) -> None
     engine.containers.get("one").remove()
     with pytest.raises(errors.NotFound):
         container.start()
+
+
+FORCE = """
+engine.containers.get("one").remove(force=True)
+print("survived")
+"""
+
+
+def test_what_is_to_be_removed_and_runs_yet_is_removed_by_whoever_asks(
+    engine: Engine, settings: Settings
+) -> None:
+    config = ContainerConfig("busybox", ("sleep", "600"), name="one")
+    container, _ = engine.containers.launch(config, attach=False)
+    pid = container.state.pid
+    assert play(FORCE, f"engine:{crashpoint.FORCED_STEP}", settings).returncode == -9
+    assert engine.containers.get("one").status == "removing"
+    with pytest.raises(errors.Conflict, match="marked for removal and cannot be started"):
+        container.restart(0)
+    assert host.is_alive(pid, container.state.start_time)
+    container.remove()
+    assert host.start_time(pid) is None
+    assert rest(engine) == []

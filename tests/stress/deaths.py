@@ -21,11 +21,16 @@ class Ours(NamedTuple):
 
 
 def ours(run_root: str) -> list[Ours]:
-    """Return the processes of knarr that work for a run root; none of the tests' own."""
+    """Return the processes of knarr that work for a run root; none of the tests' own.
+
+    Nor what is to become a container's, which it may be by the time that it is killed.
+    """
     found = []
     for pid, command, _ in started_with(run_root):
         try:
             name = Path(f"/proc/{pid}/comm").read_text().strip()
+            if _is_inside(pid):
+                continue
         except OSError:
             continue  # it has ended
         words = command.split(b"\0")
@@ -36,6 +41,12 @@ def ours(run_root: str) -> list[Ours]:
         elif b"tests.stress.runners" in words:
             found.append(Ours(pid, "library"))
     return found
+
+
+def _is_inside(pid: int) -> bool:
+    """Return whether a process is in a PID namespace below ours. Raises OSError."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return any(line.startswith("NSpid:") and len(line.split()) > 2 for line in lines)
 
 
 class Reaper(threading.Thread):

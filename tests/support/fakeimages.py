@@ -10,21 +10,27 @@ from tests.unit.images.helpers import config_of, descriptor
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+PLAIN = "application/vnd.oci.image.layer.v1.tar"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
-def put_image(fake: FakeRegistry, tag: str, layers: list[bytes], **changes: Any) -> dict[str, Any]:
-    """Put an image of these plain layers there, gzipped; return its manifest with changes in it."""
+def put_image(
+    fake: FakeRegistry, tag: str, layers: list[bytes], *, plain: bool = False, **changes: Any
+) -> dict[str, Any]:
+    """Put an image of these plain layers there, gzipped; return its manifest with changes in it.
+
+    plain: the layers are not gzipped.
+    """
     config = config_of(layers)
     fake.add_blob(config)
-    packed = [gzip.compress(each, 1, mtime=0) for each in layers]
+    packed = layers if plain else [gzip.compress(each, 1, mtime=0) for each in layers]
     for each in packed:
         fake.add_blob(each)
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": descriptor(config, CONFIG),
-        "layers": [descriptor(each, GZIP) for each in packed],
+        "layers": [descriptor(each, PLAIN if plain else GZIP) for each in packed],
         **changes,
     }
     fake.add_manifest(tag, manifest)

@@ -194,20 +194,21 @@ class FakeRegistry:
 
 def send(request: Request, data: bytes, *, upto: int | None = None) -> None:
     """Send a blob, or the part that is asked for; with ``upto`` it is cut off after that byte."""
-    start = 0
-    wanted = re.fullmatch(r"bytes=(\d+)-", request.headers.get("Range") or "")
-    headers = {"Content-Type": "application/octet-stream"}
+    start, end = 0, len(data)
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "")
+    headers = {"Content-Type": "application/octet-stream", "Accept-Ranges": "bytes"}
     status = 200
     if wanted:
         start, status = int(wanted[1]), 206
-        headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        end = min(int(wanted[2]) + 1, end) if wanted[2] else end
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(data)}"
     if start >= len(data) > 0:
         request.reply(416)
         return
     if upto is None:
-        request.reply(status, data[start:], headers)
+        request.reply(status, data[start:end], headers)
     else:
-        request.reply(status, data[start:upto], headers, length=len(data) - start)
+        request.reply(status, data[start : min(upto, end)], headers, length=end - start)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import http.client
 import json
@@ -26,6 +27,11 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 def sha256(data: bytes) -> str:
     """Return the digest of data."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def basic(user: str, password: str) -> str:
+    """Return an Authorization header."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 @dataclass

@@ -18,8 +18,8 @@ def serving(
     handler: Callable[[Request], Response],
     limits: Limits | None = None,
     where: Address | None = None,
-) -> Iterator[tuple[Server, Callable[[], socket.socket]]]:
-    """Serve; yield the server and what connects to it."""
+) -> Iterator[tuple[Server, Callable[..., socket.socket]]]:
+    """Serve; yield the server and what connects to it, from an address if one is given."""
     where = where or Address("127.0.0.1", 0)
     link = listen(where)
     name = link.getsockname()
@@ -27,9 +27,11 @@ def serving(
         thread = threading.Thread(target=server.serve)
         thread.start()
 
-        def connect() -> socket.socket:
+        def connect(source: str = "") -> socket.socket:
             made = socket.socket(socket.AF_UNIX if where.path else socket.AF_INET)
             made.settimeout(30)
+            if source:
+                made.bind((source, 0))
             made.connect(name)
             return made
 

@@ -29,12 +29,18 @@ def test_roots_are_whole_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -
         ("KNARR_LAUNCHER_IDLE", "soon", "KNARR_LAUNCHER_IDLE: 'soon' is not a number of seconds"),
         ("KNARR_LAUNCHER_IDLE", "-1", "launcher_idle: -1.0 is not between 0 and 2000000"),
         ("KNARR_SERVER_IDLE", "nan", "server_idle: nan is not between"),
+        ("KNARR_KEEP_COMPRESSED", "yes", "KNARR_KEEP_COMPRESSED: 'yes' is neither true nor false"),
         ("KNARR_SERVER_IDLE", "inf", "server_idle: inf is not between"),
     ],
 )
 def test_what_cannot_be_is_named(name: str, value: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         Settings.from_environment({name: value})
+
+
+@pytest.mark.parametrize(("text", "value"), [("true", True), ("1", True), ("False", False)])
+def test_switches(text: str, value: bool) -> None:
+    assert Settings.from_environment({"KNARR_KEEP_COMPRESSED": text}).keep_compressed is value
 
 
 def test_settings_are_frozen() -> None:

@@ -327,6 +327,7 @@ _PLATFORMS = ("linux/386", "linux/amd64", "linux/arm/v7", "linux/arm64", "linux/
 
 # Flags, by name, whose values can be told: the values, or what finds them.
 VALUES: dict[str, Sequence[str] | Source] = {
+    "access": files,
     "attach": ("stderr", "stdin", "stdout"),
     "cap-add": _CAPABILITIES,
     "cap-drop": _CAPABILITIES,
@@ -358,7 +359,7 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "pid": _of_others("host"),
     "platform": _PLATFORMS,
     "publish": ("0.0.0.0:", "127.0.0.1:", "[::]:", "published="),
-    "pull": ("always", "missing", "never"),
+    "pull": ("always", "missing", "never", "lazy"),
     "restart": ("always", "no", "on-failure", "on-failure:", "unless-stopped"),
     "root": files,
     "run-root": files,

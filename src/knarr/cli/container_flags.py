@@ -169,7 +169,7 @@ COMMON: tuple[Flag, ...] = (
          "free port of the host where none is given", short="p", example="-p 127.0.0.1:8080:80"),
     Flag("publish-all", SWITCH, "Publish all exposed ports at free ports of the host", short="P",
          example="-P"),
-    Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never")',
+    Flag("pull", TEXT, 'Pull the image before running ("always", "missing", "never", "lazy")',
          default="missing", example="--pull never"),
     Flag("quiet", SWITCH, "Print nothing about pulling the image",
          short="q", example="-q"),

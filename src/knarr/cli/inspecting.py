@@ -10,6 +10,7 @@ from typing import Any
 from knarr.cli import human, listing
 from knarr.cli.context import Context
 from knarr.cli.flags import SWITCH, Flag
+from knarr.engine import gone
 from knarr.errors import InvalidArgument, NotFound
 
 Look = Callable[[Context, str, bool], dict[str, Any]]
@@ -23,7 +24,7 @@ def container(context: Context, name: str, size: bool) -> dict[str, Any]:
     found = context.engine.containers.get(name)
     value = found.inspect()
     if size:
-        written = context.engine.driver.usage(found.id).size
+        written = gone.written(context.engine, found.id)
         value["SizeRw"] = written
         value["SizeRootFs"] = written + context.engine.index.get(found.image_id).size
     return value

@@ -20,6 +20,7 @@ _SETTINGS = (
     ("KNARR_CGROUP_MANAGER", "auto, cgroupfs, systemd or none"),
     ("KNARR_CGROUP_PARENT", "Control group below which containers are put; /knarr"),
     ("KNARR_STORAGE_DRIVER", "auto, erofs (layers stay packed) or overlay (they are unpacked)"),
+    ("KNARR_KEEP_COMPRESSED", "true keeps compressed layers beside the tars that erofs keeps"),
     ("KNARR_POLICY", "A policy file that holds beside /etc/knarr/policy.toml"),
     ("KNARR_SERVER", '"off" has commands run in their own process'),
     ("KNARR_DEBUG", "Anything has unexpected errors show where they happened"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from knarr.cli.flags import Args
 
-_PULLS = ("always", "missing", "never")
+_PULLS = ("always", "missing", "never", "lazy")
 # Docker's, and what is ours: "private" insists on a user namespace.
 _USER_MODES = ("", "host", "private", "auto")
 _ALONE = frozenset({"no-new-privileges", "writable-cgroups", "disable"})  # need no value

@@ -19,12 +19,14 @@ import time
 SOCKET = "command.sock"
 _UNNAMED = f"{SOCKET}.new"
 LOCK = "command.lock"
+# How long, and how often (s), a server that does not listen is waited for: to end, or to begin.
+_PATIENCE, _PAUSE = 20.0, 0.01
 
 
 def main(argv: list[str]) -> int:
     """Serve run root ``argv[1]`` until idle.
 
-    Returns 0, also when a server is there already; 1 when others could put a
+    Returns 0, also when a server listens already; 1 when others could put a
     socket of theirs into the run root.
     """
     run_root, began = argv[1], time.time_ns()
@@ -36,9 +38,7 @@ def main(argv: list[str]) -> int:
     if info.st_uid != os.geteuid() or info.st_mode & 0o022:
         return 1
     lock = os.open(os.path.join(run_root, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _take(lock, os.path.join(run_root, SOCKET)):
         return 0
     line = b"%d\n" % os.getpid()  # for people; nothing relies on it
     os.ftruncate(lock, os.pwrite(lock, line, 0))
@@ -54,6 +54,24 @@ def main(argv: list[str]) -> int:
     finally:
         served.remove_socket()
     return 0
+
+
+def _take(lock: int, path: str) -> bool:
+    """Take the lock; False when its holder listens at ``path``, or does not come to that.
+
+    One that has just found the package changed does not listen any more: whoever met it has
+    started this server, and would start no other.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if os.path.lexists(path) or time.monotonic() > deadline:
+                return False
+        else:
+            return True
+        time.sleep(_PAUSE)
 
 
 def listen(run_root: str) -> socket.socket:

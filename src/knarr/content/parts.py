@@ -4,7 +4,8 @@
 
 A part is trusted for nothing: who goes on with it takes the digest of what is there first, and
 a blob gets its name only when the digest of the whole is right. The lock makes sure that
-of several who want a blob one brings it in, and the others find it done.
+of several who want a blob one brings it in, and the others find it done. A part that is whole
+may be let go of before it is known whether it becomes a blob: others can read it then, too.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ class Part(Closing):
         self.path = path
         self.size = 0
         self._hash = digests.hasher(digest.partition(":")[0])
+        self._seen = (0, 0)  # what was verified: length and time of the last change
+
+    def fileno(self) -> int:
+        """Return the descriptor of its file, which is open until ``close``."""
+        return self._fd
 
     def take_up(self) -> int:
         """Take the digest of what an earlier attempt left, and return how many bytes that is."""
@@ -93,7 +99,7 @@ class Part(Closing):
         """Verify, make durable and publish the blob; errors as ``verify``, and OSError."""
         self.verify()
         publish(self._fd, self.path, self._store.path(self.digest))
-        self.close()
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
         return Blob(self.digest, self.size)
 
     def discard(self) -> None:
@@ -101,6 +107,38 @@ class Part(Closing):
         if self._fd >= 0:
             os.unlink(self.path)
             self.close()
+
+    def let_go(self) -> None:
+        """Verify it, and leave it to whoever else wants the blob; errors as ``verify``.
+
+        Who waits with a part in hand for another one, which somebody else has, waits for ever.
+        """
+        self.verify()
+        self._seen = self._state()
+        fcntl.flock(self._fd, fcntl.LOCK_UN)
+
+    def settle(self, *, publish: bool) -> None:
+        """Make a blob of a part that was let go of, or drop it, unless somebody else has.
+
+        Waits for whoever reads it just now. Raises InvalidArchive if it was damaged since, OSError.
+        """
+        fcntl.flock(self._fd, fcntl.LOCK_EX)
+        try:
+            is_ours = os.path.samestat(os.fstat(self._fd), os.stat(self.path))
+        except FileNotFoundError:
+            is_ours = False
+        if is_ours and not publish:
+            os.unlink(self.path)
+        elif is_ours:
+            if self._state() != self._seen:
+                self.size, self._hash = 0, digests.hasher(self.digest.partition(":")[0])
+                self.take_up()
+            self.commit()
+        self.close()
+
+    def _state(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_size, status.st_mtime_ns
 
     def close(self) -> None:
         """Let go of it; calling it again is harmless."""

@@ -165,6 +165,21 @@ class ContentStore:
         finally:
             os.close(fd)
 
+    def link(self, path: str, digest: str) -> None:
+        """Have a file's bytes as a blob too, where the caller found them to have that digest.
+
+        The blob and the file are one, so it must never be written again; it is read-only after
+        this. Does nothing when the blob is here. Raises InvalidArgument for a malformed digest,
+        OSError where files have no links, or none from there.
+        """
+        target = self.path(digest)
+        try:
+            os.link(path, target, follow_symlinks=False)
+        except FileExistsError:
+            return
+        os.chmod(target, 0o444)
+        sync_directory(os.path.dirname(target))
+
     def path(self, digest: str) -> str:
         """Return the path where that blob is, or would be (InvalidArgument if malformed)."""
         return _blob_path(self.root, digest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from knarr.engine import gone
 from knarr.engine.paths import Paths
 from knarr.engine.translate import translated
 
@@ -16,8 +17,8 @@ _STANDARD = ("/dev", "/proc", "/sys")
 
 
 def diff(engine: Engine, record: ContainerRecord) -> list[Change]:
-    """Return the changes, sorted by path. Raises NotFound when the container is gone."""
-    with translated(f"container {record.name}"):
+    """Return the changes, sorted by path. Raises NotFound, Conflict when it is gone, or going."""
+    with translated(f"container {record.name}"), gone.explained(engine, record):
         return list(engine.driver.diff(record.id, mounted_on(engine, record)))
 
 

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import pause
-from knarr.engine.records import REMOVING
+from knarr.engine import gone, pause
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container
@@ -34,10 +33,12 @@ def source(engine: Engine, container: Container, name: str | None) -> Iterator[C
     Raises NotFound, Conflict for one that is being removed.
     """
     record = engine.table.existing(container.id)
-    if record.state == REMOVING:
-        raise errors.Conflict(f"container {container.id} is marked for removal")
+    gone.refuse(record)
     config = replace(record.config, name=name, image=_image(engine, record), cidfile=None)
-    with pause.still(engine, record, container.paths, briefly=True):
+    with (
+        gone.explained(engine, record),
+        pause.still(engine, record, container.paths, briefly=True),
+    ):
         yield config
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import changes, health, pause
+from knarr.engine import changes, gone, health, pause
 from knarr.engine.inspect import arguments, read_spec
 from knarr.engine.ports import shown
 from knarr.engine.records import REMOVING
@@ -44,7 +44,7 @@ def commit(engine: Engine, record: ContainerRecord, paths: Paths, wish: Wish) ->
     config = apply_changes(inherited(now.config, image), wish.changes)
     note = HistoryNote(" ".join(arguments(read_spec(paths))), wish.author, wish.message)
     still = pause.still(engine, record, paths) if wish.pause else contextlib.nullcontext()
-    with translated(f"container {record.name}"), still:
+    with translated(f"container {record.name}"), gone.explained(engine, record), still:
         layer = engine.driver.export_diff(record.id, changes.mounted_on(engine, record))
         return engine.images.commit(record.image_id, layer, config, wish.ref, note=note)
 

@@ -29,7 +29,6 @@ from knarr.engine.attach import Attachment
 from knarr.engine.inspect import inspect as inspect_container
 from knarr.engine.paths import Paths
 from knarr.engine.ports import shown
-from knarr.engine.records import REMOVING
 from knarr.engine.state import ContainerState, merged
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ class Container:
         started is removed, as with Docker.
         """
         with self.paths.locked():
-            record = held.row(self._engine, self.paths)
+            record = held.startable(self._engine, self.paths)
             state = merged(record, self.paths)
             if state.stale:  # whoever watched it, or had it paused, is dead
                 state = held.settled(self._engine, record, self.paths)
@@ -156,8 +155,6 @@ class Container:
                 raise errors.NotModified(f"container {self.name} is already being started again")
             if state.paused:
                 raise errors.Conflict("cannot start a paused container, try unpause instead")
-            if record.state == REMOVING:
-                raise errors.Conflict("container is marked for removal and cannot be started")
             prepared = create.load(self._engine, record)
             with remove.removed_if_not_started(self._engine, record, self.paths):
                 return start.start(self._engine, prepared, attach=attach, size=size)

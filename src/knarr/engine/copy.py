@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from knarr import errors
-from knarr.engine import accounts, sharing
+from knarr.engine import accounts, gone, halfstarted, held, sharing
 from knarr.engine.ids import RANGE_SIZE
+from knarr.engine.state import merged
 from knarr.engine.translate import translated
 from knarr.kernel import files
 from knarr.snapshots import archive
@@ -127,23 +128,41 @@ def _root(engine: Engine, container: Container) -> Iterator[tuple[int, IdMap | N
 
     Of a running container it is the one its first process sees, with all
     mounts, and owners are the host's ids. Of any other its layers are mounted
-    for the while, under the operation lock, so that it cannot be started
-    meanwhile; there owners are as they are on disk.
+    for the while, under the operation lock, so that it cannot be started or removed
+    meanwhile; there owners are as they are on disk. Raises Conflict for one that is being
+    removed, NotFound.
     """
     with translated(f"container {container.name}"):
-        root = _running_root(container)
-        if root is not None:
-            try:
-                yield root, _idmap(engine, container)
-            finally:
-                os.close(root)
-            return
-        with container.paths.locked():
-            root = accounts.open_root(engine.driver.mounts(container.id))
-            try:
-                yield root, None
-            finally:
-                os.close(root)
+        while True:
+            root = _running_root(container)
+            if root is not None:
+                try:
+                    yield root, _idmap(engine, container)
+                finally:
+                    os.close(root)
+                return
+            with container.paths.locked():
+                root = _resting_root(engine, container)
+                if root is None:
+                    continue
+                try:
+                    yield root, None
+                finally:
+                    os.close(root)
+                return
+
+
+def _resting_root(engine: Engine, container: Container) -> int | None:
+    """Return the root of a container that does not run, None when it was started by now.
+
+    The caller holds its lock. Raises NotFound, Conflict.
+    """
+    record = held.row(engine, container.paths)
+    gone.refuse(record)
+    halfstarted.settle(container.paths)
+    if merged(record, container.paths).running:
+        return None
+    return accounts.open_root(engine.driver.mounts(record.id))
 
 
 def _running_root(container: Container) -> int | None:

@@ -32,6 +32,7 @@ NETWORK_STEPS = (
     "network.marked",
     "network.unmade",
 )
+FORCED_STEP = "remove.forced"  # a removal of one that runs is begun, and it runs yet
 PAUSE_STEPS = ("pause.noted", "pause.frozen", "pause.thawed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.engine.records import REMOVING
 from knarr.engine.state import merged
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ def row(engine: Engine, paths: Paths) -> ContainerRecord:
     except errors.NotFound:
         paths.forget_lock()
         raise
+
+
+def startable(engine: Engine, paths: Paths) -> ContainerRecord:
+    """Return the row of a container that may be started. Raises as :func:`row`, Conflict."""
+    record = row(engine, paths)
+    if record.state == REMOVING:
+        raise errors.Conflict("container is marked for removal and cannot be started")
+    return record
 
 
 def settled(engine: Engine, record: ContainerRecord, paths: Paths) -> ContainerState:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from knarr.engine import events
+from knarr.engine import arriving, events
 from knarr.errors import KnarrError
 from knarr.images.service import Image, Images
 
@@ -25,7 +25,13 @@ class EngineImages(Images):
     """As ``Images``; what changes them, and ``save``, is in the journal when it is done."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine.content, engine.driver, engine.index, is_running=engine.is_running)
+        super().__init__(
+            engine.content,
+            engine.driver,
+            engine.index,
+            is_running=engine.is_running,
+            keep_compressed=engine.settings.keep_compressed,
+        )
         self._engine = engine
 
     def load(self, source: Source, **options: Any) -> LoadResult:
@@ -39,6 +45,7 @@ class EngineImages(Images):
     def save(self, names: Iterable[str], destination: Any, **options: Any) -> Saved:
         """Write images; see ``Images.save``."""
         wanted = list(names)
+        arriving.refuse(self._engine, wanted)
         saved = super().save(wanted, destination, **options)
         for name in wanted:
             self._tell_of("save", name)
@@ -85,6 +92,7 @@ class EngineImages(Images):
 
     def push(self, name: str, **options: Any) -> builtins.list[Pushed]:
         """Upload an image to its registry; see ``Images.push``."""
+        arriving.refuse(self._engine, [name])
         pushed = super().push(name, **options)
         for each in pushed:
             self._tell_of("push", each.reference.familiar())
@@ -95,6 +103,9 @@ class EngineImages(Images):
         image = super().bootstrap(name, **options)
         self._tell("load", image.id, options.get("tag") or name)
         return image
+
+    def _watch(self) -> None:
+        arriving.watch(self._engine)
 
     def _known(self) -> dict[str, str]:
         """Return the ids of the images by what actions may call them: names and ids."""

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from knarr.engine import health, hostfiles, logoptions, when
 from knarr.engine.ports import shown
+from knarr.engine.records import REMOVING
 from knarr.engine.spec_process import INIT_NAME, written_environment
 from knarr.engine.specbuild import stop_signal
+from knarr.errors import NotFound
 from knarr.spec import signals
 
 if TYPE_CHECKING:
@@ -60,7 +62,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "HostConfig": host_config(config, spec),
         "GraphDriver": {
             "Name": engine.driver.name,
-            "Data": _graph(engine.driver.mounts(record.id)),
+            "Data": _graph(_root_mounts(engine, record)),
         },
         "Mounts": [_mount_point(bind) for bind in config.binds]
         + [_tmpfs_point(tmpfs.target) for tmpfs in config.tmpfs],
@@ -289,6 +291,16 @@ def _tmpfs_point(target: str) -> Object:
         "RW": True,
         "Propagation": "",
     }
+
+
+def _root_mounts(engine: Engine, record: ContainerRecord) -> list[Mount]:
+    """Return the mounts of the root; none when the container is being removed. Raises NotFound."""
+    try:
+        return engine.driver.mounts(record.id)
+    except NotFound:
+        if engine.table.existing(record.id).state != REMOVING:
+            raise
+        return []
 
 
 def _graph(mounts: list[Mount]) -> Object:

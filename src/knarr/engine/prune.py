@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.engine import gone
 from knarr.images import labels, times
 
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ def prune(engine: Engine, filters: Mapping[str, Sequence[str]]) -> tuple[list[st
     for container in engine.containers.list(all=True):
         if container.status not in _STOPPED or not test(container):
             continue
-        try:
-            size = engine.driver.usage(container.id).size
-        except (errors.NotFound, FileNotFoundError):
-            size = 0  # its removal was begun before
+        size = gone.written(engine, container.id)  # 0 when its removal was begun before
         if _remove(container):
             removed.append(container.id)
             freed += size

@@ -1,4 +1,7 @@
-"""The image of a container that is to be made is pulled: always, when it is missing, or never."""
+"""The image of a container that is to be made is pulled: always, when it is missing, or never.
+
+``lazy`` is as ``missing``, but nobody waits for what can be used before it has come.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
     from knarr.images.context import Progress
 
-CHOICES = ("always", "missing", "never")
+CHOICES = ("always", "missing", "never", "lazy")
 
 
 def missing(engine: Engine, config: ContainerConfig, progress: Progress) -> bool:
@@ -23,7 +26,7 @@ def missing(engine: Engine, config: ContainerConfig, progress: Progress) -> bool
     Raises what ``Images.pull`` raises.
     """
     reference = _reference(config)
-    if config.pull != "missing" or reference is None:
+    if config.pull not in ("missing", "lazy") or reference is None:
         return False
     progress(ProgressEvent("", f"Unable to find image '{reference.familiar()}' locally"))
     try:
@@ -44,7 +47,10 @@ def always(engine: Engine, config: ContainerConfig, progress: Progress) -> None:
 
 
 def _pull(engine: Engine, config: ContainerConfig, progress: Progress) -> None:
-    for each in engine.images.pull(config.image, platform=config.platform, progress=progress):
+    lazy = config.pull == "lazy"
+    for each in engine.images.pull(
+        config.image, platform=config.platform, progress=progress, lazy=lazy
+    ):
         status = "Downloaded newer image" if each.is_new else "Image is up to date"
         progress(ProgressEvent("", f"Digest: {each.digest}"))
         progress(ProgressEvent("", f"Status: {status} for {each.reference.familiar()}"))

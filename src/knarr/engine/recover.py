@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import bypolicy, events, halfstarted, health, host, pause, remove, stop
+from knarr.engine import arriving, bypolicy, events, halfstarted, health, host, pause, remove, stop
 from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.records import CREATED, CREATING, REMOVING, ContainerRecord
 from knarr.engine.state import REBOOT_EXIT, awaits_start, merged, paused, read_state_file
@@ -95,10 +95,13 @@ def recover_container(engine: Engine, record: ContainerRecord, *, held: bool = F
         try:
             _settle_locked(engine, record, paths, RecoverReport())
         except errors.KnarrError as error:
-            if merged(record, paths).stale:
+            state = merged(record, paths)
+            if state.stale:
                 raise
-            # Its policy wanted it started and it could not be: it has ended, and says why.
-            _log.warning("container %s: %s", record.name, error)
+            # One that runs was taken over by somebody else. Another's policy wanted it started
+            # and it could not be: it has ended, and says why.
+            if not state.running:
+                _log.warning("container %s: %s", record.name, error)
 
 
 def _attempt(report: RecoverReport, subject: str, work: Callable[[], object]) -> None:
@@ -341,6 +344,7 @@ def _sweeps(engine: Engine) -> Iterable[tuple[str, Callable[[], object]]]:
     return (
         ("trash", engine.empty_trash),
         ("snapshots", engine.driver.cleanup),
+        ("layers that are to come", partial(arriving.watch_if_any, engine)),
         ("blobs", engine.content.cleanup),
         ("images", engine.images.sweep),
         ("seccomp filters", engine.filters.prune),

@@ -7,11 +7,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine import events, held, restartrules, stop, tidy, waiting
 from knarr.engine.crashpoint import reached
+from knarr.engine.records import CREATED, REMOVING
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
 from knarr.images import lastuse
@@ -29,12 +31,17 @@ _TRIES = 5
 def remove(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool = False) -> None:
     """Remove the container. Raises Conflict while it runs (unless ``force``), NotFound."""
     with translated(f"container {record.name}"), paths.locked():
-        held.row(engine, paths)
-        remove_held(engine, record, paths, force=force)
+        remove_held(engine, held.row(engine, paths), paths, force=force)
 
 
 def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force: bool) -> None:
-    """Remove a container that exists and whose lock the caller holds. Raises as :func:`remove`."""
+    """Remove a container that exists and whose lock the caller holds. Raises as :func:`remove`.
+
+    A removal that was begun is seen through, whatever still runs of it.
+    """
+    if record.state == REMOVING:
+        record, force = replace(record, state=CREATED), True
+    waiting.await_start(paths)
     state = merged(record, paths)
     if state.stale and not force:
         state = held.settled(engine, record, paths)
@@ -46,6 +53,7 @@ def remove_held(engine: Engine, record: ContainerRecord, paths: Paths, *, force:
                 f"{' and must be unpaused first' if state.paused else advice}"
             )
         engine.table.mark_removing(record.id)  # whoever kills it has to see it through
+        reached("remove.forced")
         restartrules.set_stopped(paths, stopped=True)
         if state.restarting:
             waiting.kill_supervisor(paths)

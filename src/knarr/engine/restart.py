@@ -37,6 +37,7 @@ def restart(
             f"Cannot restart container {record.name}: it lives as long as the program that made it"
         )
     with paths.locked():
+        record = held.startable(engine, paths)
         _stop_for_good(engine, record, paths, timeout, signal)
         _start(engine, record, paths)
 
@@ -52,7 +53,6 @@ def _stop_for_good(
 
     Nothing that its policy wants follows. The caller holds the container's lock.
     """
-    held.row(engine, paths)
     if restartrules.set_stopped(paths, stopped=True) and restartrules.cancel(paths):
         return
     pid = int((read_state_file(paths.state) or {}).get("supervisor_pid") or 0)
@@ -71,7 +71,7 @@ def _stop_for_good(
 
 def _start(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Start a container whose lock the caller holds."""
-    held.row(engine, paths)
+    record = held.row(engine, paths)
     with (
         contextlib.suppress(errors.NotModified),  # started by somebody else since
         remove.removed_if_not_started(engine, record, paths),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from knarr import errors
 from knarr.engine import (
     accounts,
+    arriving,
     binds,
     events,
     halfstarted,
@@ -244,6 +245,7 @@ def clear_run_directory(prepared: Prepared) -> None:
 def _clear(prepared: Prepared) -> None:
     """Remove a run directory that is there."""
     paths = prepared.paths
+    waiting.await_start(paths)
     halfstarted.settle(paths)
     live = read_state_file(paths.state)
     if live is not None and live["status"] == "running":
@@ -256,6 +258,7 @@ def _clear(prepared: Prepared) -> None:
 def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
     """Clean up after a start that failed, whatever part of it was done and by whom."""
     paths = prepared.paths
+    waiting.await_start(paths)
     stop.kill_held(engine, prepared.record, paths)
     waiting.await_supervisor(paths)
     undo.replay(paths.run)
@@ -324,7 +327,11 @@ def _add_settings(
 def _add_handles(
     request: _Request, engine: Engine, prepared: Prepared, allowed: CheckBind | None
 ) -> None:
-    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message."""
+    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message.
+
+    Layers that have not come yet are watched from now on.
+    """
+    arriving.watch_if_any(engine)
     config = prepared.record.config
     if config.init or config.sandbox:
         request.body["init"] = request.add(os.dup(engine.init_program))

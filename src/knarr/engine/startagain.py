@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from knarr.engine import bypolicy
 from knarr.engine.reap import carry_out
+from knarr.engine.records import REMOVING
 from knarr.engine.translate import translated
 
 if TYPE_CHECKING:
@@ -30,4 +31,5 @@ def _under_lock(engine: Engine, container_id: str, paths: Paths) -> None:
         if record is None:
             paths.forget_lock()
             return
-        bypolicy.start_again(engine, record, paths)
+        if record.state != REMOVING:
+            bypolicy.start_again(engine, record, paths)

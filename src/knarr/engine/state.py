@@ -163,7 +163,8 @@ def paused(paths: Paths) -> bool | None:
 def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
     """Return the state of a container that has ended: exited, or about to be started again.
 
-    Its supervisor sleeps until then, and becomes, under the same pid, what starts it.
+    Its supervisor sleeps until then, and becomes, under the same pid, what starts it. Another
+    that has the lock is the successor of one that was killed: it finds nothing to do.
     """
     state = from_live(live)
     if not awaits_start(live):
@@ -171,7 +172,9 @@ def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
     wanted = restart.rules(paths.exit)
     if wanted is None or not restart.allowed(wanted, state.exit_code, state.restarts - 1):
         return state  # it was stopped since, or has another policy
-    awake = paths.supervisor_lives() or _lives(int(live.get("supervisor_pid") or 0), paths)
+    pid = int(live.get("supervisor_pid") or 0)
+    sleeps = paths.supervisor_lives() and states.start_time(pid) is not None
+    awake = sleeps or _lives(pid, paths)
     return replace(state, status="restarting", stale=not awake)
 
 

@@ -107,7 +107,19 @@ def kill_held(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
                 if attachment.wait(HUNG_SECONDS) is not None:
                     attachment.acknowledge()  # what would reap it (--rm) would wait for our lock
             except errors.Timeout:
+                _kill_group(paths)
                 waiting.kill_supervisor(paths)
+
+
+def _kill_group(paths: Paths) -> None:
+    """Kill all of a container that does not end: whoever did so before may have died at it.
+
+    It then stands still, by cgroup v1, and takes no signal. Raises OSError.
+    """
+    try:
+        pause.running_group(paths).kill()
+    except FileNotFoundError:
+        return  # it has ended
 
 
 def connect(

@@ -103,9 +103,22 @@ def await_supervisor(paths: Paths, seconds: float = SUPERVISOR_SECONDS) -> None:
     """
     if awaits_start(read_state_file(paths.state)):
         kill_supervisor(paths)
+    _await_lock(paths, seconds)
+
+
+def await_start(paths: Paths) -> None:
+    """Wait while others are at a start whose asker was killed: until it runs, or never will.
+
+    The caller holds the container's lock. Raises Unavailable when that takes too long.
+    """
+    _await_lock(paths, SUPERVISOR_SECONDS, unless=paths.state)
+
+
+def _await_lock(paths: Paths, seconds: float, unless: str = "") -> None:
+    """Wait until no supervisor holds its lock, or until there is the file ``unless``."""
     deadline = time.monotonic() + seconds
     pause = 0.001
-    while paths.supervisor_lives():
+    while not (unless and os.path.exists(unless)) and paths.supervisor_lives():
         live = read_state_file(paths.state)
         pid = int(live.get("supervisor_pid") or 0) if live else 0
         if time.monotonic() > deadline:

@@ -10,6 +10,7 @@ from typing import Any
 from knarr.content.store import Blob
 from knarr.images import documents, garbage, records, times
 from knarr.images.context import Context, Progress, ProgressEvent, translated
+from knarr.images.descriptor import Descriptor
 from knarr.images.index import ImageRecord
 from knarr.images.intake import Intake
 
@@ -45,8 +46,8 @@ def commit(
             )
             above = records.read_config(context, parent.config_digest).document
             document = intake.document(documents.dump(_document(above, blob, config, note)))
-            below = [Blob(each.digest, each.size) for each in parent.layers]
-            record = records.synthesise(context, intake, document, [*below, blob], progress)
+            layers: list[Blob | Descriptor] = [*parent.layers, blob]
+            record = records.synthesise(context, intake, document, layers, progress)
             records.publish(context, record, () if name is None else (name,))
             return record
     finally:

@@ -24,12 +24,16 @@ from knarr.snapshots.driver import Driver
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The neighbours of the images room, passed down and never global."""
+    """The neighbours of the images room, passed down and never global.
+
+    keep_compressed: layers stay as they came, also where their tars are kept for containers.
+    """
 
     store: ContentStore
     driver: Driver
     index: ImageIndex
     lock: UseLock
+    keep_compressed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

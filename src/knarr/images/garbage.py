@@ -1,7 +1,8 @@
 """Taking away the blobs and layers that no image refers to any more.
 
 What is needed is found by reachability: from the records of images and of indexes, and from the
-notes of pulls that run or may go on (see ``interrupted``).
+notes of pulls that run or may go on (see ``interrupted``). A compressed layer is not, where its tar
+is kept in its place (see ``tars``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from knarr.content import digest as digests
 from knarr.content import parts
 from knarr.errors import Conflict, NotFound
-from knarr.images import interrupted, lastuse, packednotes
+from knarr.images import interrupted, lastuse, packednotes, tars
 from knarr.images.context import Context
 from knarr.images.index import ImageIndex
 
@@ -35,10 +36,24 @@ def needed(context: Context, index: ImageIndex | None = None, *, ended: bool = T
     found = Needed(kept.blobs, kept.layers)
     index = index or context.index
     for record in index.list():
-        found.blobs.update(record.blobs)
+        found.blobs.update((record.manifest_digest, record.config_digest))
         found.layers.update(digests.chain_ids(record.diff_ids))
     for each in index.indexes():
-        found.blobs.update(each.blobs)
+        found.blobs.update(each.documents)
+    for layer in _layers(index):
+        tar = tars.of(context.store, layer)
+        if tar is not None:
+            found.blobs.add(tar)
+        if tar is None or context.keep_compressed:
+            found.blobs.add(layer)
+    return found
+
+
+def _layers(index: ImageIndex) -> set[str]:
+    """Return the digests of all layers, as records and indexes have them."""
+    found = {layer.digest for record in index.list() for layer in record.layers}
+    for each in index.indexes():
+        found.update(each.layers)
     return found
 
 
@@ -69,13 +84,22 @@ def sweep(context: Context, keep_interrupted: float = 0.0) -> int:
         if not free:
             return 0
         context.store.cleanup()
+        tars.finish(context)
         freed = interrupted.forget(context.store, keep_interrupted)
         found = needed(context)
+        tars.forget(context.store, _layers(context.index) | found.blobs)
+        freed += parts.remove_old(context.store, 0, _wanted_parts(context))
         packednotes.forget(context.store, {d for r in context.index.list() for d in r.diff_ids})
         lastuse.sweep(context.store.root, {record.id for record in context.index.list()})
         # Layers first: one that is kept as its blob's bytes frees them with the blob.
         freed += _delete_layers(context, set(context.driver.list_layers()), found)
         return freed + _delete_blobs(context, [blob.digest for blob in context.store.walk()], found)
+
+
+def _wanted_parts(context: Context) -> set[str]:
+    """Return the digests of those parts that are not kept as tars in the meantime."""
+    found = {digest for digest in parts.sizes(context.store) if digests.is_valid(digest)}
+    return {digest for digest in found if tars.replaces(context, digest) is None}
 
 
 def would_free(context: Context, index: ImageIndex) -> int:

@@ -43,7 +43,10 @@ class ImageRecord:
 
     @property
     def blobs(self) -> tuple[str, ...]:
-        """Every digest in the content store that this image needs, the manifest first."""
+        """Every digest that this image refers to, the manifest first.
+
+        Of a compressed layer the tar may be stored in its place, see ``tars``.
+        """
         layers = (layer.digest for layer in self.layers)
         return (self.manifest_digest, self.config_digest, *layers)
 
@@ -136,8 +139,18 @@ class IndexRecord:
     @property
     def blobs(self) -> tuple[str, ...]:
         """Every digest in the content store that belongs to the index, itself first."""
-        members = (digest for m in self.members for digest in (m.manifest.digest, *m.blobs))
+        return (*self.documents, *self.layers)
+
+    @property
+    def documents(self) -> tuple[str, ...]:
+        """The digests of all that is no layer, the index itself first."""
+        members = (digest for m in self.members for digest in (m.manifest.digest, m.blobs[0]))
         return (self.digest, *self.extras, *members)
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The digests of the layers of all members."""
+        return tuple(digest for member in self.members for digest in member.blobs[1:])
 
     def main_id(self) -> str | None:
         """Return the id of the image that suits this machine best, else of the first."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from knarr.images import tars
 from knarr.images.descriptor import Descriptor
 from knarr.images.reference import Reference
 
@@ -70,7 +71,10 @@ def whole(target: Target, context: Context) -> dict[str, Any]:
                 "Available": True,
                 "Kind": "image",
                 "Size": {
-                    "Content": sum(context.store.stat(blob) for blob in set(member.blobs))
+                    "Content": sum(
+                        context.store.stat(tars.held(context.store, blob))
+                        for blob in set(member.blobs)
+                    )
                     + member.manifest.size,
                     "Total": record.size,
                 },

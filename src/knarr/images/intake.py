@@ -14,12 +14,14 @@ class Intake:
     """Stores blobs for one operation and remembers their digests in ``touched``.
 
     Those that no record refers to when the operation is over are garbage, see
-    ``garbage.collect``; that holds for a failed operation as for a finished one.
+    ``garbage.collect``; that holds for a failed operation as for a finished one. chain: chain ids
+    of the layers that the driver was given, likewise.
     """
 
     def __init__(self, store: ContentStore) -> None:
         self.store = store
         self.touched: set[str] = set()
+        self.chain: set[str] = set()
 
     def has(self, digest: str, size: int) -> bool:
         """Return whether the store already holds this blob in this size (bytes)."""

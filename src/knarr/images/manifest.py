@@ -1,4 +1,4 @@
-"""Manifests and indexes of OCI and of Docker (schema 2): read, checked, never rewritten.
+"""Manifests and indexes of OCI and of Docker (schema 2): read and checked; see ``rewriting`` too.
 
 Sources: OCI image spec ``manifest.md`` and ``image-index.md``; Docker's "Image
 Manifest Version 2, Schema 2". A document is kept with its exact bytes, since its

@@ -54,6 +54,29 @@ LAYERS = FOREIGN_LAYERS | {
 }
 
 
+# Docker's names for what OCI has other names for.
+_AS_OCI = {
+    DOCKER_LAYER: OCI_LAYER,
+    DOCKER_LAYER_GZIP: OCI_LAYER_GZIP,
+    DOCKER_LAYER_ZSTD: OCI_LAYER_ZSTD,
+    DOCKER_FOREIGN: OCI_LAYER_NONDISTRIBUTABLE,
+    DOCKER_FOREIGN_GZIP: OCI_LAYER_NONDISTRIBUTABLE + "+gzip",
+    DOCKER_CONFIG: OCI_CONFIG,
+    DOCKER_MANIFEST: OCI_MANIFEST,
+    DOCKER_INDEX: OCI_INDEX,
+}
+
+
+def as_oci(media_type: str) -> str:
+    """Return OCI's name for a media type of Docker's, others as they are."""
+    return _AS_OCI.get(media_type, media_type)
+
+
+def as_docker(media_type: str) -> str:
+    """Return Docker's name for a layer's media type of OCI's, others as they are."""
+    return {new: old for old, new in _AS_OCI.items()}.get(media_type, media_type)
+
+
 def is_index(media_type: str) -> bool:
     """Return whether the media type is an OCI index or a Docker manifest list."""
     return media_type in INDEXES

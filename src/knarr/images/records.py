@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from knarr.content import digest as digests
 from knarr.content.store import Blob
 from knarr.errors import InvalidArchive, NotFound
 from knarr.images import config as configs
-from knarr.images import lastuse, layers, mediatypes, times
+from knarr.images import lastuse, layers, mediatypes, tars, times
 from knarr.images.config import ImageConfig
 from knarr.images.context import Context, Progress, ProgressEvent
 from knarr.images.descriptor import Descriptor
@@ -74,28 +74,30 @@ def synthesise(
     context: Context,
     intake: Intake,
     config: Blob,
-    layer_blobs: list[Blob],
+    found: Sequence[Blob | Descriptor],
     progress: Progress,
+    measured: Mapping[tuple[str, str], int] | None = None,
 ) -> ImageRecord:
     """Return the record of an image that had no manifest, having stored one for it.
 
     The manifest is OCI's and follows from config and layers alone, so the same image gets
-    the same manifest digest wherever it is loaded.
+    the same manifest digest wherever it is loaded. found: its layers, stored as they are named,
+    or as the descriptors of another image's have them. measured: as for ``build``.
     """
     manifest = Manifest(
         media_type=mediatypes.OCI_MANIFEST,
         config=Descriptor(mediatypes.OCI_CONFIG, config.digest, config.size),
-        layers=tuple(
-            Descriptor(
-                layers.media_type_of(layers.kind_of(context.store, blob.digest)),
-                blob.digest,
-                blob.size,
-            )
-            for blob in layer_blobs
-        ),
+        layers=tuple(_descriptor(context, each) for each in found),
     )
     stored = intake.document(manifest.to_bytes())
-    return build(context, stored, manifest, progress)
+    return build(context, stored, manifest, progress, measured)
+
+
+def _descriptor(context: Context, layer: Blob | Descriptor) -> Descriptor:
+    if isinstance(layer, Descriptor) and not context.store.has(layer.digest):
+        return Descriptor(mediatypes.as_oci(layer.media_type), layer.digest, layer.size)
+    kind = layers.kind_of(context.store, layer.digest)
+    return Descriptor(layers.media_type_of(kind), layer.digest, layer.size)
 
 
 def publish(
@@ -159,8 +161,8 @@ def add_digest(context: Context, image_id: str, canonical: str) -> None:
 
 
 def is_complete(context: Context, record: ImageRecord) -> bool:
-    """Return whether every blob of the record is in the store."""
-    return all(context.store.has(digest) for digest in record.blobs)
+    """Return whether every blob of the record is in the store, layers perhaps as tars."""
+    return all(tars.has(context.store, digest) for digest in record.blobs)
 
 
 def _known_sizes(context: Context) -> dict[tuple[str, str], int]:

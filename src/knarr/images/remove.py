@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from knarr.content import digest as digests
 from knarr.errors import Conflict, NotFound
-from knarr.images import garbage
+from knarr.images import garbage, tars
 from knarr.images.context import Context
 from knarr.images.find import is_id
 from knarr.images.index import ImageRecord, IndexRecord, Member
@@ -214,7 +214,8 @@ class Taken:
         """Delete the bytes that nothing refers to any more, unless they wait for a prune."""
         if keep_bytes or not self._blobs:
             return
-        garbage.collect(self._context, self._blobs)
+        tars_of_them = tars.of_all(self._context.store, self._blobs)
+        garbage.collect(self._context, self._blobs | tars_of_them)
         garbage.collect_layers(self._context, self._chains())
 
     @property

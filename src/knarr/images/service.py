@@ -82,7 +82,8 @@ class Images(Keeping, Transfers):
     """The images of one engine, over a content store, a snapshot driver and an index.
 
     ``is_running`` tells whether the container with an id runs now; without it every container
-    that uses an image counts as running, which is the safe side.
+    that uses an image counts as running, which is the safe side. ``keep_compressed``: compressed
+    layers stay beside the tars that a driver keeps of them.
     """
 
     def __init__(
@@ -92,9 +93,11 @@ class Images(Keeping, Transfers):
         index: ImageIndex,
         *,
         is_running: IsRunning | None = None,
+        keep_compressed: bool = False,
     ) -> None:
         lock = UseLock(os.path.join(store.root, "in-use.lock"))
-        super().__init__(Context(store, driver, index, lock), is_running or bool)
+        context = Context(store, driver, index, lock, keep_compressed)
+        super().__init__(context, is_running or bool)
 
     def get(self, name: str, platform: str | None = None) -> Image:
         """Return the image that a name, ``name@digest``, id or start of an id means.
@@ -173,7 +176,7 @@ class Images(Keeping, Transfers):
         from knarr.images.archive import save as saving
 
         selected = self._select(names, _platform(platform))
-        omitted = saving.without(self._context.index, selected, since)
+        omitted = saving.without(self._context, since)
         return saving.save(
             self._context, selected, destination, format, compress, progress, omitted
         )

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from knarr.errors import Unsupported
 from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from knarr.images.transfer import pull as pulling
     from knarr.images.transfer import push as pushing
     from knarr.images.transfer.lists import ManifestLists
+    from knarr.registry.patience import Patience
     from knarr.registry.repository import Registry
 
 
@@ -28,22 +30,34 @@ class Transfers:
         *,
         platform: str | None = None,
         all_tags: bool = False,
+        lazy: bool = False,
         progress: Progress = ignore_progress,
     ) -> list[pulling.Pulled]:
         """Bring an image in from its registry and return what was done, for each tag.
 
         platform: which of an image for several; None means this machine. all_tags: every tag of
-        the repository that ``name`` is. Raises NotFound, Unauthorized, InvalidArchive,
+        the repository that ``name`` is. lazy: layers that can be used before they have come are
+        left to come. Raises NotFound, Unauthorized, InvalidArchive,
         Unsupported, Unavailable, Timeout; what was verified then need not come again.
         """
         from knarr.images.transfer import pull as pulling
 
+        watch = None
+        if lazy:
+            from knarr.images.lazy import expected
+
+            expected.check(self._context.driver)
+            watch = self._watch
         reference = Reference.parse(name, default_tag=not all_tags)
         wanted = _platform(platform)
         with open_registry(reference.domain, progress=progress) as registry:
             if not all_tags:
-                return [pulling.pull(self._context, registry, reference, wanted, progress)]
-            return pulling.pull_all(self._context, registry, reference, wanted, progress)
+                return [pulling.pull(self._context, registry, reference, wanted, progress, watch)]
+            return pulling.pull_all(self._context, registry, reference, wanted, progress, watch)
+
+    def _watch(self) -> None:
+        """Have somebody watch over layers that are still to come; images alone have nobody."""
+        raise Unsupported("layers that are still to come need an engine, which watches over them")
 
     def push(
         self,
@@ -66,7 +80,10 @@ class Transfers:
         progress(ProgressEvent("", f"The push refers to repository [{shown}]"))
         found = pushing.tags_of(self._context, reference, all_tags=all_tags)
         with open_registry(reference.domain, progress=progress) as registry:
-            return [pushing.push(self._context, registry, each, wanted, progress) for each in found]
+            return [
+                pushing.push(self._context, registry, each, wanted, progress, open_briefly)
+                for each in found
+            ]
 
     def digest_of(
         self, name: str, *, local: bool = False, progress: Progress = ignore_progress
@@ -95,19 +112,35 @@ class Transfers:
 
 
 def open_registry(
-    host: str, insecure: bool = False, progress: Progress = ignore_progress
+    host: str,
+    insecure: bool = False,
+    progress: Progress = ignore_progress,
+    patience: Patience | None = None,
 ) -> Registry:
     """Return the registry of a host name, as this machine's files say how it is reached.
 
     insecure: it may have a certificate that nobody vouches for, or none.
     """
     from knarr.registry.hosts import Hosts
+    from knarr.registry.patience import Patience
     from knarr.registry.repository import Registry
 
     hosts = Hosts.from_environment(os.environ)
     if insecure:
         hosts = replace(hosts, insecure=(*hosts.insecure, host))
-    return Registry(host, hosts, notice=lambda text: progress(ProgressEvent("Warning", text)))
+    return Registry(
+        host,
+        hosts,
+        patience=patience or Patience(),
+        notice=lambda text: progress(ProgressEvent("Warning", text)),
+    )
+
+
+def open_briefly(host: str) -> Registry:
+    """Return a registry that need not answer, since there is another way: it is not waited for."""
+    from knarr.registry.patience import Patience
+
+    return open_registry(host, patience=Patience(attempts=2, connect=5.0, stall=20.0))
 
 
 def _platform(text: str | None) -> Platform | None:

@@ -1,8 +1,8 @@
 """What images take on disk: what each shares with others, and what would come free without them.
 
-An image is on disk as blobs (its layers as they came, its config and manifests) and, once a
-container was made from it, as unpacked layers. All of them count, and so do blobs of which only a
-part has come.
+An image is on disk as blobs (its layers as they came or as their tars, its config and manifests)
+and, once a container was made from it, as layers of the driver, which may be unpacked. All of them
+count, each byte once, and so do blobs of which only a part has come.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from knarr.content import digest as digests
 from knarr.content import parts
 from knarr.errors import NotFound
-from knarr.images import interrupted
+from knarr.images import interrupted, tars
 from knarr.images.target import leaders
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def usage(context: Context, image_ids: Iterable[str]) -> ImagesUsage:
         except NotFound:
             continue  # removed since it was listed
         records = _records(context, record, led.get(image_id, ()))
-        pieces[image_id] = _pieces(records, led.get(image_id, ())) & sizes.keys()
+        pieces[image_id] = _pieces(context, records, led.get(image_id, ())) & sizes.keys()
         containers[image_id] = sum(len(context.index.in_use(each)) for each in records)
     holders: dict[str, int] = {}
     for held in pieces.values():
@@ -131,10 +131,13 @@ def _records(
     return found
 
 
-def _pieces(records: Mapping[str, ImageRecord], led: Iterable[IndexRecord]) -> set[str]:
+def _pieces(
+    context: Context, records: Mapping[str, ImageRecord], led: Iterable[IndexRecord]
+) -> set[str]:
     """Return what an image consists of: digests of blobs, and layers as ``_sizes`` names them."""
     found = {digest for record in records.values() for digest in record.blobs}
     found.update(digest for index in led for digest in index.blobs)
+    found |= tars.of_all(context.store, found)
     for record in records.values():
         found.update(map(_layer, digests.chain_ids(record.diff_ids)))
     return found

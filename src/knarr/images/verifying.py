@@ -1,7 +1,8 @@
 """``knarr image verify``: every byte that images are made of against its digest, and repairs.
 
-Blobs are read as they are stored; a blob with the right digest unpacks to the layer that it was
-found to be when it came. Of layers that are not unpacked, the tar that containers see is read too.
+Blobs are read as they are stored, layers compressed or as their tars; a blob with the right digest
+unpacks to the layer that it was found to be when it came. Of layers that are not unpacked, the tar
+that containers see is read too, where it is not the very file that is stored.
 What is wrong can be had again from the registries that the image came from.
 """
 
@@ -9,20 +10,26 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, BinaryIO, cast
 
+from knarr.content import compression
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, KnarrError, NotFound
-from knarr.images import documents
+from knarr.images import documents, layers, tars
 from knarr.images.context import Context, Progress, ProgressEvent, ignore_progress, translated
 from knarr.images.reference import DEFAULT_DOMAIN, Reference
 from knarr.images.target import Target, find_target, target_of
 from knarr.images.transfer.resolve import ACCEPT
+from knarr.snapshots.driver import LayerSource
 
 if TYPE_CHECKING:
+    from knarr.images.descriptor import Descriptor
     from knarr.images.index import ImageRecord, Member
+    from knarr.registry.lanes import WideStream
     from knarr.registry.repository import Registry, Repository
 
 OpenRegistry = Callable[[str], "Registry"]
@@ -30,6 +37,7 @@ _CHUNK = 1024 * 1024
 _DOCUMENTS = ("index", "manifest")
 UNPACKED = "layer in use"
 FILES = "files in use"
+_REPAIR = "'knarr image verify --repair' makes it anew"
 _ADVICE = "remove its containers and the images, and pull or load them again"
 # Files that are told of one image: a disk that loses one loses many.
 _MOST = 20
@@ -69,13 +77,27 @@ class Verified:
 
 @dataclass(slots=True)
 class _Piece:
-    """A blob that images are made of. size: bytes, None if it is not known."""
+    """A blob that images are made of. size: bytes, None if it is not known.
+
+    packed: the digest of the compressed layer that it is the tar of, and of which it has size and
+    urls.
+    """
 
     kind: str
     size: int | None = None
     urls: tuple[str, ...] = ()
+    packed: str = ""
     images: dict[str, None] = field(default_factory=dict)
     sources: dict[Reference, None] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Use:
+    """A layer of the driver's: what it was made of, and the images that have it."""
+
+    layer: Descriptor
+    diff_id: str
+    images: dict[str, None] = field(default_factory=dict)
 
 
 def verify(
@@ -107,10 +129,11 @@ def verify(
             if open_registry is not None:
                 damage = _repaired(context, piece, damage, open_registry)
             damages.append(damage)
-        layers, wrong = _layers(context, targets)
+        sound = pieces.keys() - {each.digest for each in damages if not each.repaired}
+        count, wrong = _layers(context, targets, sound, mend=open_registry is not None)
         if files and not any(each for each in damages if not each.repaired):
             wrong += _files(context, targets)
-        return Verified(checked + layers, size, (*damages, *wrong))
+        return Verified(checked + count, size, (*damages, *wrong))
 
 
 def _all(context: Context) -> list[Target]:
@@ -130,11 +153,23 @@ def _pieces(context: Context, targets: Iterable[Target]) -> dict[str, _Piece]:
             _shown(context, each) for each in target.records or (target.record,)
         ))  # fmt: skip
         sources = _sources(context, target)
-        for digest, piece in _of_target(target):
+        for digest, piece in _stored(context, target):
             known = pieces.setdefault(digest, piece)
+            if piece.packed and not known.packed:
+                known.packed, known.size, known.urls = piece.packed, piece.size, piece.urls
             known.images.update(dict.fromkeys(names))
             known.sources.update(dict.fromkeys(sources))
     return pieces
+
+
+def _stored(context: Context, target: Target) -> Iterator[tuple[str, _Piece]]:
+    """Yield what an image is made of as it is stored, layers in either form or in both."""
+    for digest, piece in _of_target(target):
+        tar = tars.of(context.store, digest) if piece.kind == "layer" else None
+        if tar is not None:
+            yield tar, replace(piece, packed=digest, images={}, sources={})
+        if tar is None or context.store.has(digest):
+            yield digest, piece
 
 
 def _of_target(target: Target) -> Iterator[tuple[str, _Piece]]:
@@ -173,21 +208,57 @@ def _sources(context: Context, target: Target) -> list[Reference]:
     return list(dict.fromkeys(replace(each, tag=None, digest=None) for each in found))
 
 
-def _layers(context: Context, targets: Iterable[Target]) -> tuple[int, list[Damage]]:
-    """Check what containers see of layers; return how many, and what is wrong."""
-    users: dict[str, dict[str, None]] = {}
+def _layers(
+    context: Context, targets: Iterable[Target], sound: Container[str], *, mend: bool
+) -> tuple[int, list[Damage]]:
+    """Check what containers see of layers; return how many tars were read, and what is wrong.
+
+    sound: digests of blobs that are right. mend: have a tar again from there.
+    """
+    users: dict[str, _Use] = {}
     for target in targets:
         for record in target.records:
-            for chain_id in digests.chain_ids(record.diff_ids):
-                users.setdefault(chain_id, {})[_shown(context, record)] = None
+            chain = digests.chain_ids(record.diff_ids)
+            for layer, diff_id, chain_id in zip(record.layers, record.diff_ids, chain, strict=True):
+                use = users.setdefault(chain_id, _Use(layer, diff_id))
+                use.images[_shown(context, record)] = None
     damages, count = [], 0
-    for chain_id, images in users.items():
-        if not context.driver.has(chain_id):
+    for chain_id, use in users.items():
+        if not context.driver.has(chain_id) or _is_the_blob(context, chain_id, use.diff_id):
             continue
         count += 1
         if reason := _wrong(lambda chain_id=chain_id: context.driver.verify_layer(chain_id)):  # type: ignore[misc]
-            damages.append(Damage(UNPACKED, chain_id, tuple(images), reason, trouble=_ADVICE))
+            damage = Damage(UNPACKED, chain_id, tuple(use.images), reason, trouble=_REPAIR)
+            if mend and tars.held(context.store, use.layer.digest) in sound:
+                damage = _mended(context, damage, use)
+            elif mend:
+                damage = replace(damage, trouble=_ADVICE)
+            damages.append(damage)
     return count, damages
+
+
+def _is_the_blob(context: Context, chain_id: str, diff_id: str) -> bool:
+    """Return whether the tar that containers see is the file that is stored as a blob."""
+    try:
+        path = context.driver.layer_tar(chain_id)
+        return path is not None and os.path.samefile(path, context.store.path(diff_id))
+    except (FileNotFoundError, NotFound):
+        return False
+
+
+def _mended(context: Context, damage: Damage, use: _Use) -> Damage:
+    """Return the damage after the tar was made again of the layer as it is stored."""
+    source = LayerSource(
+        use.diff_id,
+        lambda: layers.open_layer(context.store, use.layer.digest),
+        blob_path=context.store.path(use.diff_id),
+        blob_digest=use.diff_id,
+    )
+    try:
+        context.driver.mend_layer(damage.digest, source)
+    except (KnarrError, OSError) as error:
+        return replace(damage, trouble=str(error))
+    return replace(damage, repaired=True, trouble="")
 
 
 def _files(context: Context, targets: Iterable[Target]) -> list[Damage]:
@@ -237,7 +308,9 @@ def _repaired(
     for source in piece.sources:
         try:
             with open_registry(source.domain) as registry:
-                _fetch(context, registry.repository(source.path), piece, damage.digest)
+                repository = registry.repository(source.path)
+                fetch = partial(_fetch, context, repository, piece, damage.digest)
+                repository.right(piece.packed or damage.digest, fetch)
         except (KnarrError, OSError) as error:
             trouble = str(error)
         else:
@@ -250,14 +323,25 @@ def _fetch(context: Context, repository: Repository, piece: _Piece, digest: str)
     if piece.kind in _DOCUMENTS:
         context.store.add(repository.manifest(digest, ACCEPT).body, digest)
         return
-    limit = documents.LIMIT if piece.kind == "config" else None
-    buffer = memoryview(bytearray(_CHUNK))
-    with (
-        contextlib.closing(repository.blob(digest, urls=piece.urls)) as stream,
-        context.store.ingest(digest, piece.size) as writer,
-    ):
-        while count := stream.readinto(buffer):
-            writer.write(buffer[:count])
-            if limit is not None and writer.size > limit:
-                raise InvalidArchive(f"image config {digest} is larger than {limit} bytes")
+    with contextlib.closing(repository.blob(piece.packed or digest, urls=piece.urls)) as stream:
+        if piece.packed:
+            _store_tar(context, stream, piece, digest)
+            return
+        limit = documents.LIMIT if piece.kind == "config" else None
+        buffer = memoryview(bytearray(_CHUNK))
+        with context.store.ingest(digest, piece.size) as writer:
+            while count := stream.readinto(buffer):
+                writer.write(buffer[:count])
+                if limit is not None and writer.size > limit:
+                    raise InvalidArchive(f"image config {digest} is larger than {limit} bytes")
+            writer.commit()
+
+
+def _store_tar(context: Context, stream: WideStream, piece: _Piece, digest: str) -> None:
+    """Store the tar that a compressed layer unpacks to, in the place of what is there."""
+    limit = layers.size_limit(piece.size or 0)
+    plain = compression.open_decompressed(cast("BinaryIO", stream), limit=limit, close_source=False)
+    with plain, context.store.ingest(digest) as writer:
+        while chunk := plain.read(_CHUNK):
+            writer.write(chunk)
         writer.commit()

@@ -48,6 +48,11 @@ class Endpoint:
         return f"{self.scheme}://{self.host}{self.prefix}"
 
     @property
+    def place(self) -> str:
+        """Which server it is, and what of it, whichever scheme it is asked by."""
+        return self.host + self.prefix.removesuffix("/v2")
+
+    @property
     def is_open(self) -> bool:
         """Whether its owner accepts that others read along: plain HTTP, or any certificate."""
         return self.scheme == "http" or not self.tls.verify

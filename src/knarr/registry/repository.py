@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, NamedTuple
+from dataclasses import replace
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, InvalidArgument, KnarrError, NotFound, Unsupported
@@ -11,12 +12,15 @@ from knarr.registry import referring, uploads
 from knarr.registry.blobs import BlobStream
 from knarr.registry.credentials import Credential
 from knarr.registry.endpoint import PULL, PUSH, RESOLVE
+from knarr.registry.lanes import WideStream
 from knarr.registry.session import DOCUMENT_LIMIT, Session, query
 from knarr.registry.transport import Response
 
+Got = TypeVar("Got")
 _HTML = "html"
 # Addresses of a foreign layer that are tried: an image can name any number.
 _ELSEWHERE = 4
+_LANE_ATTEMPTS = 2
 
 
 class Manifest(NamedTuple):
@@ -82,6 +86,8 @@ class Repository:
         self.deleting = (f"repository:{path}:delete,pull",)
         # Uploads that the registry began when it was asked for a mount.
         self._begun: dict[str, str] = {}
+        # Which mirrors gave bytes of a blob.
+        self._mirrored: dict[str, set[str]] = {}
 
     def __str__(self) -> str:
         """Return ``host/path``."""
@@ -94,18 +100,13 @@ class Repository:
         Raises Missing, Denied, Prohibited; InvalidArchive for a lie, or for more than 4 MiB.
         """
         what = f"manifest {reference} of {self}"
-        asked = digests.is_valid(reference)
-        response = self._get_manifest("GET", reference, accept, what)
-        media_type = _media_type(response)
-        said = response.header("Docker-Content-Digest")
-        body = response.read(DOCUMENT_LIMIT, what)
-        if _HTML in media_type:
-            raise InvalidArchive(f"{what}: the answer is a web page and no manifest")
-        wanted = reference if asked else said if digests.is_valid(said) else None
-        found = digests.of(body, wanted.partition(":")[0] if wanted else "sha256")
-        if wanted is not None and wanted != found:
-            raise InvalidArchive(f"{what} is corrupt: its bytes have digest {found}, not {wanted}")
-        return Manifest(media_type, found, body)
+        while True:
+            response = self._get_manifest("GET", reference, accept, what)
+            try:
+                return _manifest(response, reference, what)
+            except InvalidArchive as error:
+                if not self.registry.distrust((response.mirror,), str(error)):
+                    raise
 
     def head_manifest(self, reference: str, accept: Iterable[str]) -> Head | None:
         """Return what a tag or digest stands for, None when there is no such manifest."""
@@ -150,17 +151,19 @@ class Repository:
             wanted=(200, 202, 204),
         ).start(0)  # fmt: skip
 
-    def blob(self, digest: str, *, offset: int = 0, urls: Sequence[str] = ()) -> BlobStream:
+    def blob(self, digest: str, *, offset: int = 0, urls: Sequence[str] = ()) -> WideStream:
         """Return the bytes of a blob from ``offset`` on; they are not verified here.
 
-        urls: where a foreign layer is to be had, asked before the registry. Raises Missing
-        and the like, InvalidArgument for a malformed digest.
+        A large one may come over several connections. urls: where a foreign layer is to be had,
+        asked before the registry. Raises Missing and the like, InvalidArgument for a malformed
+        digest.
         """
         digests.parse(digest)
         what = f"blob {digest[:19]} of {self}"
 
-        def fetch(start: int) -> Response:
-            headers = {"Range": f"bytes={start}-"} if start else {}
+        def fetch(start: int, end: int | None) -> Response:
+            last = "" if end is None else str(end - 1)
+            headers = {"Range": f"bytes={start}-{last}"} if start or last else {}
             failed: KnarrError | None = None
             for url in [each for each in urls if "://" in each][:_ELSEWHERE]:
                 try:
@@ -170,12 +173,48 @@ class Repository:
                         raise
                     failed = error
             try:
-                return self._get_blob(f"/{self.path}/blobs/{digest}", headers, what)
+                response = self._get_blob(f"/{self.path}/blobs/{digest}", headers, what)
             except NotFound as error:
                 raise failed or error from None
+            if response.mirror:
+                self._mirrored.setdefault(digest, set()).add(response.mirror)
+            return response
+
+        def begin(start: int, end: int | None) -> BlobStream:
+            patience = self.registry.patience
+            if end is not None:  # what does not come so comes over one connection
+                patience = replace(patience, attempts=min(patience.attempts, _LANE_ATTEMPTS))
+            return BlobStream(fetch, start, patience, closed, what, end)
 
         closed = self.registry.transport.connections.closed
-        return BlobStream(fetch, offset, self.registry.patience, closed, what)
+        return WideStream(begin, offset, self.registry.width, self.registry.spare)
+
+    def is_mirrored(self, digest: str) -> bool:
+        """Return whether bytes of a blob came from a mirror, also one that is asked no more."""
+        return digest in self._mirrored
+
+    def distrust(self, digest: str, error: InvalidArchive) -> bool:
+        """Ask the mirrors that gave wrong bytes of a blob no more, and say so.
+
+        Return whether there was such a mirror: then the blob is to be had once more.
+        """
+        return self.registry.distrust(tuple(self._mirrored.get(digest, ())), str(error))
+
+    def right(
+        self, digest: str, get: Callable[[], Got], anew: Callable[[], None] = lambda: None
+    ) -> Got:
+        """Return what ``get`` makes of a blob, done again for as long as mirrors give wrong bytes.
+
+        anew: is called in between. Raises what ``get`` raises, InvalidArchive for wrong bytes of
+        the registry itself.
+        """
+        while True:
+            try:
+                return get()
+            except InvalidArchive as error:
+                if not self.distrust(digest, error):
+                    raise
+                anew()
 
     def has_blob(self, digest: str) -> int | None:
         """Return the blob's size in bytes, None when the repository does not have it."""
@@ -257,6 +296,21 @@ class Repository:
             "GET", path, PULL, what=what, repository=self.path, scopes=self.pulling,
             headers=headers, wanted=(200, 206, 416) if headers else (200,), attempts=attempts,
         )  # fmt: skip
+
+
+def _manifest(response: Response, reference: str, what: str) -> Manifest:
+    """Return a manifest, whose bytes have the digest that was asked for. Raises InvalidArchive."""
+    asked = digests.is_valid(reference)
+    media_type = _media_type(response)
+    said = response.header("Docker-Content-Digest")
+    body = response.read(DOCUMENT_LIMIT, what)
+    if _HTML in media_type:
+        raise InvalidArchive(f"{what}: the answer is a web page and no manifest")
+    wanted = reference if asked else said if digests.is_valid(said) else None
+    found = digests.of(body, wanted.partition(":")[0] if wanted else "sha256")
+    if wanted is not None and wanted != found:
+        raise InvalidArchive(f"{what} is corrupt: its bytes have digest {found}, not {wanted}")
+    return Manifest(media_type, found, body)
 
 
 def _media_type(response: Response) -> str:

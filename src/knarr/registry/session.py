@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -17,6 +17,7 @@ from knarr.registry.connections import Connections
 from knarr.registry.credentials import Credential, Credentials
 from knarr.registry.endpoint import RESOLVE
 from knarr.registry.hosts import Hosts
+from knarr.registry.lanes import Width
 from knarr.registry.links import next_page
 from knarr.registry.patience import Patience
 from knarr.registry.proxies import Proxies
@@ -50,7 +51,9 @@ class Session(Closing):
         environ: Mapping[str, str] | None = None,
         patience: Patience | None = None,
         notice: Callable[[str], None] = quiet,
+        width: Width | None = None,
     ) -> None:
+        """width: how large blobs come, None for the usual way."""
         env = os.environ if environ is None else environ
         self.host = names.check(host)
         self.credentials = Credentials(env) if credentials is None else credentials
@@ -61,7 +64,10 @@ class Session(Closing):
         self._notice = notice
         self.given: Credential | None = None
         self._clients: dict[str, list[Client]] = {}
+        self._liars: set[str] = set()
         self._lock = threading.Lock()
+        self.width = width or Width()
+        self.spare = threading.BoundedSemaphore(self.width.extra)
 
     def close(self) -> None:
         """End all connections; requests of other threads fail at once."""
@@ -111,7 +117,7 @@ class Session(Closing):
         """
         able = [
             client
-            for client in self.clients(repository)
+            for client in self._trusted(repository)
             if capability in client.endpoint.capabilities
         ]
         if not able:
@@ -128,10 +134,12 @@ class Session(Closing):
             if method in _WRITING:
                 break
             try:
-                return client.request(
+                response = client.request(
                     method, _spaced(path, client), what=what, scopes=scopes, headers=headers,
                     wanted=wanted, attempts=2,
                 )  # fmt: skip
+                response.mirror = client.endpoint.place
+                return response
             except KnarrError:
                 if self.transport.connections.closed.is_set():
                     raise
@@ -139,6 +147,22 @@ class Session(Closing):
             method, _spaced(path, able[-1]), what=what, scopes=scopes, headers=headers, body=body,
             wanted=wanted, attempts=attempts,
         )  # fmt: skip
+
+    def distrust(self, mirrors: Iterable[str], why: str) -> bool:
+        """Ask mirrors no more that gave wrong bytes; return whether any was asked so far.
+
+        mirrors: as an answer names who gave it; "", the registry itself, stays who is asked last.
+        """
+        with self._lock:
+            found = {each for each in mirrors if each} - self._liars
+            self._liars |= found
+        for each in sorted(found):
+            self._notice(f"mirror {each} gives wrong bytes and is not asked any more: {why}")
+        return bool(found)
+
+    def _trusted(self, repository: str) -> list[Client]:
+        *mirrors, own = self.clients(repository)
+        return [*(each for each in mirrors if each.endpoint.place not in self._liars), own]
 
     def clients(self, repository: str) -> list[Client]:
         """Return the endpoints with what is known of them, in the order to ask.

@@ -64,7 +64,10 @@ class Body:
 
 
 class Response:
-    """An answer whose body is still to be read; close it."""
+    """An answer whose body is still to be read; close it.
+
+    mirror: which mirror it is of (``Endpoint.place``), "" for the registry itself.
+    """
 
     def __init__(
         self,
@@ -76,6 +79,7 @@ class Response:
         *,
         keep: bool,
     ) -> None:
+        self.mirror = ""
         self._keep = keep
         self._connections = connections
         self._connection: Connection | None = connection

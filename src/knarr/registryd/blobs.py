@@ -9,6 +9,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Callable
+from functools import partial
 from urllib.parse import quote
 
 from knarr.content import digest as digests
@@ -25,6 +26,8 @@ _CONTENT_RANGE = re.compile(r"(?:bytes[ =])?([0-9]{1,18})-([0-9]{1,18})(?:/[0-9*
 # again only when so many seconds have passed.
 _RENEWED = 60.0
 _DAY = 86400
+# Seconds after which an upload that nobody went on with goes when its room is wanted.
+_ABANDONED = 600.0
 
 
 def size_of(shelf: Shelf, repository: str, digest: str) -> int:
@@ -139,12 +142,20 @@ def delete(shelf: Shelf, repository: str, text: str) -> Response:
 # --- uploads ------------------------------------------------------------------------------------
 
 
-def begin(shelf: Shelf, request: Request, repository: str) -> Response:
-    """POST: mount a blob of another repository, take one whole, or begin an upload."""
+def begin(
+    shelf: Shelf,
+    request: Request,
+    repository: str,
+    may_pull: Callable[[str], bool] = lambda _repository: True,
+) -> Response:
+    """POST: mount a blob of another repository, take one whole, or begin an upload.
+
+    may_pull: whether the client may have what another repository has.
+    """
     mount = request.parameter("mount")
     if mount is not None:
         digest = names.digest(mount)
-        if _mount(shelf, repository, digest, request.parameter("from")):
+        if _mount(shelf, repository, digest, request.parameter("from"), may_pull):
             return _created(repository, digest)
     whole = request.parameter("digest")
     algorithm = request.parameter("digest-algorithm") or "sha256"
@@ -166,36 +177,53 @@ def begin(shelf: Shelf, request: Request, repository: str) -> Response:
         raise
 
 
-def _mount(shelf: Shelf, repository: str, digest: str, source: str | None) -> bool:
+def _mount(
+    shelf: Shelf,
+    repository: str,
+    digest: str,
+    source: str | None,
+    may_pull: Callable[[str], bool],
+) -> bool:
     """Give a repository a blob that another has; return whether one has it.
 
     source: the repository that it should have; any one when it is not named.
     """
-    query = "SELECT size FROM blob JOIN repository ON repository = id WHERE digest = ?"
+    if source:
+        names.repository(source)
     with shelf.catalogue.writing() as db:
-        if source:
-            query += " AND name = ?"
-            row = db.execute(query, (digest, names.repository(source))).fetchone()
-        else:
-            row = db.execute(query, (digest,)).fetchone()
-        if row is None:
+        rows = db.execute(
+            "SELECT name, size FROM blob JOIN repository ON repository = id WHERE digest = ?",
+            (digest,),
+        )
+        found = (size for name, size in rows if name == (source or name) and may_pull(name))
+        size = next(found, None)
+        rows.close()
+        if size is None:
             return False
-        shelf.quotas.check(db, repository, digest, row[0])
-        record(db, repository, digest, row[0])
+        shelf.quotas.check(db, repository, digest, size, shelf.uploads.size)
+        record(db, repository, digest, size)
     return True
 
 
 def _room(shelf: Shelf, request: Request, repository: str, upload: Upload) -> Callable[[int], None]:
-    """Return what refuses an upload that grows beyond the room that there is for it."""
+    """Return what refuses an upload that grows beyond the room that there is for it.
+
+    Where there is none, uploads that nobody goes on with make some.
+    """
     if not shelf.quotas.rules:
         return lambda _size: None
     with shelf.catalogue.reading() as db:
-        left = shelf.quotas.left(db, repository, request.parameter("digest") or "")
+        counting = shelf.quotas.counting(db, repository, request.parameter("digest") or "")
 
     def check(size: int) -> None:
-        if left is not None and size > left:
-            with shelf.catalogue.reading() as db:
-                raise shelf.quotas.refuse(db, repository, size)
+        for each in counting:
+            pattern = each.quota.pattern
+            try:
+                each.check(size, shelf.uploads.size(pattern, upload))
+            except Fault:
+                if not shelf.uploads.expire(_ABANDONED, pattern):
+                    raise
+                each.check(size, shelf.uploads.size(pattern, upload))
 
     check(upload.size + (request.body.length or 0))
     return check
@@ -234,26 +262,33 @@ def finish(shelf: Shelf, request: Request, repository: str, name: str) -> Respon
 
 def _take(shelf: Shelf, upload: Upload, request: Request, repository: str) -> None:
     """Add a request's body to an upload, in the place that Content-Range gives it."""
-    text = request.header("content-range")
-    room = _room(shelf, request, repository, upload)
     try:
-        if text is None:
-            upload.append(request.body, None, None, room)
-            return
-        found = _CONTENT_RANGE.match(text.strip())
-        if found is None:
-            raise Fault(400, "BLOB_UPLOAD_INVALID", f"Content-Range {text[:99]!r}: want N-N")
-        first, last = int(found.group(1)), int(found.group(2))
-        length = request.body.length
-        if first != upload.size:
-            raise upload.out_of_order()
-        if last < first or (length is not None and length != last - first + 1):
-            raise Fault(400, "SIZE_INVALID", f"{length} bytes do not make the range {first}-{last}")
-        upload.append(request.body, first, last - first + 1, room)
+        first, count = _place(request, upload)
+        room = _room(shelf, request, repository, upload)
+        upload.append(request.body, first, count, room)
     except Fault as fault:
         if fault.status == 416:
             fault.headers.append(("Location", _address(repository, upload)))
+        if fault.status == 413:  # nobody goes on with it, and its bytes would take room from others
+            shelf.uploads.forget(upload)
         raise
+
+
+def _place(request: Request, upload: Upload) -> tuple[int | None, int | None]:
+    """Return where a chunk begins and how many bytes it has, where that is told. Raises Fault."""
+    text = request.header("content-range")
+    if text is None:
+        return None, None
+    found = _CONTENT_RANGE.match(text.strip())
+    if found is None:
+        raise Fault(400, "BLOB_UPLOAD_INVALID", f"Content-Range {text[:99]!r}: want N-N")
+    first, last = int(found.group(1)), int(found.group(2))
+    length = request.body.length
+    if first != upload.size:
+        raise upload.out_of_order()
+    if last < first or (length is not None and length != last - first + 1):
+        raise Fault(400, "SIZE_INVALID", f"{length} bytes do not make the range {first}-{last}")
+    return first, last - first + 1
 
 
 def _finish(shelf: Shelf, repository: str, upload: Upload, digest: str) -> Response:
@@ -271,7 +306,8 @@ def _finish(shelf: Shelf, repository: str, upload: Upload, digest: str) -> Respo
         try:
             upload.sync()
             with shelf.catalogue.writing() as db:
-                shelf.quotas.check(db, repository, digest, upload.size)
+                others = partial(shelf.uploads.size, but=upload)
+                shelf.quotas.check(db, repository, digest, upload.size, others)
                 shelf.store.adopt(upload.path, digest)
                 record(db, repository, digest, upload.size)
         except FileNotFoundError:  # cancelled, or finished by another request

@@ -12,7 +12,10 @@ from knarr.web.message import Response
 
 
 class Fault(Exception):
-    """A request that is refused: status, code, text, and what else the client should know."""
+    """A request that is refused: status, code, text, and what else the client should know.
+
+    beside: what the body says beside ``errors``.
+    """
 
     def __init__(
         self,
@@ -27,10 +30,11 @@ class Fault(Exception):
         self.status = status
         self.headers = headers or []
         self.errors = [_error(code, message, detail)]
+        self.beside: dict[str, str] = {}
 
     def response(self) -> Response:
         """Return the answer."""
-        body = json.dumps({"errors": self.errors}).encode() + b"\n"
+        body = json.dumps({"errors": self.errors, **self.beside}).encode() + b"\n"
         headers = [("Content-Type", "application/json"), *self.headers]
         return Response(self.status, headers, body)
 

@@ -7,18 +7,16 @@ which passwords were right is remembered, as a keyed hash, until the file change
 
 from __future__ import annotations
 
-import base64
-import binascii
 import ctypes
 import ctypes.util
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import threading
 
 from knarr.errors import InvalidArgument, Unsupported
+from knarr.registryd.watched import Watched
 
 _HASH = re.compile(r"\$(?:2[aby]|5|6|y|7)\$")
 _ROOM = 256 * 1024  # more than struct crypt_data has in any library
@@ -56,75 +54,54 @@ class Crypt:
 
 
 class Users:
-    """The users of one file, read anew when it changes."""
+    """The users of one file, read anew when it changes. Safe for threads."""
 
     def __init__(self, path: str) -> None:
         """Raises InvalidArgument for a file that cannot be read or understood, Unsupported."""
-        self._path = path
         self._crypt = Crypt()
+        self._file = Watched(path, "htpasswd file", parse)
         self._lock = threading.Lock()
         self._key = secrets.token_bytes(32)
         self._right: set[bytes] = set()
-        self._stamp: tuple[int, int, int] | None = None
-        self._hashes: dict[str, str] = {}
-        self._read()
+        self._known: dict[str, str] = {}
 
-    def _read(self) -> None:
-        try:
-            with open(self._path, encoding="utf-8") as file:
-                info = os.fstat(file.fileno())
-                lines = file.read().splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise InvalidArgument(f"htpasswd file {self._path}: {reason}") from None
-        hashes: dict[str, str] = {}
-        for number, line in enumerate(lines, 1):
-            if not line.strip() or line.startswith("#"):
-                continue
-            user, colon, hashed = line.strip().partition(":")
-            if not colon or not user or _HASH.match(hashed) is None:
-                raise InvalidArgument(
-                    f"htpasswd file {self._path}, line {number}: want USER:HASH with bcrypt "
-                    "(htpasswd -B), SHA-512 or yescrypt"
-                )
-            hashes[user] = hashed
-        self._hashes, self._right = hashes, set()
-        self._stamp = (info.st_mtime_ns, info.st_ino, info.st_size)
+    def has(self, user: str) -> bool:
+        """Return whether there is such a user."""
+        return user in self._file.now()
 
-    def _refresh(self) -> None:
-        """Read the file again when it is another; one that cannot be read changes nothing."""
-        try:
-            info = os.stat(self._path)
-            if (info.st_mtime_ns, info.st_ino, info.st_size) != self._stamp:
-                self._read()
-        except (OSError, InvalidArgument):
-            return
-
-    def who(self, header: str | None) -> str | None:
-        """Return the user that an Authorization header proves, None when it proves none."""
-        scheme, _, coded = (header or "").partition(" ")
-        if scheme.lower() != "basic":
-            return None
-        try:
-            text = base64.b64decode(coded.strip(), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-        user, colon, password = text.partition(":")
-        if not colon or "\0" in text:
-            return None
+    def check(self, user: str, password: str) -> bool:
+        """Return whether there is such a user, with this password."""
+        hashes = self._file.now()
+        hashed = hashes.get(user)
+        text = f"{hashed}\0{user}\0{password}".encode()
+        mark = hmac.new(self._key, text, hashlib.sha256).digest()
         with self._lock:
-            self._refresh()
-            hashed = self._hashes.get(user)
-            mark = hmac.new(self._key, f"{hashed}\0{text}".encode(), hashlib.sha256).digest()
+            if hashes is not self._known:
+                self._known, self._right = hashes, set()
             if hashed is not None and mark in self._right:
-                return user
-            # A user who is not there takes as long as one who is.
-            setting = hashed or next(iter(self._hashes.values()), "")
+                return True
+        # A user who is not there takes as long as one who is.
+        setting = hashed or next(iter(hashes.values()), "")
         right = hmac.compare_digest(self._crypt(password, setting), setting)
         if hashed is None or not right:
-            return None
+            return False
         with self._lock:
             if len(self._right) >= _MOST_REMEMBERED:
                 self._right.clear()
             self._right.add(mark)
-        return user
+        return True
+
+
+def parse(text: str) -> dict[str, str]:
+    """Return hashes by user. Raises InvalidArgument."""
+    hashes: dict[str, str] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        user, colon, hashed = line.strip().partition(":")
+        if not colon or not user or _HASH.match(hashed) is None:
+            raise InvalidArgument(
+                f"line {number}: want USER:HASH with bcrypt (htpasswd -B), SHA-512 or yescrypt"
+            )
+        hashes[user] = hashed
+    return hashes

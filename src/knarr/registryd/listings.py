@@ -6,7 +6,7 @@ A list that is long comes in pages; where one ends, a Link header says how to go
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Any
 from urllib.parse import urlencode
@@ -42,16 +42,19 @@ def tags_of(request: Request, repository: str, found: Iterable[str]) -> Response
     return _page(request, {"name": repository, "tags": some[:limit]}, some, limit)
 
 
-def repositories(shelf: Shelf, request: Request) -> Response:
-    """GET of the names of all repositories that have a manifest."""
+def repositories(
+    shelf: Shelf, request: Request, may_see: Callable[[str], bool] = lambda _repository: True
+) -> Response:
+    """GET of the names of all repositories that have a manifest and may be seen."""
     limit = _limit(request)
     with shelf.catalogue.reading() as db:
         rows = db.execute(
             "SELECT name FROM repository WHERE name > ?"
-            " AND EXISTS (SELECT 1 FROM manifest WHERE repository = id) ORDER BY name LIMIT ?",
-            (request.parameter("last") or "", limit + 1),
-        ).fetchall()
-    found = [row[0] for row in rows]
+            " AND EXISTS (SELECT 1 FROM manifest WHERE repository = id) ORDER BY name",
+            (request.parameter("last") or "",),
+        )
+        found = list(islice((row[0] for row in rows if may_see(row[0])), limit + 1))
+        rows.close()
     return _page(request, {"repositories": found[:limit]}, found, limit)
 
 

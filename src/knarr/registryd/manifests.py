@@ -147,7 +147,7 @@ def keep(
                 _check_blobs(db, number, repository, said)
                 _check_tags(db, shelf, number, repository, tags, digest)
                 _check_type(db, shelf, number, repository, digest, said.media_type)
-                shelf.quotas.check(db, repository, digest, len(content))
+                shelf.quotas.check(db, repository, digest, len(content), shelf.uploads.size)
             writer.commit()
             _record(db, number, Found(digest, said.media_type, len(content)), said)
             db.executemany(

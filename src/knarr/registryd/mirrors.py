@@ -66,9 +66,20 @@ class Origins(Hosts):
 class Mirrors:
     """The copies of a registry."""
 
-    def __init__(self, shelf: Shelf, known: tuple[Upstream, ...], fresh: float = FRESH) -> None:
-        """Raises InvalidArgument for certificates that cannot be read, OSError."""
+    def __init__(
+        self,
+        shelf: Shelf,
+        known: tuple[Upstream, ...],
+        fresh: float = FRESH,
+        *,
+        adopting: bool = True,
+    ) -> None:
+        """adopting: whether a copy takes blobs over that were pushed here.
+
+        Raises InvalidArgument for certificates that cannot be read, OSError.
+        """
         self._shelf = shelf
+        self._adopting = adopting
         self._known = known
         self._fresh = fresh
         origins = Origins.from_environment(os.environ)
@@ -240,7 +251,12 @@ class Mirrors:
         return True
 
     def _adopt(self, copy: Copy, digest: str) -> bool:
-        """Take a blob that another repository has, if a manifest of this one names it."""
+        """Take a blob that another repository has, if a manifest of this one names it.
+
+        Not where clients have rights of their own: an upstream can name what it does not have.
+        """
+        if not self._adopting:
+            return False
         with self._shelf.catalogue.writing() as db:
             row = db.execute(
                 "SELECT b.size FROM blob AS b JOIN reference AS r ON r.digest = b.digest"

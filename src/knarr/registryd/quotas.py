@@ -1,12 +1,14 @@
 """How much may be pushed: to the whole registry, or to repositories of a pattern together.
 
 What counts is what the repositories have, blobs and manifests, each once: what they share is
-not counted twice. Copies of other registries do not count; uploads do when they are whole.
+not counted twice. Copies of other registries do not count. What has come of uploads that are not
+finished does.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -38,39 +40,52 @@ class Quota:
 
 
 @dataclass(frozen=True, slots=True)
+class Counted:
+    """A quota that counts what is to be pushed, and how many bytes it has counted so far."""
+
+    quota: Quota
+    used: int
+
+    def check(self, size: int, unfinished: int) -> None:
+        """Raise Fault when there is no room for so many bytes.
+
+        unfinished: bytes of other uploads.
+        """
+        if self.used + unfinished + size > self.quota.size:
+            raise exceeded(self.quota, self.used, size, unfinished)
+
+
+@dataclass(frozen=True, slots=True)
 class Quotas:
     """The quotas of a registry; all that fit a repository hold."""
 
     rules: tuple[Quota, ...] = ()
 
-    def left(self, db: sqlite3.Connection, repository: str, digest: str = "") -> int | None:
-        """Return how many bytes may still be pushed to a repository, None for any number.
+    def counting(self, db: sqlite3.Connection, repository: str, digest: str = "") -> list[Counted]:
+        """Return the quotas that count what is pushed to a repository.
 
         digest: of what is to be pushed, where that is known: it may count already.
         """
-        found = [
-            each.size - _used(db, each)
-            for each in self._of(repository)
-            if not _counted(db, each, digest)
+        return [
+            Counted(each, _used(db, each))
+            for each in self.rules
+            if fnmatchcase(repository, each.pattern) and not _counted(db, each, digest)
         ]
-        return max(min(found), 0) if found else None
 
-    def check(self, db: sqlite3.Connection, repository: str, digest: str, size: int) -> None:
-        """Raise Fault when a repository may not get so many bytes of that digest."""
-        for each in self._of(repository):
-            if _counted(db, each, digest):
-                continue
-            used = _used(db, each)
-            if used + size > each.size:
-                raise exceeded(each, used, size)
+    def check(
+        self,
+        db: sqlite3.Connection,
+        repository: str,
+        digest: str,
+        size: int,
+        unfinished: Callable[[str], int],
+    ) -> None:
+        """Raise Fault when a repository may not get so many bytes of that digest.
 
-    def refuse(self, db: sqlite3.Connection, repository: str, size: int) -> Fault:
-        """Return what a push is answered with for which ``left`` is not enough."""
-        each = min(self._of(repository), key=lambda one: one.size - _used(db, one))
-        return exceeded(each, _used(db, each), size)
-
-    def _of(self, repository: str) -> list[Quota]:
-        return [each for each in self.rules if fnmatchcase(repository, each.pattern)]
+        unfinished: returns the bytes of uploads to repositories of a pattern.
+        """
+        for each in self.counting(db, repository, digest):
+            each.check(size, unfinished(each.quota.pattern))
 
 
 def _used(db: sqlite3.Connection, quota: Quota) -> int:
@@ -81,15 +96,16 @@ def _counted(db: sqlite3.Connection, quota: Quota, digest: str) -> bool:
     return bool(db.execute(_COUNTED, {"pattern": quota.pattern, "digest": digest}).fetchone()[0])
 
 
-def exceeded(quota: Quota, used: int, size: int) -> Fault:
+def exceeded(quota: Quota, used: int, size: int, unfinished: int) -> Fault:
     """Return what a push is answered with that a quota has no room for."""
     whose = "the registry" if quota.pattern == "*" else f"repositories {quota.pattern}"
+    others = f", {_shown(unfinished)} more by unfinished uploads" if unfinished else ""
     return Fault(
         413,
         "DENIED",
-        f"the quota of {whose} is {_shown(quota.size)}, {_shown(used)} are used: no room for "
-        f"{_shown(size)}; delete something first",
-        detail={"quota": quota.size, "used": used, "size": size},
+        f"the quota of {whose} is {_shown(quota.size)}, {_shown(used)} are used{others}: no room "
+        f"for {_shown(size)}; delete something first",
+        detail={"quota": quota.size, "used": used, "unfinished": unfinished, "size": size},
     )
 
 

@@ -14,13 +14,17 @@ from dataclasses import dataclass, field
 
 from knarr.closing import Closing
 from knarr.errors import Conflict
-from knarr.registryd import garbage, shelf
+from knarr.registryd import access, garbage, shelf
+from knarr.registryd.access import Access
 from knarr.registryd.application import Application
+from knarr.registryd.gate import Gate
 from knarr.registryd.htpasswd import Users
 from knarr.registryd.mirrors import FRESH, Mirrors
 from knarr.registryd.quotas import Quotas
 from knarr.registryd.tagrules import TagRules
+from knarr.registryd.tokens import Tokens
 from knarr.registryd.upstreams import Upstream
+from knarr.registryd.watched import Watched
 from knarr.registryd.webhooks import Webhooks
 from knarr.web.limits import Limits
 from knarr.web.message import Request
@@ -30,6 +34,7 @@ _log = logging.getLogger(__name__)
 _HOUSEKEEPING = 600.0  # seconds
 _SHOWN = 500  # characters of a path in the log
 LOCK = "serve.lock"
+KEY = "token.key"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,18 @@ class Options:
     collect_every: how often garbage is collected, None for never. upstreams: whose repositories
     are copied. fresh: how long a tag of a copy is taken to be what it was. keep_copies: how long
     what nobody asks for is kept of them, None for ever. webhooks: addresses that are told.
+    htpasswd: file of users, None for no login; access: file of what they may do, None for
+    everything; anybody_pulls: also who has not logged in may pull, where there is no such file.
+    tokens: whether clients log in for tokens; token_realm: where, None for here.
     """
 
     rules: TagRules = field(default_factory=TagRules)
     quotas: Quotas = field(default_factory=Quotas)
     htpasswd: str | None = None
+    access: str | None = None
+    anybody_pulls: bool = False
+    tokens: bool = False
+    token_realm: str | None = None
     read_only: bool = False
     collect_every: float | None = None
     grace: float = garbage.GRACE
@@ -77,17 +89,21 @@ class Service(Closing):
             for each in listeners:
                 stack.callback(each.close)
             users = Users(options.htpasswd) if options.htpasswd else None
+            rules = Watched(options.access, "access file", access.parse) if options.access else None
             self.shelf = shelf.open_shelf(root, options.rules, options.quotas)
             stack.callback(self.shelf.close)
             self._lock = _lock(root)
             stack.callback(os.close, self._lock)
+            gate = None if users is None else _gate(users, rules, options, root)
             self._mirrors: Mirrors | None = None
             if options.upstreams:
-                self._mirrors = Mirrors(self.shelf, options.upstreams, options.fresh)
+                self._mirrors = Mirrors(
+                    self.shelf, options.upstreams, options.fresh, adopting=rules is None
+                )
                 stack.callback(self._mirrors.close)
             self._webhooks = Webhooks(options.webhooks) if options.webhooks else None
             application = Application(
-                self.shelf, users, options.read_only, self._mirrors, self._webhooks
+                self.shelf, gate, options.read_only, self._mirrors, self._webhooks
             )
             self._server = Server(application, listeners, tls=tls, limits=limits, observer=_note)
             stack.pop_all()
@@ -144,6 +160,15 @@ class Service(Closing):
             if self._ended.wait(pause):
                 return
             waited += pause
+
+
+def _gate(users: Users, rules: Watched[Access] | None, options: Options, root: str) -> Gate:
+    """Return what decides about clients. Raises OSError."""
+    # Who pulls without logging in has to be told how others do, which only tokens can.
+    wanted = options.tokens or options.token_realm or options.anybody_pulls or rules
+    made = Tokens(os.path.join(root, KEY)) if wanted else None
+    said = rules or access.users_only(anybody_pulls=options.anybody_pulls)
+    return Gate(users, said, made, options.token_realm)
 
 
 def _lock(root: str) -> int:

@@ -8,6 +8,10 @@ A directory with an image holds ``index.erofs``, ``layer.tar``, and ``rest`` whe
 not have everything. Linux 6.12 mounts these files as they are, older kernels take loop devices,
 which the kernel gives back with the mount. Nothing is noted anywhere: what is mounted is what
 the kernel says, so whoever is killed here leaves a mount, or none. Loaded when it is needed.
+
+While the tar is still to come there is ``coming`` instead, with an image and pieces of the tar
+(see ``snapshots.coming``). It is mounted only while somebody watches over it: of files that
+were opened before, the kernel would never tell anybody that they are read.
 """
 
 import errno
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 INDEX, TAR, REST = "index.erofs", "layer.tar", "rest"
+COMING, BROKEN = "coming", "broken"
 _EROFS = 0xE0F5E1E2
 # A kernel that wants block devices, and one whose file system cannot lend files.
 _NEEDS_DEVICES = frozenset((errno.ENOTBLK, errno.EINVAL, errno.EOPNOTSUPP))
@@ -45,10 +50,7 @@ def mount(directory: str, place: str) -> None:
         try:
             if fstatfs_type(target) & 0xFFFFFFFF == _EROFS:
                 return
-            files = [f"{directory}/{INDEX}", f"{directory}/{TAR}"]
-            if os.path.exists(f"{directory}/{REST}"):
-                files.append(f"{directory}/{REST}")
-            fd = _named(directory, files)
+            fd = _open_layer(directory)
             try:
                 k.attach(fd, target)
             finally:
@@ -57,12 +59,39 @@ def mount(directory: str, place: str) -> None:
             os.close(target)
 
 
-def _named(directory: str, files: "Sequence[str]") -> int:
-    """Return the mount of files; an error names the layer's directory."""
+def _open_layer(directory: str) -> int:
+    """Return the mount of the image in a directory; an error names that."""
     try:
+        pieces = f"{directory}/{COMING}"
+        if os.path.isdir(pieces):
+            try:
+                return _open_pieces(pieces)
+            except FileNotFoundError:
+                if os.path.isdir(pieces):
+                    raise  # else the last of it has just come
+        files = [f"{directory}/{INDEX}", f"{directory}/{TAR}"]
+        if os.path.exists(f"{directory}/{REST}"):
+            files.append(f"{directory}/{REST}")
         return open_image(files)
     except OSError as error:
         raise OSError(error.errno, f"EROFS image {directory}: {error.strerror}") from error
+
+
+def _open_pieces(path: str) -> int:
+    """Return the mount of a layer on its way; raises OSError when nobody watches over it."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            count = sum(name.isdigit() for name in os.listdir(fd))
+            base = path if len(os.fsencode(path)) < _LONGEST - 16 else f"/proc/self/fd/{fd}"
+            return _mounted([f"{base}/{INDEX}", *(f"{base}/{number}" for number in range(count))])
+    finally:
+        os.close(fd)
+    if os.path.exists(f"{path}/{BROKEN}"):
+        raise OSError(errno.EIO, "what came is not the layer that it should be: remove its image")
+    raise OSError(errno.EAGAIN, "it has not arrived, and nobody brings it: run `knarr recover`")
 
 
 def open_image(files: "Sequence[str]") -> int:

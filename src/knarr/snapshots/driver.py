@@ -24,7 +24,7 @@ are of ``knarr.errors``; the disk's own (ENOSPC, EIO, ...) come as OSError.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -35,6 +35,20 @@ if TYPE_CHECKING:
     """Called with the bytes of the uncompressed layer read so far."""
 
 
+class Afar(Protocol):
+    """An uncompressed tar that is elsewhere and can be read from any place on.
+
+    size: its bytes. origin: whatever tells, as JSON, where it can be read again.
+    """
+
+    size: int
+    origin: dict[str, Any]
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return just these bytes; raises KnarrError when they do not come."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class LayerSource:
     """Where the bytes of one layer come from.
@@ -43,18 +57,19 @@ class LayerSource:
     open: returns a new stream of the *uncompressed* tar from its start. It is
     only called when the layer is really needed; the driver closes the stream.
     size: length of the uncompressed tar in bytes, None when unknown.
-    blob_path, media_type: the stored (perhaps compressed) blob, for drivers
-    that can use it as it is; it may come to be there only while the stream is read.
-    blob_digest: that of its bytes, which were verified when it was stored; where it is the
-    diff id, the blob is the tar.
+    blob_path: where a blob is stored that drivers can use as it is, or comes to be while the
+    stream is read. blob_digest: that of its bytes, which were verified when it was stored; where
+    it is the diff id, the blob is the tar.
+    afar: the same tar where it can be read in pieces. A driver that can do so then makes a layer
+    whose bytes are still to come, and never calls ``open``; others take no notice.
     """
 
     diff_id: str
     open: Callable[[], BinaryIO]
     size: int | None = None
     blob_path: str | None = None
-    media_type: str | None = None
     blob_digest: str | None = None
+    afar: Afar | None = None
 
 
 class Change(NamedTuple):
@@ -77,9 +92,13 @@ class DiskUsage(NamedTuple):
 
 @runtime_checkable
 class Driver(Protocol):
-    """The methods that each module in ``snapshots/drivers`` gives as its class ``Driver``."""
+    """What each module in ``snapshots/drivers`` gives as its class ``Driver``.
+
+    keeps_tars: whether layers are not unpacked where that can be, see ``layer_tar``.
+    """
 
     name: str
+    keeps_tars: bool
 
     def probe(self) -> None:
         """Return when this machine can use the driver; raises Unsupported with the reason."""
@@ -165,10 +184,25 @@ class Driver(Protocol):
         """Return the bytes on disk that only that layer has, its blob aside; raises NotFound."""
         ...
 
+    def layer_tar(self, chain_id: str) -> str | None:
+        """Return the path of a layer's tar, where that is kept byte for byte; raises NotFound.
+
+        The file is never written again, so a link makes it something else's as well.
+        """
+        ...
+
     def verify_layer(self, chain_id: str) -> None:
         """Return when what is kept of a layer's bytes has their digest, or nothing is.
 
         Raises NotFound for the layer or a file of it, InvalidArchive for other bytes.
+        """
+        ...
+
+    def mend_layer(self, chain_id: str, source: LayerSource) -> None:
+        """Put a new tar, or a link to the stored one, in the place of a layer's tar.
+
+        Containers that run go on with the old one. Raises NotFound for the layer, Unsupported
+        where it has no tar, InvalidArchive for other bytes; what was there stays then.
         """
         ...
 

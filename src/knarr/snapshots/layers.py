@@ -159,6 +159,24 @@ class LayerDirectory:
         _sync(layers)
         self._index(meta["chain_id"], half.number)
 
+    def shed(self, layer: HalfMade, files: Sequence[str], name: str) -> None:
+        """Put what a layer has under a name into the trash, once files of it are on disk.
+
+        Raises NotFound when the layer itself has been removed.
+        """
+        for each in files:
+            _sync(each, layer.fd)
+        with locks.shared(self._all):
+            path = os.path.join(self.root, "l", layer.number)
+            try:
+                there = os.path.samestat(os.stat(path), os.fstat(layer.fd))
+            except FileNotFoundError:
+                there = False
+            if not there:
+                raise NotFound(f"layer {layer.number} was removed")
+            self._discard(os.path.join(path, name))
+            _sync(path)
+
     def remove_layer(self, chain_id: str) -> None:
         """Rename a layer into the trash; raises NotFound, Conflict while it is used."""
         with locks.exclusive(self._all):

@@ -81,7 +81,8 @@ class TarReader:
     """The entries of a tar stream, in order; iterate, and read each one's data before the next.
 
     source needs only ``read(n)``; skip, where a source can do it, passes over n bytes without
-    reading them, and raises InvalidArchive when there are fewer. Every method raises
+    reading them, and raises InvalidArchive when there are fewer; it is asked for ``worth`` bytes
+    and more. Every method raises
     InvalidArchive for what is corrupt, truncated or beyond the limits; OSError comes from
     the source.
     """
@@ -91,9 +92,11 @@ class TarReader:
         source: Source,
         limits: Limits | None = None,
         skip: Callable[[int], None] | None = None,
+        worth: int = _CHUNK,
     ) -> None:
         self._source = source
         self._skip_source = skip
+        self._worth = worth
         self._limits = limits or Limits()
         self._buffer = b""
         self._position = 0
@@ -338,7 +341,7 @@ class TarReader:
 
     def _skip(self, count: int) -> None:
         available = len(self._buffer) - self._position
-        if self._skip_source is not None and count - available >= _CHUNK:
+        if self._skip_source is not None and count - available >= self._worth:
             self._skip_source(count - available)
             self._taken += count - available
             self._buffer = b""

@@ -115,13 +115,16 @@ class Exec:
         try:
             channel.send({"exit_code": code, "usage": usage})
         except OSError:
-            # The caller has gone; there is nobody to tell.
-            return
+            pass  # the caller has gone; there is nobody to tell
+        self.close()
+
+    def close(self) -> None:
+        """Remove its group, which nobody has to wait for."""
+        self._remove_group()
 
     def finish(self) -> "tuple[int, resource.struct_rusage]":
-        """Wait for the end and tell it; return the exit code and what was used."""
+        """Wait for the end and note it; return the exit code and what was used."""
         _, status, used = os.wait4(self.pid, 0)
-        self._remove_group()
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
         more = b',"execID":"%s","exitCode":"%d"' % (self.name.encode(), code)
         journal.note(self.run_dir, b"exec_die", more)

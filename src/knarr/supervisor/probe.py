@@ -182,6 +182,7 @@ class _Watch:
         if not ended:
             self._kill()
         code, _ = self._command.finish()
+        self._command.close()
         if not ended and not late:
             raise _GivenUp
         # What somebody in the background goes on writing has no end.

@@ -8,6 +8,7 @@ does, touches nothing.
 
 import _socket
 import os
+import select
 
 from knarr.kernel.memory import code, map_code, own_pages
 from knarr.runtime import keeper, packets
@@ -86,6 +87,13 @@ def tell(maker: "_socket.socket", word: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+def has_gone(sock: "_socket.socket") -> bool:
+    """Return whether the process at the other end has ended, or let go of it."""
+    poll = select.poll()
+    poll.register(sock.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def stand_by(

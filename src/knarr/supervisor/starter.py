@@ -5,6 +5,7 @@ container touches are those of this process, which ends when the container
 runs. The container's first process becomes the supervisor's child, not ours.
 """
 
+import errno
 import os
 import time
 
@@ -20,7 +21,7 @@ from knarr.runtime.plan import enters_user, namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
-from knarr.supervisor import handover, journal, networking, rundir
+from knarr.supervisor import handover, journal, networking, rundir, spare
 from knarr.supervisor import state as states
 from knarr.supervisor import streams as pipes
 from knarr.supervisor.outlet import open_log, open_outlet
@@ -100,6 +101,9 @@ class Starter:
             if not self.given:
                 self._give_streams(self.created)
             self.created.start()
+            # The supervisor's end may have been the container's, before that ever ran: nobody is
+            # to see as running, and then as ended, what was only being started.
+            self._need(supervisor)
             states.publish(self.run_dir)
             journal.note(self.run_dir, b"start")
             crash_point("started")
@@ -108,10 +112,17 @@ class Starter:
             handover.confirm(supervisor, self.created.root_fd)
         except BaseException:
             self._give_up()
+            self._need(supervisor)
             raise
         state = self.state
         warnings = self.created.warnings
         return {"pid": state["pid"], "started_at": state["started_at"], "warnings": warnings}
+
+    @staticmethod
+    def _need(supervisor: "_socket.socket") -> None:
+        """Raise BrokenPipeError when the supervisor has been killed."""
+        if spare.has_gone(supervisor):
+            raise BrokenPipeError(errno.EPIPE, "the supervisor was killed")
 
     def _group(self) -> "Group | None":
         wanted = self.request["cgroup"]
@@ -287,7 +298,11 @@ class Starter:
         self.handed = True
 
     def _give_up(self) -> None:
-        """Leave nothing of a container that did not come to run."""
+        """Leave nothing of a container that did not come to run.
+
+        Who looks in between must not find the end of one that ran.
+        """
+        states.withdraw(self.run_dir)
         if self.keeper is not None:
             self.keeper.close()
         if self.created is not None:

@@ -121,6 +121,14 @@ def publish(run_dir: str, name: str = NAME) -> None:
     os.rename(f"{run_dir}/.{name}.new", f"{run_dir}/{name}")
 
 
+def withdraw(run_dir: str) -> None:
+    """Take the name of a start's record away again, if it has got it; raises OSError."""
+    try:
+        os.rename(f"{run_dir}/{NAME}", f"{run_dir}/{_PREPARED}")
+    except FileNotFoundError:
+        return
+
+
 def unpublished(run_dir: str) -> "dict[str, Any] | None":
     """Return what was prepared and has no name yet; None when there is nothing, or it is torn."""
     try:

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import signal
+import time
 
 from knarr.cgroups import manager
 from knarr.supervisor import journal
@@ -19,14 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-# Tests name a point here, and the process kills itself right after that line was written.
+# Tests name a point here, and the process kills itself right after that line was written; with
+# this before the name it kills its parent, and goes on when that has ended.
+_PARENT = "parent:"
 CRASH_VARIABLE = "KNARR_TEST_CRASH"
 
 
 def crash_point(name: str) -> None:
-    """End this process like ``kill -9`` when the crash test asks for it at this point."""
-    if os.environ.get(CRASH_VARIABLE) == name:
+    """End this process, or its parent, like ``kill -9`` when a test asks for it at this point."""
+    wanted = os.environ.get(CRASH_VARIABLE)
+    if wanted == name:
         os.kill(os.getpid(), signal.SIGKILL)
+    elif wanted == _PARENT + name:
+        parent = os.getppid()
+        os.kill(parent, signal.SIGKILL)
+        while os.getppid() == parent:
+            time.sleep(0.001)
 
 
 def _undo_cgroup(value: "Any") -> None:

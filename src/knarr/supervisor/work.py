@@ -155,7 +155,7 @@ def attend(sock: "_socket.socket", maker: "_socket.socket", pid: int) -> None:
     if operation in wire.RUNS:
         _run(caller, run_dir, (maker, pid))
         return
-    taken = operation == wire.EXEC and not (_has_died(maker) and _waits(caller))
+    taken = operation == wire.EXEC and not (spare.has_gone(maker) and _waits(caller))
     maker.close()
     if taken:
         # It does it all; only its end needs somebody, since an orphan is not taken care of
@@ -165,12 +165,6 @@ def attend(sock: "_socket.socket", maker: "_socket.socket", pid: int) -> None:
         return
     reap_all()
     FORKED[operation](caller, run_dir)
-
-
-def _has_died(maker: "_socket.socket") -> bool:
-    poll = select.poll()
-    poll.register(maker.fileno(), 0)
-    return bool(poll.poll(0))
 
 
 def _waits(caller: "_socket.socket") -> bool:

@@ -17,6 +17,8 @@ from knarr.web.message import BadRequest, Disconnected
 if TYPE_CHECKING:
     import socket
 
+    from knarr.web.pace import Pace
+
 _CHUNK = 256 * 1024
 
 
@@ -77,12 +79,18 @@ class LengthBody:
     """A body of a length told in advance; also the empty one."""
 
     def __init__(
-        self, link: socket.socket, early: bytes, length: int, ask: Callable[[], None] | None
+        self,
+        link: socket.socket,
+        pace: Pace,
+        early: bytes,
+        length: int,
+        ask: Callable[[], None] | None,
     ) -> None:
         """``early``: bytes that came with the head. ``ask``: sends 100 Continue."""
         self.length: int | None = length
         self.broken = False
         self._link = link
+        self._pace = pace
         self._early = memoryview(early)[:length]
         self._after = early[length:]
         self._left = length
@@ -115,10 +123,7 @@ class LengthBody:
         if self._ask is not None:
             self._ask()
             self._ask = None
-        try:
-            count = self._link.recv_into(into)
-        except TimeoutError:
-            raise Disconnected("the client stopped sending") from None
+        count = self._pace.receive(self._link, into)
         if count == 0:
             raise Disconnected(f"the client is gone, {self._left} bytes before the end")
         return count
@@ -132,11 +137,16 @@ class ChunkedBody:
     """A body in chunks (RFC 9112, 7.1); trailers are read and forgotten."""
 
     def __init__(
-        self, link: socket.socket, parser: h11.Connection, ask: Callable[[], None] | None
+        self,
+        link: socket.socket,
+        pace: Pace,
+        parser: h11.Connection,
+        ask: Callable[[], None] | None,
     ) -> None:
         self.length: int | None = None
         self.broken = False
         self._link = link
+        self._pace = pace
         self._parser = parser
         self._ask = ask
         self._piece = memoryview(b"")
@@ -172,10 +182,7 @@ class ChunkedBody:
             if self.awaited and self._ask is not None:
                 self._ask()
             self._ask = None
-            try:
-                count = self._link.recv_into(self._room)
-            except TimeoutError:
-                raise Disconnected("the client stopped sending") from None
+            count = self._pace.receive(self._link, self._room)
             if count == 0:
                 raise Disconnected("the client is gone before the end of its chunks")
             self._parser.receive_data(memoryview(self._room)[:count])  # type: ignore[arg-type]

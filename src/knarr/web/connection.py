@@ -29,6 +29,7 @@ from knarr.web.message import (
     TakeOver,
     split_target,
 )
+from knarr.web.pace import Pace
 
 if TYPE_CHECKING:
     from knarr.web.limits import Limits
@@ -143,12 +144,13 @@ class Connection:
             raise BadRequest("Content-Length and Transfer-Encoding exclude each other")
         waits = parser.they_are_waiting_for_100_continue
         ask = (lambda: self._continue(parser)) if waits else None
+        pace = Pace(self._limits)
         if coded:
-            return ChunkedBody(self._link, parser, ask)
+            return ChunkedBody(self._link, pace, parser, ask)
         length = lengths[0] if lengths else "0"
         if len(length) > _LONGEST_LENGTH:
             raise BadRequest("Content-Length is beyond all measure", 413)
-        return LengthBody(self._link, parser.trailing_data[0], int(length), ask)
+        return LengthBody(self._link, pace, parser.trailing_data[0], int(length), ask)
 
     def _continue(self, parser: h11.Connection) -> None:
         go_on = h11.InformationalResponse(status_code=100, headers=[], reason="Continue")
@@ -241,9 +243,7 @@ class Connection:
             self._copy(part)
         else:
             self._send_more(head)
-            sent = self._link.sendfile(part.file, part.offset, part.count)
-            if sent != part.count:
-                raise Disconnected("the file became shorter while it was sent")
+            Pace(self._limits).send(self._link, part)
 
     def _send_more(self, data: bytes) -> None:
         """Send data that more follows at once: one packet for both (send(2), MSG_MORE)."""

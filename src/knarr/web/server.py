@@ -8,6 +8,7 @@ pipe.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import logging
 import os
 import select
@@ -15,7 +16,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from knarr.closing import Closing
@@ -24,14 +25,19 @@ from knarr.web.limits import Limits
 
 _log = logging.getLogger(__name__)
 _FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_QUIET = 60.0  # seconds between two warnings of a client that wants too much
 _LAST = 5.0  # seconds for handlers to notice that their connection was ended
 
 
 class _Guest:
-    """One connection of the server: its socket, and since when it has been idle (None: busy)."""
+    """One connection of the server: its socket, and since when it has been idle (None: busy).
 
-    def __init__(self, link: socket.socket) -> None:
+    whose: what all connections of one client have in common, "" for unix sockets.
+    """
+
+    def __init__(self, link: socket.socket, whose: str) -> None:
         self.link = link
+        self.whose = whose
         self.idle_since: float | None = None
 
 
@@ -56,6 +62,7 @@ class Server(Closing):
         self._limits = limits or Limits()
         self._observer = observer
         self._guests: set[_Guest] = set()
+        self._warned = -_QUIET
         self._changed = threading.Condition()
         self._ending = False
         self._not_serving = threading.Event()
@@ -146,11 +153,7 @@ class Server(Closing):
         """Return when another connection may come; an idle one is ended for it."""
         with self._changed:
             while len(self._guests) >= self._limits.connections:
-                idle = [each for each in self._guests if each.idle_since is not None]
-                if idle:
-                    oldest = min(idle, key=lambda each: each.idle_since or 0.0)
-                    oldest.idle_since = None
-                    _shut(oldest.link, socket.SHUT_RD)
+                _end_oldest(self._guests)
                 # Wakes up now and then: ``stop`` cannot notify a condition from a signal handler.
                 self._changed.wait(0.5)
                 if _readable(self._ears):
@@ -167,8 +170,11 @@ class Server(Closing):
                 with self._changed:
                     self._changed.wait(0.5)  # or until a connection has ended
             return
-        guest = _Guest(link)
+        guest = _Guest(link, _whose(_host(peer)))
         with self._changed:
+            if not self._may_come(guest):
+                link.close()
+                return
             self._guests.add(guest)
         thread = threading.Thread(
             target=self._attend, args=(guest, _host(peer), listener.family), daemon=True
@@ -178,6 +184,17 @@ class Server(Closing):
         except RuntimeError as error:  # no more threads
             _log.warning("a connection was refused: %s", error)
             self._dismiss(guest)
+
+    def _may_come(self, guest: _Guest) -> bool:
+        """Return whether a client may have another connection; an idle one is ended for it."""
+        same = [each for each in self._guests if guest.whose and each.whose == guest.whose]
+        if len(same) < self._limits.of_one or _end_oldest(same):
+            return True
+        now = time.monotonic()
+        if now > self._warned + _QUIET:
+            self._warned = now
+            _log.warning("%s has %d connections: no more are taken", guest.whose, len(same))
+        return False
 
     def _attend(self, guest: _Guest, peer: str, family: int) -> None:
         try:
@@ -237,6 +254,24 @@ def _shut(link: socket.socket, how: int) -> None:
     """End one or both directions; whoever waits for the socket wakes up."""
     with suppress(OSError):
         socket.socket.shutdown(link, how)  # that of an SSLSocket would take the keys away
+
+
+def _end_oldest(guests: Iterable[_Guest]) -> bool:
+    """End the connection that has been idle longest; return whether one is."""
+    idle = [each for each in guests if each.idle_since is not None]
+    if idle:
+        oldest = min(idle, key=lambda each: each.idle_since or 0.0)
+        oldest.idle_since = None
+        _shut(oldest.link, socket.SHUT_RD)
+    return bool(idle)
+
+
+def _whose(host: str) -> str:
+    """Return what stands for a client: its address, of IPv6 the network, of which it has all."""
+    if ":" not in host:
+        return host
+    packed = ipaddress.ip_address(host.partition("%")[0]).packed
+    return f"{ipaddress.ip_address(packed[:8] + bytes(8))}/64"
 
 
 def _name(where: object) -> str:

@@ -44,19 +44,24 @@ class Installation:
     def server(self) -> int:
         """Return the pid of a command server that listens, starting one when there is none."""
         if not self.listens():
-            python = str(self.folder / "bin" / "python3")
-            started = subprocess.Popen(
-                [python, "-I", "-m", "knarr.cli.server", str(self.run_root)],
-                env=self.environment,
-                start_new_session=True,
-            )
-            self.servers.append(started)
+            self.start_server()
         wait_until(self.listens)
         return self.server_pid()
 
+    def start_server(self) -> subprocess.Popen[bytes]:
+        """Start a command server, whether there is one or not."""
+        python = str(self.folder / "bin" / "python3")
+        started = subprocess.Popen(
+            [python, "-I", "-m", "knarr.cli.server", str(self.run_root)],
+            env=self.environment,
+            start_new_session=True,
+        )
+        self.servers.append(started)
+        return started
+
     def server_pid(self) -> int:
         """Return the pid that the server wrote into its lock."""
-        return int((self.run_root / "command.lock").read_text())
+        return int((self.run_root / "command.lock").read_text().split("\n")[0])
 
     def listens(self) -> bool:
         """Return whether a server's socket is there."""

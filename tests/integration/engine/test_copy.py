@@ -6,11 +6,15 @@ import io
 import os
 import tarfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from knarr import Container, ContainerConfig, ExecConfig, errors
+from knarr.engine import create, start
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from knarr import Engine
@@ -116,3 +120,52 @@ def test_a_read_only_container(engine: Engine) -> None:
     container = engine.containers.create(ContainerConfig("busybox", read_only=True))
     with pytest.raises(errors.Forbidden, match="read-only"):
         container.put_archive("/", packed(x=b""))
+
+
+def test_what_was_removed_meanwhile_is_told_as_that(engine: Engine, container: Container) -> None:
+    older = engine.containers.get(container.id)
+    container.remove(force=True)
+    for look in (
+        lambda: older.stat_path("/"),
+        lambda: list(older.export()),
+        older.diff,
+        lambda: older.commit("copy"),
+        lambda: older.clone("copy"),
+        older.inspect,
+    ):
+        with pytest.raises(errors.NotFound, match=f"No such container: {container.id}"):
+            look()
+    assert os.listdir(f"{engine.settings.run_root}/locks") == []
+
+
+def test_what_is_being_removed_is_left_alone(engine: Engine) -> None:
+    """Its files are gone, or go; whoever was at it may have been killed."""
+    made = engine.containers.create(ContainerConfig("busybox", ("sleep", "600")))
+    engine.table.mark_removing(made.id)
+    engine.driver.remove(made.id)
+    half = engine.containers.get(made.id)
+    for look in (lambda: half.stat_path("/"), half.diff, half.clone):
+        with pytest.raises(errors.Conflict, match="marked for removal"):
+            look()
+    with pytest.raises(errors.Conflict, match="being removed"):
+        half.commit("copy")
+    shown = half.inspect()
+    assert (shown["State"]["Status"], shown["GraphDriver"]["Data"]) == ("removing", {})
+    half.remove()
+
+
+def test_one_that_is_started_meanwhile_shows_what_it_sees_itself(engine: Engine) -> None:
+    made = engine.containers.create(ContainerConfig("busybox", ("sleep", "600")))
+    with ThreadPoolExecutor(1) as pool:
+        with made.paths.locked():
+            found = pool.submit(made.stat_path, "/proc/meminfo")
+            inode = os.stat(f"{engine.settings.run_root}/locks/{made.id}").st_ino
+            wait_until(lambda: _is_waited_for(inode))
+            start.start(engine, create.load(engine, made.record), attach=False)
+        assert found.result(30).name == "meminfo"
+    made.remove(force=True)
+
+
+def _is_waited_for(inode: int) -> bool:
+    lines = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and line.split()[6].endswith(f":{inode}") for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import select
@@ -22,12 +23,21 @@ if TYPE_CHECKING:
     from knarr.config import Settings
 
 
+# One process that wants more than there may be, and that the kernel takes before all others.
+HUNGRY = "echo 1000 >/proc/self/oom_score_adj; exec tail -c 150000000 /dev/zero"
+
+
 def told(engine: Engine, **filters: list[str]) -> list[dict[str, Any]]:
     return list(engine.events(since=0, until=time.time_ns(), filters=filters))
 
 
 def actions(engine: Engine, container: Container) -> list[str]:
     return [event["Action"] for event in told(engine, container=[container.id])]
+
+
+def once(found: list[str]) -> list[str]:
+    """Leave out repetitions: the kernel may take several processes for one want of memory."""
+    return [action for action, _ in itertools.groupby(found)]
 
 
 def attributes(engine: Engine, container: Container, action: str) -> dict[str, str]:
@@ -109,42 +119,40 @@ def test_what_fails_is_not_told(engine: Engine) -> None:
 
 
 def test_memory_that_is_not_there(engine: Engine) -> None:
-    script = "head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null"
     limits = Limits(memory=32 << 20, memory_swap=32 << 20)
     container = engine.containers.create(
-        ContainerConfig("busybox", ("sh", "-c", script), limits=limits)
+        ContainerConfig("busybox", ("sh", "-c", f"({HUNGRY}); exit 1"), limits=limits)
     )
     container.start()
     assert container.wait(PATIENCE).oom_killed
-    assert actions(engine, container) == ["create", "start", "oom", "die"]
+    assert once(actions(engine, container)) == ["create", "start", "oom", "die"]
 
 
 @pytest.mark.vm
 def test_a_kill_for_memory_is_told_when_it_happens(engine: Engine) -> None:
     """Also by the successor of a supervisor that was killed; the container goes on."""
-    hungry = "head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null"
     limits = Limits(memory=32 << 20, memory_swap=32 << 20)
     until, wanted = time.time_ns() + 2 * int(PATIENCE) * 10**9, {"event": ["oom"]}
     kills = engine.events(until=until, filters=wanted)
     config = ContainerConfig("busybox", ("sleep", "1000"), limits=limits)
     container, _ = engine.containers.launch(config, attach=False)
-    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert container.exec_run(ExecConfig(("sh", "-c", HUNGRY))).exit_code
     assert next(kills)["Actor"]["ID"] == container.id
     kill_supervisor(container)
     assert container.state.running
     further = engine.events(until=until, filters=wanted)
-    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert container.exec_run(ExecConfig(("sh", "-c", HUNGRY))).exit_code
     assert next(further)["Actor"]["ID"] == container.id
     container.kill()
     assert container.wait(PATIENCE).oom_killed
     found = [action for action in actions(engine, container) if action in ("oom", "die")]
-    assert found == ["oom", "oom", "die"]
+    assert found.count("oom") >= 2
+    assert once(found) == ["oom", "die"]
 
 
 @pytest.mark.vm
 def test_a_limit_that_came_later_is_watched_from_then_on(engine: Engine) -> None:
     """Also by the successor of the supervisor that was told of it."""
-    hungry = "head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null"
     config = ContainerConfig("busybox", ("sleep", "1000"))
     container, _ = engine.containers.launch(config, attach=False)
     watched = json.loads(Path(container.paths.state).read_bytes())
@@ -152,17 +160,18 @@ def test_a_limit_that_came_later_is_watched_from_then_on(engine: Engine) -> None
     container.update(Limits(memory=32 << 20, memory_swap=32 << 20))
     until, wanted = time.time_ns() + 2 * int(PATIENCE) * 10**9, {"event": ["oom"]}
     kills = engine.events(until=until, filters=wanted)
-    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert container.exec_run(ExecConfig(("sh", "-c", HUNGRY))).exit_code
     assert next(kills)["Actor"]["ID"] == container.id
     kill_supervisor(container)
     assert container.state.running
     further = engine.events(until=until, filters=wanted)
-    assert container.exec_run(ExecConfig(("sh", "-c", hungry))).exit_code
+    assert container.exec_run(ExecConfig(("sh", "-c", HUNGRY))).exit_code
     assert next(further)["Actor"]["ID"] == container.id
     container.kill()
     assert container.wait(PATIENCE).oom_killed
     found = [action for action in actions(engine, container) if action in ("oom", "die")]
-    assert found == ["oom", "oom", "die"]
+    assert found.count("oom") >= 2
+    assert once(found) == ["oom", "die"]
 
 
 def kill_supervisor(container: Container) -> None:

@@ -6,14 +6,20 @@ import json
 import os
 import select
 import signal
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from knarr import Container, ContainerConfig, Engine, errors
+from knarr.engine import host
 from knarr.kernel import process
+from knarr.supervisor import rundir, undo
 from tests.support import leftovers
+from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from knarr import Settings
@@ -85,5 +91,48 @@ def test_a_torn_record_is_none(engine: Engine, settings: Settings, container: Co
     Path(f"{container.paths.run}/.state.json.new").write_bytes(b'{"status":"ru')
     engine.recover()
     assert (container.status, groups(settings)) == ("created", [])
+    container.start()
+    assert container.status == "running"
+
+
+@pytest.fixture
+def adopted(engine: Engine, container: Container) -> Iterator[Container]:
+    """That container while somebody takes it over, who has yet to see that it runs."""
+    adopting = threading.Thread(target=engine.launcher.adopt, args=(container.paths.run,))
+    adopting.start()
+    wait_until(lambda: rundir.is_locked(container.paths.run))
+    yield container
+    adopting.join()
+
+
+def test_one_that_is_being_taken_over_is_removed(engine: Engine, adopted: Container) -> None:
+    pid = first_process(adopted)
+    adopted.remove(force=True)
+    assert host.start_time(pid) is None
+    assert engine.containers.list(all=True) == []
+
+
+def test_one_that_is_being_taken_over_is_not_started_again(adopted: Container) -> None:
+    with pytest.raises(errors.NotModified, match="already running"):
+        adopted.start()
+    assert adopted.status == "running"
+
+
+@pytest.mark.parametrize("point", ["running", "created"])
+def test_one_whose_supervisor_took_it_along_was_never_started(
+    point: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first process dies with the supervisor as long as it is not the container's command."""
+    monkeypatch.setenv(undo.CRASH_VARIABLE, f"parent:{point}")
+    container = engine.containers.create(ContainerConfig("busybox", ("sleep", "100")))
+    with pytest.raises(
+        errors.Unavailable, match="a process of knarr that was at work for it was killed"
+    ):
+        container.start()
+    monkeypatch.delenv(undo.CRASH_VARIABLE)
+    engine.launcher.quit()
+    assert container.status == "created"
+    journal = engine.events(since=0, until=time.time_ns(), filters={"container": [container.id]})
+    assert [event["Action"] for event in journal] == ["create"]
     container.start()
     assert container.status == "running"

@@ -17,6 +17,7 @@ from knarr.engine import host, restartrules, start, waiting
 from knarr.engine.model import RestartPolicy
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
+from knarr.supervisor import rundir
 from knarr.supervisor import state as states
 from tests.support.processes import launcher
 from tests.support.waiting import wait_until
@@ -355,3 +356,15 @@ def test_who_looks_whether_a_supervisor_lives_is_in_nobodys_way(engine: Engine) 
             done.set()
         for each in looks:
             each.result(30)
+
+
+def test_a_successor_that_finds_nothing_to_do_starts_nothing(engine: Engine) -> None:
+    """It has the lock for a moment, as who sleeps until the next start had."""
+    container = make(engine, "false")
+    wait_until(lambda: container.state.restarting and container.state.restarts == 4)
+    waiting.kill_supervisor(container.paths)
+    lock = rundir.lock(container.paths.run, wait=True)
+    assert merged(container.record, container.paths).stale
+    os.close(lock)
+    wait_until(lambda: engine.recover().started or container.state.restarts > 4)
+    container.stop()

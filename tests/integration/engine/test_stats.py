@@ -51,12 +51,12 @@ def shown(board: Board) -> dict[str, Stats]:
     return {found.name: found for found in board.read()}
 
 
-# What an engine keeps or is still busy with when a sandbox has ended: a connection for each thread
-# that asked, the init program, files that are being removed.
-_OTHERS = ("/knarr.db", "knarr-init", "/snapshots/")
+# What an engine keeps: a connection for each thread that asked, the init program.
+_OTHERS = ("/knarr.db", "knarr-init")
 
 
-def descriptors() -> int:
+def descriptors(engine: Engine) -> int:
+    engine.tidier.wait()  # it looks through what was removed
     count = 0
     for name in os.listdir("/proc/self/fd"):
         with contextlib.suppress(FileNotFoundError):  # that of the listing
@@ -181,7 +181,7 @@ def test_the_network_of_the_host_is_nobodys(engine: Engine) -> None:
 
 
 def test_containers_come_and_go(engine: Engine) -> None:
-    before = descriptors()
+    before = descriptors(engine)
     with engine.containers.stats() as board:
         assert board.read() == []
         one = started(engine, name="one")
@@ -200,7 +200,7 @@ def test_containers_come_and_go(engine: Engine) -> None:
         assert board.read() == []
         board.close()
         assert board.read() == []
-    assert descriptors() <= before + 1  # the database's
+    assert descriptors(engine) <= before + 1  # the database's
 
 
 def test_all_and_what_has_ended(engine: Engine) -> None:
@@ -245,14 +245,14 @@ def frames_of(stream: Iterator[Stats], container: Container) -> Iterator[Stats]:
 
 
 def test_a_stream_ends_with_its_container(engine: Engine) -> None:
-    before = descriptors()
+    before = descriptors(engine)
     container = started(engine, *BUSY)
     found = list(frames_of(container.stats(stream=True, interval=0.05), container))
     assert len(found) == 2
     assert known(found[1].cpu_total) > known(found[0].cpu_total)
     with pytest.raises(errors.NotFound):
         next(container.stats(stream=True))
-    assert descriptors() <= before
+    assert descriptors(engine) <= before
 
 
 def test_many_keep_few_descriptors(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +262,9 @@ def test_many_keep_few_descriptors(engine: Engine, monkeypatch: pytest.MonkeyPat
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # Room for two of three in half of what there may be.
     monkeypatch.setattr(resource, "getrlimit", lambda _: (2 * 3 * 7, hard))
-    before = descriptors()
+    before = descriptors(engine)
     with engine.containers.stats() as board:
-        assert descriptors() - before <= 2 * 7 + 1
+        assert descriptors(engine) - before <= 2 * 7 + 1
         found = board.read()
         assert {one.id for one in found} == {one.id for one in containers}
         assert all(one.running and one.pids == 1 for one in found)
@@ -303,17 +303,17 @@ def test_an_asynchronous_stream(engine: Engine) -> None:
                     await box.close()
             return one, seen
 
-    before = descriptors()
+    before = descriptors(engine)
     one, seen = asyncio.run(use())
     assert one.running
     assert [found.running for found in seen] == [True, True]
-    assert descriptors() <= before
+    assert descriptors(engine) <= before
 
 
 def test_an_asynchronous_stream_that_is_cancelled(engine: Engine) -> None:
     async def use() -> None:
         async with AsyncSandbox("busybox", engine=engine) as box:
-            before = descriptors()
+            before = descriptors(engine)
 
             async def read() -> None:
                 async for _ in box.stats_stream(interval=0.0):
@@ -325,6 +325,6 @@ def test_an_asynchronous_stream_that_is_cancelled(engine: Engine) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert descriptors() == before
+            assert descriptors(engine) == before
 
     asyncio.run(use())

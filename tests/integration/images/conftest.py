@@ -1,4 +1,5 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,19 @@ from tests.unit.images.helpers import MemoryIndex
 
 
 class Place:
-    """The images room over the real content store and overlay driver."""
+    """The images room over the real content store and overlay driver, or another one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        make: Callable[[str], Driver] = Driver,
+        *,
+        keep_compressed: bool = False,
+    ) -> None:
         self.store = ContentStore(str(folder / "content"))
-        self.driver = Driver(str(folder / "snapshots"))
+        self.driver = make(str(folder / "snapshots"))
         self.index = MemoryIndex()
-        self.images = Images(self.store, self.driver, self.index)
+        self.images = Images(self.store, self.driver, self.index, keep_compressed=keep_compressed)
 
     def blobs(self) -> set[str]:
         return {blob.digest for blob in self.store.walk()}

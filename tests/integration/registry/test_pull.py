@@ -28,6 +28,7 @@ from tests.support.fakeregistry import FakeRegistry, Request, digest_of, send, s
 from tests.unit.images.helpers import descriptor, layer, tar_of
 
 QUICK = Patience(attempts=3, connect=5.0, stall=0.5, total=2.0, first=0.001, most=0.01)
+NO_MIRRORS = Hosts(())
 BIG = tar_of({"big": os.urandom(3_000_000)})
 
 
@@ -43,8 +44,12 @@ def pull(
     name: str = "app:1",
     platform: str | None = None,
     progress: Callable[[ProgressEvent], None] = ignore_progress,
+    hosts: Hosts = NO_MIRRORS,
 ) -> Pulled:
-    with Registry(fake.host, Hosts(()), environ={"HOME": "/nonexistent"}, patience=QUICK) as asked:
+    with Registry(
+        fake.host, hosts, environ={"HOME": "/nonexistent"}, patience=QUICK,
+        notice=lambda text: progress(ProgressEvent("Warning", text)),
+    ) as asked:  # fmt: skip
         return pull_image(
             place.images._context,
             asked,
@@ -464,3 +469,112 @@ def test_digests_of_a_repository_go_with_its_last_tag(place: Place, fake: FakeRe
     assert place.images.remove(f"{name}:1")[:2] == [
         ("Untagged", f"{name}:1"), ("Untagged", canonical)
     ]  # fmt: skip
+
+
+# --- mirrors ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mirror(fake: FakeRegistry, tmp_path: Path) -> Iterator[FakeRegistry]:
+    """A mirror of the registry, for ``mirrored``."""
+    with serving() as made:
+        folder = tmp_path / "certs.d" / fake.host
+        folder.mkdir(parents=True)
+        (folder / "hosts.toml").write_text(
+            f'server = "http://{fake.host}"\n[host."http://{made.host}"]\n'
+        )
+        yield made
+
+
+def mirrored(tmp_path: Path) -> Hosts:
+    return Hosts((str(tmp_path / "certs.d"),))
+
+
+def blob_of(tar: bytes) -> str:
+    return digest_of(gzip.compress(tar, 1, mtime=0))
+
+
+def damaged(data: bytes, how: str) -> bytes:
+    if how == "short":
+        return data[:-10]
+    if how == "long":
+        return data + b"x"
+    place = {"first": 0, "middle": len(data) // 2, "last": len(data) - 1}[how]
+    return data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+
+
+@pytest.mark.parametrize("how", ["first", "middle", "last", "short", "long"])
+@pytest.mark.parametrize("what", ["config", "layer", "manifest"])
+def test_a_mirror_with_wrong_bytes_is_left(
+    place: Place, fake: FakeRegistry, mirror: FakeRegistry, tmp_path: Path, what: str, how: str
+) -> None:
+    layers = [layer("below"), BIG, layer("above")]
+    put_image(fake, "1", layers)
+    mirror.blobs, mirror.manifests = dict(fake.blobs), dict(fake.manifests)
+    if what == "manifest":
+        kind, body = mirror.manifests["1"]
+        for name in list(mirror.manifests):
+            mirror.manifests[name] = (kind, damaged(body, how))
+        top = digest_of(body)
+
+        def claim(request: Request) -> bool:
+            if request.command not in ("GET", "HEAD") or "/manifests/" not in request.path:
+                return False
+            request.reply(200, mirror.manifests["1"][1],
+                          {"Content-Type": kind, "Docker-Content-Digest": top})  # fmt: skip
+            return True
+
+        mirror.hooks.append(claim)
+    else:
+        manifest = json.loads(fake.manifests["1"][1])
+        digest = blob_of(BIG) if what == "layer" else manifest["config"]["digest"]
+        mirror.blobs[digest] = damaged(mirror.blobs[digest], how)
+    told: list[ProgressEvent] = []
+    pulled = pull(place, fake, progress=told.append, hosts=mirrored(tmp_path))
+    assert (place.tree(pulled.record.chain_id) / "above").read_text() == "content of above"
+    assert len(pulled.record.diff_ids) == 3
+    said = [each.subject for each in told if each.action == "Warning"]
+    assert len(said) == 1
+    assert said[0].startswith(f"mirror {mirror.host} gives wrong bytes and is not asked any more: ")
+    assert "\n" not in said[0]
+    assert not place.images.verify().damages
+
+
+def test_a_mirror_with_wrong_bytes_is_left_for_the_next(
+    place: Place, fake: FakeRegistry, mirror: FakeRegistry, tmp_path: Path
+) -> None:
+    put_image(fake, "1", [BIG])
+    with serving() as second:
+        with (tmp_path / "certs.d" / fake.host / "hosts.toml").open("a") as file:
+            file.write(f'[host."http://{second.host}"]\n')
+        for each in (mirror, second):
+            each.blobs, each.manifests = dict(fake.blobs), dict(fake.manifests)
+        mirror.blobs[blob_of(BIG)] = damaged(mirror.blobs[blob_of(BIG)], "middle")
+        pull(place, fake, hosts=mirrored(tmp_path))
+        assert len(mirror.asked("GET", blob_of(BIG))) == 1
+        assert len(second.asked("GET", blob_of(BIG))) == 1
+    assert not fake.asked("GET", "/blobs/")
+
+
+def test_what_the_registry_itself_has_wrong_fails(
+    place: Place, fake: FakeRegistry, mirror: FakeRegistry, tmp_path: Path
+) -> None:
+    put_image(fake, "1", [BIG])
+    fake.blobs[blob_of(BIG)] = damaged(fake.blobs[blob_of(BIG)], "last")
+    mirror.blobs, mirror.manifests = dict(fake.blobs), dict(fake.manifests)
+    with pytest.raises(InvalidArchive, match="is corrupt"):
+        pull(place, fake, hosts=mirrored(tmp_path))
+    nothing_is_visible(place)
+
+
+def test_a_layer_that_makes_no_sense_fails_whoever_gave_it(
+    place: Place, fake: FakeRegistry, mirror: FakeRegistry, tmp_path: Path
+) -> None:
+    """Its bytes are the ones that were announced: no mirror is to blame."""
+    put_image(fake, "1", [b"this is no tar" * 5000])
+    mirror.blobs, mirror.manifests = dict(fake.blobs), dict(fake.manifests)
+    told: list[ProgressEvent] = []
+    with pytest.raises(InvalidArchive):
+        pull(place, fake, progress=told.append, hosts=mirrored(tmp_path))
+    assert not [each for each in told if each.action == "Warning"]
+    nothing_is_visible(place)

@@ -99,6 +99,62 @@ def test_skopeo_with_tls_and_a_user(serve: Serve, layout: str, tmp_path: Path) -
 
 
 @pytest.fixture
+def rights(tmp_path: Path) -> tuple[str, ...]:
+    """Flags by which anybody pulls from public/*, alice pushes there, and bob may do nothing."""
+    from knarr.registryd.htpasswd import Crypt
+
+    hashed = Crypt()("secret", "$2y$05$abcdefghijklmnopqrstuu")
+    (tmp_path / "users").write_text(f"alice:{hashed}\nbob:{hashed}\n")
+    (tmp_path / "access.toml").write_text(
+        '[repositories."public/*"]\npull = ["anonymous"]\npush = ["alice"]\ndelete = ["alice"]\n'
+        '[repositories."team/*"]\npush = ["alice"]\n'
+    )
+    return ("--htpasswd", f"{tmp_path}/users", "--access", f"{tmp_path}/access.toml")
+
+
+def test_skopeo_with_tokens(
+    serve: Serve, layout: str, rights: tuple[str, ...], tmp_path: Path
+) -> None:
+    served = serve(*rights)
+    base = f"docker://127.0.0.1:{served.port}"
+    there = f"{base}/public/busybox:v1"
+    push = ("skopeo", "copy", "--dest-tls-verify=false")
+    pull = ("skopeo", "copy", "--src-tls-verify=false")
+    run(*push, layout, there, expect=1)
+    run(*push, "--dest-creds", "alice:wrong", layout, there, expect=1)
+    said = run(*push, "--dest-creds", "bob:secret", layout, there, expect=1)
+    assert "bob may not push to public/busybox here" in said
+    run(*push, "--dest-creds", "alice:secret", layout, there)
+    run(*pull, there, f"oci:{tmp_path}/anybody:busybox")
+    run(*push, "--dest-creds", "alice:secret", layout, f"{base}/team/busybox:v1")
+    run(*pull, f"{base}/team/busybox:v1", f"oci:{tmp_path}/none:busybox", expect=1)
+    # Between repositories: the token is for both.
+    run(*push, "--src-tls-verify=false", "--src-creds", "alice:secret", "--dest-creds",
+        "alice:secret", f"{base}/team/busybox:v1", f"{base}/public/copy:v1")  # fmt: skip
+    delete = ("skopeo", "delete", "--tls-verify=false")
+    run(*delete, "--creds", "bob:secret", there, expect=1)
+    run(*delete, "--creds", "alice:secret", there)
+
+
+def test_podman_with_tokens(
+    serve: Serve, podman: Callable[..., str], rights: tuple[str, ...], busybox_archive: Path,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    served = serve(*rights)
+    host = f"127.0.0.1:{served.port}"
+    login = ("login", "--tls-verify=false", "--authfile", tmp_path / "auth.json", "-u", "alice")
+    podman("load", "-i", busybox_archive)
+    with pytest.raises(AssertionError, match="invalid username/password"):
+        podman(*login, "-p", "wrong", host)
+    podman(*login, "-p", "secret", host)
+    name = f"{host}/public/busybox:v1"
+    podman("tag", "busybox:latest", name)
+    podman("push", "--tls-verify=false", "--authfile", tmp_path / "auth.json", name)
+    podman("rmi", "-a", "-f")
+    podman("pull", "--tls-verify=false", name)
+
+
+@pytest.fixture
 def podman() -> Iterator[Callable[..., str]]:
     """Podman with storage of its own."""
     need("podman")

@@ -198,6 +198,11 @@ def test_gc(serve: Serve, knarr: Command) -> None:
         (("--mutable-tag", "x"), "exceptions"),
         (("--gc-every", "1ms"), "at least one second"),
         (("--quota", "team=x"), "--quota team=x: "),
+        (("--access", "x"), "--access needs --htpasswd"),
+        (("--anonymous-pull",), "--anonymous-pull needs --htpasswd"),
+        (("--htpasswd", "x", "--access", "y", "--anonymous-pull"), 'pull = ["anonymous"]'),
+        (("--htpasswd", "x", "--token-realm", "here"), "want https://HOST/token"),
+        (("--max-connections", "1"), "--max-connections 1: from 8 to 4096"),
         (("--webhook", "ftp://x"), "--webhook ftp://x: want http://"),
         (("--proxy", "A=b"), "cannot begin a repository's name"),
         (("extra",), "accepts no arguments"),
@@ -248,15 +253,16 @@ def test_a_mirror_of_this_machine_does_not_ask_itself(
     client.close()
 
 
+@pytest.mark.parametrize("how", [(), ("--tokens",), ("--anonymous-pull",)])
 def test_users_log_in_push_and_pull(
-    serve: Serve, knarr: Command, environment: dict[str, str], tmp_path: Path
+    serve: Serve, knarr: Command, environment: dict[str, str], tmp_path: Path, how: tuple[str, ...]
 ) -> None:
     from knarr.registryd.htpasswd import Crypt
 
     environment["DOCKER_CONFIG"] = str(tmp_path / "docker")
     hashed = Crypt()("secret", "$2y$05$abcdefghijklmnopqrstuu")
     (tmp_path / "users").write_text(f"alice:{hashed}\n")
-    served = serve("--htpasswd", str(tmp_path / "users"))
+    served = serve("--htpasswd", str(tmp_path / "users"), *how)
     name = f"127.0.0.1:{served.port}/team/busybox:v1"
     knarr("tag", "busybox", name)
     assert knarr("push", "-q", name).returncode == 1
@@ -270,6 +276,8 @@ def test_users_log_in_push_and_pull(
     done = knarr("pull", "-q", name)
     assert done.returncode == 0, done.stderr
     knarr("logout", f"127.0.0.1:{served.port}")
-    assert knarr("pull", "-q", name).returncode == 1
+    assert knarr("pull", "-q", name).returncode == ("--anonymous-pull" not in how)
+    knarr("tag", "busybox", f"{name}2")
+    assert knarr("push", "-q", f"{name}2").returncode == 1
     log = (tmp_path / "registry.log").read_text()
     assert " 127.0.0.1 alice PUT /v2/team/busybox/manifests/v1 201 " in log

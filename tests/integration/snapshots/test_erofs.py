@@ -141,8 +141,7 @@ def test_what_no_index_can_hold_is_unpacked(driver: Driver, tmp_path: Path, plai
     source = LayerSource(name, lambda: io.BytesIO(data))
     if plain:
         (tmp_path / "blob").write_bytes(data)
-        source = LayerSource(name, lambda: io.BytesIO(data), None, str(tmp_path / "blob"), None,
-                             name)  # fmt: skip
+        source = LayerSource(name, lambda: io.BytesIO(data), None, str(tmp_path / "blob"), name)
     driver.commit_layer(name, None, source)
     assert files(driver, name) == {"meta.json", "fs"}
     top = commit(driver, data, TOP)

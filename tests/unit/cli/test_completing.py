@@ -22,10 +22,11 @@ FREE = frozenset(
     gateway gc-every grace group-add gw-priority health-cmd health-interval health-retries
     health-start-interval health-start-period health-timeout hostname immutable-tag include
     interval ip ip-range ip6 keep-last keep-tag label last limit link-local-ip listen mac-address
-    memory memory-reservation memory-swap memory-swappiness message mirror mutable-tag name
-    network-alias network-rate-in network-rate-out oom-score-adj os os-features os-version
-    password pids-limit proxy proxy-keep quota shm-size since snapshot stop-timeout subnet sysctl
-    tag tail timeout tmpfs until unused-for user username variant webhook workdir
+    max-connections memory memory-reservation memory-swap memory-swappiness message mirror
+    mutable-tag name network-alias network-rate-in network-rate-out oom-score-adj os os-features
+    os-version password pids-limit proxy proxy-keep quota shm-size since snapshot stop-timeout
+    subnet sysctl tag tail timeout tmpfs token-realm until unused-for user username variant
+    webhook workdir
     """.split()  # noqa: SIM905 - a list of fifty words
 )
 

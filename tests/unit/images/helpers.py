@@ -8,9 +8,11 @@ import gzip
 import hashlib
 import io
 import json
+import os
 import tarfile
 import threading
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from knarr.content import digest as digests
@@ -106,11 +108,16 @@ class MemoryIndex:
 
 
 class MemoryDriver:
-    """``Driver`` that keeps layers as names; only what the images room asks of one."""
+    """``Driver`` that keeps layers as names; only what the images room asks of one.
+
+    folder: where it keeps their tars, if it does.
+    """
 
     name = "memory"
 
-    def __init__(self) -> None:
+    def __init__(self, folder: str | None = None) -> None:
+        self.keeps_tars = folder is not None
+        self.folder = folder or ""
         self.layers: dict[str, tuple[str | None, int]] = {}
         self.held: set[str] = set()
         self.damaged: set[str] = set()
@@ -132,14 +139,41 @@ class MemoryDriver:
         if parent_chain_id is not None and parent_chain_id not in self.layers:
             raise NotFound(parent_chain_id)
         assert chain_id == digests.chain_id(parent_chain_id, source.diff_id)
+        if chain_id in self.layers:
+            return
         with source.open() as stream:
             data = stream.read()
         if sha256(data) != source.diff_id:
-            raise InvalidArchive("wrong diff id")
+            raise InvalidArchive(f"layer with diff id {source.diff_id} is corrupt")
         if progress is not None:
             progress(len(data))
         self.commits += 1
+        if self.keeps_tars:
+            self._write(chain_id, source, data)
         self.layers[chain_id] = (parent_chain_id, len(data))
+
+    def _write(self, chain_id: str, source: LayerSource, data: bytes) -> None:
+        path = self._path(chain_id)
+        if source.blob_digest == source.diff_id and os.path.exists(source.blob_path or ""):
+            os.link(source.blob_path or "", path)
+        else:
+            Path(path).write_bytes(data)
+
+    def _path(self, chain_id: str) -> str:
+        os.makedirs(self.folder, exist_ok=True)
+        return f"{self.folder}/{chain_id}"
+
+    def layer_tar(self, chain_id: str) -> str | None:
+        if chain_id not in self.layers:
+            raise NotFound(chain_id)
+        return self._path(chain_id) if self.keeps_tars else None
+
+    def mend_layer(self, chain_id: str, source: LayerSource) -> None:
+        with source.open() as stream:
+            data = stream.read()
+        os.unlink(self._path(chain_id))
+        self._write(chain_id, source, data)
+        self.damaged.discard(chain_id)
 
     def prepare(self, key: str, chain_id: str | None, size: int | None = None) -> list[Mount]:
         raise AssertionError("images never prepare")
@@ -173,6 +207,8 @@ class MemoryDriver:
             raise InvalidArchive(f"layer {chain_id} is damaged on disk: its tar has another digest")
 
     def layer_disk(self, chain_id: str) -> int:
+        if self.keeps_tars and os.stat(self._path(chain_id)).st_nlink > 1:
+            return 0
         return self.layer_size(chain_id)
 
     def remove(self, key: str) -> None:
@@ -184,6 +220,8 @@ class MemoryDriver:
         if chain_id in self.held or any(parent == chain_id for parent, _ in self.layers.values()):
             raise Conflict(chain_id)
         del self.layers[chain_id]
+        if self.keeps_tars:
+            os.unlink(self._path(chain_id))
 
     def list_layers(self) -> list[str]:
         return list(self.layers)
@@ -210,10 +248,10 @@ def leave_part(store: ContentStore, digest: str) -> str:
 class Room:
     """An images service over fakes, with what is below it in reach."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, keeps_tars: bool = False) -> None:
         self.path = path
         self.store = ContentStore(path)
-        self.driver = MemoryDriver()
+        self.driver = MemoryDriver(f"{path}/layers" if keeps_tars else None)
         self.index = MemoryIndex()
         self.running: set[str] = set()
         self.images = Images(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import shutil
 import ssl
 import subprocess
@@ -14,28 +13,9 @@ from knarr.errors import Conflict, InvalidArgument
 from knarr.registryd.htpasswd import Users
 from knarr.registryd.service import Options
 from knarr.web import listening
-from tests.support.registries import Client, Serving, serving, sha256
+from tests.support.registries import Client, Serving, basic, serving, sha256
 from tests.support.waiting import wait_until
 from tests.support.web import everything
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
-
-
-@pytest.fixture
-def users(tmp_path: Path) -> Path:
-    from knarr.registryd.htpasswd import Crypt
-
-    crypt = Crypt()
-    lines = [
-        "# people",
-        f"alice:{crypt('open sesame', '$2y$05$abcdefghijklmnopqrstuu')}",
-        f"bob:{crypt('pässword:1', '$6$salt')}",
-    ]
-    path = tmp_path / "users"
-    path.write_text("\n".join(lines) + "\n")
-    return path
 
 
 def test_ping(client: Client) -> None:
@@ -88,21 +68,26 @@ def test_users(tmp_path: Path, users: Path) -> None:
         client.close()
 
 
-def test_users_come_and_go_while_it_serves(tmp_path: Path, users: Path) -> None:
+def test_users_come_and_go_while_it_serves(users: Path, caplog: pytest.LogCaptureFixture) -> None:
     known = Users(str(users))
-    assert known.who(basic("alice", "open sesame")) == "alice"
+    assert known.check("alice", "open sesame")
     users.write_text("".join(users.read_text().splitlines(keepends=True)[2:]))
-    assert known.who(basic("alice", "open sesame")) is None
-    assert known.who(basic("bob", "pässword:1")) == "bob"
+    assert not known.check("alice", "open sesame")
+    assert known.check("bob", "pässword:1")
     users.write_text("rubbish")  # an editor is at work: who could log in still can
-    assert known.who(basic("bob", "pässword:1")) == "bob"
+    assert known.check("bob", "pässword:1")
+    assert known.check("bob", "pässword:1")
+    assert caplog.text.count("line 1: want USER:HASH") == 1
+    users.unlink()
+    assert known.check("bob", "pässword:1")
+    assert caplog.text.count("No such file") == 1
 
 
 def test_a_remembered_password_is_quick(users: Path) -> None:
     known = Users(str(users))
-    known.who(basic("alice", "open sesame"))
+    assert known.check("alice", "open sesame")
     known._crypt = None  # type: ignore[assignment] # must not be asked again
-    assert known.who(basic("alice", "open sesame")) == "alice"
+    assert known.check("alice", "open sesame")
 
 
 @pytest.mark.parametrize("line", ["alice", ":x", "alice:plain", "alice:$apr1$x$y", "alice:{SHA}x"])
@@ -121,8 +106,8 @@ def test_a_file_of_users_that_is_not_there(tmp_path: Path) -> None:
 def test_an_empty_file_of_users_lets_nobody_in(tmp_path: Path) -> None:
     path = tmp_path / "users"
     path.write_text("")
-    assert Users(str(path)).who(basic("", "")) is None
-    assert Users(str(path)).who(basic("x", "")) is None
+    assert not Users(str(path)).check("", "")
+    assert not Users(str(path)).check("x", "")
 
 
 def test_read_only(tmp_path: Path) -> None:

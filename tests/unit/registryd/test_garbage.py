@@ -113,13 +113,15 @@ def test_uploads_expire(client: Client, registry: Serving) -> None:
     where = client("POST", "/v2/a/blobs/uploads/", b"").header("Location")
     folder = Path(registry.service.shelf.root, "uploads")
     assert collect(registry).uploads == 0
-    (upload,) = folder.iterdir()
-    os.utime(upload, (0, 0))
+    (upload,) = folder.glob("*.*")
+    for file in folder.iterdir():
+        os.utime(file, (0, 0))
     client("GET", where)  # asking counts
     assert collect(registry).uploads == 0
     os.utime(upload, (0, 0))
     assert collect(registry).uploads == 1
     assert client("GET", where).code == "BLOB_UPLOAD_UNKNOWN"
+    assert list(folder.iterdir()) == []
 
 
 def test_pushes_and_pulls_while_garbage_is_collected(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from knarr.registryd.service import Options
 from knarr.registryd.webhooks import Webhooks, check
 from knarr.web import body as bodies
 from knarr.web.body import LengthBody
+from knarr.web.limits import Limits
 from knarr.web.message import Request, Response
+from knarr.web.pace import Pace
 from tests.support import web
 from tests.support.registries import MANIFEST, Client, serving
 from tests.support.waiting import wait_until
@@ -120,7 +122,7 @@ def _pull() -> Request:
     import socket
 
     with socket.socket() as link:
-        return Request("GET", "/", [], [], LengthBody(link, b"", 0, None))
+        return Request("GET", "/", [], [], LengthBody(link, Pace(Limits()), b"", 0, None))
 
 
 @pytest.mark.parametrize("url", ["", "x", "file:///etc/passwd", "http://", "https://u:p@host/"])

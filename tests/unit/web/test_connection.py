@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -272,6 +274,61 @@ def test_who_stops_in_the_middle_is_let_go(
     assert b"200" not in everything(link)
     assert time.monotonic() - began < 10
     assert handler.bodies == []
+
+
+def trickle(link: socket.socket, data: bytes) -> int:
+    """Send a byte each hundredth of a second until the server ends it; return how many went."""
+    for count in range(len(data)):
+        if select.select([link], [], [], 0.01)[0]:
+            return count
+        try:
+            link.sendall(data[count : count + 1])
+        except (BrokenPipeError, ConnectionResetError):
+            return count
+    return len(data)
+
+
+@pytest.mark.parametrize(
+    ("before", "slowly"),
+    [
+        (b"", head("GET", "/", "X: " + "y" * 4000)),
+        (head()[:-2], b"X: y\r\n" * 500),
+        (head("PUT", "/", "Content-Length: 4000"), b"x" * 4000),
+        (head("PUT", "/", "Transfer-Encoding: chunked"), b"1\r\nx\r\n" * 600),
+        (head("PUT", "/", "Transfer-Encoding: chunked"), b"5;" + b"y" * 4000),
+        (head("PUT", "/", "Transfer-Encoding: chunked") + b"0\r\n", b"X: y\r\n" * 500),
+    ],
+)
+def test_who_sends_a_little_now_and_then_is_let_go(
+    handler: Handler, link: socket.socket, before: bytes, slowly: bytes
+) -> None:
+    link.sendall(before)
+    assert trickle(link, slowly) < 2000
+    assert b"200" not in everything(link)
+    assert handler.bodies == []
+
+
+def test_who_is_slow_but_not_too_slow_is_served(handler: Handler) -> None:
+    limits = replace(QUICK, slowest=10)
+    with serving(handler, limits) as (_, connect), connect() as link:
+        link.sendall(head("PUT", "/", "Content-Length: 60"))
+        assert trickle(link, b"x" * 60) == 60
+        assert answer(link)[0] == 200
+    assert handler.bodies == [b"x" * 60]
+
+
+def test_who_takes_a_little_now_and_then_is_let_go(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(30_000_000))
+    handler = Handler()
+    handler.folder = tmp_path
+    limits = replace(QUICK, slowest=10**12)  # so that what the kernel's buffers take is slow
+    with serving(handler, limits) as (_, connect), connect() as link:
+        link.sendall(head("GET", "/file"))
+        got = 0
+        while data := link.recv(65536):
+            got += len(data)
+            select.select([], [], [], 0.02)  # a slow reader
+        assert got < 30_000_000
 
 
 def test_who_does_not_read_is_let_go(tmp_path: Path) -> None:

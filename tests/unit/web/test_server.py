@@ -7,10 +7,14 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from knarr.web import body as bodies
 from knarr.web.limits import Limits
 from knarr.web.listening import Address
 from knarr.web.message import Request, Response
+from knarr.web.server import _whose
+from tests.support.waiting import wait_until
 from tests.support.web import everything, serving
 
 ASK = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -61,6 +65,50 @@ def test_busy_connections_are_waited_for() -> None:
             gate.set()
             assert everything(one).endswith(b"done")
             assert two.recv(1000).endswith(b"done")
+
+
+def test_one_address_does_not_take_all_connections(caplog: pytest.LogCaptureFixture) -> None:
+    gate = threading.Event()
+
+    def slow(request: Request) -> Response:
+        if request.path == "/slow":
+            assert gate.wait(20)
+        return Response(200, [], b"done")
+
+    limits = Limits(connections=10, of_one=2)
+    with serving(slow, limits) as (server, connect), ExitStack() as stack:
+        busy = [stack.enter_context(connect()) for _ in range(2)]
+        for link in busy:
+            link.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: all(each.idle_since is None for each in server._guests))
+        wait_until(lambda: len(server._guests) == 2)
+        for _ in range(2):
+            assert everything(stack.enter_context(connect())) == b""
+        assert caplog.text.count("127.0.0.1 has 2 connections: no more are taken") == 1
+        other = stack.enter_context(connect(source="127.0.0.2"))
+        other.sendall(ASK)
+        assert other.recv(1000).endswith(b"done")
+        gate.set()
+        for link in busy:
+            assert link.recv(1000).endswith(b"done")
+        # Now they are idle, and make room.
+        wait_until(lambda: all(each.idle_since is not None for each in server._guests))
+        more = stack.enter_context(connect())
+        more.sendall(ASK)
+        assert more.recv(1000).endswith(b"done")
+
+
+@pytest.mark.parametrize(
+    ("address", "wanted"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_what_counts_as_one_client(address: str, wanted: str) -> None:
+    assert _whose(address) == wanted
 
 
 def test_the_end_waits_for_requests_and_not_for_the_idle() -> None:

@@ -9,6 +9,7 @@ from knarr.cli import filterargs, human, listing, portscolumn
 from knarr.cli.command import Command
 from knarr.cli.context import Context
 from knarr.cli.flags import NUMBER, SWITCH, Args, Flag
+from knarr.engine import gone
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container
@@ -105,7 +106,7 @@ def _label_of(labels: dict[str, str]) -> Callable[[str], str]:
 
 def _size(engine: Engine, container: Container) -> str:
     """Return the bytes of the writable layer, and with the image's, as Docker shows them."""
-    own = engine.driver.usage(container.id).size
+    own = gone.written(engine, container.id)
     image = engine.index.get(container.image_id).size
     return f"{human.size(own)} (virtual {human.size(own + image)})"
 

@@ -24,6 +24,7 @@ def run(context: Context, args: Args) -> int:
         pinned,
         platform=args.text("platform") or os.environ.get("DOCKER_DEFAULT_PLATFORM"),
         all_tags=all_tags,
+        lazy=args.on("lazy"),
         progress=lines,
     )
     for each in pulled:
@@ -49,10 +50,14 @@ COMMAND = Command(
          "Download one from a registry of this machine, and print only its name"),
         ("knarr pull --platform linux/arm64 ghcr.io/example/app",
          "Download it for another kind of machine"),
+        ("knarr pull --lazy registry.example.com/team/model",
+         "Have containers of it run at once, while it is still on its way"),
     ),
     flags=(
         Flag("all-tags", SWITCH, "Download all tagged images in the repository", short="a",
              example="-a"),
+        Flag("lazy", SWITCH, "Do not wait for layers that containers can use while they come",
+             example="--lazy"),
         lockpin.FLAG,
         Flag("platform", TEXT, "Platform to choose of an image that has several "
              "(default $DOCKER_DEFAULT_PLATFORM, or this machine's)",
@@ -62,6 +67,10 @@ COMMAND = Command(
     arguments=(1, 1),
     spellings=("image pull",),
     details="""\
+With --lazy, layers that are plain tars are mounted at once (Linux 6.14, storage driver
+erofs): what a container reads of them is fetched then, the rest in the background; other
+layers are waited for. See docs/lazy.md.
+
 A pull that ends early loses nothing that was verified: the next one goes on where it
 stopped. Mirrors, certificates and credentials: docs/registries.md.""",
 )  # fmt: skip

@@ -15,7 +15,7 @@ from knarr.cli import human, values
 from knarr.cli.caller import interrupt
 from knarr.cli.command import Command
 from knarr.cli.context import Context
-from knarr.cli.flags import DURATION, LIST, SWITCH, TEXT, Args, Flag
+from knarr.cli.flags import DURATION, LIST, NUMBER, SWITCH, TEXT, Args, Flag
 from knarr.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from knarr.registryd.quotas import Quotas
     from knarr.registryd.service import Options, Service
+    from knarr.web.limits import Limits
 
 _SECOND = 1_000_000_000
 _LAST_REQUESTS = 10.0  # seconds for them after the signal to end
 _DESCRIPTORS = 16384
+_LEAST_CONNECTIONS, _MOST_CONNECTIONS = 8, 4096
 _LISTEN = "127.0.0.1:5000"
 
 
@@ -43,7 +45,9 @@ def run(context: Context, args: Args) -> int:
         listeners: list[socket.socket] = []
         for each in addresses:
             listeners.append(stack.enter_context(listening.listen(each)))
-        service = stack.enter_context(Service(root, listeners, _options(args), tls=tls))
+        service = stack.enter_context(
+            Service(root, listeners, _options(args), tls=tls, limits=_limits(args))
+        )
         _show_log(quiet=args.on("quiet"))
         _take_descriptors()
         if not all(each.loopback for each in addresses) and not (tls and args.text("htpasswd")):
@@ -94,16 +98,52 @@ def _options(args: Args) -> Options:
     keep = args.number("proxy-keep")
     if keep is not None and (every is None or not args.many("proxy") or keep < _SECOND):
         raise InvalidArgument("--proxy-keep: a time, beside --proxy and --gc-every")
+    htpasswd, access = args.text("htpasswd"), args.text("access")
+    realm = args.text("token-realm")
+    _check_login(args, htpasswd, access, realm)
     return Options(
+        access=access,
+        anybody_pulls=args.on("anonymous-pull"),
+        tokens=args.on("tokens"),
+        token_realm=realm,
         upstreams=parse_all(args.many("proxy")),
         quotas=_quotas(args),
         webhooks=tuple(map(check, args.many("webhook"))),
         keep_copies=None if keep is None else keep / _SECOND,
         rules=TagRules(immutable, mutable),
-        htpasswd=args.text("htpasswd"),
+        htpasswd=htpasswd,
         read_only=args.on("read-only"),
         collect_every=None if every is None else every / _SECOND,
     )
+
+
+def _limits(args: Args) -> Limits:
+    """Return what clients may have. Raises InvalidArgument."""
+    from knarr.web.limits import Limits
+
+    wanted = args.number("max-connections")
+    if wanted is None:
+        return Limits()
+    if not _LEAST_CONNECTIONS <= wanted <= _MOST_CONNECTIONS:
+        raise InvalidArgument(
+            f"--max-connections {wanted}: from {_LEAST_CONNECTIONS} to {_MOST_CONNECTIONS}"
+        )
+    return Limits(connections=wanted, of_one=wanted * 3 // 4)
+
+
+def _check_login(args: Args, htpasswd: str | None, access: str | None, realm: str | None) -> None:
+    """Raise InvalidArgument for flags of logging in that make no sense together."""
+    given = {"access": access, "anonymous-pull": args.on("anonymous-pull"),
+             "tokens": args.on("tokens"), "token-realm": realm}  # fmt: skip
+    named = next((name for name, value in given.items() if value), None)
+    if named and not htpasswd:
+        raise InvalidArgument(f"--{named} needs --htpasswd")
+    if access and args.on("anonymous-pull"):
+        raise InvalidArgument(
+            '--anonymous-pull: in the file of --access that is pull = ["anonymous"]'
+        )
+    if realm and ('"' in realm or not realm.startswith(("http://", "https://"))):
+        raise InvalidArgument(f"--token-realm {realm}: want https://HOST/token")
 
 
 def _quotas(args: Args) -> Quotas:
@@ -169,12 +209,19 @@ COMMAND = Command(
          "Serve a registry for this machine: localhost:5000"),
         ("knarr registry serve --listen :443 --tls-cert site.pem --htpasswd users",
          "Serve one for others, with TLS and users"),
+        ("knarr registry serve --htpasswd users --access access.toml",
+         "Say what each of them may do in which repositories"),
         ("knarr registry serve --proxy docker.io --proxy ghcr.io",
          "Serve copies of others' images, too: localhost:5000/docker.io/library/busybox"),
         ("knarr registry serve --immutable --mutable-tag latest --gc-every 24h",
          "Serve one whose tags cannot move, but for latest, and which tidies up once a day"),
     ),
     flags=(
+        Flag("access", TEXT, "What each user of --htpasswd may do, in which repositories: TOML, "
+             "see docs/registry.md (default: everything)", metavar="file",
+             example="--htpasswd users --access access.toml"),
+        Flag("anonymous-pull", SWITCH, "Who has not logged in may pull everything",
+             example="--htpasswd users --anonymous-pull"),
         Flag("client-ca", TEXT, "Serve only clients with a certificate of these authorities",
              metavar="file", example="--client-ca clients.pem"),
         Flag("gc-every", DURATION, "Collect garbage so often (default: never by itself)",
@@ -187,6 +234,8 @@ COMMAND = Command(
              metavar="pattern", example="--immutable-tag 'v*' --immutable-tag 'base/*:*'"),
         Flag("listen", LIST, f"Where to listen: HOST:PORT or unix:///PATH (default {_LISTEN})",
              metavar="address", example="--listen :5000"),
+        Flag("max-connections", NUMBER, "Connections at a time (default 512), three quarters of "
+             "them from one address; more of them wait", example="--max-connections 2000"),
         Flag("mutable-tag", LIST, "Tags that may move all the same", metavar="pattern",
              example="--immutable --mutable-tag latest"),
         Flag("proxy", LIST, "Serve copies of this registry's images, fetched when asked for, as "
@@ -204,6 +253,11 @@ COMMAND = Command(
              example="--tls-cert site.crt --tls-key site.key"),
         Flag("tls-key", TEXT, "Its key, when that is in a file of its own", metavar="file",
              example="--tls-cert site.crt --tls-key site.key"),
+        Flag("token-realm", TEXT, "Where clients get tokens: this server's /token as they reach "
+             "it through a proxy (default: by the name that they ask for)", metavar="url",
+             example="--token-realm https://registry.example.org/token"),
+        Flag("tokens", SWITCH, "Clients log in for tokens of five minutes; always with --access "
+             "and --anonymous-pull", example="--htpasswd users --tokens"),
         Flag("webhook", LIST, "Tell this address of pushed, pulled and deleted images",
              metavar="url", example="--webhook http://127.0.0.1:8080/events"),
     ),

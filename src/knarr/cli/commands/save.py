@@ -64,9 +64,10 @@ COMMAND = Command(
              "has", metavar="image", example="--since app:1"),
     ),
     details="""\
-The same images give the same bytes, on any machine and in whatever order they are named. An
-archive of --since can be loaded where those images are, by Docker too; 'knarr load' says
-which image is missing where they are not.""",
+The same images give the same bytes, in whatever order they are named and on any machine that
+keeps their layers likewise. A layer that is kept as its tar alone is saved as that. An archive of
+--since can be loaded where those images are, by Docker too; 'knarr load' says which image is
+missing where they are not.""",
     arguments=(1, MANY),
     spellings=("image save",),
 )  # fmt: skip

@@ -17,6 +17,7 @@ from knarr.images import config as configs
 from knarr.images import documents, records
 from knarr.images.archive.members import normalise
 from knarr.images.archive.staging import Staged, Staging
+from knarr.images.config import ImageConfig
 from knarr.images.index import ImageRecord
 from knarr.images.platform import Platform, rank
 from knarr.images.reference import Reference
@@ -48,20 +49,24 @@ def stage(staging: Staging, platform: Platform | None, already: list[Staged]) ->
             if not names or not set(names) <= taken:
                 staging.skipped.append(f"image {config.digest} is for {parsed.platform}")
             continue
-        staged.append(Staged(_image(staging, entry, config, parsed.diff_ids), names))
+        staged.append(Staged(_image(staging, entry, config, parsed), names))
     return staged
 
 
 def _image(
-    staging: Staging, entry: dict[str, Any], config: Blob, diff_ids: tuple[str, ...]
+    staging: Staging, entry: dict[str, Any], config: Blob, parsed: ImageConfig
 ) -> ImageRecord:
+    diff_ids = parsed.diff_ids
     paths = documents.strings(entry, "Layers", MANIFEST)
     if len(paths) != len(diff_ids):
         raise InvalidArchive(
             f"image {config.digest} has {len(paths)} layers but {len(diff_ids)} diff ids"
         )
     layers = [_layer(staging, path, diff_id) for path, diff_id in zip(paths, diff_ids, strict=True)]
-    return records.synthesise(staging.context, staging.intake, config, layers, staging.progress)
+    measured = staging.laid_out(layers, parsed)
+    return records.synthesise(
+        staging.context, staging.intake, config, layers, staging.progress, measured
+    )
 
 
 def _entries(staging: Staging) -> list[dict[str, Any]]:

@@ -73,6 +73,8 @@ def load(
             return _publish(context, staged, staging.skipped)
     finally:
         garbage.collect(context, intake.touched)
+        if intake.chain:
+            garbage.collect_layers(context, intake.chain)
 
 
 def _stage(staging: Staging, platform: Platform | None) -> list[Staged]:

@@ -2,8 +2,10 @@
 
 ``docker-archive`` is what Docker writes since release 25: an OCI layout and a
 ``manifest.json`` in one tar, for old readers and new. Entries are sorted by name and carry no
-time and no owner, so two saves of the same images can be compared by digest. What is left out for
-somebody who has a base image is said in an annotation of index.json, for ``load`` to tell.
+time and no owner, so two saves of the same images can be compared by digest. Of a layer that is
+kept as its tar alone the tar goes out, as with Docker, and a manifest that says so; the ids of
+images stay. What is left out for somebody who has a base image is said in an annotation of
+index.json, for ``load`` to tell.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO, NamedTuple
 
 from knarr.errors import Conflict, InvalidArgument
-from knarr.images import documents, mediatypes
+from knarr.images import documents, mediatypes, tars
 from knarr.images.archive.layout import FULL_NAME, INDEX, LAYOUT, REF_NAME, SINCE
 from knarr.images.archive.members import blob_name
 from knarr.images.archive.packing import COMPRESSIONS, packed
@@ -27,6 +29,7 @@ from knarr.images.index import ImageIndex, ImageRecord, Member
 from knarr.images.manifest import Index
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
+from knarr.images.rewriting import Rewriter
 from knarr.images.target import Target, find_target, for_platform
 from knarr.snapshots import tarwriter
 from knarr.snapshots.tarentry import DIRECTORY, FILE, Entry
@@ -52,7 +55,7 @@ class Selected:
 
 
 class Omitted(NamedTuple):
-    """Layers that whoever gets the archive has, and the images it has them from, as texts."""
+    """Layers that whoever gets an archive has, and the images it has them from, as texts."""
 
     layers: frozenset[str]
     bases: tuple[str, ...]
@@ -112,22 +115,44 @@ def _one_platform(member: Member | None, record: ImageRecord, names: tuple[str, 
     return Selected(entry, frozenset(record.blobs), record.config_digest, layer_blobs, names)
 
 
-def without(index: ImageIndex, images: list[Selected], bases: Iterable[str]) -> Omitted:
+def without(context: Context, bases: Iterable[str]) -> Omitted:
     """Return what an archive may leave out for somebody who has the images ``bases``: layers.
 
-    Manifests and configs come along in any case. Raises NotFound.
+    They have them as they came or as their tars. Raises NotFound.
     """
     layers: set[str] = set()
     names = []
     for text in bases:
-        target = find_target(index, text)
+        target = find_target(context.index, text)
         for record in target.records:
             layers.update(layer.digest for layer in record.layers)
         for member, _ in target.members:
             layers.update(member.blobs[1:])
         names.append(f"{text}@{target.whole.digest if target.whole else target.record.id}")
-    wanted = {digest for image in images for digest in image.blobs}
-    return Omitted(frozenset(wanted & layers), tuple(names))
+    layers |= tars.of_all(context.store, layers)
+    return Omitted(frozenset(layers), tuple(names))
+
+
+def as_held(context: Context, image: Selected) -> tuple[Selected, dict[str, bytes]]:
+    """Return an image in the form in which its layers are stored, and documents made for that."""
+    store = context.store
+    found = {each: tar for each in image.blobs if (tar := tars.replaces(context, each))}
+    if not found:
+        return image, {}
+    plain = {old: Descriptor(mediatypes.OCI_LAYER, tar, store.stat(tar))
+             for old, tar in found.items()}  # fmt: skip
+    rewriter = Rewriter(
+        lambda each: store.read(each) if each in image.blobs else None, plain, as_ours=True
+    )
+    entry = rewriter.entry(image.entry)
+    here = image.blobs | rewriter.documents.keys() | set(found.values())
+    return Selected(
+        entry,
+        frozenset(rewriter.reached(entry) & here),
+        image.config,
+        tuple(found.get(each, each) for each in image.layers),
+        image.names,
+    ), rewriter.documents
 
 
 def save(
@@ -144,19 +169,25 @@ def save(
     A path appears whole or not at all. Raises InvalidArgument for an unknown format or
     compression, NotFound when a blob is gone, Conflict for a directory that is not empty.
     """
-    # In one order, whatever that of the command line was.
-    images = sorted(images, key=lambda each: (each.names, each.entry.digest))
     if archive_format not in FORMATS:
         raise InvalidArgument(f"unknown format {archive_format!r}: use {', '.join(FORMATS)}")
     if compress is not None and compress not in COMPRESSIONS:
         raise InvalidArgument(f"unknown compression {compress!r}: use {', '.join(COMPRESSIONS)}")
     with context.lock.shared(), translated("save"):
+        held = [as_held(context, image) for image in images]
+        # In one order, whatever that of the command line was.
+        images = sorted(
+            (each for each, _ in held), key=lambda each: (each.names, each.entry.digest)
+        )
+        made = {digest: body for _, found in held for digest, body in found.items()}
         digests = {digest for image in images for digest in image.blobs}
-        blobs = {digest: context.store.stat(digest) for digest in digests}
+        blobs = {digest: context.store.stat(digest) for digest in digests - made.keys()}
+        sizes = blobs | {digest: len(body) for digest, body in made.items()}
         since = " ".join(omitted.bases)
-        files = _documents(images, blobs, since, docker=archive_format == "docker-archive")
-        left_out = sum(blobs.pop(digest) for digest in omitted.layers)
-        saved = Saved(len(omitted.layers), left_out)
+        files = _documents(images, sizes, since, docker=archive_format == "docker-archive")
+        files |= {blob_name(digest): body for digest, body in made.items()}
+        left_out = {digest: blobs.pop(digest) for digest in omitted.layers & blobs.keys()}
+        saved = Saved(len(left_out), sum(left_out.values()))
         if archive_format == "oci-dir":
             if compress is not None or not isinstance(destination, str | os.PathLike):
                 raise InvalidArgument(
@@ -256,7 +287,9 @@ def _write_directory(
                 out.writelines(_pieces(context, digest, size, progress))
         # index.json comes last: without it a directory is no layout.
         for name in sorted(files, key=lambda each: each == INDEX):
-            with open(os.path.join(path, name), "xb") as out:
+            target = os.path.join(path, name)
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(target, "xb") as out:
                 out.write(files[name])
     except BaseException:
         _undo_directory(path, whole=is_new)

@@ -2,7 +2,8 @@
 
 A few threads bring in blobs; the calling one unpacks layer after layer, following the bytes
 of each as they come. Blobs and layers are there, each whole and verified, before the record
-that makes the image visible.
+that makes the image visible. A compressed layer whose tar the driver keeps becomes no blob
+(see ``tars``), and does not come again for another image.
 """
 
 from __future__ import annotations
@@ -11,15 +12,14 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from knarr.content import compression
 from knarr.content import digest as digests
 from knarr.content.store import Blob
 from knarr.errors import InvalidArchive, InvalidArgument, Unavailable, Unsupported
 from knarr.images import config as configs
-from knarr.images import interrupted, layers, records, unpack
-from knarr.images.config import ImageConfig
+from knarr.images import garbage, interrupted, layers, records, tars, unpack
 from knarr.images.context import (
     Context,
     Progress,
@@ -30,6 +30,7 @@ from knarr.images.context import (
 )
 from knarr.images.descriptor import Descriptor
 from knarr.images.index import ImageRecord, IndexRecord, Member
+from knarr.images.lazy.expected import Expected, Watch
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.transfer import refusals
@@ -38,7 +39,6 @@ from knarr.images.transfer.resolve import Resolved, Source, resolve
 from knarr.images.transfer.threads import helping, raise_first
 from knarr.registry.repository import Manifest as Document
 from knarr.registry.repository import Registry
-from knarr.snapshots.driver import LayerSource
 
 # Blobs of one image that come at the same time, as with Docker.
 AT_ONCE = 3
@@ -59,8 +59,12 @@ def pull(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> Pulled:
     """Pull an image by tag or digest for a platform (None: this machine's).
+
+    watch: has somebody watch over layers that are still to come; with it, layers are
+    left to come where that can be.
 
     Raises NotFound, Unauthorized, InvalidArchive, Unsupported, Unavailable, Timeout; then no
     part of the image is visible, and what was verified is there for the next attempt.
@@ -76,12 +80,14 @@ def pull(
             resolved = resolve(source, reference, platform, top)
             with told_of(f"image {what}"):
                 image = _Pull(context, registry, source, resolved, progress)
+                image.expected = None if watch is None else Expected(image.origin(reference), watch)
             stack.enter_context(image.noted())
         # Noted, its blobs and layers are no garbage: others may collect theirs meanwhile.
         with told_of(f"image {what}"):
             record = image.run()
         with context.lock.shared():
             is_new = _publish(context, reference, record, resolved)
+        image.tidy()
         return Pulled(record, reference, resolved.digest, is_new)
 
 
@@ -91,6 +97,7 @@ def pull_all(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
+    watch: Watch | None = None,
 ) -> list[Pulled]:
     """Pull every tag of a repository that is an image for the platform; errors as ``pull``."""
     if reference.tag is not None or reference.digest is not None:
@@ -101,7 +108,7 @@ def pull_all(
     for tag in tags:
         named = reference.with_tag(tag)
         try:
-            pulled.append(pull(context, registry, named, platform, progress))
+            pulled.append(pull(context, registry, named, platform, progress, watch))
         except Unsupported as error:  # an artifact beside the images, such as a signature
             progress(ProgressEvent("Skipped", str(error)))
     return pulled
@@ -153,6 +160,7 @@ class _Pull:
         self._telling = threading.Lock()
         self._stop = threading.Event()
         self._measured: dict[tuple[str, str], int] = {}
+        self.expected: Expected | None = None
         manifest = resolved.manifest
         self._config_bytes = source.small(manifest.config, "image config")
         self._config = configs.parse(self._config_bytes, f"image config {manifest.config.digest}")
@@ -164,11 +172,21 @@ class _Pull:
         self._chain = digests.chain_ids(self._config.diff_ids)
         self._same = self._the_same()
 
+    def origin(self, reference: Reference) -> dict[str, Any]:
+        """Return where layers come from, and what image they are of."""
+        return {
+            "host": reference.domain,
+            "repository": reference.path,
+            "image": self._resolved.manifest.config.digest,
+            "name": reference.familiar(),
+        }
+
     def noted(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which all that the image is made of is no garbage."""
         manifest = self._resolved.manifest
         wanted = {manifest.config.digest, *(layer.digest for layer in manifest.layers)}
         wanted |= {document.digest for document in self._documents()}
+        wanted.update(self._config.diff_ids)
         if self._same is not None:
             wanted.update(self._same.blobs)  # somebody may remove it meanwhile
         name = self._resolved.document.digest
@@ -183,8 +201,8 @@ class _Pull:
         for document in self._documents():
             store.add(document.body, document.digest)
         store.add(self._config_bytes, manifest.config.digest)
-        if not self._is_whole(self._chain):
-            self._layers(self._config, self._chain)
+        if not all(self._is_here(each) for each in range(len(self._chain))):
+            self._layers()
         stored = Blob(self._resolved.document.digest, len(self._resolved.document.body))
         return records.build(self._context, stored, manifest, lambda _event: None, self._measured)
 
@@ -205,84 +223,144 @@ class _Pull:
         inner = self._resolved.inner
         return [self._resolved.document, *((inner.document, *inner.nested) if inner else ())]
 
-    def _is_whole(self, chain: list[str]) -> bool:
-        """Return whether everything is here already, so that there is nothing to tell."""
-        return all(self._is_here(*pair) for pair in self._pairs(chain))
-
-    def _pairs(self, chain: list[str]) -> list[tuple[Descriptor, str]]:
-        return list(zip(self._resolved.manifest.layers, chain, strict=True))
-
-    def _is_here(self, layer: Descriptor, chain_id: str) -> bool:
+    def tidy(self) -> None:
+        """Drop compressed layers that were here before, and of which tars are kept now."""
+        found = [layer.digest for layer in self._resolved.manifest.layers]
         store = self._context.store
-        stored = store.has(layer.digest) and store.stat(layer.digest) == layer.size
-        return stored and self._context.driver.has(chain_id)
+        garbage.collect(
+            self._context,
+            [each for each in found if store.has(each) and tars.replaces(self._context, each)],
+        )
 
-    def _layers(self, config: ImageConfig, chain: list[str]) -> None:
+    def _is_here(self, position: int) -> bool:
+        """Return whether a layer is here in every form, so that there is nothing to do."""
+        layer = self._resolved.manifest.layers[position]
+        store = self._context.store
+        is_stored = store.has(layer.digest) and store.stat(layer.digest) == layer.size
+        is_stored = is_stored or self._is_kept_as_tar(position)
+        return is_stored and self._context.driver.has(self._chain[position])
+
+    def _is_kept_as_tar(self, position: int) -> bool:
+        layer = self._resolved.manifest.layers[position]
+        return tars.of(self._context.store, layer.digest) == self._config.diff_ids[position]
+
+    def _layers(self) -> None:
         """Have all blobs in the store and all layers with the driver."""
-        downloads = self._downloads(chain)
-        with helping(AT_ONCE, self._stop, self._registry.close) as pool:
+        with contextlib.ExitStack() as stack:
+            downloads = self._downloads()
+            for each in downloads.values():
+                stack.enter_context(each)
+            pool = stack.enter_context(helping(AT_ONCE, self._stop, self._registry.close))
             futures: list[Future[None]] = [pool.submit(each.run) for each in downloads.values()]
             try:
-                for position in range(len(chain)):
-                    self._unpack(config, chain, position, downloads)
+                for position in range(len(self._chain)):
+                    self._unpack(position, downloads, stack)
             except Unavailable:
                 raise_first(futures)
                 raise
             raise_first(futures)
 
-    def _downloads(self, chain: list[str]) -> dict[str, Download]:
+    def _downloads(self) -> dict[str, Download]:
         """Return what is to be brought in, by digest, and tell what is here already."""
         found: dict[str, Download] = {}
-        store, repository = self._context.store, self._source.repository
-        for layer, chain_id in self._pairs(chain):
-            if self._is_here(layer, chain_id):
+        for position, layer in enumerate(self._resolved.manifest.layers):
+            if self._is_here(position):
                 self._tell("Already exists", layer.digest)
                 continue
+            if self._is_expected(position):
+                continue
             self._tell("Pulling fs layer", layer.digest)
-            if layer.digest not in found:
-                report = self._reporter(layer)
-                found[layer.digest] = Download(store, repository, layer, self._stop, report)
+            if layer.digest not in found and not self._is_kept_as_tar(position):
+                found[layer.digest] = self._download(position)
         for waiting in list(found)[AT_ONCE:]:
             self._tell("Waiting", waiting)
         return found
 
+    def _download(self, position: int) -> Download:
+        layer, diff_id = self._resolved.manifest.layers[position], self._config.diff_ids[position]
+        store, repository = self._context.store, self._source.repository
+        tar = diff_id if tars.is_wanted(self._context, layer, diff_id) else None
+        return Download(store, repository, layer, self._stop, self._reporter(layer), tar)
+
+    def _is_expected(self, position: int) -> bool:
+        """Return whether a layer is left to come; tell why not."""
+        layer, chain_id = self._resolved.manifest.layers[position], self._chain[position]
+        if self.expected is None:
+            return False
+        if self._context.driver.has(chain_id):  # it came, or has been coming since some time
+            return self.expected.takes(layer)
+        reason = self.expected.refuses(self._source.repository, layer)
+        if reason:
+            self._tell("Warning", f"layer {layer.digest[7:19]} comes as a whole: {reason}")
+        return not reason
+
+    def _expect(self, expected: Expected, position: int) -> bool:
+        """Have the driver make a layer that is to come; return whether it did, tell why not."""
+        layer, diff_id = self._resolved.manifest.layers[position], self._config.diff_ids[position]
+        with told_of(f"layer {layer.digest[:19]}"):
+            chain = self._chain[: position + 1]
+            reason = expected.expect(self._context.driver, layer, diff_id, chain)
+        if reason:
+            self._tell("Warning", f"layer {layer.digest[7:19]} comes as a whole: {reason}")
+            return False
+        self._measured[layer.digest, diff_id] = layer.size
+        self._tell("Arriving", layer.digest)
+        return True
+
     def _unpack(
-        self, config: ImageConfig, chain: list[str], position: int, downloads: dict[str, Download]
+        self, position: int, downloads: dict[str, Download], stack: contextlib.ExitStack
     ) -> None:
-        layer = self._resolved.manifest.layers[position]
-        diff_id, driver = config.diff_ids[position], self._context.driver
-        if driver.has(chain[position]):
-            if layer.digest in downloads:
-                self._tell("Pull complete", layer.digest)
+        """Have a layer with the driver, and then of its blob whatever is to stay."""
+        layer, diff_id = self._resolved.manifest.layers[position], self._config.diff_ids[position]
+        if self.expected is not None and self.expected.has(layer):
+            if self._expect(self.expected, position):
+                return
+            downloads[layer.digest] = stack.enter_context(self._download(position))
+            downloads[layer.digest].run()
+        download = downloads.get(layer.digest)
+        if download is None and self._is_here(position):
             return
 
-        def opened() -> BinaryIO:
-            if layer.digest not in downloads:
-                return layers.open_layer(self._context.store, layer.digest)
-            limit = layers.size_limit(layer.size)
-            return compression.open_decompressed(downloads[layer.digest].reader(), limit=limit)
-
-        length = 0
-
-        def report(done: int) -> None:
-            nonlocal length
-            length = done
-            self._tell("Extracting", layer.digest, done)
-
-        source = LayerSource(
-            diff_id=diff_id,
-            open=opened,
-            blob_path=self._context.store.path(layer.digest),
-            media_type=layer.media_type,
-            blob_digest=layer.digest,
-        )
-        with told_of(f"layer {layer.digest[:19]}"):
-            driver.commit_layer(
-                chain[position], chain[position - 1] if position else None, source, report
+        def give() -> unpack.Given:
+            return unpack.give(
+                self._context,
+                layer,
+                diff_id,
+                self._chain[: position + 1],
+                lambda: self._opened(layer, download),
+                lambda done: self._tell("Extracting", layer.digest, done),
             )
-        if length:
-            self._measured[layer.digest, diff_id] = length
+
+        def measure() -> int:
+            with self._opened(layer, download) as stream:
+                return layers.measure_stream(stream, *pair)
+
+        pair = (layer.digest, diff_id)
+        given = give() if download is None else download.read_again(give)
+        if given.was_read:
+            self._measured[pair] = given.length
+        elif layer.digest != diff_id and pair not in self._measured:
+            if not self._is_kept_as_tar(position):
+                # The driver had no need of it: what it unpacks to is still to be seen.
+                self._measured[pair] = (
+                    measure() if download is None else download.read_again(measure)
+                )
+        is_kept = tars.keep(self._context, layer, diff_id, self._chain[position])
+        if download is not None:
+            download.settle(publish=not is_kept)
         self._tell("Pull complete", layer.digest)
+
+    def _opened(self, layer: Descriptor, download: Download | None) -> BinaryIO:
+        """Return a layer's tar from what is on its way, or else from the store."""
+        if download is None or download.is_kept_as_tar():
+            return layers.open_layer(self._context.store, layer.digest)
+        limit = layers.size_limit(layer.size)
+        stream = download.reader()
+        try:
+            return compression.open_decompressed(stream, limit=limit)
+        except BaseException:
+            stream.close()
+            raise
 
     def _reporter(self, layer: Descriptor) -> Callable[[str, int | None], None]:
         def report(state: str, count: int | None) -> None:

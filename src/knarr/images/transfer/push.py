@@ -1,39 +1,33 @@
 """``knarr push``: layers that the registry lacks, then config, manifest and index, in that order.
 
 What a registry has is not sent: a blob it has in this repository, nor one it has in another
-that it can mount it from. Foreign layers are never sent.
+that it can mount it from. Foreign layers are never sent. ``sending`` tells what becomes of layers
+that are kept as their tars.
 """
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from typing import BinaryIO, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from knarr.content import digest as digests
-from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unavailable
+from knarr.errors import InvalidArchive, InvalidArgument, NotFound
 from knarr.images import manifest as manifests
-from knarr.images import mediatypes, packednotes, records
+from knarr.images import mediatypes, records
 from knarr.images.context import Context, Progress, ProgressEvent, translated
 from knarr.images.descriptor import Descriptor
 from knarr.images.index import IndexRecord
 from knarr.images.manifest import Index, Manifest
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
+from knarr.images.rewriting import Rewriter
 from knarr.images.target import Target, find_target, for_platform
 from knarr.images.transfer import refusals, squeeze
 from knarr.images.transfer.bringing import bring
+from knarr.images.transfer.origins import OpenRegistry
 from knarr.images.transfer.resolve import ACCEPT
-from knarr.images.transfer.threads import helping, raise_first
+from knarr.images.transfer.sending import Sending
 from knarr.registry.failures import Refused
 from knarr.registry.repository import Registry, Repository
-
-# Blobs of one image that go at the same time, as with Docker.
-AT_ONCE = 5
-# Repositories from which a blob is tried to be mounted.
-_CANDIDATES = 3
 
 
 class Pushed(NamedTuple):
@@ -79,9 +73,11 @@ def push(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
+    open_registry: OpenRegistry,
 ) -> Pushed:
     """Push what a tag stands for: an image with all its platforms, or one of them.
 
+    open_registry: for the registries that its layers came from, where they are not here any more.
     Raises NotFound, Unauthorized, InvalidArgument, Unavailable, Timeout.
     """
     if reference.digest is not None:
@@ -91,18 +87,43 @@ def push(
     with context.lock.shared(), translated(f"push {what}"), refusals.of_push(reference):
         target = find_target(context.index, str(reference))
         plan = _plan(context, registry, repository, target, platform, progress)
-        sending = _Push(context, registry, repository, progress)
-        sending.run(plan)
-        last = sending.repacked(plan.documents[-1]) if plan.packs else plan.documents[-1]
-        for document in plan.documents[:-1]:
+        sending = Sending(context, registry, repository, open_registry, progress)
+        sending.run(plan.blobs, packs=plan.packs)
+        *others, last = _with_layers(plan.documents, sending.packed)
+        for document in others:
             _put(repository, document, document.descriptor.digest)
         digest = _put(repository, last, reference.tag or "latest")
+        if sending.packed and not plan.packs:
+            progress(ProgressEvent("Warning", _changed(plan, last, len(sending.packed))))
     canonical = f"{reference.name}@{digest}"
     for image_id in {target.record.id, *(record.id for record in target.records)}:
         records.add_digest(context, image_id, canonical)
     size = len(last.body)
     progress(ProgressEvent("", f"{reference.tag}: digest: {digest} size: {size}"))
     return Pushed(reference, digest, size)
+
+
+def _with_layers(documents: list[_Document], packed: dict[str, Descriptor]) -> list[_Document]:
+    """Return documents, the last at the top, with layers as they were packed on the way."""
+    if not packed:
+        return documents
+    bodies = {each.descriptor.digest: each.body for each in documents}
+    rewriter = Rewriter(bodies.get, packed)
+    top = rewriter.entry(documents[-1].descriptor)
+    wanted = rewriter.reached(top)
+    changed = [rewriter.entry(each.descriptor) for each in documents]
+    bodies |= rewriter.documents
+    # What was said about a manifest that is another now is not sent.
+    return [_Document(each, bodies[each.digest]) for each in changed if each.digest in wanted]
+
+
+def _changed(plan: _Plan, last: _Document, count: int) -> str:
+    layers = "1 layer is" if count == 1 else f"{count} layers are"
+    old = plan.documents[-1].descriptor.digest
+    return (
+        f"{layers} neither there nor where the image came from as it was, and went out compressed"
+        f" anew: the digest is now {last.descriptor.digest}, no longer {old}"
+    )
 
 
 def _put(repository: Repository, document: _Document, reference: str) -> str:
@@ -242,110 +263,3 @@ def _has(repository: Repository, entry: Descriptor) -> bool:
 def _document(context: Context, digest: str, media_type: str) -> _Document:
     body = context.store.read(digest)
     return _Document(Descriptor(media_type, digest, len(body)), body)
-
-
-class _Push:
-    """The blobs of one image on their way out."""
-
-    def __init__(
-        self, context: Context, registry: Registry, repository: Repository, progress: Progress
-    ) -> None:
-        self._context = context
-        self._registry = registry
-        self._repository = repository
-        self._progress = progress
-        self._telling = threading.Lock()
-        self._stop = threading.Event()
-        self._places = _places(context, registry.host, repository.path)
-        # Layers that were packed on the way, by their diff ids.
-        self._packed: dict[str, Descriptor] = {}
-
-    def repacked(self, document: _Document) -> _Document:
-        """Return an image's manifest with its layers as they were packed."""
-        parsed = manifests.parse(document.body, document.descriptor.media_type)
-        assert isinstance(parsed, Manifest)
-        layers = tuple(self._packed[layer.digest] for layer in parsed.layers)
-        body = replace(parsed, layers=layers).to_bytes()
-        digest = digests.of(body)
-        return _Document(Descriptor(parsed.media_type, digest, len(body)), body)
-
-    def run(self, plan: _Plan) -> None:
-        """Have all blobs in the repository. Raises what the registry refuses."""
-        for _, name in plan.blobs.values():
-            self._tell("Preparing", name)
-        waiting = list(plan.blobs.values())[AT_ONCE:]
-        for _, name in waiting:
-            self._tell("Waiting", name)
-        with helping(AT_ONCE, self._stop, self._registry.close) as pool:
-            send = {False: self._send, True: self._send_packed}
-            raise_first(
-                [pool.submit(send[plan.packs and bool(n)], b, n) for b, n in plan.blobs.values()]
-            )
-
-    def _send(self, blob: Descriptor, name: str) -> None:
-        if not self._has(blob, name):
-            self._upload(blob, name, self._opener(blob))
-
-    def _send_packed(self, layer: Descriptor, name: str) -> None:
-        known = packednotes.known(self._context.store, layer.digest)
-        if known is not None and self._has(known, name):
-            self._packed[layer.digest] = known
-            return
-        report = self._reporter(layer, name, "Compressing")
-        packed = squeeze.pack(self._context.store, layer, report)
-        with contextlib.closing(packed):
-            if known == packed.descriptor or not self._has(packed.descriptor, name):
-                self._upload(packed.descriptor, name, packed.open)
-        self._packed[layer.digest] = packed.descriptor
-
-    def _has(self, blob: Descriptor, name: str) -> bool:
-        """Return whether the repository has a blob, or could take it over from another."""
-        if self._repository.has_blob(blob.digest) is not None:
-            self._tell("Layer already exists", name)
-            return True
-        for place in self._places.get(blob.digest, ())[:_CANDIDATES]:
-            if self._repository.mount(blob.digest, place):
-                self._tell(f"Mounted from {place}", name)
-                return True
-        return False
-
-    def _upload(self, blob: Descriptor, name: str, opened: Callable[[int], BinaryIO]) -> None:
-        report = self._reporter(blob, name, "Pushing")
-        self._repository.push_blob(blob.digest, blob.size, opened, report)
-        self._tell("Pushed", name)
-
-    def _opener(self, blob: Descriptor) -> Callable[[int], BinaryIO]:
-        def opened(offset: int) -> BinaryIO:
-            file = self._context.store.open(blob.digest)
-            file.seek(offset)
-            return file
-
-        return opened
-
-    def _reporter(self, blob: Descriptor, name: str, state: str) -> Callable[[int], None]:
-        def report(done: int) -> None:
-            if self._stop.is_set():
-                raise Unavailable("given up")
-            self._tell(state, name, done, blob.size)
-
-        return report
-
-    def _tell(
-        self, state: str, name: str, current: int | None = None, total: int | None = None
-    ) -> None:
-        if name:
-            with self._telling:
-                self._progress(ProgressEvent(state, name, current, total))
-
-
-def _places(context: Context, host: str, path: str) -> dict[str, list[str]]:
-    """Return the other repositories of this registry that are known to have a blob, by digest."""
-    found: dict[str, dict[str, None]] = {}
-    for record in context.index.list():
-        names = (Reference.parse(name) for name in record.repo_digests)
-        others = [each.path for each in names if each.domain == host and each.path != path]
-        for layer, diff_id in zip(record.layers, record.diff_ids, strict=True) if others else ():
-            packed = packednotes.known(context.store, diff_id)
-            for blob in (layer.digest, packed.digest) if packed else (layer.digest,):
-                found.setdefault(blob, {}).update(dict.fromkeys(others))
-    return {digest: list(paths) for digest, paths in found.items()}

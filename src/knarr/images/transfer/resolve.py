@@ -97,6 +97,9 @@ class Source:
             self._store.stat(descriptor.digest) == descriptor.size
         ):
             return self._store.read(descriptor.digest)
+        return self.repository.right(descriptor.digest, lambda: self._fetched(descriptor, name))
+
+    def _fetched(self, descriptor: Descriptor, name: str) -> bytes:
         with contextlib.closing(self.repository.blob(descriptor.digest)) as stream:
             data = stream.read(descriptor.size + 1)
         if len(data) != descriptor.size:

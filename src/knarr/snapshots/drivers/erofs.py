@@ -9,6 +9,7 @@ unpacked as there: one data root has both, in one image perhaps.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import os
@@ -18,56 +19,102 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, Unsupported
-from knarr.runtime.imagemount import INDEX, REST, TAR, open_image
+from knarr.runtime.imagemount import COMING, INDEX, REST, TAR, open_image, release
 from knarr.snapshots.drivers import overlay
 from knarr.snapshots.hashing import HashingReader
+from knarr.snapshots.kepttars import link_blob
 from knarr.snapshots.laidout import Made, Root
+from knarr.snapshots.layers import HalfMade
 from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from io import RawIOBase
 
-    from knarr.snapshots.driver import LayerSource, Progress
+    from knarr.snapshots.coming import Coming
+    from knarr.snapshots.driver import Afar, LayerSource, Progress
     from knarr.snapshots.erofs.index import Planned
-    from knarr.snapshots.layers import HalfMade, Layer
+    from knarr.snapshots.layers import Layer
 
 _LINK = "layer.tar~"
+_WORD = b"knarr"
 
 
 class Driver(overlay.Driver):
     """The snapshot driver ``erofs``; see ``knarr.snapshots.driver.Driver``."""
 
     name = "erofs"
+    keeps_tars = True
 
     def probe(self) -> None:
         """Return when overlayfs works, and an index over a file here can be mounted."""
         super().probe()
         try:
-            self._try_image()
+            if self._try_image() != _WORD:
+                raise OSError(5, "EROFS over a tar shows other bytes than the tar's")
         except OSError as error:
             raise Unsupported(
                 "the kernel mounts no EROFS images of files here (Linux 6.12; 6.4 with loop"
                 f" devices): {error.strerror}"
             ) from None
 
-    def _try_image(self) -> None:
-        """Mount an index over a tar of one file, nowhere, and read the file; raises OSError."""
+    def probe_afar(self) -> None:
+        """Return when layers can be used here before they have come; else raise Unsupported."""
+        from knarr.kernel import fanotify
+
+        needs = "layers that are still to come need"
+        try:
+            group = fanotify.init()
+        except OSError as error:
+            if error.errno == errno.EPERM:
+                raise Unsupported(f"{needs} root (CAP_SYS_ADMIN)") from None
+            raise Unsupported(
+                f"{needs} Linux 6.14 with CONFIG_FANOTIFY_ACCESS_PERMISSIONS; this is"
+                f" {os.uname().release}"
+            ) from None
+        try:
+            fd = os.open(self._root, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fanotify.mark(group, fanotify.ADD, fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise Unsupported(
+                f"{needs} a file system that waits for contents (ext4, xfs, btrfs), not that of"
+                f" {self._root}: {error.strerror}"
+            ) from None
+        finally:
+            os.close(group)
+        try:
+            self._try_image(came=False)
+        except OSError as error:
+            if error.errno == errno.EIO:
+                return
+            raise Unsupported(f"{needs} EROFS images of files: {error.strerror}") from None
+        raise Unsupported(
+            f"{needs} a kernel whose EROFS gives an error, and no zeros, for what a file does not"
+            f" have; that of {os.uname().release} is older"
+        )
+
+    def _try_image(self, *, came: bool = True) -> bytes:
+        """Mount an index over a tar of one file, nowhere; return what is read of the file.
+
+        came: whether the tar is there. Raises OSError.
+        """
         from knarr.snapshots import tarwriter
         from knarr.snapshots.erofs import index
         from knarr.snapshots.lowers import Lowers
         from knarr.snapshots.tarentry import FILE, Entry
         from knarr.snapshots.tarstream import TarReader
 
-        word = b"knarr"
-        tar = b"".join(tarwriter.pack([(Entry(b"probe", FILE, size=len(word)), [word])]))
+        tar = b"".join(tarwriter.pack([(Entry(b"probe", FILE, size=len(_WORD)), [_WORD])]))
         with contextlib.ExitStack() as open_files:
             root = overlay.opened(open_files, self._root)
             image = io.BytesIO()
             planned = index.plan(TarReader(io.BytesIO(tar)), Lowers(()), root, REST)
             index.write(planned, bytes(16), len(tar), image)
             paths = []
-            for data in (image.getvalue(), tar):
+            for data in (image.getvalue(), tar if came else b""):
                 # Files without names: nothing is left, however this ends.
                 fd = os.open(self._root, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 open_files.callback(os.close, fd)
@@ -77,8 +124,7 @@ class Driver(overlay.Driver):
             open_files.callback(os.close, mounted)
             fd = os.open("probe", os.O_RDONLY | os.O_CLOEXEC, dir_fd=mounted)
             open_files.callback(os.close, fd)
-            if os.read(fd, 16) != word:
-                raise OSError(5, "EROFS over a tar shows other bytes than the tar's")
+            return os.read(fd, 16)
 
     def _lay_out(
         self,
@@ -91,6 +137,8 @@ class Driver(overlay.Driver):
         """Keep a layer as tar and index; unpack it where that cannot be."""
         from knarr.snapshots.erofs.limits import CannotIndex
 
+        if source.afar is not None:
+            return self._expect(half, parent, chain_id, source.diff_id, source.afar)
         linked = self._link_blob(half, source)
         try:
             planned = (
@@ -107,16 +155,9 @@ class Driver(overlay.Driver):
         return Made(planned.applied, root.to_list(), files)
 
     def _link_blob(self, half: HalfMade, source: LayerSource) -> bool:
-        """Have the stored blob as the layer's tar, if it is that; whether it was done.
-
-        A link, so that either may be removed without the other.
-        """
-        if source.blob_path is None or source.blob_digest != source.diff_id:
+        """Have the stored blob as the layer's tar, if it is that; whether it was done."""
+        if not link_blob(source, _LINK, half.fd):
             return False
-        try:
-            os.link(source.blob_path, _LINK, dst_dir_fd=half.fd)
-        except OSError:
-            return False  # not there yet, on another file system, or on one without links
         os.rename(_LINK, TAR, src_dir_fd=half.fd, dst_dir_fd=half.fd)
         return True
 
@@ -177,10 +218,103 @@ class Driver(overlay.Driver):
         from knarr.snapshots.erofs import index
 
         size = os.stat(TAR, dir_fd=half.fd).st_size
-        # Overlayfs tells file systems apart by their ids.
-        uuid = hashlib.sha256(chain_id.encode()).digest()[:16]
         with open(INDEX, "xb", opener=_inside(half.fd)) as output:
-            index.write(planned, uuid, size, output)
+            index.write(planned, _uuid(chain_id), size, output)
+
+    def _expect(
+        self, half: HalfMade, parent: Layer | None, chain_id: str, diff_id: str, afar: Afar
+    ) -> Made:
+        """Make a layer of which only the entries are here. Raises Unsupported."""
+        from knarr.snapshots import coming
+        from knarr.snapshots.erofs import index
+        from knarr.snapshots.erofs.limits import CannotIndex
+        from knarr.snapshots.erofs.walk import WORTH, Walk
+        from knarr.snapshots.tarstream import TarReader
+
+        note = {"chain_id": chain_id, "diff_id": diff_id, "size": afar.size, "origin": afar.origin}
+        with contextlib.ExitStack() as open_files:
+            # What is fetched on the way; without a name, so that nothing is left of it.
+            scratch = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=half.fd)
+            open_files.callback(os.close, scratch)
+            walk = Walk(afar, scratch)
+            reader = TarReader(walk, self._limits, walk.skip, WORTH)
+            try:
+                planned = index.plan(reader, self._lowers(open_files, parent), half.fd, REST)
+                if planned.rest_blocks:
+                    raise CannotIndex("sparse files, or links to files of other layers")
+                coming.lay_out(half.fd, planned, walk, scratch, _uuid(chain_id), note)
+            except CannotIndex as error:
+                raise Unsupported(f"it has {error}") from None
+        coming.note(self._root, half.number)
+        node = planned.tree.root
+        root = Root(stat.S_IMODE(node.st_mode), *node.owner, node.mtime_ns, node.xattrs or {})
+        return Made(planned.applied, root.to_list(), (COMING,))
+
+    def layer_tar(self, chain_id: str) -> str | None:
+        """Return the path of the tar that a layer is kept as, None for one that is on its way."""
+        path = super().layer_tar(chain_id)
+        is_coming = path is not None and os.path.isdir(f"{os.path.dirname(path)}/{COMING}")
+        return None if is_coming else path
+
+    def layer_disk(self, chain_id: str) -> int:
+        """Return the bytes on disk that only that layer has; raises NotFound."""
+        size = super().layer_disk(chain_id)
+        with contextlib.suppress(FileNotFoundError):
+            for entry in os.scandir(f"{self.place_of(chain_id)[0]}/{COMING}"):
+                size += entry.stat().st_blocks * 512
+        return size
+
+    def coming(self) -> list[Coming]:
+        """Return the layers that are still on their way; those that were removed are forgotten."""
+        from knarr.snapshots import coming
+
+        found = []
+        for number in coming.numbers(self._root):
+            path = f"{self._root}/l/{number}/{COMING}"
+            if os.path.isdir(path):
+                found.append(coming.read(path))
+            elif not os.path.isdir(f"{self._root}/l/{number}~"):
+                coming.forget(self._root, number)
+        return found
+
+    def place_of(self, chain_id: str) -> tuple[str, str]:
+        """Return the directory of a layer that is an image, and where it is mounted. NotFound."""
+        layer = self._layers.get(chain_id)
+        name = layer.image(layer.number)
+        return f"{self._root}/l/{layer.number}", f"{self._places}/{name}"
+
+    def settle(self, arrived: Coming, keep: Callable[[str], None]) -> None:
+        """Give a layer whose pieces have all come the form of others.
+
+        keep: called with the path of its tar when that was found right. Whoever has it
+        mounted goes on with the pieces; the next one mounts it anew. Raises InvalidArchive when
+        it is not the layer that it should be, NotFound when it was removed.
+        """
+        from knarr.snapshots import coming
+
+        layer = self._layers.get(arrived.chain_id)
+        parent = self._layers.find(layer.meta["parent"]) if layer.meta["parent"] else None
+        directory, place = self.place_of(arrived.chain_id)
+        with contextlib.ExitStack() as open_files:
+            fd = overlay.opened(open_files, directory)
+            half = HalfMade(layer.number, fd)
+            coming.join(arrived, fd, _LINK)
+            os.rename(_LINK, TAR, src_dir_fd=fd, dst_dir_fd=fd)
+            keep(f"{directory}/{TAR}")
+            remove_tree(fd, INDEX.encode())
+            self._write_index(half, self._plan_linked(half, parent, None), arrived.chain_id)
+            self._layers.shed(half, (INDEX, "."), COMING)
+        coming.forget(self._root, layer.number)
+        release(os.path.dirname(place), [os.path.basename(place)])
+
+    def condemn(self, arrived: Coming, reason: str) -> None:
+        """Note why a layer is not what it should be; nobody mounts it any more (OSError)."""
+        from knarr.snapshots import coming
+
+        coming.condemn(arrived, reason)
+        directory, place = self.place_of(arrived.chain_id)
+        coming.forget(self._root, os.path.basename(directory))
+        release(os.path.dirname(place), [os.path.basename(place)])
 
     def _unpack_tar(self, half: HalfMade, parent: Layer | None, source: LayerSource) -> Made:
         """Unpack the tar that is there, and drop it."""
@@ -209,6 +343,11 @@ class _Copying:
         while left:
             left = left[self._output.write(left) or 0 :]
         return data
+
+
+def _uuid(chain_id: str) -> bytes:
+    """Return an image's id: overlayfs tells file systems apart by theirs."""
+    return hashlib.sha256(chain_id.encode()).digest()[:16]
 
 
 def _inside(directory: int) -> Callable[[str, int], int]:

@@ -15,11 +15,12 @@ from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unsupported
 from knarr.kernel.files import fstatfs_type
 from knarr.kernel.mounts import fsopen
-from knarr.runtime.imagemount import INDEX, REST, TAR, names, release
+from knarr.runtime.imagemount import names, release
 from knarr.runtime.rootfs import open_image
 from knarr.snapshots import diff, nodes, whiteouts
 from knarr.snapshots.apply import Applied, apply_layer
 from knarr.snapshots.hashing import HashingReader
+from knarr.snapshots.kepttars import KeptTars
 from knarr.snapshots.laidout import Made, Root
 from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory, image_name
 from knarr.snapshots.lowers import Below, Lowers
@@ -48,10 +49,11 @@ _UNFIT = {
 }
 
 
-class Driver:
+class Driver(KeptTars):
     """The snapshot driver ``overlay``; see ``knarr.snapshots.driver.Driver``."""
 
     name = "overlay"
+    keeps_tars = False
 
     def __init__(self, root: str, run: str | None = None, limits: Limits | None = None) -> None:
         """Open the driver's directory, making it where it is missing (OSError).
@@ -205,39 +207,6 @@ class Driver:
     def layer_size(self, chain_id: str) -> int:
         """Return the bytes in files that the layer brought; raises NotFound."""
         return int(self._layers.get(chain_id).meta["size"])
-
-    def layer_disk(self, chain_id: str) -> int:
-        """Return the bytes on disk that only that layer has; raises NotFound."""
-        layer = self._layers.get(chain_id)
-        if layer.image(layer.number) is None:
-            return int(layer.meta["size"])
-        size = 0
-        for name in (INDEX, TAR, REST):
-            with contextlib.suppress(FileNotFoundError):
-                status = os.stat(f"{self._root}/l/{layer.number}/{name}")
-                if status.st_nlink == 1:  # else it is the stored blob itself
-                    size += min(status.st_size, status.st_blocks * 512)
-        return size
-
-    def verify_layer(self, chain_id: str) -> None:
-        """Return when the tar of a layer that is an image is right; raises InvalidArchive.
-
-        Of an unpacked layer nothing is left to compare. Raises NotFound.
-        """
-        layer = self._layers.get(chain_id)
-        if layer.image(layer.number) is None:
-            return
-        expected = str(layer.meta["diff_id"])
-        hasher = digests.hasher(expected.partition(":")[0])
-        try:
-            with open(f"{self._root}/l/{layer.number}/{TAR}", "rb", buffering=0) as file:
-                while chunk := file.read(1 << 20):
-                    hasher.update(chunk)
-        except FileNotFoundError:
-            raise NotFound(f"layer {chain_id}: its tar is not there") from None
-        found = f"{expected.partition(':')[0]}:{hasher.hexdigest()}"
-        if found != expected:
-            raise InvalidArchive(f"layer {chain_id} is damaged on disk: its tar has digest {found}")
 
     def remove_layer(self, chain_id: str) -> None:
         """Put a layer into the trash; raises NotFound, Conflict while something uses it."""

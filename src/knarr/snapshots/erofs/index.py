@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 from knarr.errors import InvalidArchive
 from knarr.snapshots.apply import Applied, fill
 from knarr.snapshots.erofs import format as disk
-from knarr.snapshots.erofs import layout
+from knarr.snapshots.erofs import layout, pieces
 from knarr.snapshots.erofs.rest import Rest
 from knarr.snapshots.erofs.tree import ImageTree
 
@@ -70,4 +70,21 @@ def write(planned: Planned, uuid: bytes, tar_size: int, output: BinaryIO) -> Non
     devices = [(b"layer", (tar_size + disk.BLOCK - 1) // disk.BLOCK)]
     if planned.rest_blocks:
         devices.append((b"rest", planned.rest_blocks))
+    layout.write(planned.tree.root, uuid, devices, output)
+
+
+def write_in_pieces(
+    planned: Planned, uuid: bytes, starts: list[int], size: int, output: BinaryIO
+) -> None:
+    """Write the image of a planned tree over a tar that lies there in pieces; see ``pieces``.
+
+    starts: as ``pieces.cut`` gave them for ``size`` bytes of tar. To mount it takes the pieces
+    as devices, in their order. The tree is for nothing else afterwards.
+    """
+    pieces.place(planned.tree.root, starts, pieces.unit(size))
+    ends = [*starts[1:], size]
+    devices = [
+        (b"piece", (end - start + disk.BLOCK - 1) // disk.BLOCK)
+        for start, end in zip(starts, ends, strict=True)
+    ]
     layout.write(planned.tree.root, uuid, devices, output)

@@ -113,7 +113,7 @@ class _Layout:
         elif node.device:
             place.layout = disk.CHUNK_BASED
             place.size = node.size
-            self._position += _aligned(length, 8) + 8
+            self._position += _aligned(length, 8) + 8 * _chunks(node)
         else:
             self._position += length
         self._position = _aligned(self._position, disk.SLOT)
@@ -165,6 +165,8 @@ class _Layout:
             if place.layout == disk.CHUNK_BASED:
                 metadata += bytes(-len(metadata) % 8)
                 metadata += disk.chunk_index(node.device, node.block)
+                for further in range(1, _chunks(node)):
+                    metadata += disk.chunk_index(node.device + further, 0)
                 continue
             for piece in _data(place):
                 if place.tail and len(blocks) // disk.BLOCK == place.first + place.blocks:
@@ -175,9 +177,13 @@ class _Layout:
         return metadata, blocks
 
 
+def _chunks(node: Node) -> int:
+    return (node.size + node.chunk - 1) // node.chunk if node.chunk else 1
+
+
 def _data_word(place: _Place, base: int) -> int:
     if place.layout == disk.CHUNK_BASED:
-        return disk.chunk_format(place.size)
+        return disk.chunk_format(place.node.chunk or place.size)
     if place.blocks:
         return base + place.first
     return place.node.st_rdev

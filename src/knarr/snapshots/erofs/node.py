@@ -9,7 +9,9 @@ class Node:
     """An inode, and what is in it when it is a directory.
 
     st_mode, st_rdev: as in stat(2), st_rdev as the image has it. size: bytes of a file's
-    contents, which are at ``block`` of the device with that number (from 1; 0: nowhere).
+    contents, which are at ``block`` of the device with that number (from 1; 0: nowhere). chunk:
+    0 when they are there as a whole; else after so many bytes they go on at the start of the next
+    device, and so on.
     xattrs: by full name. opaque: it hides the directories of its name below. links, nid and
     body are filled in when the image is laid out.
     """
@@ -18,6 +20,7 @@ class Node:
         "block",
         "body",
         "children",
+        "chunk",
         "device",
         "link",
         "links",
@@ -39,6 +42,7 @@ class Node:
         self.size = 0
         self.device = 0
         self.block = 0
+        self.chunk = 0
         self.link = b""
         self.xattrs: dict[bytes, bytes] | None = None
         self.children: dict[bytes, Node] | None = {} if stat.S_ISDIR(st_mode) else None

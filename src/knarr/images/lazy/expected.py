@@ -1,0 +1,91 @@
+"""The layers of one pull that are left to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from knarr.errors import InvalidArchive, KnarrError, Unsupported
+from knarr.images import mediatypes
+from knarr.images.descriptor import Descriptor
+from knarr.images.lazy.origin import RemoteTar
+from knarr.registry.repository import Repository
+from knarr.snapshots.driver import Driver, LayerSource
+from knarr.snapshots.drivers import erofs
+
+Watch = Callable[[], None]
+"""Returns when all layers that are to come are watched over and mounted."""
+
+_PLAIN = frozenset({mediatypes.OCI_LAYER, mediatypes.DOCKER_LAYER})
+# Bytes: what is smaller comes as quickly as its entries alone.
+_SMALL = 1024 * 1024
+
+
+def check(driver: Driver) -> None:
+    """Return when this machine can use layers that are to come; else Unsupported says why not."""
+    if not isinstance(driver, erofs.Driver):
+        raise Unsupported(
+            f"layers that are still to come need the storage driver erofs; this is {driver.name}"
+        )
+    driver.probe_afar()
+
+
+class Expected:
+    """origin: where layers come from, as far as that is the same for all of them."""
+
+    def __init__(self, origin: dict[str, Any], watch: Watch) -> None:
+        self._origin = origin
+        self._watch = watch
+        self._sources: dict[str, RemoteTar | None] = {}  # None: it has been on its way before
+
+    def has(self, layer: Descriptor) -> bool:
+        """Return whether a layer is one of those."""
+        return layer.digest in self._sources
+
+    def takes(self, layer: Descriptor) -> bool:
+        """Take in a layer that the driver has, and return whether it may be one on its way."""
+        if layer.media_type in _PLAIN:
+            self._sources[layer.digest] = None
+        return self.has(layer)
+
+    def refuses(self, repository: Repository, layer: Descriptor) -> str:
+        """Take a layer in, or return why it cannot be left to come."""
+        if layer.media_type not in _PLAIN:
+            kind = layer.media_type.rpartition("+")[2].rpartition(".")[2]
+            return f"it is packed ({kind}), so it is read from front to back"
+        if layer.size < _SMALL:
+            return f"it is small ({layer.size} bytes)"
+        origin = {**self._origin, "digest": layer.digest}
+        source = RemoteTar(repository, layer.digest, layer.size, origin)
+        try:
+            head = source.read_at(0, 512)
+        except (Unsupported, InvalidArchive) as error:
+            return str(error)
+        if head[257:262] != b"ustar":
+            return "it is no plain tar, whatever its media type says"
+        self._sources[layer.digest] = source
+        return ""
+
+    def expect(self, driver: Driver, layer: Descriptor, diff_id: str, chain: Sequence[str]) -> str:
+        """Make a layer that is to come and have it watched over; return why that cannot be, or "".
+
+        chain: up to the layer. Raises InvalidArchive for entries that are wrong, and what the
+        registry says.
+        """
+        if layer.digest.partition(":")[0] == diff_id.partition(":")[0] and layer.digest != diff_id:
+            raise InvalidArchive(f"it is a plain tar and no {diff_id}, as its image says")
+        source = self._sources[layer.digest]
+        if source is not None:
+            made = LayerSource(diff_id=diff_id, open=_never, afar=source)
+            parent = chain[-2] if len(chain) > 1 else None
+            try:
+                driver.commit_layer(chain[-1], parent, made)
+            except Unsupported as error:
+                del self._sources[layer.digest]
+                return str(error)
+        self._watch()
+        return ""
+
+
+def _never() -> Any:
+    raise KnarrError("a layer that is to come is not read from front to back")
