@@ -308,7 +308,10 @@ class Nftables(Netlink):
 
     def generation(self) -> int:
         """Return the number of the rule set as it is now."""
-        _, body = self.get(_message(_GETGEN, 0, 0))
+        try:
+            _, body = self.get(_message(_GETGEN, 0, 0))
+        except NetlinkError as error:
+            raise _absent(error) from None
         return int.from_bytes(attrs(body, 4)[1], "big")
 
     def find(self, family: int, owner: str, set_name: str, key: bytes) -> "Element | None":
@@ -330,7 +333,11 @@ class Nftables(Netlink):
     def rules(self, family: int, owner: str) -> "dict[str, int]":
         """Return how many rules each chain of a table has; empty when there is no table."""
         found: dict[str, int] = {}
-        for _, body in self.dump(_message(_GETRULE, family, 0, text(1, owner))):
+        try:
+            listed = self.dump(_message(_GETRULE, family, 0, text(1, owner)))
+        except NetlinkError as error:
+            raise _absent(error) from None
+        for _, body in listed:
             parts = attrs(body, 4)
             if parts[1] == owner.encode() + b"\0":
                 name = parts[2].rstrip(b"\0").decode()
@@ -358,6 +365,13 @@ def loses(kind: int, body: bytes, family: int, owner: str) -> bool:
 
 def _listed(body: bytes) -> "list[Element]":
     return [Element(raw) for _, raw in each_attr(attrs(body, 4).get(3, b""))]
+
+
+def _absent(error: NetlinkError) -> NetlinkError:
+    """Return the error of a question with which nothing can be wrong but that nobody answers."""
+    if error.errno == errno.EINVAL:
+        return NetlinkError(errno.EOPNOTSUPP, error.index, _ABSENT)
+    return error
 
 
 _ABSENT = "this kernel has no nf_tables (module nf_tables, CONFIG_NF_TABLES)"
