@@ -306,12 +306,23 @@ class Nftables(Netlink):
                         raise failure
                     return
 
-    def generation(self) -> int:
-        """Return the number of the rule set as it is now."""
+    def dump(self, request: "bytes | bytearray") -> "list[tuple[int, bytes]]":
+        """As of every netlink socket; EOPNOTSUPP where the kernel has no nf_tables."""
         try:
-            _, body = self.get(_message(_GETGEN, 0, 0))
+            return super().dump(request)
         except NetlinkError as error:
             raise _absent(error) from None
+
+    def get(self, request: "bytes | bytearray") -> "tuple[int, bytes]":
+        """As of every netlink socket; EOPNOTSUPP where the kernel has no nf_tables."""
+        try:
+            return super().get(request)
+        except NetlinkError as error:
+            raise _absent(error) from None
+
+    def generation(self) -> int:
+        """Return the number of the rule set as it is now."""
+        _, body = self.get(_message(_GETGEN, 0, 0))
         return int.from_bytes(attrs(body, 4)[1], "big")
 
     def find(self, family: int, owner: str, set_name: str, key: bytes) -> "Element | None":
@@ -333,11 +344,7 @@ class Nftables(Netlink):
     def rules(self, family: int, owner: str) -> "dict[str, int]":
         """Return how many rules each chain of a table has; empty when there is no table."""
         found: dict[str, int] = {}
-        try:
-            listed = self.dump(_message(_GETRULE, family, 0, text(1, owner)))
-        except NetlinkError as error:
-            raise _absent(error) from None
-        for _, body in listed:
+        for _, body in self.dump(_message(_GETRULE, family, 0, text(1, owner))):
             parts = attrs(body, 4)
             if parts[1] == owner.encode() + b"\0":
                 name = parts[2].rstrip(b"\0").decode()
