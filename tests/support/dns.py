@@ -137,6 +137,17 @@ class Upstream:
     asked: list[tuple[str, str]] = field(default_factory=list)
 
 
+def _pair(address: str, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
+    """Return a UDP and a listening TCP socket of one port that nobody has."""
+    while True:
+        udp = socket.socket(family, socket.SOCK_DGRAM)
+        udp.bind((address, 0))
+        try:
+            return udp, socket.create_server((address, udp.getsockname()[1]), family=family)
+        except OSError:
+            udp.close()  # somebody has that port for TCP
+
+
 @contextmanager
 def upstream(
     respond: Callable[[bytes, str], bytes | None], address: str = "127.0.0.1"
@@ -146,10 +157,8 @@ def upstream(
     respond: called with a query and ``udp`` or ``tcp``; returns the answer, or None for silence.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    udp = socket.socket(family, socket.SOCK_DGRAM)
-    udp.bind((address, 0))
+    udp, tcp = _pair(address, family)
     port = udp.getsockname()[1]
-    tcp = socket.create_server((address, port), family=family)
     told = Upstream(port)
     kept: list[socket.socket] = []
 

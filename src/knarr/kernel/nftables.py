@@ -306,6 +306,20 @@ class Nftables(Netlink):
                         raise failure
                     return
 
+    def dump(self, request: "bytes | bytearray") -> "list[tuple[int, bytes]]":
+        """As of every netlink socket; EOPNOTSUPP where the kernel has no nf_tables."""
+        try:
+            return super().dump(request)
+        except NetlinkError as error:
+            raise _absent(error) from None
+
+    def get(self, request: "bytes | bytearray") -> "tuple[int, bytes]":
+        """As of every netlink socket; EOPNOTSUPP where the kernel has no nf_tables."""
+        try:
+            return super().get(request)
+        except NetlinkError as error:
+            raise _absent(error) from None
+
     def generation(self) -> int:
         """Return the number of the rule set as it is now."""
         _, body = self.get(_message(_GETGEN, 0, 0))
@@ -358,6 +372,13 @@ def loses(kind: int, body: bytes, family: int, owner: str) -> bool:
 
 def _listed(body: bytes) -> "list[Element]":
     return [Element(raw) for _, raw in each_attr(attrs(body, 4).get(3, b""))]
+
+
+def _absent(error: NetlinkError) -> NetlinkError:
+    """Return the error of a question with which nothing can be wrong but that nobody answers."""
+    if error.errno == errno.EINVAL:
+        return NetlinkError(errno.EOPNOTSUPP, error.index, _ABSENT)
+    return error
 
 
 _ABSENT = "this kernel has no nf_tables (module nf_tables, CONFIG_NF_TABLES)"

@@ -292,3 +292,51 @@ def test_without_a_resolver_a_container_with_names_does_not_start(
         engine.containers.launch(other, attach=False)
     lock.rmdir()
     engine.containers.get("other").start(attach=False)
+
+
+def test_starts_and_removals_at_once(engine: Engine) -> None:
+    """A network is there for who starts on it, or is not; there is nothing in between."""
+    problems: list[BaseException] = []
+    started: list[str] = []
+    over = threading.Event()
+
+    def remove() -> None:
+        while not over.is_set():
+            try:
+                engine.networks.create("net")
+                engine.networks.remove("net")
+            except (errors.Forbidden, errors.Conflict, errors.NotFound):
+                engine.networks.prune()
+            except BaseException as error:
+                problems.append(error)
+
+    def start() -> None:
+        config = ContainerConfig(
+            image="busybox", command=("cat", "/sys/class/net/eth0/operstate"), network="net",
+            auto_remove=True,
+        )  # fmt: skip
+        for _ in range(12):
+            try:
+                started.append(engine.containers.run(config).stdout.decode())
+            except errors.NotFound:
+                continue
+            except BaseException as error:
+                problems.append(error)
+
+    remover = threading.Thread(target=remove)
+    starters = [threading.Thread(target=start) for _ in range(3)]
+    for thread in (remover, *starters):
+        thread.start()
+    for thread in starters:
+        thread.join()
+    over.set()
+    remover.join()
+    assert problems == []
+    assert started
+    assert set(started) <= {"up\n"}
+    wait_until(lambda: not engine.networks.prune() and _left() == set())
+
+
+def _left() -> set[str]:
+    with Netlink() as sock:
+        return {name for name in links.names(sock) if name.startswith(("kn", "br-"))}

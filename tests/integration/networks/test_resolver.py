@@ -299,6 +299,8 @@ def test_files_that_are_none_of_ours_do_no_harm(there: Town, content: str) -> No
 def test_sockets_that_are_not_two_are_refused(there: Town) -> None:
     with client.ensure(there.run_root) as held:
         assert b"error" in held.ask(b'{"container":"x"}')
-        with pytest.raises(BrokenPipeError):
-            held.ask(b"{}")
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):
+            while held.ask(b"{}"):
+                continue
+            raise BrokenPipeError  # an end is one as well
     there.ensure()

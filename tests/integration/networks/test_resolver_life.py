@@ -150,16 +150,26 @@ def test_the_next_life_of_a_container_has_its_names(there: Town) -> None:
 
 
 def test_it_ends_when_nothing_is_left_to_serve(there: Town) -> None:
-    there.ensure(0.05)
-    pid = there.resolver()
-    handle = pidfd_open(pid)
-    there.guest("c1")
+    with client.ensure(there.run_root, 0.05):
+        handle = pidfd_open(there.resolver())
+        there.guest("c1")
     there.endpoint("c1", "front", "web", "10.0.0.2")
     assert not select.select([handle], [], [], 0.3)[0]
     there.leave("c1")
     assert select.select([handle], [], [], PATIENCE)[0]
     os.close(handle)
     assert not Path(there.run_root, resolving.SOCKET).exists()
+
+
+def test_what_the_dead_left_behind_keeps_nobody(there: Town) -> None:
+    with client.ensure(there.run_root, 0.05):
+        handle = pidfd_open(there.resolver())
+        there.guest("c1")
+    there.endpoint("c1", "front", "web", "10.0.0.2")
+    there.endpoint("c2", "front", "db", "10.0.0.3")  # one that never got so far
+    there.guests.pop("c1").end()
+    assert select.select([handle], [], [], PATIENCE)[0]
+    os.close(handle)
 
 
 def test_it_does_not_end_while_somebody_counts_on_it(there: Town) -> None:

@@ -139,9 +139,6 @@ class Names:
             if endpoint is not None and endpoint.pid in (0, pid):
                 self.drop(name, container)
 
-    def __len__(self) -> int:
-        return sum(len(network.endpoints) for network in self.networks.values())
-
     def of(self, container: str, order: "Iterable[str]" = ()) -> "list[Network]":
         """Return the networks that a container is in; those named in ``order`` come first."""
         first = [name for name in order if name in self.networks]

@@ -9,6 +9,7 @@ container brings up another pair.
 import _socket
 import fcntl
 import gc
+import json
 import os
 import resource
 import select
@@ -102,10 +103,18 @@ def _wanted(run_root: str, listener: "_socket.socket") -> bool:
     """Return whether somebody came while the last one was ending."""
     if select.select([listener.fileno()], [], [], 0)[0]:
         return True
+    folder = f"{run_root}/{resolving.FOLDER}/{resolving.SOCKETS}"
+    return any(_lives(f"{folder}/{name}") for name in os.listdir(folder))
+
+
+def _lives(path: str) -> bool:
+    """Tell whether a container runs that a resolver was told of."""
     try:
-        return bool(os.listdir(f"{run_root}/{resolving.FOLDER}/{resolving.SOCKETS}"))
-    except FileNotFoundError:
-        return False
+        with open(path, "rb") as file:
+            told = json.loads(file.read())
+        return kprocess.start_time(int(told["pid"])) == int(told["pid_start"])
+    except (OSError, KeyError, TypeError, ValueError):
+        return False  # it has just been taken away, or it never was one
 
 
 def _begin(run_root: str, listener: "_socket.socket", idle: float, watched: "Sequence[str]") -> int:

@@ -65,7 +65,7 @@ class Server:
 
     def _look_whether_needed(self, quiet: bool = False) -> None:
         """End when there was nothing to serve at two looks in a row."""
-        needed = self.containers or self.links or len(self.names)
+        needed = self.containers or self.links  # names that nobody can ask for need nobody
         if quiet and not needed:
             self.loop.running = False
             return
