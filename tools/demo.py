@@ -58,6 +58,7 @@ class Demo:
         os.environ["KNARR_CGROUP_PARENT"] = "/knarr-demo"
         # The default would be a bridge that stays, as Docker's docker0 does.
         os.environ["KNARR_DEFAULT_NETWORK"] = "none"
+        os.environ["DOCKER_CONFIG"] = f"{self.run_root}/docker"  # where a login is kept
 
     def run(self, line: str, *, expect: int = 0, stdin: str = "", show: bool = True) -> str:
         """Print and run a command line; return its output. Raises DemoError on another status."""
@@ -211,19 +212,31 @@ class Demo:
         self.run("knarr network rm demo")
 
     def registry(self) -> None:
-        """Serve a registry; push to it, pull from it; try to move a tag that cannot move."""
+        """Serve a registry with rights; push to it, pull from it; try to move a tag that stays."""
         heading("A registry of one's own")
+        from knarr.registryd.htpasswd import Crypt
+
+        users, access = Path(self.run_root, "users"), Path(self.run_root, "access.toml")
+        users.write_text(f"alice:{Crypt()('open sesame', '$2b$05$abcdefghijklmnopqrstuu')}\n")
+        access.write_text('[repositories."team/*"]\npull = ["anonymous"]\npush = ["alice"]\n')
+        self.run(f"cat {access}")
         line = "knarr registry serve --quiet --listen 127.0.0.1:0 --immutable --mutable-tag latest"
+        line += f" --htpasswd {users} --access {access}"
         print(paint("36", f"  $ {line} &"), flush=True)
         serving = subprocess.Popen(shlex.split(line), stdout=subprocess.PIPE, text=True)
         try:
             assert serving.stdout is not None
             said = serving.stdout.readline().strip()
             print(f"    {said}")
-            name = f"{said.rpartition('/')[2]}/team/busybox:1.0"
+            host = said.rpartition("/")[2]
+            name = f"{host}/team/busybox:1.0"
             self.run(f"knarr tag busybox {name}")
+            self.run(f"knarr push --quiet {name}", expect=1)
+            login = f"knarr login -u alice --password-stdin {host}"
+            self.run(login, stdin="open sesame\n")
             self.run(f"knarr push {name}")
             self.run(f"knarr rmi {name} busybox")
+            self.run(f"knarr logout {host}")
             self.run(f"knarr pull {name}")
             self.run(f"knarr run --rm {name} echo from the registry")
             blobs = self.data_root / "content/blobs"
@@ -231,6 +244,7 @@ class Demo:
             print("    (two names: the tar that containers see is the layer as it is stored)")
             self.run(f"knarr tag {name} busybox")
             self.run(f"knarr tag debian:bookworm {name}")
+            self.run(login, stdin="open sesame\n", show=False)
             self.run(f"knarr push --quiet {name}", expect=1)
             # Back to the image that was pulled under this name, whose digest goes with the tag.
             self.run(f"knarr tag busybox {name}", show=False)

@@ -125,7 +125,8 @@ def finish(context: Context) -> None:
     for record in context.index.list():
         chain = digests.chain_ids(record.diff_ids)
         for layer, diff_id, chain_id in zip(record.layers, record.diff_ids, chain, strict=True):
-            with contextlib.suppress(NotFound, InvalidArchive):  # both stay
+            # Where one of the two is damaged or missing the other stays.
+            with contextlib.suppress(NotFound, InvalidArchive, FileNotFoundError):
                 _finish(context, layer, diff_id, chain_id)
 
 

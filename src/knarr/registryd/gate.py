@@ -12,7 +12,7 @@ import binascii
 import re
 from dataclasses import dataclass
 
-from knarr.registryd import access, tokens
+from knarr.registryd import access, names, tokens
 from knarr.registryd.access import DELETE, PULL, PUSH, Access
 from knarr.registryd.faults import Fault
 from knarr.registryd.htpasswd import Users
@@ -27,7 +27,7 @@ _READING = ("GET", "HEAD")
 _HOST = re.compile(
     r"[A-Za-z0-9._-]{1,255}(?::[0-9]{1,5})?\Z|\[[0-9A-Fa-f:.]{2,45}\](?::[0-9]{1,5})?\Z"
 )
-_LOGIN = "this registry needs a user and a password: log in"
+_LOGIN = "this registry needs a user and a password"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,15 @@ class Gate:
                 raise self.challenge(request, f"{tokens.CATALOG}:*", "insufficient_scope")
             return
         action = _action(request.method, to.kind)
-        resource = f"repository:{repository}"
+        scope = f"repository:{repository}:{'pull,push' if action == PUSH else action}"
         if action in self.rules.allowed(visitor.user, repository):
-            if visitor.holds(resource, action):
+            source = _source(request, to)
+            mounts = source and PULL in self.rules.allowed(visitor.user, source)
+            holds = visitor.holds(f"repository:{repository}", action)
+            if holds and not (mounts and not self.pulls(visitor, source)):
                 return
+            if mounts:  # with a token for both it need not send what is there
+                scope += f" repository:{source}:pull"
         elif visitor.user:
             raise Fault(
                 403,
@@ -105,10 +110,8 @@ class Gate:
                 f"{visitor.user} may not {_SAID[action]} {repository} here",
                 detail={"name": repository, "action": action},
             )
-        scope = f"{resource}:{'pull,push' if action == PUSH else action}"
-        raise self.challenge(
-            request, scope, "insufficient_scope" if visitor.grants is not None else ""
-        )
+        error = "insufficient_scope" if visitor.grants is not None else ""
+        raise self.challenge(request, scope, error)
 
     def pulls(self, visitor: Visitor, repository: str) -> bool:
         """Return whether a visitor may pull from a repository beside the one that it asks of."""
@@ -167,6 +170,14 @@ def _action(method: str, kind: str) -> str:
     if method in _READING and kind != "upload":
         return PULL
     return DELETE if method == "DELETE" and kind != "upload" else PUSH
+
+
+def _source(request: Request, to: Route) -> str:
+    """Return the repository that a blob is to be mounted from, "" for none. Raises Fault."""
+    if to.kind != "uploads" or request.parameter("mount") is None:
+        return ""
+    source = request.parameter("from")
+    return names.repository(source) if source else ""
 
 
 def basic(header: str) -> tuple[str, str] | None:

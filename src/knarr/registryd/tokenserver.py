@@ -29,7 +29,7 @@ def answer(gate: Gate, made: Tokens, request: Request) -> Response:
     if request.method == "GET":
         header = request.header("authorization")
         if header is None and not gate.rules.lets_in(""):
-            raise _refused("a user and a password are needed: log in")
+            raise _refused("this registry needs a user and a password")
         user = "" if header is None else gate.who(header)
         if user is None:
             raise _refused(_WRONG)

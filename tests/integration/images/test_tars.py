@@ -210,6 +210,24 @@ def test_bytes_that_came_again_are_one_file_again(place: Place) -> None:
     assert place.images.verify(files=True).is_well
 
 
+def test_a_tar_that_is_gone_takes_nothing_along(place: Place, fake: FakeRegistry) -> None:
+    put_image(fake, "1", [A])
+    (pulled,) = place.images.pull(f"{fake.host}/app:1")
+    path = place.driver.layer_tar(pulled.record.chain_id)
+    assert path is not None
+    os.unlink(path)
+    place.images.sweep()
+    place.store.verify(sha256(A))
+    assert place.images.verify(repair=True).is_well
+    is_single(place, A)
+    # What is stored goes, and what containers see is there: it comes again.
+    place.store.delete(sha256(A))
+    assert not place.images.verify().is_well
+    assert place.images.verify(repair=True).is_well
+    place.images.sweep()
+    is_single(place, A)
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

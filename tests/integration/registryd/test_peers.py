@@ -93,7 +93,7 @@ def test_skopeo_with_tls_and_a_user(serve: Serve, layout: str, tmp_path: Path) -
     shutil.copy(tmp_path / "ca.crt", tmp_path / "certs/ca.crt")
     base = ("skopeo", "copy", "--dest-cert-dir", tmp_path / "certs")
     said = run(*base, layout, there, expect=1)
-    assert "log in" in said or "authentication required" in said
+    assert "a user and a password" in said or "authentication required" in said
     run(*base, "--dest-creds", "alice:secret", layout, there)
     run(*base, "--dest-creds", "alice:wrong", layout, there, expect=1)
 

@@ -193,13 +193,29 @@ def test_no_mount_from_where_one_may_not_pull(client: Client, rules: Path) -> No
     for query in (into, f"{into}&from=secret/x"):
         assert client("POST", query, b"", Authorization=BOB).status == 202
     assert client("GET", f"/v2/bobs/y/blobs/{digest}", Authorization=BOB).status == 404
-    # From where one may, but not with a token that is not for it.
+    # From where one may, but with a token that is for it.
     mine = sha256(b"team/app")
-    into = f"/v2/bobs/y/blobs/uploads/?mount={mine}&from=team/app"
+    into = f"/v2/bobs/y/blobs/uploads/?mount={mine}"
     narrow = token(client, "repository:bobs/y:pull,push", user=BOB)
+    wanted = "repository:bobs/y:pull,push repository:team/app:pull"
+    got = client("POST", f"{into}&from=team/app", b"", Authorization=narrow)
+    assert asks(got)["scope"] == wanted
+    assert client("POST", f"{into}&from=secret/x", b"", Authorization=narrow).status == 202
     assert client("POST", into, b"", Authorization=narrow).status == 202
-    wide = token(client, "repository:bobs/y:pull,push", "repository:team/app:pull", user=BOB)
-    assert client("POST", into, b"", Authorization=wide).status == 201
+    wide = token(client, wanted, user=BOB)
+    assert client("POST", f"{into}&from=team/app", b"", Authorization=wide).status == 201
+
+
+def test_who_mounts_is_asked_for_a_token_for_both(client: Client) -> None:
+    into = f"/v2/team/y/blobs/uploads/?mount={sha256(b'team/app')}&from="
+    for source, scope in (
+        ("team/app", "repository:team/y:pull,push"),  # which nobody may pull who has no name
+        ("public/app", "repository:team/y:pull,push"),
+    ):
+        assert asks(client("POST", into + source, b""))["scope"] == scope
+    # A name that is none is told when it is looked at.
+    name = client("POST", into + "a%22b", b"", Authorization=ALICE)
+    assert (name.status, name.code) == (400, "NAME_INVALID")
 
 
 def test_wrong_passwords_get_no_token(client: Client) -> None:
