@@ -107,7 +107,8 @@ def would_free(context: Context, index: ImageIndex) -> int:
     found = needed(context, index, ended=False)
     freed = sum(size for digest, size in parts.sizes(context.store).items()
                 if digest not in found.blobs)  # fmt: skip
-    freed += sum(blob.size for blob in context.store.walk() if blob.digest not in found.blobs)
+    kept = found.blobs - tars.to_finish(context)
+    freed += sum(blob.size for blob in context.store.walk() if blob.digest not in kept)
     for chain_id in context.driver.list_layers():
         if chain_id not in found.layers:
             try:

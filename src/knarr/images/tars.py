@@ -130,6 +130,20 @@ def finish(context: Context) -> None:
                 _finish(context, layer, diff_id, chain_id)
 
 
+def to_finish(context: Context) -> set[str]:
+    """Return the digests of the compressed layers that ``finish`` would have go, or soon."""
+    if not context.driver.keeps_tars:
+        return set()
+    found = set()
+    for record in context.index.list():
+        chain = digests.chain_ids(record.diff_ids)
+        for layer, diff_id, chain_id in zip(record.layers, record.diff_ids, chain, strict=True):
+            with contextlib.suppress(NotFound):
+                if is_wanted(context, layer, diff_id) and context.driver.layer_tar(chain_id):
+                    found.add(layer.digest)
+    return found
+
+
 def _finish(context: Context, layer: Descriptor, diff_id: str, chain_id: str) -> None:
     store, driver = context.store, context.driver
     path = driver.layer_tar(chain_id)
