@@ -159,6 +159,7 @@ def loading(meter: Meter, archive: Path, place: Path) -> dict[str, Contestant]:
     for name in drivers(place):
         label = f"knarr load and unpack, {name}"
         settings = Settings(
+            default_network="none",
             data_root=str(place / f"data-{name}"), run_root=str(place / f"run-{name}"),
             storage_driver=name,
         )  # fmt: skip

@@ -33,6 +33,7 @@ class World:
             "KNARR_RUN_ROOT": self.settings.run_root,
             "KNARR_CGROUP_PARENT": self.settings.cgroup_parent,
             "KNARR_STORAGE_DRIVER": self.settings.storage_driver,
+            "KNARR_DEFAULT_NETWORK": self.settings.default_network,
         }
 
     @property
@@ -51,6 +52,7 @@ def world(storage_driver: str = "auto") -> Iterator[World]:
     name = f"{os.getpid()}-{storage_driver}"
     data_root = BUILD / f"data-{name}"
     settings = Settings(
+        default_network="none",
         data_root=str(data_root),
         run_root=str(run_folder() / f"knarr-bench-{name}"),
         cgroup_parent=f"/knarr-bench-{name}",
@@ -71,6 +73,7 @@ def world(storage_driver: str = "auto") -> Iterator[World]:
     finally:
         for name in ("command.sock", "launcher.sock"):
             leftovers.end_server(f"{settings.run_root}/{name}")
+        leftovers.end_resolver(settings.run_root)
         leftovers.settle(lambda: leftovers.processes(settings.run_root))
         leftovers.remove_cgroups(settings.cgroup_parent)
         archive.unlink(missing_ok=True)

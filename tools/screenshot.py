@@ -77,7 +77,11 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="knarr-picture-", dir="/var/tmp"))
     parent = "/knarr-picture"
     settings = Settings(
-        data_root=f"{folder}/d", run_root=f"{folder}/r", cgroup_parent=parent, launcher_idle=1.0
+        default_network="none",
+        data_root=f"{folder}/d",
+        run_root=f"{folder}/r",
+        cgroup_parent=parent,
+        launcher_idle=1.0,
     )
     made: list[Container] = []
     try:

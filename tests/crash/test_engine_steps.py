@@ -23,7 +23,8 @@ SUPERVISOR = ("undo:cgroup", "undo:file", "created", "started", "running", "exit
 COMMON = """
 import sys
 from knarr import ContainerConfig, Engine, Settings, errors
-engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3]))
+engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3],
+                         default_network="none"))
 """
 LIFE = """
 container = engine.containers.create(ContainerConfig("busybox", ("sleep", "100"), name="whole"))

@@ -32,6 +32,7 @@ def test_a_full_disk(
     engine: Engine, settings: Settings, small: Path, busybox_archive: Path
 ) -> None:
     full = Settings(
+        default_network="none",
         data_root=str(small / "d"), run_root=settings.run_root,
         cgroup_parent=settings.cgroup_parent, launcher_idle=60.0,
     )  # fmt: skip
@@ -60,7 +61,10 @@ def test_a_read_only_run_root(settings: Settings, engine: Engine, tmp_path: Path
     mounts.mount("tmpfs", str(folder), "tmpfs", mounts.MS_RDONLY)
     try:
         frozen = Settings(
-            data_root=settings.data_root, run_root=str(folder), cgroup_parent="/knarr-ro"
+            default_network="none",
+            data_root=settings.data_root,
+            run_root=str(folder),
+            cgroup_parent="/knarr-ro",
         )
         with Engine(frozen) as other:
             with pytest.raises(errors.KnarrError) as caught:
@@ -96,6 +100,7 @@ def test_owners_that_cannot_be_mapped(
 ) -> None:
     """One warning in a boot, and containers have the host's ids."""
     chosen = Settings(
+        default_network="none",
         data_root=str(mapped / "d"), run_root=settings.run_root,
         cgroup_parent=settings.cgroup_parent, launcher_idle=60.0,
     )  # fmt: skip

@@ -19,7 +19,8 @@ CREATORS = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from knarr import ContainerConfig, Engine, Settings
-engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3]))
+engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3],
+                         default_network="none"))
 with ThreadPoolExecutor(10) as pool:
     made = list(pool.map(lambda n: engine.containers.create(ContainerConfig("busybox")), range(10)))
 print(len({c.name for c in made}), len({c.record.id_slot for c in made}))
@@ -27,7 +28,8 @@ print(len({c.name for c in made}), len({c.record.id_slot for c in made}))
 RUNNERS = """
 import sys
 from knarr import Engine, Sandbox, Settings
-engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3]))
+engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3],
+                         default_network="none"))
 for number in range(4):
     with Sandbox("busybox", engine=engine) as box:
         assert box.run("echo", str(number), timeout=60).text == f"{number}\\n"

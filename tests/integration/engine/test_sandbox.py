@@ -175,7 +175,8 @@ def test_nothing_is_forked_and_no_signal_is_taken(engine: Engine) -> None:
 OWNER = """
 import sys, time
 from knarr import Engine, Sandbox, Settings
-engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3]))
+engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2], cgroup_parent=sys.argv[3],
+                         default_network="none"))
 box = Sandbox("busybox", engine=engine)
 box.run("sh", "-c", "sleep 1000 >/dev/null 2>&1 &")
 print(box.id, flush=True)

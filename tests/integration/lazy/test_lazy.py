@@ -272,7 +272,10 @@ def test_two_layers_of_which_one_was_begun_before(local: Local, remote: Remote) 
 
 def test_another_driver_says_so(settings: Settings, remote: Remote) -> None:
     chosen = Settings(
-        data_root=settings.data_root, run_root=settings.run_root, storage_driver="overlay"
+        default_network="none",
+        data_root=settings.data_root,
+        run_root=settings.run_root,
+        storage_driver="overlay",
     )
     with Engine(chosen) as engine, pytest.raises(Unsupported, match="storage driver erofs"):
         engine.images.pull(remote.name, lazy=True)
