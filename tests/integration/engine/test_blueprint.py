@@ -16,7 +16,7 @@ from knarr.engine.model import Limits
 if TYPE_CHECKING:
     from knarr import Container, Engine
 
-CONFIG = ContainerConfig("busybox", ("sh", "-c", "hostname; cat /etc/hostname"), auto_remove=True)
+CONFIG = ContainerConfig("busybox", network="none", ("sh", "-c", "hostname; cat /etc/hostname"), auto_remove=True)
 
 
 def spec(container: Container) -> dict[str, object]:
