@@ -17,6 +17,7 @@ NAMES = {
     "exec": "nsenter",
     "fleet": None,
     "layers": "GNU tar",
+    "lazy": None,
     "logs": None,
     "ps": "podman ps -a",
     "pull": "podman pull",
