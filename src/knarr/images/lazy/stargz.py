@@ -172,13 +172,18 @@ def _ends(entries: list[dict[str, Any]], end: int) -> Iterator[int]:
 
 def _entry(raw: dict[str, Any]) -> Entry:
     kind = _KINDS[raw["type"]]
-    modified = str(raw.get("modtime") or "")
+    modified = raw.get("modtime") or ""
     seconds = int(dt.datetime.fromisoformat(modified).timestamp()) if modified else 0
     xattrs = raw.get("xattrs") or {}
+    if not isinstance(xattrs, dict):
+        raise TypeError("attributes that are none")
     size = int(raw.get("size") or 0) if kind == tarentry.FILE else 0
     uid, gid = int(raw.get("uid") or 0), int(raw.get("gid") or 0)
     if size < 0 or not (0 <= uid < 1 << 32 and 0 <= gid < 1 << 32):
         raise ValueError("a size or an owner that none can be")
+    major, minor = int(raw.get("devMajor") or 0), int(raw.get("devMinor") or 0)
+    if not (0 <= major < 1 << 12 and 0 <= minor < 1 << 20):
+        raise ValueError(f"device {major}:{minor} is out of range")
     return Entry(
         _bytes(raw["name"]),
         kind,
@@ -188,13 +193,17 @@ def _entry(raw: dict[str, Any]) -> Entry:
         size=size,
         mtime_ns=seconds * 10**9,
         link=_bytes(raw.get("linkName") or ""),
-        major=int(raw.get("devMajor") or 0),
-        minor=int(raw.get("devMinor") or 0),
-        xattrs={_bytes(name): base64.b64decode(value) for name, value in xattrs.items()},
+        major=major,
+        minor=minor,
+        xattrs={
+            _bytes(name): base64.b64decode(value, validate=True) for name, value in xattrs.items()
+        },
     )
 
 
-def _bytes(text: str) -> bytes:
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise TypeError(f"{text!r} is no name")
     return text.encode("utf-8", "surrogateescape")
 
 

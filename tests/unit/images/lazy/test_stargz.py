@@ -102,6 +102,10 @@ def test_a_chunk_of_other_bytes() -> None:
         (1, {"name": 5}, InvalidArchive, "the table"),
         (1, {"xattrs": {"user.x": "?"}}, InvalidArchive, "the table"),
         (1, {"modtime": "yesterday"}, InvalidArchive, "the table"),
+        (1, {"modtime": 7}, InvalidArchive, "the table"),
+        (1, {"xattrs": ["user.x"]}, InvalidArchive, "the table"),
+        (1, {"xattrs": {"user.x": 5}}, InvalidArchive, "the table"),
+        (1, {"devMajor": 1 << 13}, InvalidArchive, "out of range"),
         (1, {"uid": -1}, InvalidArchive, "owner"),
     ],
 )
