@@ -17,6 +17,7 @@ NAMES = {
     "exec": "nsenter",
     "fleet": None,
     "layers": "GNU tar",
+    "lazy": None,
     "logs": None,
     "dns": "aardvark-dns",
     "ps": "podman ps -a",

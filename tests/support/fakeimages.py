@@ -6,6 +6,7 @@ import gzip
 from typing import Any
 
 from tests.support.fakeregistry import OCI_INDEX, FakeRegistry
+from tests.support.stargz import Stargz
 from tests.unit.images.helpers import config_of, descriptor
 
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -35,6 +36,18 @@ def put_image(
     }
     fake.add_manifest(tag, manifest)
     return manifest
+
+
+def put_stargz(fake: FakeRegistry, tag: str, layers: list[Stargz]) -> None:
+    """Put an image of eStargz layers there."""
+    config = config_of([each.tar for each in layers])
+    fake.add_blob(config)
+    for each in layers:
+        fake.add_blob(each.blob)
+    described = [descriptor(each.blob, GZIP, annotations=each.annotations) for each in layers]
+    manifest = {"schemaVersion": 2, "mediaType": MANIFEST,
+                "config": descriptor(config, CONFIG), "layers": described}  # fmt: skip
+    fake.add_manifest(tag, manifest)
 
 
 def put_index(fake: FakeRegistry, tag: str, entries: list[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from knarr.errors import Unsupported
@@ -42,18 +43,18 @@ class Transfers:
         """
         from knarr.images.transfer import pull as pulling
 
-        watch = None
+        expect = None
         if lazy:
             from knarr.images.lazy import expected
 
             expected.check(self._context.driver)
-            watch = self._watch
+            expect = partial(expected.Expected, watch=self._watch)
         reference = Reference.parse(name, default_tag=not all_tags)
         wanted = _platform(platform)
         with open_registry(reference.domain, progress=progress) as registry:
             if not all_tags:
-                return [pulling.pull(self._context, registry, reference, wanted, progress, watch)]
-            return pulling.pull_all(self._context, registry, reference, wanted, progress, watch)
+                return [pulling.pull(self._context, registry, reference, wanted, progress, expect)]
+            return pulling.pull_all(self._context, registry, reference, wanted, progress, expect)
 
     def _watch(self) -> None:
         """Have somebody watch over layers that are still to come; images alone have nobody."""

@@ -177,6 +177,8 @@ def release(base: str, names: "Iterable[str]") -> None:
     if not os.path.isdir(base):
         return
     with _locked(base):
+        if not os.path.isdir(base):
+            return  # somebody else has just done it
         for name in names:
             place = f"{base}/{name}"
             if _is_image(place):

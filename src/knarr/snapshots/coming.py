@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from knarr.content import digest as digests
 from knarr.content import durable
@@ -70,9 +70,9 @@ class Coming(NamedTuple):
 
 
 def lay_out(
-    half: int, planned: Planned, walk: Walk, scratch: int, uuid: bytes, note: dict[str, Any]
+    half: int, planned: Planned, walk: Walk | None, scratch: int, uuid: bytes, note: dict[str, Any]
 ) -> None:
-    """Make the directory in that of a half-made layer, with what was fetched to plan it.
+    """Make the directory in that of a half-made layer, with what a walk fetched to plan it.
 
     note: ``chain_id``, ``diff_id``, ``size`` and ``origin``. All is on disk afterwards but the
     bytes of the pieces. Raises CannotIndex, OSError.
@@ -87,7 +87,8 @@ def lay_out(
             os.fsync(output.fileno())
         for number, start in enumerate(starts):
             end = starts[number + 1] if number + 1 < len(starts) else size
-            _begin(fd, number, scratch, start, walk.known_from(start, end), size)
+            known = start if walk is None else walk.known_from(start, end)
+            _begin(fd, number, scratch, start, known, size)
         with open(os.open(ORIGIN, _NEW, 0o600, dir_fd=fd), "w", encoding="utf-8") as file:
             json.dump({**note, "starts": starts}, file)
             file.flush()
@@ -156,33 +157,44 @@ def condemn(coming: Coming, reason: str) -> None:
     durable.sync_directory(coming.path)
 
 
-def join(coming: Coming, directory: int, name: str) -> None:
+def join(coming: Coming, directory: int, name: str, tar: BinaryIO | None) -> None:
     """Write the tar that the pieces are, all of which have come, and have it on disk.
 
-    Raises InvalidArchive when it has another digest than the layer; then nothing is left of it.
+    tar: where it comes from when the pieces are not all of it. It gets its name when it is whole
+    and right. Raises InvalidArchive when it has another digest than the layer.
     """
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=directory)
     algorithm, _ = digests.parse(coming.diff_id)
     hasher = digests.hasher(algorithm)
-    with open(os.open(name, _NEW, 0o600, dir_fd=directory), "wb") as output:
-        for number in range(len(coming.starts)):
-            with open(f"{coming.path}/{number}", "rb", buffering=0) as piece:
-                end = coming.starts[number + 1] if number + 1 < len(coming.starts) else coming.size
-                left = end - coming.starts[number]
-                while left and (data := piece.read(min(left, _STEP))):
-                    hasher.update(data)
-                    output.write(data)
-                    left -= len(data)
+    fd = os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600, dir_fd=directory)
+    with open(fd, "wb") as output:
+        for data in _joined(coming) if tar is None else iter(lambda: tar.read(_STEP), b""):
+            hasher.update(data)
+            output.write(data)
         output.flush()
-        os.fsync(output.fileno())
-    found = f"{algorithm}:{hasher.hexdigest()}"
-    if found != coming.diff_id:
-        os.unlink(name, dir_fd=directory)
-        raise InvalidArchive(
-            f"layer with diff id {coming.diff_id} is corrupt: the bytes that came have digest"
-            f" {found}; remove its image"
-        )
+        found = f"{algorithm}:{hasher.hexdigest()}"
+        if found != coming.diff_id:
+            raise InvalidArchive(
+                f"layer with diff id {coming.diff_id} is corrupt: the bytes that came have digest"
+                f" {found}; remove its image"
+            )
+        os.fsync(fd)
+        temporary = f"{name}~"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory)
+        # With a descriptor beside it the link in /proc is followed (linkat(2), AT_SYMLINK_FOLLOW).
+        source = f"/proc/self/fd/{fd}"
+        os.link(source, temporary, src_dir_fd=fd, dst_dir_fd=directory, follow_symlinks=True)
+        os.rename(temporary, name, src_dir_fd=directory, dst_dir_fd=directory)
+
+
+def _joined(coming: Coming) -> Iterator[bytes]:
+    for number, start in enumerate(coming.starts):
+        end = coming.starts[number + 1] if number + 1 < len(coming.starts) else coming.size
+        left = end - start
+        with open(f"{coming.path}/{number}", "rb", buffering=0) as piece:
+            while left and (data := piece.read(min(left, _STEP))):
+                yield data
+                left -= len(data)
 
 
 @contextlib.contextmanager

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
+    from knarr.snapshots.tarentry import Entry
     from knarr.spec.mount import Mount
 
     Progress = Callable[[int], None]
@@ -46,6 +47,13 @@ class Afar(Protocol):
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return just these bytes; raises KnarrError when they do not come."""
+        ...
+
+    def table(self) -> Iterable[tuple[Entry, int]] | None:
+        """Return the entries with the place of their contents, None if they are in the tar alone.
+
+        With a table it is no tar, but the contents of all files, each from the start of a block.
+        """
         ...
 
 

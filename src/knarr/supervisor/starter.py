@@ -111,7 +111,7 @@ class Starter:
                 self._hand_over(self.created, supervisor, fds)
             handover.confirm(supervisor, self.created.root_fd)
         except BaseException:
-            self._give_up()
+            self._give_up(supervisor)
             self._need(supervisor)
             raise
         state = self.state
@@ -297,20 +297,28 @@ class Starter:
         )
         self.handed = True
 
-    def _give_up(self) -> None:
+    def _give_up(self, supervisor: "_socket.socket") -> None:
         """Leave nothing of a container that did not come to run.
 
-        Who looks in between must not find the end of one that ran.
+        Who looks in between must not find the end of one that ran. When the supervisor was
+        killed the directory may be another's by now: its successor's, or of the next start.
         """
-        states.withdraw(self.run_dir)
         if self.keeper is not None:
             self.keeper.close()
+        try:
+            gone = spare.has_gone(supervisor)
+            lock = rundir.lock(self.run_dir, patience=rundir.PATIENCE) if gone else -1
+        except OSError:
+            return  # who has it sees whether the process lives, and takes back the rest
+        states.withdraw(self.run_dir)
         if self.created is not None:
             self.created.abort()
         self.streams.close()
         self.undo.run()
         states.remove(self.run_dir)
         self.undo.close()
+        if lock >= 0:
+            os.close(lock)
 
 
 def namespace_flags(spec: "dict[str, Any]") -> int:

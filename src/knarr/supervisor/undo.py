@@ -29,6 +29,8 @@ CRASH_VARIABLE = "KNARR_TEST_CRASH"
 def crash_point(name: str) -> None:
     """End this process, or its parent, like ``kill -9`` when a test asks for it at this point."""
     wanted = os.environ.get(CRASH_VARIABLE)
+    if wanted is None:
+        return
     if wanted == name:
         os.kill(os.getpid(), signal.SIGKILL)
     elif wanted == _PARENT + name:

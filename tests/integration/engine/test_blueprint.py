@@ -16,7 +16,9 @@ from knarr.engine.model import Limits
 if TYPE_CHECKING:
     from knarr import Container, Engine
 
-CONFIG = ContainerConfig("busybox", network="none", ("sh", "-c", "hostname; cat /etc/hostname"), auto_remove=True)
+CONFIG = ContainerConfig(
+    "busybox", ("sh", "-c", "hostname; cat /etc/hostname"), auto_remove=True, network="none"
+)
 
 
 def spec(container: Container) -> dict[str, object]:

@@ -16,11 +16,13 @@ import pytest
 from knarr import Engine
 from knarr.config import Settings
 from knarr.errors import KnarrError, Unsupported
+from knarr.images import tars
 from knarr.images.lazy import expected
 from tests.support import busybox
-from tests.support.fakeimages import put_image
+from tests.support.fakeimages import put_image, put_stargz
 from tests.support.fakeregistry import FakeRegistry, Request, digest_of, serving
 from tests.support.processes import children, listener
+from tests.support.stargz import Stargz
 from tests.support.tars import file, tar
 from tests.support.waiting import wait_until
 
@@ -41,26 +43,36 @@ def layer() -> bytes:
 class Remote:
     """The registry, which holds back what is in the middle of the first big file."""
 
-    def __init__(self, fake: FakeRegistry) -> None:
+    def __init__(self, fake: FakeRegistry, kind: str) -> None:
         self.fake = fake
-        self.layer = layer()
-        self.digest = digest_of(self.layer)
-        self.name = f"{fake.host}/app:1"
+        self.kind = kind
+        self.layer = self.plain = layer()
         self.place = self.layer.index(BIG)
+        self.name = f"{fake.host}/app:1"
+        if kind == "stargz":
+            made = Stargz(self.layer, together=1000)
+            self.layer = made.blob
+            self.place = next(e["offset"] for e in made.entries if e["name"] == "big")
+            put_stargz(fake, "1", [made])
+        else:
+            put_image(fake, "1", [self.layer], plain=True)
+        self.digest = digest_of(self.layer)
         self.let = threading.Event()
         self.let.set()
         self.gone = False
         self.slow = 0.0  # seconds for each part
+        self.gives_whole = False  # who asks for all of it is not held back
         self._never = threading.Event()
         self.held: list[int] = []
-        put_image(fake, "1", [self.layer], plain=True)
         fake.hooks.append(self._hook)
 
     def _hook(self, request: Request) -> bool:
-        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range") or "")
-        if self.digest not in request.path or wanted is None:
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("Range") or "bytes=0-")
+        if self.digest not in request.path or wanted is None or request.command != "GET":
             return False
-        first, last = int(wanted[1]), int(wanted[2])
+        if not wanted[2] and self.gives_whole:
+            return False
+        first, last = int(wanted[1]), int(wanted[2] or len(self.layer))
         # What the walk over the headers asks for ends before; behind it is a piece with others.
         if last >= self.place + 1_500_000 and first < self.place + 2_000_000:
             self.held.append(first)
@@ -103,8 +115,14 @@ class Local:
 
     @property
     def fetcher(self) -> int:
-        wait_until(lambda: children(self.watcher))  # a killed one is replaced at once
-        return children(self.watcher)[0]
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = children(self.watcher)  # none while one is being replaced
+            return bool(found)
+
+        wait_until(look)
+        return found[0]
 
     def kill(self, *pids: int) -> None:
         for pid in pids:
@@ -116,7 +134,7 @@ class Local:
     def arrive(self) -> None:
         """Wait until the whole image is here, like any other."""
         wait_until(lambda: not self.is_coming())
-        assert self.engine.content.has(self.remote.digest)
+        assert tars.has(self.engine.content, self.remote.digest)
 
     def is_watched(self) -> bool:
         """Return whether there is a watcher."""
@@ -140,10 +158,10 @@ def _read(path: Path, count: int) -> bytes:
         return bytes(found)
 
 
-@pytest.fixture
-def remote() -> Iterator[Remote]:
+@pytest.fixture(params=["plain", "stargz"])
+def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
     with serving() as fake:
-        made = Remote(fake)
+        made = Remote(fake, request.param)
         yield made
         made.let.set()
 

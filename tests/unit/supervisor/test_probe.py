@@ -42,6 +42,9 @@ class Ended:
     def finish(self) -> tuple[int, None]:
         return self._process.wait(), None
 
+    def close(self) -> None:
+        """Have nothing left to give back."""
+
 
 def test_whoever_goes_on_writing_is_not_read_for_ever() -> None:
     ours, theirs = packets.pair()

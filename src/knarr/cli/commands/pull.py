@@ -67,7 +67,7 @@ COMMAND = Command(
     arguments=(1, 1),
     spellings=("image pull",),
     details="""\
-With --lazy, layers that are plain tars are mounted at once (Linux 6.14, storage driver
+With --lazy, layers that are eStargz or plain tars are mounted at once (Linux 6.14, storage driver
 erofs): what a container reads of them is fetched then, the rest in the background; other
 layers are waited for. See docs/lazy.md.
 

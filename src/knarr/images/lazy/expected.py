@@ -8,7 +8,8 @@ from typing import Any
 from knarr.errors import InvalidArchive, KnarrError, Unsupported
 from knarr.images import mediatypes
 from knarr.images.descriptor import Descriptor
-from knarr.images.lazy.origin import RemoteTar
+from knarr.images.lazy import stargz
+from knarr.images.lazy.origin import RemoteStargz, RemoteTar
 from knarr.registry.repository import Repository
 from knarr.snapshots.driver import Driver, LayerSource
 from knarr.snapshots.drivers import erofs
@@ -44,27 +45,42 @@ class Expected:
 
     def takes(self, layer: Descriptor) -> bool:
         """Take in a layer that the driver has, and return whether it may be one on its way."""
-        if layer.media_type in _PLAIN:
+        if layer.media_type in _PLAIN or stargz.is_one(layer):
             self._sources[layer.digest] = None
         return self.has(layer)
 
+    def tar_size(self, layer: Descriptor) -> int:
+        """Return the bytes of a layer's tar."""
+        return int(layer.annotations.get(stargz.TAR_SIZE) or layer.size)
+
     def refuses(self, repository: Repository, layer: Descriptor) -> str:
         """Take a layer in, or return why it cannot be left to come."""
-        if layer.media_type not in _PLAIN:
-            kind = layer.media_type.rpartition("+")[2].rpartition(".")[2]
-            return f"it is packed ({kind}), so it is read from front to back"
         if layer.size < _SMALL:
             return f"it is small ({layer.size} bytes)"
-        origin = {**self._origin, "digest": layer.digest}
-        source = RemoteTar(repository, layer.digest, layer.size, origin)
+        if mediatypes.is_foreign(layer.media_type):
+            return "it is not the registry's"
         try:
-            head = source.read_at(0, 512)
-        except (Unsupported, InvalidArchive) as error:
+            source = self._source(repository, layer)
+        except KnarrError as error:
             return str(error)
-        if head[257:262] != b"ustar":
-            return "it is no plain tar, whatever its media type says"
         self._sources[layer.digest] = source
         return ""
+
+    def _source(self, repository: Repository, layer: Descriptor) -> RemoteTar:
+        """Return where a layer can be read in pieces; raises Unsupported where it cannot."""
+        if stargz.is_one(layer):
+            if not layer.annotations.get(stargz.TAR_SIZE, "").isdecimal():
+                raise Unsupported("it is an eStargz whose manifest does not say how large it is")
+            packed = RemoteStargz(repository, layer, self._origin)
+            packed.load()
+            return packed
+        if layer.media_type not in _PLAIN:
+            kind = layer.media_type.rpartition("+")[2].rpartition(".")[2]
+            raise Unsupported(f"it is packed ({kind}), so it is read from front to back")
+        source = RemoteTar(repository, layer, self._origin)
+        if source.read_at(0, 512)[257:262] != b"ustar":
+            raise Unsupported("it is no plain tar, whatever its media type says")
+        return source
 
     def expect(self, driver: Driver, layer: Descriptor, diff_id: str, chain: Sequence[str]) -> str:
         """Make a layer that is to come and have it watched over; return why that cannot be, or "".
@@ -72,7 +88,8 @@ class Expected:
         chain: up to the layer. Raises InvalidArchive for entries that are wrong, and what the
         registry says.
         """
-        if layer.digest.partition(":")[0] == diff_id.partition(":")[0] and layer.digest != diff_id:
+        same = layer.digest.partition(":")[0] == diff_id.partition(":")[0]
+        if same and layer.digest != diff_id and not stargz.is_one(layer):
             raise InvalidArchive(f"it is a plain tar and no {diff_id}, as its image says")
         source = self._sources[layer.digest]
         if source is not None:

@@ -5,6 +5,9 @@ What has come whole is put together, verified and given to the content store. It
 that its successor could not see from the files.
 """
 
+import contextlib
+import fcntl
+import functools
 import os
 import threading
 import time
@@ -98,7 +101,7 @@ class Fetcher:
     def _begin(self, chain_id: str) -> None:
         for coming in self._driver.coming():
             if coming.chain_id == chain_id:
-                source = origin.RemoteTar.of(coming, self._store, PATIENCE)
+                source = origin.of(coming, self._store, PATIENCE)
                 with self._changed:
                     self._works.setdefault(chain_id, Work(coming, source))
                     self._changed.notify_all()
@@ -200,6 +203,7 @@ class Fetcher:
     def _whole(self, work: Work) -> bool:
         """Bring the rest of a layer and settle it; returns False when it has to be tried again."""
         try:
+            work.source.prepare()
             while stretch := self._take_stretch(work):
                 try:
                     self._bring(work, stretch)
@@ -237,7 +241,12 @@ class Fetcher:
     def _settle(self, work: Work) -> None:
         coming = work.coming
         try:
-            self._driver.settle(coming, lambda tar: origin.keep(self._store, tar, coming))
+            keep = functools.partial(origin.keep, self._store, coming=coming)
+            with contextlib.ExitStack() as stack:
+                tar = work.source.tar()
+                if tar is not None:
+                    stack.enter_context(contextlib.closing(tar))
+                self._driver.settle(coming, keep, tar)
         except InvalidArchive as error:
             self._driver.condemn(coming, str(error))
             self._works.pop(coming.chain_id)
@@ -264,15 +273,17 @@ def main(places: process.Places, channel: "Channel") -> None:
     keep = channel.fileno()
     close_range(3, keep - 1)
     close_range(keep + 1)
-    began = time.monotonic()
     process.set_oom_score(0)
     set_name("knarr-fetcher")
+    # Only one at a time: one before this, whose watcher was killed, may not have noticed yet.
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    lock = os.open(f"{places.run_root}/{process.FETCH_LOCK}", flags, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         Fetcher(places, channel).serve()
     except (EOFError, OSError):
-        # The watcher has ended. If it was killed, somebody has to take its place.
+        # The watcher has ended. If it was killed, somebody has to take its place. With this its
+        # threads end, and the lock is let go of.
         if comings.numbers(places.snapshots):
-            if time.monotonic() - began < _PAUSE_FIRST:
-                time.sleep(_PAUSE_FIRST)  # it may have been a defect
             words = process.arguments(places, process.NOBODY)
             os.execv(words[0], words)

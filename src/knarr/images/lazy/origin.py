@@ -1,58 +1,176 @@
 """Where the bytes of a layer on its way are: in a registry, or since then in the content store."""
 
-import os
-from typing import TYPE_CHECKING
+from __future__ import annotations
 
+import os
+import threading
+from typing import TYPE_CHECKING, BinaryIO
+
+from knarr.content import compression
+from knarr.errors import InvalidArchive, Unsupported
+from knarr.images import layers, tars
+from knarr.images.descriptor import Descriptor
+from knarr.images.lazy import stargz
+from knarr.images.transfer.download import Download
 from knarr.registry import ranges
 from knarr.registry.hosts import Hosts
 from knarr.registry.patience import Patience
 from knarr.registry.repository import Registry, Repository
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from knarr.content.store import ContentStore
     from knarr.snapshots.coming import Coming
+    from knarr.snapshots.tarentry import Entry
+
+# Bytes of chunks that are kept: who reads on from one piece to the next wants them again.
+_KEPT = 32 * 1024 * 1024
+# Bytes of the blob that are asked for at once.
+_AT_ONCE = 64 * 1024 * 1024
 
 
 class RemoteTar:
-    """A blob that is a plain tar, for ``snapshots.driver.Afar``."""
+    """A blob that is a plain tar, for ``snapshots.driver.Afar``. size, tar_size: of the tar."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        digest: str,
-        size: int,
-        origin: "dict[str, Any]",
-        store: "ContentStore | None" = None,
-        attempts: "int | None" = None,
-    ) -> None:
-        self.size = size
-        self.origin = origin
+    def __init__(self, repository: Repository, layer: Descriptor, origin: dict[str, Any]) -> None:
+        self.layer = layer
+        self.size = self.tar_size = layer.size
+        self.origin = {**origin, "layer": layer.to_dict()}
+        self.store: ContentStore | None = None
         self._repository = repository
-        self._digest = digest
-        self._store = store
-        self._attempts = attempts
-
-    @classmethod
-    def of(cls, coming: "Coming", store: "ContentStore", patience: Patience) -> "RemoteTar":
-        """Return the source of a layer on its way, as its origin says."""
-        said = coming.origin
-        registry = Registry(said["host"], Hosts.from_environment(os.environ), patience=patience)
-        repository = registry.repository(said["repository"])
-        return cls(repository, said["digest"], coming.size, said, store)
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Return these bytes. Raises what ``ranges.fetch`` raises."""
-        if self._store is not None and self._store.has(self._digest):
-            with self._store.open(self._digest) as file:
+        return self._read(offset, length)
+
+    def table(self) -> Iterable[tuple[Entry, int]] | None:
+        """Return the entries, if they are known without the tar, with the place of each one's."""
+        return None
+
+    def prepare(self) -> None:
+        """Bring what the pieces are not enough for; takes long. Raises KnarrError, OSError."""
+
+    def tar(self) -> BinaryIO | None:
+        """Return the tar as a stream when it is not what the pieces make; after ``prepare``."""
+        return None
+
+    def _read(self, offset: int, length: int) -> bytes:
+        """Return bytes of the blob."""
+        digest = self.layer.digest
+        if self.store is not None and self.store.has(digest):
+            with self.store.open(digest) as file:
                 return os.pread(file.fileno(), length, offset)
-        return ranges.fetch(
-            self._repository, self._digest, offset, length, size=self.size, attempts=self._attempts
-        )
+        return ranges.fetch(self._repository, digest, offset, length, size=self.layer.size)
 
 
-def keep(store: "ContentStore", tar: str, coming: "Coming") -> None:
-    """Have a layer's tar, which was found to be right, as the blob that it is (OSError)."""
-    if coming.origin["digest"] == coming.diff_id:
-        store.link(tar, coming.diff_id)
+class RemoteStargz(RemoteTar):
+    """A blob that is an eStargz; size: of the contents of its files, one after the other."""
+
+    def __init__(self, repository: Repository, layer: Descriptor, origin: dict[str, Any]) -> None:
+        super().__init__(repository, layer, origin)
+        self._loading = threading.Lock()
+        self._loaded: stargz.Table | None = None
+        self._chunks: dict[stargz.Chunk, bytes] = {}
+        self.tar_size = int(layer.annotations.get(stargz.TAR_SIZE) or 0)
+
+    def load(self) -> None:
+        """Have the table here. Raises InvalidArchive, Unsupported, what the registry says."""
+        self.size = self._table.size
+
+    @property
+    def _table(self) -> stargz.Table:
+        with self._loading:
+            if self._loaded is None:
+                end = self.layer.size - stargz.FOOTER
+                start = stargz.table_offset(self._read(end, stargz.FOOTER))
+                if not 0 <= start < end:
+                    raise InvalidArchive("the table of an eStargz layer is outside of it")
+                if end - start > stargz.TABLE_LIMIT:
+                    raise Unsupported("its table is longer than 32 MiB")
+                wanted = self.layer.annotations[stargz.TABLE_DIGEST]
+                entries = stargz.read_table(self._read(start, end - start), wanted)
+                self._loaded = stargz.Table(entries, start)
+            return self._loaded
+
+    def table(self) -> Iterable[tuple[Entry, int]]:
+        """Return the entries."""
+        return self._table.entries
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Return these bytes of all contents, each chunk verified. Raises InvalidArchive too."""
+        found = bytearray(length)
+        for chunk, data in self._unpacked(self._table.between(offset, offset + length)):
+            start, end = max(chunk.place, offset), min(chunk.place + chunk.size, offset + length)
+            found[start - offset : end - offset] = data[start - chunk.place : end - chunk.place]
+        return bytes(found)
+
+    def _unpacked(self, chunks: list[stargz.Chunk]) -> list[tuple[stargz.Chunk, bytes]]:
+        """Return chunks with their bytes, those that are not kept by one request if they are near.
+
+        A table can place them anywhere.
+        """
+        with self._loading:
+            known = {chunk: self._chunks[chunk] for chunk in chunks if chunk in self._chunks}
+        missing = [chunk for chunk in chunks if chunk not in known]
+        if missing:
+            start, end = min(each.offset for each in missing), max(each.end for each in missing)
+            for some in [missing] if end - start <= _AT_ONCE else [[each] for each in missing]:
+                known |= self._fetched(some)
+            self._keep(known)
+        return [(chunk, known[chunk]) for chunk in chunks]
+
+    def _fetched(self, chunks: list[stargz.Chunk]) -> dict[stargz.Chunk, bytes]:
+        start, end = min(each.offset for each in chunks), max(each.end for each in chunks)
+        packed = memoryview(self._read(start, end - start))
+        return {
+            each: stargz.unpacked(each, packed[each.offset - start : each.end - start])
+            for each in chunks
+        }
+
+    def _keep(self, known: dict[stargz.Chunk, bytes]) -> None:
+        with self._loading:
+            for chunk, data in known.items():
+                self._chunks.pop(chunk, None)
+                self._chunks[chunk] = data
+            while sum(map(len, self._chunks.values())) > _KEPT:
+                del self._chunks[next(iter(self._chunks))]
+
+    def prepare(self) -> None:
+        """Have the whole blob in the store, from where the rest is read then."""
+        assert self.store is not None
+        if self.store.has(self.layer.digest):
+            return
+
+        def ignore(state: str, count: int | None) -> None:
+            del state, count
+
+        stop = threading.Event()
+        with Download(self.store, self._repository, self.layer, stop, ignore) as download:
+            download.run()
+
+    def tar(self) -> BinaryIO:
+        """Return the tar that the blob unpacks to."""
+        assert self.store is not None
+        limit = layers.size_limit(self.layer.size)
+        return compression.open_decompressed(self.store.open(self.layer.digest), limit=limit)
+
+
+def of(coming: Coming, store: ContentStore, patience: Patience) -> RemoteTar:
+    """Return the source of a layer on its way, as its origin says. Raises InvalidArchive."""
+    said = {name: value for name, value in coming.origin.items() if name != "layer"}
+    registry = Registry(said["host"], Hosts.from_environment(os.environ), patience=patience)
+    layer = Descriptor.from_dict(coming.origin["layer"])
+    kind = RemoteStargz if stargz.is_one(layer) else RemoteTar
+    made = kind(registry.repository(said["repository"]), layer, said)
+    made.store = store
+    return made
+
+
+def keep(store: ContentStore, tar: str, coming: Coming) -> None:
+    """Have a layer's tar, which was found to be right, as content (OSError)."""
+    digest = str(coming.origin["layer"]["digest"])
+    store.link(tar, coming.diff_id)
+    if digest != coming.diff_id:
+        tars.note(store, digest, coming.diff_id)  # the next collection drops the packed one

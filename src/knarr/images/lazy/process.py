@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from knarr.snapshots.coming import Coming
 
 SOCKET, LOCK, LOG = "lazy.sock", "lazy.lock", "lazy.log"
+FETCH_LOCK = "lazy.fetch.lock"
 NOBODY = -1  # waits until the watcher is ready
 _PROGRAM = (
     "import sys, posix; posix.fork() and posix._exit(0); sys.path.append(sys.argv[1]); "

@@ -12,7 +12,7 @@ import contextlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from knarr.content import compression
 from knarr.content import digest as digests
@@ -30,7 +30,6 @@ from knarr.images.context import (
 )
 from knarr.images.descriptor import Descriptor
 from knarr.images.index import ImageRecord, IndexRecord, Member
-from knarr.images.lazy.expected import Expected, Watch
 from knarr.images.platform import Platform
 from knarr.images.reference import Reference
 from knarr.images.transfer import refusals
@@ -39,6 +38,11 @@ from knarr.images.transfer.resolve import Resolved, Source, resolve
 from knarr.images.transfer.threads import helping, raise_first
 from knarr.registry.repository import Manifest as Document
 from knarr.registry.repository import Registry
+
+if TYPE_CHECKING:
+    from knarr.images.lazy.expected import Expected
+
+    Expect = Callable[[dict[str, Any]], Expected]
 
 # Blobs of one image that come at the same time, as with Docker.
 AT_ONCE = 3
@@ -59,12 +63,11 @@ def pull(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
-    watch: Watch | None = None,
+    expect: Expect | None = None,
 ) -> Pulled:
     """Pull an image by tag or digest for a platform (None: this machine's).
 
-    watch: has somebody watch over layers that are still to come; with it, layers are
-    left to come where that can be.
+    expect: given where layers come from, returns what leaves them to come where that can be.
 
     Raises NotFound, Unauthorized, InvalidArchive, Unsupported, Unavailable, Timeout; then no
     part of the image is visible, and what was verified is there for the next attempt.
@@ -80,7 +83,7 @@ def pull(
             resolved = resolve(source, reference, platform, top)
             with told_of(f"image {what}"):
                 image = _Pull(context, registry, source, resolved, progress)
-                image.expected = None if watch is None else Expected(image.origin(reference), watch)
+                image.expected = None if expect is None else expect(image.origin(reference))
             stack.enter_context(image.noted())
         # Noted, its blobs and layers are no garbage: others may collect theirs meanwhile.
         with told_of(f"image {what}"):
@@ -97,7 +100,7 @@ def pull_all(
     reference: Reference,
     platform: Platform | None,
     progress: Progress,
-    watch: Watch | None = None,
+    expect: Expect | None = None,
 ) -> list[Pulled]:
     """Pull every tag of a repository that is an image for the platform; errors as ``pull``."""
     if reference.tag is not None or reference.digest is not None:
@@ -108,7 +111,7 @@ def pull_all(
     for tag in tags:
         named = reference.with_tag(tag)
         try:
-            pulled.append(pull(context, registry, named, platform, progress, watch))
+            pulled.append(pull(context, registry, named, platform, progress, expect))
         except Unsupported as error:  # an artifact beside the images, such as a signature
             progress(ProgressEvent("Skipped", str(error)))
     return pulled
@@ -303,7 +306,7 @@ class _Pull:
         if reason:
             self._tell("Warning", f"layer {layer.digest[7:19]} comes as a whole: {reason}")
             return False
-        self._measured[layer.digest, diff_id] = layer.size
+        self._measured[layer.digest, diff_id] = expected.tar_size(layer)
         self._tell("Arriving", layer.digest)
         return True
 

@@ -229,6 +229,7 @@ class Driver(overlay.Driver):
         from knarr.snapshots.erofs import index
         from knarr.snapshots.erofs.limits import CannotIndex
         from knarr.snapshots.erofs.walk import WORTH, Walk
+        from knarr.snapshots.tablereader import TableReader
         from knarr.snapshots.tarstream import TarReader
 
         note = {"chain_id": chain_id, "diff_id": diff_id, "size": afar.size, "origin": afar.origin}
@@ -236,8 +237,12 @@ class Driver(overlay.Driver):
             # What is fetched on the way; without a name, so that nothing is left of it.
             scratch = os.open(".", os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=half.fd)
             open_files.callback(os.close, scratch)
-            walk = Walk(afar, scratch)
-            reader = TarReader(walk, self._limits, walk.skip, WORTH)
+            table, walk = afar.table(), None
+            if table is None:
+                walk = Walk(afar, scratch)
+                reader = TarReader(walk, self._limits, walk.skip, WORTH)
+            else:
+                reader = TableReader(table)
             try:
                 planned = index.plan(reader, self._lowers(open_files, parent), half.fd, REST)
                 if planned.rest_blocks:
@@ -283,14 +288,18 @@ class Driver(overlay.Driver):
         name = layer.image(layer.number)
         return f"{self._root}/l/{layer.number}", f"{self._places}/{name}"
 
-    def settle(self, arrived: Coming, keep: Callable[[str], None]) -> None:
+    def settle(
+        self, arrived: Coming, keep: Callable[[str], None], tar: BinaryIO | None = None
+    ) -> None:
         """Give a layer whose pieces have all come the form of others.
 
-        keep: called with the path of its tar when that was found right. Whoever has it
+        keep: called with the path of its tar when that was found right. tar: where that comes
+        from, if it is not what the pieces make. Whoever has it
         mounted goes on with the pieces; the next one mounts it anew. Raises InvalidArchive when
         it is not the layer that it should be, NotFound when it was removed.
         """
         from knarr.snapshots import coming
+        from knarr.snapshots.erofs.limits import CannotIndex
 
         layer = self._layers.get(arrived.chain_id)
         parent = self._layers.find(layer.meta["parent"]) if layer.meta["parent"] else None
@@ -298,11 +307,17 @@ class Driver(overlay.Driver):
         with contextlib.ExitStack() as open_files:
             fd = overlay.opened(open_files, directory)
             half = HalfMade(layer.number, fd)
-            coming.join(arrived, fd, _LINK)
-            os.rename(_LINK, TAR, src_dir_fd=fd, dst_dir_fd=fd)
+            coming.join(arrived, fd, TAR, tar)
             keep(f"{directory}/{TAR}")
-            remove_tree(fd, INDEX.encode())
-            self._write_index(half, self._plan_linked(half, parent, None), arrived.chain_id)
+            for name in (INDEX, REST):
+                remove_tree(fd, name.encode())
+            try:
+                self._write_index(half, self._plan_linked(half, parent, None), arrived.chain_id)
+            except CannotIndex as error:
+                raise InvalidArchive(
+                    f"layer {arrived.chain_id[:19]} has {error}, which its table did not say:"
+                    " remove its image and pull it as a whole"
+                ) from None
             self._layers.shed(half, (INDEX, "."), COMING)
         coming.forget(self._root, layer.number)
         release(os.path.dirname(place), [os.path.basename(place)])
