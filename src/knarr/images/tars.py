@@ -109,9 +109,14 @@ def note(store: ContentStore, digest: str, diff_id: str) -> None:
             return
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    temporary = f"{path}.{secrets.token_hex(4)}"
-    os.symlink(diff_id, temporary)
-    os.rename(temporary, path)
+    while True:
+        temporary = f"{path}.{secrets.token_hex(4)}"
+        os.symlink(diff_id, temporary)
+        try:
+            os.rename(temporary, path)
+        except FileNotFoundError:  # dropped as nobody's, by who collects garbage just now
+            continue
+        break
     sync_directory(folder)
 
 
@@ -169,9 +174,11 @@ def forget(store: ContentStore, layers: set[str]) -> None:
     """Drop the notes of layers other than these (OSError)."""
     kept = {os.path.basename(_path(store, each)) for each in layers}
     folder = os.path.join(store.root, "tars")
-    with contextlib.suppress(FileNotFoundError):
-        for name in os.listdir(folder):
-            if name not in kept:
+    if not os.path.isdir(folder):
+        return
+    for name in os.listdir(folder):
+        if name not in kept:
+            with contextlib.suppress(FileNotFoundError):  # it has just got its final name
                 os.unlink(os.path.join(folder, name))
 
 
