@@ -17,6 +17,7 @@ _TYPES = {
     tarfile.SYMTYPE: "symlink",
     tarfile.LNKTYPE: "hardlink",
     tarfile.CHRTYPE: "char",
+    tarfile.BLKTYPE: "block",
     tarfile.FIFOTYPE: "fifo",
 }
 
@@ -66,6 +67,8 @@ class Stargz:
             "gid": member.gid,
             "modtime": "2020-09-13T12:26:40Z",
         }
+        if member.isdev():
+            entry["devMajor"], entry["devMinor"] = member.devmajor, member.devminor
         if member.linkname:
             entry["linkName"] = member.linkname
         prefix = "SCHILY.xattr."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import hashlib
 import json
@@ -16,11 +17,13 @@ from knarr.config import Settings
 from knarr.engine.model import RunResult
 from knarr.errors import KnarrError, Unsupported
 from knarr.images.context import ProgressEvent
-from knarr.images.lazy import expected
+from knarr.images.lazy import expected, stargz
 from tests.conftest import Command
 from tests.integration.lazy.conftest import BIG, OTHER, Local, Remote
-from tests.support.fakeimages import put_image
-from tests.support.fakeregistry import Request
+from tests.support.fakeimages import put_image, put_stargz
+from tests.support.fakeregistry import Request, serving
+from tests.support.stargz import Stargz
+from tests.support.tars import directory, file, tar
 from tests.support.waiting import wait_until
 
 BIG_SUM = hashlib.md5(BIG, usedforsecurity=False).hexdigest()
@@ -311,3 +314,21 @@ def test_the_command(local: Local, remote: Remote, knarr: Command) -> None:
     remote.let.set()
     local.arrive()
     assert knarr("save", "-o", "/dev/null", remote.name).returncode == 0
+
+
+def test_a_table_that_is_wrong_is_not_believed(settings: Settings) -> None:
+    plain = tar(directory("d"), file("d/f", BIG))
+    made = Stargz(plain)
+    wrong = copy.copy(made)
+    wrong.annotations = {**made.annotations, stargz.TABLE_DIGEST: f"sha256:{'0' * 64}"}
+    told: list[ProgressEvent] = []
+    with serving() as fake, Engine(settings) as engine:
+        try:
+            expected.check(engine.driver)
+        except Unsupported as error:
+            pytest.skip(str(error))
+        put_stargz(fake, "1", [wrong])
+        engine.images.pull(f"{fake.host}/app:1", lazy=True, progress=told.append)
+        (line,) = [each.subject for each in told if each.action == "Warning"]
+        assert "comes as a whole: the table of an eStargz layer has digest" in line
+        assert engine.images.verify().is_well

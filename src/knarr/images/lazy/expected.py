@@ -43,6 +43,11 @@ class Expected:
         """Return whether a layer is one of those."""
         return layer.digest in self._sources
 
+    @staticmethod
+    def is_worth(layer: Descriptor) -> bool:
+        """Return whether a layer is so large that leaving it to come can gain anything."""
+        return layer.size >= _SMALL
+
     def takes(self, layer: Descriptor) -> bool:
         """Take in a layer that the driver has, and return whether it may be one on its way."""
         if layer.media_type in _PLAIN or stargz.is_one(layer):
@@ -55,8 +60,6 @@ class Expected:
 
     def refuses(self, repository: Repository, layer: Descriptor) -> str:
         """Take a layer in, or return why it cannot be left to come."""
-        if layer.size < _SMALL:
-            return f"it is small ({layer.size} bytes)"
         if mediatypes.is_foreign(layer.media_type):
             return "it is not the registry's"
         try:
@@ -85,8 +88,8 @@ class Expected:
     def expect(self, driver: Driver, layer: Descriptor, diff_id: str, chain: Sequence[str]) -> str:
         """Make a layer that is to come and have it watched over; return why that cannot be, or "".
 
-        chain: up to the layer. Raises InvalidArchive for entries that are wrong, and what the
-        registry says.
+        chain: up to the layer. Raises InvalidArchive for one that is none of its image's, and what
+        the registry says.
         """
         same = layer.digest.partition(":")[0] == diff_id.partition(":")[0]
         if same and layer.digest != diff_id and not stargz.is_one(layer):
@@ -97,7 +100,7 @@ class Expected:
             parent = chain[-2] if len(chain) > 1 else None
             try:
                 driver.commit_layer(chain[-1], parent, made)
-            except Unsupported as error:
+            except (Unsupported, InvalidArchive) as error:  # what is wrong with it is told later
                 del self._sources[layer.digest]
                 return str(error)
         self._watch()

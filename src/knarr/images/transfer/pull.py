@@ -288,7 +288,7 @@ class _Pull:
     def _is_expected(self, position: int) -> bool:
         """Return whether a layer is left to come; tell why not."""
         layer, chain_id = self._resolved.manifest.layers[position], self._chain[position]
-        if self.expected is None:
+        if self.expected is None or not self.expected.is_worth(layer):
             return False
         if self._context.driver.has(chain_id):  # it came, or has been coming since some time
             return self.expected.takes(layer)
