@@ -202,6 +202,7 @@ def _permitted(engine: Engine, prepared: Prepared) -> tuple[ResolvedUser | None,
 
     Raises UnknownUser, and RefusedByPolicy where a policy forbids it now.
     """
+    arriving.watch_if_any(engine)  # first: who the user is may stand in what has not come yet
     user, rules = _known_user(engine, prepared), engine.policy.rules()
     if rules is None:
         return user, None
@@ -327,11 +328,7 @@ def _add_settings(
 def _add_handles(
     request: _Request, engine: Engine, prepared: Prepared, allowed: CheckBind | None
 ) -> None:
-    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message.
-
-    Layers that have not come yet are watched from now on.
-    """
-    arriving.watch_if_any(engine)
+    """Add the filter, knarr's init and the bind mounts, if they are allowed, to the message."""
     config = prepared.record.config
     if config.init or config.sandbox:
         request.body["init"] = request.add(os.dup(engine.init_program))

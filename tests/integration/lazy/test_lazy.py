@@ -61,7 +61,7 @@ def test_who_reads_what_has_not_come_waits_for_it(local: Local, remote: Remote) 
     remote.hold()
     local.pull()
     readings = [local.reading("big") for _ in range(3)]
-    wait_until(lambda: len(remote.held) >= 2)  # a read's, and what comes by itself
+    wait_until(lambda: remote.held)
     assert not any(each.done() for each in readings)
     remote.let.set()
     assert all(each.result(60) == BIG for each in readings)
@@ -202,7 +202,7 @@ def test_a_reader_that_is_killed_is_no_trouble(local: Local, remote: Remote) -> 
     container, _ = local.engine.containers.launch(
         ContainerConfig(remote.name, ("md5sum", "/big")), attach=False
     )
-    wait_until(lambda: len(remote.held) >= 2)
+    wait_until(lambda: remote.held)
     container.kill()
     assert container.wait().exit_code == 137
     remote.let.set()

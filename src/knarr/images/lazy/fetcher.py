@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from knarr.content.store import ContentStore
 from knarr.errors import InvalidArchive, KnarrError, NotFound
 from knarr.images.lazy import origin, process
-from knarr.kernel.files import close_range
 from knarr.kernel.process import set_name
 from knarr.registry.patience import Patience
 from knarr.snapshots import coming as comings
@@ -38,6 +37,9 @@ _STRETCH = 2 * 1024 * 1024
 # How many pieces are brought at most when one is wanted.
 _RUN = 8
 _PAUSE_FIRST, _PAUSE_MOST = 0.5, 30.0
+# Seconds for which nobody waited before the rest is brought, and after which it is all the same:
+# who starts reads a little now and then, and the line is to be his.
+_QUIET, _LONGEST = 1.0, 30.0
 
 
 class Work:
@@ -81,6 +83,7 @@ class Fetcher:
         self._works: dict[str, Work] = {}
         self._changed = threading.Condition()
         self._urgent = 0
+        self._asked = time.monotonic()  # when somebody last waited, or may have begun to
         self._pool = ThreadPoolExecutor(_AT_ONCE, "wanted")
 
     def serve(self) -> None:
@@ -104,6 +107,7 @@ class Fetcher:
                 source = origin.of(coming, self._store, PATIENCE)
                 with self._changed:
                     self._works.setdefault(chain_id, Work(coming, source))
+                    self._asked = time.monotonic()
                     self._changed.notify_all()
 
     # What somebody waits for
@@ -137,6 +141,7 @@ class Fetcher:
             with self._changed:
                 work.wanted.discard(number)
                 self._urgent -= 1
+                self._asked = time.monotonic()
                 self._changed.notify_all()
 
     def _take_wanted(self, work: Work, number: int) -> list[int]:
@@ -203,6 +208,7 @@ class Fetcher:
     def _whole(self, work: Work) -> bool:
         """Bring the rest of a layer and settle it; returns False when it has to be tried again."""
         try:
+            self._wait_for_quiet()
             work.source.prepare()
             while stretch := self._take_stretch(work):
                 try:
@@ -223,10 +229,20 @@ class Fetcher:
             return False
         return True
 
+    def _wait_for_quiet(self) -> None:
+        """Return when nobody has waited for a moment, or enough have for so long."""
+        end = time.monotonic() + _LONGEST
+        with self._changed:
+            while (now := time.monotonic()) < end:
+                left = end - now if self._urgent else self._asked + _QUIET - now
+                if left <= 0:
+                    return
+                self._changed.wait(min(left, end - now))
+
     def _take_stretch(self, work: Work) -> list[int]:
         """Take on the next pieces that nobody has, when nobody waits; [] for no more."""
+        self._wait_for_quiet()
         with self._changed:
-            self._changed.wait_for(lambda: not self._urgent)
             coming = work.coming
             while work.left and coming.here(work.left[0]) >= coming.length(work.left[0]):
                 del work.left[0]
@@ -270,9 +286,6 @@ def _append(coming: "Coming", number: int, data: memoryview, here: int, until: i
 
 def main(places: process.Places, channel: "Channel") -> None:
     """Be the fetcher; when the watcher has ended, be the next one."""
-    keep = channel.fileno()
-    close_range(3, keep - 1)
-    close_range(keep + 1)
     process.set_oom_score(0)
     set_name("knarr-fetcher")
     # Only one at a time: one before this, whose watcher was killed, may not have noticed yet.

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from knarr.kernel import process as kprocess
+from knarr.kernel.files import close_range
 from knarr.runtime.channel import Channel
 from knarr.supervisor import journal
 
@@ -67,6 +68,9 @@ class Fetcher:
         if not pid:
             status = 1
             try:
+                # At once: the group would live on with this process, and nobody answer for it.
+                close_range(3, theirs.fileno() - 1)
+                close_range(theirs.fileno() + 1)
                 self._main(self._places, theirs)
                 status = 0
             except BaseException as error:
