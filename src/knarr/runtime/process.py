@@ -228,9 +228,13 @@ class Created:
         self._opened = True
         self._process.go()
 
+    def kill(self) -> None:
+        """Kill the process; returns when it has ended."""
+        self._process.kill()
+
     def abort(self) -> None:
         """Kill the process and release all that was made for it."""
-        self._process.kill()
+        self.kill()
         self._process.close()
         close_all(self.leftover)
         for fd in (self._process.pidfd, self.root_fd, self.master):

@@ -303,10 +303,12 @@ class Starter:
         Who looks in between must not find the end of one that ran. When the supervisor was
         killed the directory may be another's by now: its successor's, or of the next start.
         """
+        gone = spare.has_gone(supervisor)
         if self.keeper is not None:
             self.keeper.close()
+        if gone and self.created is not None and not states.published(self.run_dir):
+            self.created.kill()  # else a successor would wait, and have it run
         try:
-            gone = spare.has_gone(supervisor)
             lock = rundir.lock(self.run_dir, patience=rundir.PATIENCE) if gone else -1
         except OSError:
             return  # who has it sees whether the process lives, and takes back the rest

@@ -166,6 +166,11 @@ def exists(run_dir: str) -> bool:
     return any(os.path.exists(f"{run_dir}/{name}") for name in (NAME, _PREPARED))
 
 
+def published(run_dir: str) -> bool:
+    """Return whether there is a state that others see."""
+    return os.path.exists(f"{run_dir}/{NAME}")
+
+
 def remove(run_dir: str) -> None:
     """Remove the state of a container that did not come to run."""
     for name in (NAME, _PREPARED):

@@ -18,7 +18,7 @@ from knarr import Container, ContainerConfig, Engine, errors
 from knarr.engine import host
 from knarr.kernel import process
 from knarr.supervisor import rundir, undo
-from tests.support import leftovers
+from tests.support import leftovers, processes
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -130,7 +130,9 @@ def test_one_whose_supervisor_took_it_along_was_never_started(
     ):
         container.start()
     monkeypatch.delenv(undo.CRASH_VARIABLE)
+    crashing = processes.launcher(engine.settings)
     engine.launcher.quit()
+    wait_until(lambda: host.start_time(crashing) is None)  # it serves whoever comes before
     assert container.status == "created"
     journal = engine.events(since=0, until=time.time_ns(), filters={"container": [container.id]})
     assert [event["Action"] for event in journal] == ["create"]
