@@ -117,7 +117,10 @@ def _rules() -> dict[str, list[list[bytes]]]:
     from_us = [nx.meta(nx.IIFNAME), nx.contained(BRIDGES.name)]
     published = [*nx.to_local(), nx.then(JUMP, _PUBLISHED)]
     return {
-        "raw": [[*_to_loopback(), *from_us, nx.then(DROP)]],
+        "raw": [
+            [*_to_loopback(), *from_us, nx.then(DROP)],
+            [*_from_loopback(), *from_us, nx.then(DROP)],
+        ],
         "forward": _forward(),
         GUARDED: [[*nx.redirected(), nx.then(ACCEPT)], [nx.then(DROP)]],
         "prerouting": [

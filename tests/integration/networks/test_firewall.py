@@ -80,6 +80,17 @@ def binding(
     }
 
 
+def test_a_container_does_not_speak_as_the_host_itself(bridges: Bridges) -> None:
+    setting("ipv4/conf/all/rp_filter", "0")
+    box = bridges.box(bridges.network(FIRST), 2)
+    setting("ipv4/conf/br-a/rp_filter", "0")
+    with serving(bridges.host.host, "0.0.0.0", "udp") as server:
+        for source, heard in ((box.address[4], True), ("127.0.0.1", False), ("127.0.0.2", False)):
+            packet = datagram(source, box.gateway[4], PORT)
+            forge(box.namespace, "eth0", mac_of("br-a"), packet)
+            assert hears(server) is heard, source
+
+
 @VERSIONS
 @PROTOCOLS
 def test_a_container_reaches_the_world_as_the_host(
