@@ -8,7 +8,9 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -277,6 +279,29 @@ def test_many_queries_on_one_connection_and_answers_nobody_reads(there: Town) ->
         for stream in streams:
             stream.close()
         wait_until(lambda: dns.ask("web", tcp=True).values)
+
+
+def test_one_who_asks_much_on_many_connections_holds_nobody_up(there: Town) -> None:
+    greedy, guest = there.guest("c1"), there.guest("c2")
+    for each in (greedy, guest):
+        there.endpoint(each.id, "front", each.id, "10.0.0.2")
+    packet = dns.query("c1")
+    frames = (struct.pack(">H", len(packet)) + packet) * 3000
+    with inside(guest.namespace):
+        wait_until(lambda: dns.ask("c2").values)
+    with ExitStack() as stack:
+        with inside(greedy.namespace):
+            streams = [
+                stack.enter_context(socket.create_connection(dns.RESOLVER)) for _ in range(100)
+            ]
+        for stream in streams:
+            stream.setblocking(False)
+            stream.send(frames)
+        with inside(guest.namespace):
+            began = time.monotonic()
+            assert dns.ask("c2").values == ["10.0.0.2"]
+            # All that was asked at once takes more than a second.
+            assert time.monotonic() - began < 0.5
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,11 @@ CONNECTIONS = 128  # of one container
 IDLE = 8.0  # seconds without a query
 _RESPITE = 1.0  # after a connection could not be taken
 _UNSENT = 1 << 18  # bytes that a client may leave unread before its next queries wait
-_CHUNK = 1 << 16
+# Bytes of answers that all clients of one container may leave unread: those of servers that were
+# asked come later than the look at _UNSENT, up to 64 KiB each.
+_ALL_UNSENT = 1 << 23
+# Bytes of queries that are taken from a connection before it is others' turn: a dozen.
+_CHUNK = 256
 
 
 class Listener:
@@ -25,7 +29,7 @@ class Listener:
     ask: called with a query and the function that sends its answer.
     """
 
-    __slots__ = ("_ask", "_loop", "_sock", "_watched", "connections")
+    __slots__ = ("_ask", "_loop", "_sock", "_watched", "connections", "unsent")
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Listener:
         self._ask = ask
         self._watched = True
         self.connections: set[Connection] = set()
+        self.unsent = 0  # bytes of answers that wait, of all connections
         loop.add(sock.fileno(), self._accept)
 
     def _accept(self, _: int) -> None:
@@ -161,6 +166,10 @@ class Connection:
             self.close()  # what it sent was no query
             return
         self._unsent += len(answer).to_bytes(2, "big") + answer
+        self._listener.unsent += len(answer) + 2
+        if self._listener.unsent > _ALL_UNSENT:
+            self.close()
+            return
         try:
             self._send()
         except BlockingIOError:
@@ -169,7 +178,9 @@ class Connection:
             self.close()
 
     def _send(self) -> None:
-        del self._unsent[: self._sock.send(self._unsent)]
+        sent = self._sock.send(self._unsent)
+        del self._unsent[:sent]
+        self._listener.unsent -= sent
         self._watch()
 
     def _watch(self) -> None:
@@ -192,4 +203,6 @@ class Connection:
         self._timer.cancel()
         self._loop.remove(self._sock.fileno())
         self._sock.close()
+        self._listener.unsent -= len(self._unsent)
+        self._unsent.clear()
         self._listener.gone(self)
