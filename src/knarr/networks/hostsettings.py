@@ -19,12 +19,13 @@ def forward(*, ipv6: bool) -> None:
     """Have the host pass packets on between its interfaces. Raises OSError.
 
     An interface that has its routes from routers' announcements takes no more of them once the
-    host is a router itself, unless it is told to.
+    host is a router itself, unless it is told to. Those that are made later are not told to: who
+    is behind them, a machine or a container of somebody else's, is no router of this host.
     """
     _set("ipv4/ip_forward", "1")
     if ipv6 and _get("ipv6/conf/all/forwarding") != "1":
         for name in sorted(os.listdir(f"{_ROOT}/ipv6/conf")):
-            if name != "all" and _get(f"ipv6/conf/{name}/accept_ra") == "1":
+            if name not in ("all", "default", "lo") and _get(f"ipv6/conf/{name}/accept_ra") == "1":
                 _set(f"ipv6/conf/{name}/accept_ra", "2")
         _set("ipv6/conf/all/forwarding", "1")
 

@@ -11,7 +11,17 @@ import pytest
 from knarr import Container, Engine, errors
 from knarr.engine.model import ContainerConfig, HostPort
 from knarr.runtime.network import Inside
-from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost, inside, qdiscs
+from tests.support.nethost import (
+    HOST4,
+    HOST6,
+    OUTSIDE4,
+    OUTSIDE6,
+    UPLINK,
+    NetHost,
+    inside,
+    qdiscs,
+    sysctl,
+)
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -48,6 +58,17 @@ def test_a_container_reaches_the_outside_world(
             assert taken.recv(10) == b"hello\n"
             assert peer[0] == seen  # the host's: the container's own is nobody's there
         assert one.wait().exit_code == 0
+
+
+def test_who_comes_later_is_no_router_of_the_host(nethost: NetHost, engine: Engine) -> None:
+    before = sysctl(f"ipv6/conf/{UPLINK}/accept_ra"), sysctl("ipv6/conf/default/accept_ra")
+    assert before == ("1", "1")
+    network = engine.networks.create("web", ipv6=True)
+    assert engine.containers.run(config("true", network="web")).exit_code == 0
+    assert sysctl("ipv6/conf/all/forwarding") == "1"
+    assert sysctl(f"ipv6/conf/{UPLINK}/accept_ra") == "2"  # it keeps its routes
+    assert sysctl("ipv6/conf/default/accept_ra") == "1"  # which a router does not follow
+    assert sysctl(f"ipv6/conf/br-{network.id[:12]}/accept_ra") == "0"
 
 
 def test_an_internal_network_leads_nowhere(nethost: NetHost, engine: Engine) -> None:
