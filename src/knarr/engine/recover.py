@@ -77,8 +77,14 @@ def recover(engine: Engine) -> RecoverReport:
         )
     for subject, work in _sweeps(engine):
         _attempt(report, subject, work)
-    _attempt(report, "networks", lambda: report.leftovers.extend(engine.networks.recover()))
+    _attempt(report, "networks", partial(_mend_networks, engine, report))
     return report
+
+
+def _mend_networks(engine: Engine, report: RecoverReport) -> None:
+    mended = engine.networks.recover()
+    report.leftovers.extend(mended.done)
+    report.problems.extend(mended.problems)
 
 
 def recover_container(engine: Engine, record: ContainerRecord, *, held: bool = False) -> None:

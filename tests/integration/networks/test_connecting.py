@@ -12,6 +12,7 @@ import pytest
 
 from knarr import Container, ContainerConfig, Engine, ExecConfig, errors
 from knarr.engine.endpointconfig import EndpointConfig
+from knarr.engine.networks import mending
 from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
 from knarr.networks import naming
@@ -218,6 +219,36 @@ def test_recover_mends_what_was_taken_away(engine: Engine, web: Container) -> No
     assert _reaches(web, "10.2.0.1")
     assert engine.networks.on_host.firewall.networks() == {front.id, back.id}
     assert engine.recover().leftovers == []
+
+
+def test_what_cannot_be_mended_does_not_keep_the_rest_from_it(
+    engine: Engine, web: Container
+) -> None:
+    engine.networks.create("own", options={"com.docker.network.bridge.name": "own0"})
+    config = ContainerConfig(image="busybox", command=("sleep", "1000"), network="own")
+    other = engine.containers.launch(config, attach=False).container
+    bridge = f"br-{engine.networks.get('front').id[:12]}"
+    with Netlink() as sock:
+        sock.ask(links.delete_link(bridge), links.delete_link("own0"))
+        sock.ask(links.new_veth("own0", "own1"))  # somebody else's now
+        report = engine.recover()
+        assert [text for text in report.problems if "own0 exists, and is no bridge" in text]
+        assert report.leftovers == ["network front, which was not whole on the host"]
+        sock.ask(links.delete_link("own0"))
+    assert _reaches(web, "10.1.0.1")
+    report = engine.recover()
+    assert (report.problems, report.leftovers) == (
+        [],
+        ["network own, which was not whole on the host"],
+    )
+    other.remove(force=True)
+
+
+def test_one_that_ends_while_it_is_mended_is_no_problem(engine: Engine, web: Container) -> None:
+    record, network = engine.table.existing(web.id), engine.networks.find("front")
+    web.kill()
+    web.wait()
+    assert list(mending._join(engine, record, network)) == []
 
 
 def test_a_rename_is_told(engine: Engine, web: Container) -> None:

@@ -375,7 +375,7 @@ def test_a_removal_that_was_killed_is_seen_through(engine: Engine) -> None:
     with engine.networks.ready(engine.table.existing(_made(engine, "net").id)):
         pass
     engine.networks.table.mark_removing(network.id)
-    assert engine.networks.recover() == ["network net, which was to be removed"]
+    assert engine.networks.recover().done == ["network net, which was to be removed"]
     assert f"br-{network.id[:12]}" not in _names()
     with pytest.raises(errors.NotFound):
         engine.networks.get("net")

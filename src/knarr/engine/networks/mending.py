@@ -7,12 +7,17 @@ container being started anew.
 
 from __future__ import annotations
 
+import logging
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from knarr.engine import held
 from knarr.engine.networks import live, names, shown
 from knarr.engine.networks.network import Network
 from knarr.engine.paths import Paths
+from knarr.engine.state import merged
+from knarr.engine.translate import translated
 from knarr.errors import KnarrError
 from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
@@ -26,19 +31,41 @@ if TYPE_CHECKING:
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Definition
 
+_log = logging.getLogger("knarr.engine")
 
-def mend(engine: Engine) -> list[str]:
-    """Put all networks right; return what was done, in words. Raises KnarrError, OSError."""
-    unfinished = engine.networks.table.removing()
-    for network in unfinished:
-        engine.networks.see_through(network)
-    found = [f"network {network.name}, which was to be removed" for network in unfinished]
+
+def mend(engine: Engine) -> Mended:
+    """Put all networks right. One that cannot be is told, and does not keep the others from it."""
+    found = Mended()
+    for network in engine.networks.table.removing():
+        with found.attempt(network):
+            engine.networks.see_through(network)
+            found.done.append(f"network {network.name}, which was to be removed")
     for network in engine.networks.table.all():
         if drivers.find(network.driver).paired:
-            found += _network(engine, network)
+            with found.attempt(network):
+                found.done.extend(_network(engine, network))
     if names.revive(engine.settings.run_root):
-        found.append("the DNS server of containers, which had gone")
+        found.done.append("the DNS server of containers, which had gone")
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What was done, and what could not be, in words."""
+
+    done: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def attempt(self, network: Definition) -> Iterator[None]:
+        """Note what fails in the block."""
+        try:
+            with translated(f"network {network.name}"):
+                yield
+        except KnarrError as error:
+            _log.warning("recover: %s", error)
+            self.problems.append(str(error))
 
 
 def _network(engine: Engine, network: Definition) -> Iterator[str]:
@@ -92,8 +119,11 @@ def _join(engine: Engine, record: ContainerRecord, network: Definition) -> Itera
         if not ours:
             return  # somebody is at it
         try:
-            fresh = held.row(engine, paths)
-            live.attach(engine, fresh, paths, fresh.config, network)
-        except KnarrError as error:
-            raise type(error)(f"container {record.name}: {error}") from error
+            with translated(f"container {record.name}"):
+                fresh = held.row(engine, paths)
+                live.attach(engine, fresh, paths, fresh.config, network)
+        except KnarrError:
+            if not merged(record, paths).running:
+                return  # it has just ended
+            raise
     yield f"container {record.name}, which had lost its interface in network {network.name}"

@@ -24,6 +24,7 @@ from knarr.networks.drivers import bridge
 if TYPE_CHECKING:
     from knarr.engine.endpointconfig import EndpointConfig
     from knarr.engine.engine import Engine
+    from knarr.engine.networks.mending import Mended
     from knarr.engine.records import ContainerRecord
 
 _ALWAYS = {DEFAULT: "bridge", "host": "host", "none": "null"}
@@ -214,7 +215,7 @@ class Networks:
             rows = joining.joined(self._engine, record, chosen)
             yield joining.attachments(self._engine, record, chosen, rows)
 
-    def recover(self) -> builtins.list[str]:
+    def recover(self) -> Mended:
         """Put right what dead processes left and others took away; return that in words."""
         from knarr.engine.networks import mending
 
