@@ -345,15 +345,25 @@ def test_what_somebody_took_away_is_made_again(engine: Engine) -> None:
         assert f"br-{networks[1].id[:12]}" in _names()
 
 
-def test_a_bridge_that_somebody_else_made_stays(engine: Engine) -> None:
+@pytest.mark.parametrize("more", [{}, {bridge.DEFAULT_BRIDGE: "true"}])
+def test_a_bridge_that_somebody_else_made_stays(engine: Engine, more: dict[str, str]) -> None:
     with Netlink() as sock:
         sock.ask(links.new_bridge("lan0"))
     index = _names()["lan0"]
-    engine.networks.create("lan", options={bridge.NAME: "lan0"})
+    engine.networks.create("lan", options={bridge.NAME: "lan0", **more})
     with engine.networks.ready(engine.table.existing(_made(engine, "lan").id)):
         assert _names()["lan0"] == index
     engine.networks.remove("lan")
     assert _names()["lan0"] == index
+
+
+def test_a_bridge_is_of_one_network(engine: Engine) -> None:
+    engine.networks.create("one", options={bridge.NAME: "lan0"})
+    with pytest.raises(errors.Forbidden, match="called one: networks have same bridge name"):
+        engine.networks.create("two", options={bridge.NAME: "lan0"})
+    default = engine.networks.get("bridge").definition.options[bridge.NAME]
+    with pytest.raises(errors.Forbidden, match="same bridge name"):
+        engine.networks.create("two", options={bridge.NAME: default})
 
 
 def test_nothing_stays_of_a_bridge_that_cannot_be_made(engine: Engine) -> None:

@@ -32,9 +32,28 @@ def chosen(seed: bytes) -> Callable[[Definition, list[Definition]], Definition]:
         if drivers.find(network.driver).addressed:
             network = replace(network, pools=tuple(_pools(network, others, seed)))
         drivers.find(network.driver).check(network)
+        _check_interface(network, others)
         return network
 
     return decide
+
+
+def _check_interface(network: Definition, others: list[Definition]) -> None:
+    """Raise Forbidden, as Docker does, when another network has that interface on the host.
+
+    Containers of both would be on one bridge, which went with the first of them.
+    """
+    driver = drivers.find(network.driver)
+    if not driver.paired:
+        return
+    name = driver.interface(network)
+    for other in others:
+        theirs = drivers.find(other.driver)
+        if theirs.paired and theirs.interface(other) == name:
+            raise Forbidden(
+                f"cannot create network {network.id} ({name}): conflicts with network "
+                f"{other.id} ({name}), called {other.name}: networks have same bridge name"
+            )
 
 
 def _pools(network: Definition, others: list[Definition], seed: bytes) -> list[Pool]:

@@ -238,7 +238,7 @@ def _make_link(sock: Netlink, network: Definition) -> bool:
 
 def _is_foreign(network: Definition) -> bool:
     """Return whether the bridge is one that the caller named and somebody else made."""
-    if NAME not in network.options or DEFAULT_BRIDGE in network.options:
+    if NAME not in network.options or network.predefined:
         return False
     try:
         return hostsettings.ethernet_address(interface(network)) != own_address(network)
