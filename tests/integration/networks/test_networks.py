@@ -105,6 +105,7 @@ def test_routes_of_the_host_are_left_alone(engine: Engine) -> None:
         ({"options": {"com.docker.network.bridge.name": "far-too-long-a-name"}},
          "invalid bridge name"),
         ({"options": {"com.docker.network.bridge.name": "a/b"}}, "invalid bridge name"),
+        ({"options": {bridge.PREFIX: "a/b"}}, "invalid interface name"),
     ],
 )  # fmt: skip
 def test_networks_that_cannot_be(engine: Engine, how: dict[str, Any], problem: str) -> None:
@@ -252,7 +253,7 @@ def test_an_attachment_says_all(engine: Engine) -> None:
     )
     engine.networks.create(
         "back", internal=True, pools=(Pool("10.8.0.0/24", "10.8.0.128/25"),),
-        options={"com.docker.network.bridge.enable_icc": "false"},
+        options={"com.docker.network.bridge.enable_icc": "false", bridge.PREFIX: "lan"},
     )  # fmt: skip
     container = _made(
         engine, "front", name="Web", hostname="www", dns_search=("example.org",),
@@ -265,7 +266,7 @@ def test_an_attachment_says_all(engine: Engine) -> None:
     assert back["addresses"] == ["10.8.0.129/24"]  # the gateway has the range's first
     assert back["gateways"] == []
     assert back["isolated"]
-    assert back["name"] == "eth0"
+    assert back["name"] == "lan0"
     assert len(first["host_if"]) == 13
     assert first.pop("host_if") != back["host_if"]
     assert first.pop("hairpin") in (True, False)

@@ -77,6 +77,23 @@ def test_one_of_the_loopback_address_is_the_hosts_alone(nethost: NetHost, engine
             assert not answers(HOST4, 8080)
 
 
+def test_a_network_says_where_its_ports_are_published(nethost: NetHost, engine: Engine) -> None:
+    option = {"com.docker.network.bridge.host_binding_ipv4": "127.0.0.1"}
+    engine.networks.create("inner", ipv6=True, options=option)
+    explicit = HostPort(80, "tcp", HOST4, 8081, 8081)
+    web = started(engine, network="inner", ports=(HostPort(80, first=8080, last=8080), explicit))
+    with ended(web):
+        wait_until(lambda: answers("127.0.0.1", 8080), 15)
+        assert web.ports["80/tcp"] == [
+            {"HostIp": "127.0.0.1", "HostPort": "8080"},
+            {"HostIp": HOST4, "HostPort": "8081"},
+        ]
+        with nethost.beyond():
+            assert not answers(HOST4, 8080)
+            assert not answers(HOST6, 8080)
+            assert answers(HOST4, 8081)
+
+
 def test_of_both_families(nethost: NetHost, engine: Engine) -> None:
     engine.networks.create("web", ipv6=True)
     web = started(engine, network="web", ports=(HostPort(80),))

@@ -42,6 +42,7 @@ SHARED = (
     "to any other network"
 )
 IFNAME = "com.docker.network.endpoint.ifname"
+_PREFIX = "com.docker.network.container_iface_prefix"
 _FAILED = "failed to set up container networking"
 
 
@@ -279,7 +280,8 @@ def attachments(
         row = by_network.get(place.network.id)
         if row is None:
             continue
-        endpoint = _endpoint(place, row, f"eth{len(found)}", routes)
+        prefix = place.network.options.get(_PREFIX) or "eth"
+        endpoint = _endpoint(place, row, f"{prefix}{len(found)}", routes)
         attachment = drivers.find(place.network.driver).attachment(place.network, endpoint)
         if attachment is not None:
             if record.config.network_rate_in and not attachment["host_if"]:

@@ -45,12 +45,15 @@ class Request(NamedTuple):
 class Addresses(NamedTuple):
     """Addresses of a container at which it is published, empty where it has none.
 
-    loopback6: whether what is sent to ::1 can be led there.
+    loopback6: whether what is sent to ::1 can be led there. host4, host6: the host's addresses
+    for ports that name none, as the networks have them; empty for none of that family.
     """
 
     ipv4: str
     ipv6: str
     loopback6: bool = True
+    host4: str = ANY4
+    host6: str = ANY6
 
 
 def exposed(config: ContainerConfig, image: Mapping[str, Any]) -> tuple[str, ...]:
@@ -82,13 +85,24 @@ def addresses(attachments: Iterable[Mapping[str, Any]]) -> Addresses | None:
     None where that is no bridge.
     """
     found = {False: "", True: ""}  # whether it is IPv6 -> the address
+    host = {False: ANY4, True: ANY6}
     for each in attachments:
         if each["driver"] != "bridge":
             continue
         for six in {":" in gateway for gateway in each["gateways"]}:
             own = (text.partition("/")[0] for text in each["addresses"] if (":" in text) is six)
             found[six] = next(own, "")
-    return Addresses(found[False], found[True]) if any(found.values()) else None
+            host[six] = _host_address(each.get("binding") or ANY4, six=six)
+    if not any(found.values()):
+        return None
+    return Addresses(found[False], found[True], host4=host[False], host6=host[True])
+
+
+def _host_address(binding: str, *, six: bool) -> str:
+    """Return where a network has its ports published: everywhere, or in one family alone."""
+    if binding == ANY4:
+        return ANY6 if six else ANY4
+    return binding if (":" in binding) is six else ""
 
 
 def groups(ports: Iterable[HostPort], at: Addresses) -> list[list[Request]]:
@@ -102,14 +116,14 @@ def groups(ports: Iterable[HostPort], at: Addresses) -> list[list[Request]]:
 
 
 def _of_port(port: HostPort, at: Addresses) -> list[Request]:
-    pairs = [(ANY4, at.ipv4), (ANY6, at.ipv6)]
+    pairs = [(at.host4, at.ipv4), (at.host6, at.ipv6)]
     if port.address:
         _check(port, at)
         pairs = [(port.address, at.ipv6 if ":" in port.address else at.ipv4)]
     return [
         Request(port.port, port.protocol, port.first, port.last, host, ip)
         for host, ip in pairs
-        if ip
+        if host and ip
     ]
 
 

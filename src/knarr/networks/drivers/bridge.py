@@ -63,7 +63,8 @@ class Bridge:
                 raise Unsupported(f"network {network.name}: gateway mode {mode}: only nat is there")
         mtu(network)
         _check_binding(network.options.get(BINDING))
-        _check_name(interface(network))
+        _check_name("bridge", interface(network))
+        _check_name("interface", f"{network.options.get(PREFIX, 'eth')}0")
 
     def interface(self, network: Definition) -> str:
         """Return the name of the bridge."""
@@ -127,7 +128,7 @@ class Bridge:
             "hairpin": hostsettings.bridge_filters(),
             "rate_in": None,
             "rate_out": None,
-        }
+        } | ({"binding": network.options[BINDING]} if BINDING in network.options else {})
 
     def rules(self, network: Definition) -> NetworkRules | None:
         """Return what the firewall has to know."""
@@ -201,14 +202,14 @@ def _check_binding(text: str | None) -> None:
         raise InvalidArgument(f"failed to parse {BINDING} value: {text} (nil ip)") from None
 
 
-def _check_name(name: str) -> None:
+def _check_name(what: str, name: str) -> None:
     """Raise InvalidArgument for what no interface can be called (dev_valid_name() in Linux)."""
     if len(os.fsencode(name)) > links.NAME_LIMIT or name in (".", "..", "all", "default"):
         raise InvalidArgument(
-            f"invalid bridge name {name!r}: at most 15 characters, and no . or .."
+            f"invalid {what} name {name!r}: at most 15 characters, and no . or .."
         )
     if any(letter in "/:" or not letter.isprintable() or letter.isspace() for letter in name):
-        raise InvalidArgument(f"invalid bridge name {name!r}: no slash, colon or space in it")
+        raise InvalidArgument(f"invalid {what} name {name!r}: no slash, colon or space in it")
 
 
 def _make_link(sock: Netlink, network: Definition) -> bool:
