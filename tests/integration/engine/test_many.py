@@ -68,7 +68,7 @@ def test_fifty_creators_at_once(engine: Engine, settings: Settings) -> None:
 def test_sandboxes_from_several_processes(engine: Engine, settings: Settings) -> None:
     """The first of them also race for the unpacking and for starting the launcher."""
     said = "".join(side_by_side(4, RUNNERS, settings)).splitlines()
-    assert said.count("done") == 4
+    assert said.count("done") == 4, "\n".join(said)
     warnings = [line for line in said if line != "done"]  # one for all, where there is reason
     assert len(warnings) == (0 if engine.machine.private_users() else 1), said
     assert engine.table.all() == []
