@@ -177,10 +177,10 @@ def test_inspect(box: Installation) -> None:
     assert value[0]["Name"] == "/one"
     assert value[0]["HostConfig"]["Memory"] == 64 << 20
     assert value[1]["RepoTags"] == ["busybox:latest"]
-    code, out, err = box.run("inspect", "one", "none")
+    code, out, err = box.run("inspect", "one", "nothing")
     assert code == 1
     assert len(json.loads(out)) == 1
-    assert err == b"Error: No such object: none\n"
+    assert err == b"Error: No such object: nothing\n"
     assert box.run("inspect", "-f", "{{json .Args}} {{.Path}}", "one")[1] == b"[] true\n"
     assert box.run("inspect", "--type", "image", "one")[0] == 1
     assert "SizeRootFs" in json.loads(box.run("container", "inspect", "-s", "one")[1])[0]

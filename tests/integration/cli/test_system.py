@@ -69,6 +69,7 @@ def test_prune_asks_and_tells(box: Installation) -> None:
     assert asked.decode() == (
         "WARNING! This will remove:\n"
         "  - all stopped containers\n"
+        "  - all networks not used by at least one container\n"
         "  - all dangling images\n"
         "\n"
         "Are you sure you want to continue? [y/N] "

@@ -126,6 +126,9 @@ def test_a_bucket_drops_what_is_too_much(nethost: NetHost) -> None:
         with inside(container), Netlink() as inner:
             _inner("172.17.0.2")
             inner.ask(links.new_bucket(links.index_of("eth0"), 1_000_000, mtu=1400))
+        with Netlink(groups=(links.GROUP_LINK,)) as watch:
+            ends = {links.index_of("br0"), links.index_of("kn1")}
+            assert links.await_running(watch, ends, PATIENCE)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
             receiver.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE: it drops nothing
             receiver.bind(("172.17.0.1", 0))
