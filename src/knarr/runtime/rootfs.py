@@ -290,6 +290,9 @@ def _overlay_by_mount(base: int, lower: "Lower", single: "dict[str, str]", volat
     k.attach(base, place)
     os.close(place)
     try:
+        # A clone of a shared mount is its peer: layers mounted below it would come and go with
+        # those of others who are at the same, and be seen on the host.
+        k.mount(None, _PLACE, None, k.MS_PRIVATE)
         os.fchdir(base)
         for (_, fd), name in zip(lower, names, strict=True):
             if fd >= 0:
