@@ -19,6 +19,7 @@ NAMES = {
     "layers": "GNU tar",
     "lazy": None,
     "logs": None,
+    "networks": None,
     "dns": "aardvark-dns",
     "ps": "podman ps -a",
     "pull": "podman pull",
