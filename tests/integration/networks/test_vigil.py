@@ -8,12 +8,28 @@ import pytest
 
 from knarr import ContainerConfig, Engine
 from knarr.engine.model import HostPort
+from knarr.engine.restoring import main
 from knarr.kernel import nftables as nft
 from knarr.kernel.nftables import INET, Nftables
 from knarr.networks import naming
 from knarr.networks.firewall import Firewall
 from tests.support.nethost import HOST4, NetHost
 from tests.support.waiting import wait_until
+
+
+@pytest.mark.vm
+def test_what_watches_brings_nothing_back_after_the_last_network(
+    nethost: NetHost, engine: Engine
+) -> None:
+    del nethost
+    engine.networks.create("web")
+    engine.containers.run(ContainerConfig(image="busybox", command=("true",), network="web"))
+    on_host = engine.networks.on_host
+    assert on_host.firewall.present()
+    engine.networks.remove("web")
+    assert not on_host.firewall.present()
+    main(engine.settings.data_root, engine.settings.run_root)
+    assert not on_host.firewall.present()
 
 
 @pytest.mark.vm

@@ -78,12 +78,19 @@ class OnHost:
         raise errors.Unavailable(f"network {network.name}: is taken away again and again")
 
     def restore(self) -> None:
-        """Make the table of rules anew, for all that is made and published. Raises OSError."""
+        """Make the table of rules anew, for all that is made and published. Raises OSError.
+
+        Where nothing is made there is to be no table: it went with the last network.
+        """
+        table = self._engine.networks.table
+        going = {network.id for network in table.removing()}
         made = []
-        for network in self._engine.networks.table.all():
+        for network in table.all():
             rules = drivers.find(network.driver).rules(network)
-            if rules is not None and self._note(network):
+            if rules is not None and network.id not in going and self._note(network):
                 made.append(rules)
+        if not made:
+            return
         ports = current.bindings(self._engine.settings)
         self.firewall.install(made, ports)
         # Who published meanwhile wrote that down first.
