@@ -15,6 +15,7 @@ from collections.abc import Callable
 from knarr.engine.model import BindMount, ContainerConfig, HostPort
 from tests.support.nethost import HOST4, NetHost, inside, private
 
+from .bench_start import start_to_exit
 from .harness import PAUSE, Contestant, Report, alternate
 from .peers import IMAGE, Peers, ulimits
 from .world import World, world
@@ -24,25 +25,6 @@ INNER = 5201
 AMOUNT = "1G"
 DIRECTORIES = ("/usr", "/lib", "/lib64")
 PATIENCE = 30.0
-
-
-def started(there: World, network: str) -> Contestant:
-    """Return a contestant that measures start to exit status of ``true``."""
-    config = ContainerConfig(image="busybox", command=("/bin/true",), network=network)
-
-    def run() -> float:
-        container = there.engine.containers.create(config)
-        begun = time.perf_counter()
-        attachment = container.start(attach=True)
-        assert attachment is not None
-        with attachment:
-            while attachment.status is None and attachment.receive() is not None:
-                pass
-            seconds = time.perf_counter() - begun
-        container.remove(force=True)
-        return seconds
-
-    return run
 
 
 def run(rounds: int = 20) -> Report:
@@ -69,8 +51,8 @@ def _starts(there: World, peers: Peers) -> dict[str, Contestant]:
         return lambda: peers.run(peers.podman(*words))
 
     return {
-        "knarr, none": started(there, "none"),
-        "knarr, bridge": started(there, "bench"),
+        "knarr, none": start_to_exit(there),
+        "knarr, bridge": start_to_exit(there, "bench"),
         "podman, none": podman("none"),
         "podman, bridge": podman("bridge"),
     }

@@ -9,7 +9,9 @@ import secrets
 import shutil
 import socket
 import subprocess
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,16 @@ def spec(*args: str, userns: bool = True) -> Spec:
         "mounts": copy.deepcopy(_MOUNTS),
         "linux": linux,
     }
+
+
+@contextmanager
+def layers() -> Iterator[Path]:
+    """A directory of layers, removed at the end; ``l/base/fs`` is busybox."""
+    folder = Path(tempfile.mkdtemp(prefix="kt-layers-", dir="/var/tmp"))
+    folder.chmod(0o711)
+    busybox_tree(folder / "l/base/fs")
+    yield folder
+    shutil.rmtree(folder)
 
 
 def busybox_tree(target: Path) -> None:

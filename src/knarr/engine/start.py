@@ -166,10 +166,10 @@ def _networks(
     from knarr.networks.resolver.client import ensure
 
     with ExitStack() as stack:
-        attachments = stack.enter_context(engine.networks.ready(record))
+        joined, attachments = stack.enter_context(engine.networks.ready(record))
         if attachments:
             wanted: dict[str, Any] = {"attachments": attachments}
-            resolver = names.introduce(engine, record, paths, attachments)
+            resolver = names.introduce(record, paths, joined, attachments)
             if resolver is not None:
                 vigil = watched.words(engine.settings)
                 stack.callback(ensure(engine.settings.run_root, vigil=vigil).close)

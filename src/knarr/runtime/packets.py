@@ -6,7 +6,9 @@ what is in a packet.
 
 import _socket
 import array
+import fcntl
 import os
+import time
 
 MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
 _SUN_PATH = 108
@@ -102,6 +104,27 @@ def accept(listener: "_socket.socket") -> "_socket.socket":
     """Return the next connection, close-on-exec; BlockingIOError when there is none."""
     fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - the C class has no other name for it
     return _socket.socket(fileno=fd)
+
+
+def only_server(directory: str, lock: str, name: str) -> "int | None":
+    """Return the held lock of the one process that serves a socket in a directory.
+
+    None when another one serves; one that is about to end is awaited. Raises OSError.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(f"{directory}/{lock}", flags, 0o600)
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            try:
+                connect(directory, name).close()
+            except OSError:
+                time.sleep(0.001)
+                continue
+            os.close(fd)
+            return None
+        return fd
 
 
 def connect(directory: str, name: str) -> "_socket.socket":

@@ -6,7 +6,6 @@ no caller's threads are ever forked.
 """
 
 import _socket
-import fcntl
 import gc
 import os
 import resource
@@ -49,7 +48,7 @@ class Launcher:
 
     def serve(self, ready: int) -> None:
         """Listen until idle. ``ready``: descriptor that is told when callers may connect."""
-        lock = self._lock()
+        lock = packets.only_server(self.run_root, LOCK, SOCKET)
         if lock is None:
             os.write(ready, b"1")  # another launcher serves this run root already
             return
@@ -66,23 +65,6 @@ class Launcher:
         self._template()
         while self._turn():
             continue
-
-    def _lock(self) -> "int | None":
-        """Return the held lock, None when another launcher serves; one about to end is awaited."""
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        fd = os.open(f"{self.run_root}/{LOCK}", flags, 0o600)
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                try:
-                    rundir.connect(self.run_root, SOCKET).close()
-                except OSError:
-                    time.sleep(0.001)
-                    continue
-                os.close(fd)
-                return None
-            return fd
 
     def _turn(self) -> bool:
         """Wait for one round of events; False when it is time to end."""

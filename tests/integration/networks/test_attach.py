@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import signal
 import socket
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -27,11 +25,8 @@ from tests.support.waiting import wait_until
 
 @pytest.fixture(scope="module")
 def base() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="kt-layers-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    launch.busybox_tree(folder / "l/base/fs")
-    yield folder
-    shutil.rmtree(folder)
+    with launch.layers() as folder:
+        yield folder
 
 
 @pytest.fixture

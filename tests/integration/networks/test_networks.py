@@ -311,7 +311,7 @@ def test_a_network_is_made_when_it_is_used_and_unmade_when_removed(engine: Engin
     name = f"br-{network.id[:12]}"
     assert name not in _names()
     record = engine.table.existing(_made(engine, "net").id)
-    with engine.networks.ready(record) as attachments:
+    with engine.networks.ready(record) as (_, attachments):
         assert [each["bridge"] for each in attachments] == [name]
         index = _names()[name]
         with Netlink() as sock:

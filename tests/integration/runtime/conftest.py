@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +14,8 @@ from tests.support import launch
 @pytest.fixture(scope="session")
 def base() -> Iterator[Path]:
     """A directory of layers; ``l/base/fs`` is busybox."""
-    folder = Path(tempfile.mkdtemp(prefix="kt-layers-", dir="/var/tmp"))
-    folder.chmod(0o711)
-    launch.busybox_tree(folder / "l/base/fs")
-    yield folder
-    shutil.rmtree(folder)
+    with launch.layers() as folder:
+        yield folder
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import hostfiles, resolvconf
-from knarr.engine.networks import joining
 from knarr.kernel.process import start_time
 from knarr.networks.resolver.client import ensure
 from knarr.runtime import network as runtime
@@ -15,7 +14,6 @@ from knarr.runtime import packets, resolving
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from knarr.engine.engine import Engine
     from knarr.engine.paths import Paths
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Definition
@@ -23,7 +21,10 @@ if TYPE_CHECKING:
 
 
 def introduce(
-    engine: Engine, record: ContainerRecord, paths: Paths, attachments: Sequence[dict[str, Any]]
+    record: ContainerRecord,
+    paths: Paths,
+    networks: Sequence[Definition],
+    attachments: Sequence[dict[str, Any]],
 ) -> dict[str, Any] | None:
     """Write /etc/hosts and /etc/resolv.conf of a container that is about to start.
 
@@ -31,14 +32,13 @@ def introduce(
     default network, which has no names, as with Docker. Raises OSError.
     """
     addresses = [address.partition("/")[0] for each in attachments for address in each["addresses"]]
-    networks = [place.network for place in joining.places(engine, record)]
     resolver = None
     if all(network.predefined for network in networks):
         conf = resolvconf.asked(_of_host(), record.config)
         text = resolvconf.for_bridge(conf, ipv6=any(":" in each for each in addresses))
     else:
         text, packet = _named(record, networks)
-        resolver = {"run_root": engine.settings.run_root, "packet": packet}
+        resolver = {"run_root": paths.run_root, "packet": packet}
     hosts = hostfiles.addressed(record.config, record.id, addresses)
     hostfiles.replace(paths.data, {"hosts": hosts, "resolv.conf": text})
     return resolver

@@ -204,16 +204,19 @@ class Networks:
         )
 
     @contextmanager
-    def ready(self, record: ContainerRecord) -> Iterator[builtins.list[dict[str, Any]]]:
-        """Have all networks of a container made; lend its attachments.
+    def ready(
+        self, record: ContainerRecord
+    ) -> Iterator[tuple[builtins.list[Definition], builtins.list[dict[str, Any]]]]:
+        """Have all networks of a container made; lend them and its attachments.
 
         None of the networks is removed while the block runs. Raises NotFound (network),
         InvalidArgument, Conflict (address), ResourceExhausted, and what the kernel says.
         """
         chosen = joining.places(self._engine, record)
-        with self.on_host.ready(each.network for each in chosen):
+        networks = [each.network for each in chosen]
+        with self.on_host.ready(networks):
             rows = joining.joined(self._engine, record, chosen)
-            yield joining.attachments(self._engine, record, chosen, rows)
+            yield networks, joining.attachments(self._engine, record, chosen, rows)
 
     def recover(self) -> Mended:
         """Put right what dead processes left and others took away; return that in words."""

@@ -126,8 +126,6 @@ class Bridge:
             "mtu": mtu(network),
             "isolated": not _switch(network, ICC),
             "hairpin": hostsettings.bridge_filters(),
-            "rate_in": None,
-            "rate_out": None,
         } | ({"binding": network.options[BINDING]} if BINDING in network.options else {})
 
     def rules(self, network: Definition) -> NetworkRules | None:

@@ -97,8 +97,6 @@ class Macvlan:
             "addresses": list(endpoint.addresses),
             "gateways": list(endpoint.gateways),
             "mtu": bridge.mtu(network),
-            "rate_in": None,
-            "rate_out": None,
         }
 
 

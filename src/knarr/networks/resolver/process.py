@@ -7,7 +7,6 @@ container brings up another pair.
 """
 
 import _socket
-import fcntl
 import gc
 import json
 import os
@@ -49,7 +48,7 @@ def main(run_root: str, idle: float, ready: int, watched: "Sequence[str]" = ()) 
     os.umask(0o077)
     most = min(resource.getrlimit(resource.RLIMIT_NOFILE)[1], _FILES)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    lock = _lock(run_root)
+    lock = packets.only_server(run_root, LOCK, resolving.SOCKET)
     if lock is None:
         os.write(ready, b"1")  # another one serves this run root already
         return
@@ -59,24 +58,6 @@ def main(run_root: str, idle: float, ready: int, watched: "Sequence[str]" = ()) 
     gc.collect()
     gc.freeze()
     _keep(run_root, listener, idle, watched)
-
-
-def _lock(run_root: str) -> "int | None":
-    """Return the held lock, None when another one serves; one about to end is awaited."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(f"{run_root}/{LOCK}", flags, 0o600)
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            try:
-                packets.connect(run_root, resolving.SOCKET).close()
-            except OSError:
-                time.sleep(0.001)
-                continue
-            os.close(fd)
-            return None
-        return fd
 
 
 def _keep(run_root: str, listener: "_socket.socket", idle: float, watched: "Sequence[str]") -> None:
@@ -126,7 +107,7 @@ def _begin(run_root: str, listener: "_socket.socket", idle: float, watched: "Seq
     try:
         watches = vigil.over(watched, f"{run_root}/resolver.log")
         status = Server(run_root, listener, idle, watches).serve()
-    except BaseException:
+    except BaseException:  # it must not return into its keeper's loop
         sys.excepthook(*sys.exc_info())
     finally:
         sys.stderr.flush()
