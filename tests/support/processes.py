@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 from knarr.config import Settings
@@ -39,3 +41,24 @@ def listener(path: str) -> int:
 def launcher(settings: Settings) -> int:
     """Return the pid of the launcher of a run root. Raises OSError when there is none."""
     return listener(f"{settings.run_root}/launcher.sock")
+
+
+def refused(act: Callable[[], object]) -> str:
+    """Do something in a child, which may change itself first; return number and text of the error.
+
+    Nothing when no OSError was raised.
+    """
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+        except OSError as error:
+            os.write(write, f"{error.errno} {error}".encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    with os.fdopen(read) as answer:
+        said = answer.read()
+    os.waitpid(child, 0)
+    return said

@@ -84,13 +84,18 @@ def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, An
         namespace.close()
 
 
+def _of_host(wanted: "Attachment", key: str, what: str) -> int:
+    """Return the number of the host's interface that the network is on."""
+    try:
+        return links.index_of(wanted[key])
+    except OSError as error:
+        text = f"{what} {wanted[key]} of network {wanted['network']} is gone"
+        raise RuntimeFailure("error", "network", text, errno.ENODEV) from error
+
+
 def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
     """Make the pair, with its outer end a port of the bridge."""
-    try:
-        bridge = links.index_of(wanted["bridge"])
-    except OSError as error:
-        text = f"bridge {wanted['bridge']} of network {wanted['network']} is gone"
-        raise RuntimeFailure("error", "network", text, errno.ENODEV) from error
+    bridge = _of_host(wanted, "bridge", "bridge")
     name = wanted["host_if"]
     pair = links.new_veth(
         name, wanted["name"], netns_fd=netns_fd, address=wanted["mac"],
@@ -120,11 +125,7 @@ def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
 
 def _make_macvlan(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
     """Make an interface beside one of the host's."""
-    try:
-        parent = links.index_of(wanted["parent"])
-    except OSError as error:
-        text = f"interface {wanted['parent']} of network {wanted['network']} is gone"
-        raise RuntimeFailure("error", "network", text, errno.ENODEV) from error
+    parent = _of_host(wanted, "parent", "interface")
     made = links.new_macvlan(
         wanted["name"], parent, mode=wanted["mode"], netns_fd=netns_fd, address=wanted["mac"],
         mtu=wanted.get("mtu") or 0,

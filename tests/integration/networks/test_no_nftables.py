@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import Any
 
 from knarr.kernel import process, seccomp
@@ -11,6 +10,7 @@ from knarr.kernel.libc import MACHINE, syscall
 from knarr.kernel.netlink import NETFILTER
 from knarr.networks.firewall import Firewall, NetworkRules
 from knarr.runtime.seccomp.compiler import compile as compiled
+from tests.support.processes import refused
 
 AF_NETLINK = 16
 
@@ -27,21 +27,13 @@ def _refusing(call: str, number: int, **args: int) -> dict[str, Any]:
 
 def test_a_kernel_without_netfilter_is_named() -> None:
     profile = _refusing("socket", errno.EPROTONOSUPPORT, a0=AF_NETLINK, a2=NETFILTER)
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            process.set_no_new_privs()
-            program = seccomp.FilterProgram(compiled(profile, MACHINE))
-            syscall("seccomp", seccomp.SECCOMP_SET_MODE_FILTER, 0, program.argument)
-            Firewall("knarr").add_network(NetworkRules("a" * 64, "br-a", ["10.0.1.0/24"]))
-        except OSError as error:
-            os.write(write, f"{error.errno} {error}".encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
+
+    def act() -> None:
+        process.set_no_new_privs()
+        program = seccomp.FilterProgram(compiled(profile, MACHINE))
+        syscall("seccomp", seccomp.SECCOMP_SET_MODE_FILTER, 0, program.argument)
+        Firewall("knarr").add_network(NetworkRules("a" * 64, "br-a", ["10.0.1.0/24"]))
+
+    said = refused(act)
     assert said.startswith(f"{errno.EPROTONOSUPPORT} ")
     assert "this kernel has no nf_tables" in said

@@ -9,8 +9,9 @@ import sys
 import pytest
 
 from knarr.kernel import nftables as nft
-from knarr.kernel.netlink import NetlinkError, attrs
+from knarr.kernel.netlink import attrs
 from knarr.kernel.nftables import ADDRESS4, INTERFACE, PORT, PROTOCOL, Element, Nftables, Set
+from tests.support.processes import refused
 
 
 def test_parts_of_a_key_fill_four_bytes_each() -> None:
@@ -59,21 +60,12 @@ def test_only_losses_of_the_own_table_count() -> None:
 
 @pytest.mark.root
 def test_who_has_no_power_over_the_network_is_told_so() -> None:
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
+    def act() -> None:
         os.setresgid(1, 1, 1)
         os.setresuid(1, 1, 1)
-        try:
-            with Nftables() as link:
-                link.commit([nft.table(nft.INET, "knarr")])
-        except NetlinkError as error:
-            os.write(write, f"{error.errno} {error}".encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    with os.fdopen(read) as answer:
-        said = answer.read()
-    os.waitpid(child, 0)
+        with Nftables() as link:
+            link.commit([nft.table(nft.INET, "knarr")])
+
+    said = refused(act)
     assert said.startswith(f"{errno.EPERM} ")
     assert "CAP_NET_ADMIN" in said
