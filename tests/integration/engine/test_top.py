@@ -7,6 +7,7 @@ import os
 import pytest
 
 from knarr import ContainerConfig, Engine, ExecConfig, errors
+from tests.support.waiting import wait_until
 
 
 def test_its_processes_and_those_of_exec(engine: Engine) -> None:
@@ -15,6 +16,8 @@ def test_its_processes_and_those_of_exec(engine: Engine) -> None:
         ContainerConfig("busybox", ("sh", "-c", "sleep 612 & exec sleep 613")), attach=False
     )[0]
     with container.exec(ExecConfig(("sleep", "614"))):
+        wait_until(lambda: len(container.top()[1]) == 3)  # the shell forks when it likes to
+        wait_until(lambda: all(row[-1].startswith("sleep") for row in container.top()[1]))
         titles, rows = container.top()
         assert (titles[0], titles[1], titles[-1]) == ("UID", "PID", "CMD")
         pids = [int(row[1]) for row in rows]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     Decision = int | tuple[Rule, ...]
 
 # Part of every cache key: raise it whenever the same profile may give another program.
-VERSION = 1
+VERSION = 2
 
 _BAD_ARCH = model.RET_KILL_PROCESS
 _END = 1 << 32
@@ -175,10 +175,12 @@ def _unknown(default: int) -> int:
 
 def _decisions(profile: "Profile", arch: "Arch") -> "dict[int, Decision]":
     """Return number -> decision for the calls that the profile has rules for."""
+    # A call that has two names (sync_file_range2 on ARM) has the rules of both.
+    first = {number: name for name, number in reversed([*arch.numbers.items()])}
     rules: dict[str, list[Rule]] = {}
     for rule in profile.rules:
         if rule.verdict != profile.default:
-            for name in rule.names:
+            for name in dict.fromkeys(first.get(arch.numbers.get(n, -1), n) for n in rule.names):
                 rules.setdefault(name, []).append(rule)
     if arch.name == "x86":
         _multiplex(rules)

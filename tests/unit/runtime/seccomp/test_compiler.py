@@ -215,6 +215,26 @@ def test_unconditional_rule_beats_conditional_ones_in_any_order() -> None:
     assert run(profile(allow("read"), narrow), 0, 1) == ALLOW
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_two_names_of_one_call_share_their_rules(turned: bool) -> None:
+    """ARM's call 341 is sync_file_range2 and arm_sync_file_range."""
+    narrow = {
+        "names": ["sync_file_range2"],
+        "action": "SCMP_ACT_TRAP",
+        "args": [compare(0, "EQ", 1)],
+    }
+    both = [narrow, allow("arm_sync_file_range", "sync_file_range2")]
+    value = profile(*(reversed(both) if turned else both), architectures=["SCMP_ARCH_ARM"])
+    program = bpf.Program(compile(value, "aarch64"))
+    assert [program.run(ARM, 341, (word,)) for word in (1, 2)] == [ALLOW, ALLOW]
+    value = profile(narrow, architectures=["SCMP_ARCH_ARM"])
+    value["syscalls"].append(allow("arm_sync_file_range", args=[compare(0, "LE", 2)]))
+    program = bpf.Program(compile(value, "aarch64"))
+    assert program.run(ARM, 341, (2,)) == ALLOW
+    assert program.run(ARM, 341, (1,)) == bpf.TRAP
+    assert program.run(ARM, 341, (3,)) == EPERM
+
+
 def test_first_match_of_conditional_rules_answers() -> None:
     first = {"names": ["read"], "action": "SCMP_ACT_TRAP", "args": [compare(0, "GT", 5)]}
     second = allow("read", args=[compare(0, "GT", 3)])
