@@ -153,9 +153,10 @@ def _network_mode(context: Context, typed: str) -> list[Candidate]:
 
 
 def _network_options(_context: Context, typed: str) -> list[Candidate]:
-    from knarr.networks.drivers import bridge, macvlan
+    from knarr.networks.drivers import bridge, ipvlan, macvlan
 
-    return _that_begin(typed, (f"{name}=" for name in sorted(bridge.KNOWN | macvlan.KNOWN)))
+    known = bridge.KNOWN | macvlan.KNOWN | ipvlan.KNOWN
+    return _that_begin(typed, (f"{name}=" for name in sorted(known)))
 
 
 def _drivers(_context: Context, typed: str) -> list[Candidate]:

@@ -32,6 +32,9 @@ _BRPORT_MODE, _BRPORT_ISOLATED = 4, 33
 _BR_FORWARD_DELAY, _BR_STP_STATE, _BR_MCAST_SNOOPING = 1, 5, 23
 _MACVLAN_MODE = 1
 MACVLAN_MODES = {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}
+_IPVLAN_MODE, _IPVLAN_FLAGS = 1, 2
+IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
+IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
@@ -125,11 +128,27 @@ def new_macvlan(
     mtu: int = 0,
 ) -> bytearray:  # fmt: skip
     """Return the message that makes a macvlan interface of a parent's number."""
-    data = nl.nested(_INFO_DATA, nl.u32(_MACVLAN_MODE, MACVLAN_MODES[mode]))
-    info = nl.nested(_LINKINFO, nl.text(_INFO_KIND, "macvlan"), data)
-    own = _common(name, address, mtu) + nl.u32(_LINK, parent)
+    data = nl.u32(_MACVLAN_MODE, MACVLAN_MODES[mode])
+    return _beside("macvlan", data, _common(name, address, mtu), parent, netns_fd)
+
+
+def new_ipvlan(
+    name: str, parent: int, *, mode: str = "l2", flag: str = "bridge", netns_fd: int = -1,
+    mtu: int = 0,
+) -> bytearray:  # fmt: skip
+    """Return the message that makes an ipvlan interface of a parent's number.
+
+    Mode and flag become those of all interfaces of that parent.
+    """
+    data = nl.u16(_IPVLAN_MODE, IPVLAN_MODES[mode]) + nl.u16(_IPVLAN_FLAGS, IPVLAN_FLAGS[flag])
+    return _beside("ipvlan", data, _common(name, "", mtu), parent, netns_fd)
+
+
+def _beside(kind: str, data: bytes, own: bytes, parent: int, netns_fd: int) -> bytearray:
+    own += nl.u32(_LINK, parent)
     if netns_fd >= 0:
         own += nl.u32(_NET_NS_FD, netns_fd)
+    info = nl.nested(_LINKINFO, nl.text(_INFO_KIND, kind), nl.nested(_INFO_DATA, data))
     return nl.message(RTM_NEWLINK, _NEW, _ifinfo(), own, info)
 
 
@@ -187,13 +206,17 @@ def new_route(
 ) -> bytearray:
     """Return the message that adds a route over an interface; the default one as it is.
 
-    Without a gateway the destination is on the link. family: of a default route without gateway.
+    Without a gateway the destination is on the link. family: of a default route without gateway,
+    where that is not said by 0.0.0.0 or :: as gateway.
     replace: it takes the place of one to the same destination.
     """
     body = nl.u32(_RTA_OIF, index)
     if gateway:
         family, raw = packed(gateway)
-        body += nl.attr(_RTA_GATEWAY, raw)
+        if any(raw):
+            body += nl.attr(_RTA_GATEWAY, raw)
+        else:
+            gateway = ""
     if destination:
         family, raw = packed(destination)
         body += nl.attr(_RTA_DST, raw)
@@ -251,7 +274,7 @@ def await_running(sock: nl.Netlink, indexes: "set[int]", seconds: float) -> bool
     sent, so that a connection begins with a lost packet and a second of waiting.
     sock: with ``GROUP_LINK``, made before they were set up.
     """
-    waiting = {index for index in indexes if not _is_running(sock, index)}
+    waiting = {index for index in indexes if not is_running(sock, index)}
     end = time.monotonic() + seconds
     while waiting:
         sock.sock.settimeout(max(0.001, end - time.monotonic()))
@@ -268,7 +291,8 @@ def await_running(sock: nl.Netlink, indexes: "set[int]", seconds: float) -> bool
     return True
 
 
-def _is_running(sock: nl.Netlink, index: int) -> bool:
+def is_running(sock: nl.Netlink, index: int) -> bool:
+    """Return whether an interface is up and has a carrier. Raises OSError."""
     _, body = sock.get(nl.message(RTM_GETLINK, 0, _ifinfo(index)))
     flags: int = _IFINFO.unpack_from(body)[3]
     return bool(flags & IFF_RUNNING)

@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from knarr.kernel.netlink import Netlink
-    from knarr.networks.definition import Address, Definition
+    from knarr.networks.definition import Address, Definition, Pool
     from knarr.networks.firewall import Firewall, NetworkRules
 
 _LATER = {
-    "ipvlan": "knarr has no such driver yet; use bridge",
     "overlay": "networks over several machines are not available yet; use bridge",
 }
 
@@ -51,15 +50,26 @@ class Driver(Protocol):
     """A kind of network.
 
     addressed: containers on it get addresses. single: there is only one. paired: a container's
-    interface has an end on the host.
+    interface has an end on the host, which is the gateway. ethernet: it has an Ethernet address
+    of its own.
     """
 
     addressed: bool
     single: bool
     paired: bool
+    ethernet: bool
 
     def check(self, network: Definition) -> None:
         """Raise InvalidArgument or Unsupported for what the driver cannot do."""
+
+    def conflict(self, network: Definition, other: Definition) -> str:
+        """Return why there cannot be both, of two networks of this driver; "" when there can."""
+
+    def gateway(self, network: Definition, pool: Pool) -> str:
+        """Return where the default route goes, "" for nowhere.
+
+        An address that is none (0.0.0.0 or ::): the route is the interface itself.
+        """
 
     def interface(self, network: Definition) -> str:
         """Return the name of the network's interface on the host, "" without one."""
@@ -111,9 +121,10 @@ def gateways(endpoints: list[tuple[str, int, Definition]]) -> dict[str, list[Add
     for version in (4, 6):
         for _, _, network in sorted(endpoints, key=lambda each: (-each[1], each[0])):
             pool = network.of_version(version)
-            if pool is None or not pool.gateway or network.internal:
+            if pool is None or network.internal:
                 continue
-            route = pool.auxiliary.get(f"DefaultGatewayIPv{version}", pool.gateway)
-            found.setdefault(network.id, []).append(ip_address(route))
-            break
+            route = find(network.driver).gateway(network, pool)
+            if route:
+                found.setdefault(network.id, []).append(ip_address(route))
+                break
     return found

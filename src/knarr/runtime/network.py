@@ -63,12 +63,14 @@ def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, An
     """
     namespace = Inside(pid)
     try:
+        dark = set()  # names of interfaces that have no carrier, since the host's has none
         with Netlink() as sock:
             for each in attachments:
                 if "left" in each:  # what is told when it is over
                     before("event", each["left"])
-                if each["driver"] == "macvlan":
-                    _make_macvlan(sock, each, namespace.fileno())
+                if "parent" in each:
+                    if not _make_beside(sock, each, namespace.fileno()):
+                        dark.add(each["name"])
                     continue  # it goes with the namespace
                 before("link", each["host_if"])
                 _make(sock, each, namespace.fileno())
@@ -77,7 +79,9 @@ def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, An
             sock.ask(links.set_up(_LOOPBACK))
             made = set()
             for each in attachments:
-                made.add(_set_up(sock, each))
+                index = _set_up(sock, each)
+                if each["name"] not in dark:
+                    made.add(index)
             if not links.await_running(sock, made, _PATIENCE):
                 raise OSError(errno.ENETDOWN, "the container's interfaces do not come up")
     finally:
@@ -123,18 +127,28 @@ def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
         sock.ask(*more)
 
 
-def _make_macvlan(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
-    """Make an interface beside one of the host's."""
-    parent = _of_host(wanted, "parent", "interface")
-    made = links.new_macvlan(
-        wanted["name"], parent, mode=wanted["mode"], netns_fd=netns_fd, address=wanted["mac"],
-        mtu=wanted.get("mtu") or 0,
-    )  # fmt: skip
+def _make_beside(sock: Netlink, wanted: "Attachment", netns_fd: int) -> bool:
+    """Make an interface beside one of the host's; return whether that has a carrier."""
+    parent, mtu = _of_host(wanted, "parent", "interface"), wanted.get("mtu") or 0
+    name, kind, mode = wanted["name"], wanted["driver"], wanted["mode"]
+    if kind == "ipvlan":
+        made = links.new_ipvlan(
+            name, parent, mode=mode, flag=wanted["flag"], netns_fd=netns_fd, mtu=mtu
+        )
+    else:
+        made = links.new_macvlan(
+            name, parent, mode=mode, netns_fd=netns_fd, address=wanted["mac"], mtu=mtu
+        )
     try:
         sock.ask(made)
     except NetlinkError as error:
-        text = f"no macvlan interface beside {wanted['parent']}: {error.strerror}"
+        text = f"no {kind} interface beside {wanted['parent']}: {error.strerror}"
+        if error.errno == errno.EOPNOTSUPP:
+            text += f": this kernel has no {kind}"
+        elif error.errno == errno.EBUSY:
+            text += ": what it has beside it already is of another kind, or it is a bridge's port"
         raise RuntimeFailure("error", "network", text, error.errno or 0) from error
+    return links.is_running(sock, parent)
 
 
 def _bucket(index: int, wanted: "Attachment", name: str) -> bytearray:

@@ -8,6 +8,8 @@ import pytest
 
 from knarr import Container, ContainerConfig, Engine, ExecConfig, errors
 from knarr.engine.endpointconfig import EndpointConfig
+from knarr.kernel import links
+from knarr.kernel.netlink import Netlink
 from knarr.networks.definition import Pool
 from tests.support.nethost import HOST4, OUTSIDE4, PREFIX4, UPLINK, NetHost
 from tests.support.waiting import PATIENCE
@@ -66,7 +68,7 @@ def test_containers_reach_each_other_and_follow_connect(nethost: NetHost, engine
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({}, "a macvlan network needs an interface of the host: -o parent=eth0"),
+        ({}, "driver macvlan needs an interface of the host: -o parent=eth0"),
         ({"parent": UPLINK, "macvlan_mode": "odd"}, "requested macvlan mode 'odd' is not valid"),
         ({"parent": UPLINK, "color": "red"}, "driver macvlan has no option color"),
     ],
@@ -77,6 +79,40 @@ def test_networks_that_cannot_be(
     del nethost
     with pytest.raises(errors.KnarrError, match=text):
         engine.networks.create("lan", driver="macvlan", pools=(LAN,), options=options)
+
+
+def test_passthru_is_alone_beside_an_interface(nethost: NetHost, engine: Engine) -> None:
+    del nethost
+    _lan(engine, macvlan_mode="passthru")
+    with pytest.raises(errors.Forbidden, match=f"network lan is already using .* {UPLINK} in mode"):
+        engine.networks.create("other", driver="macvlan", options={"parent": UPLINK})
+    engine.networks.remove("lan")
+    _lan(engine)
+    engine.networks.create("other", driver="macvlan", options={"parent": UPLINK})
+    with pytest.raises(errors.Forbidden, match="cannot use mode passthru, macvlan network lan is"):
+        engine.networks.create(
+            "third", driver="macvlan", options={"parent": UPLINK, "macvlan_mode": "passthru"}
+        )
+
+
+def test_without_a_router_that_was_named_there_is_no_way_out(
+    nethost: NetHost, engine: Engine
+) -> None:
+    del nethost
+    pool = Pool(SUBNET, auxiliary={"host": HOST4})
+    engine.networks.create("lan", driver="macvlan", pools=(pool,), options={"parent": UPLINK})
+    container = _sleeper(engine, "lan")
+    assert _inside(container, "ip route").split()[0] == SUBNET
+    engine.networks.connect("bridge", container.name, EndpointConfig(""))
+    assert "default via 172.17.0.1 dev eth1" in _inside(container, "ip route")
+
+
+def test_a_parent_that_is_not_connected(nethost: NetHost, engine: Engine) -> None:
+    with nethost.beyond(), Netlink() as sock:
+        sock.ask(links.set_up(links.index_of("eth0"), up=False))
+    _lan(engine)
+    container = _sleeper(engine, "lan")
+    assert _inside(container, "cat /sys/class/net/eth0/carrier") == "0\n"
 
 
 def test_a_parent_that_is_not_there(nethost: NetHost, engine: Engine) -> None:

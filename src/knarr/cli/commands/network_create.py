@@ -12,7 +12,8 @@ from knarr.errors import InvalidArgument
 _SWARM = "knarr runs containers on one machine only"
 _OPTIONS = (
     "com.docker.network.bridge.name, .enable_icc, .enable_ip_masquerade, .host_binding_ipv4; "
-    "com.docker.network.driver.mtu; of macvlan parent, macvlan_mode"
+    "com.docker.network.driver.mtu; of macvlan parent, macvlan_mode; of ipvlan "
+    "parent, ipvlan_mode, ipvlan_flag"
 )
 
 
@@ -64,9 +65,10 @@ COMMAND = Command(
              "always may here; 'network inspect' shows it", example="--attachable"),
         Flag("aux-address", LIST, "Address that no container gets: NAME=ADDRESS",
              example="--aux-address printer=10.9.0.5", metavar="map"),
-        Flag("driver", TEXT, "Driver of the network: bridge or macvlan", short="d",
+        Flag("driver", TEXT, "Driver of the network: bridge, macvlan or ipvlan", short="d",
              default="bridge", example="-d bridge"),
-        Flag("gateway", networkargs.WORDS, "Address of the host in a subnet",
+        Flag("gateway", networkargs.WORDS, "Address of the host in a subnet; with macvlan and "
+             "ipvlan that of a router",
              example="--gateway 10.9.0.254"),
         Flag("internal", SWITCH, "Nothing goes in or out", example="--internal"),
         Flag("ip-range", networkargs.WORDS, "Part of a subnet from which containers get addresses",

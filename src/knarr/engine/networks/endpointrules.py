@@ -6,6 +6,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from knarr.errors import InvalidArgument
+from knarr.networks import driver as drivers
 
 if TYPE_CHECKING:
     from knarr.engine.endpointconfig import EndpointConfig
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 def check(network: Definition, config: EndpointConfig) -> None:
     """Raise InvalidArgument, with all that is wrong, when the network cannot have the endpoint."""
     wrong = []
+    driver = drivers.find(network.driver)
+    if config.mac and driver.addressed and not driver.ethernet:
+        wrong.append(f"{network.driver} interfaces do not support custom mac address assignment")
     if network.predefined:
         if config.ip or config.ip6:
             wrong.append("user-specified IP address is supported on user-defined networks only")

@@ -164,9 +164,10 @@ class _Allocation:
         ).fetchone():
             raise NotFound(f"network {self._network.name} not found")
         addresses = [self._address(pool) for pool in self._network.pools]
+        own = drivers.find(self._network.driver).ethernet
+        mac = (self._config.mac or ipam.mac_of(addresses)) if own else ""
         self._db.execute(
-            "UPDATE endpoints SET mac = ? WHERE container = ? AND network = ?",
-            (self._config.mac or ipam.mac_of(addresses), *key),
+            "UPDATE endpoints SET mac = ? WHERE container = ? AND network = ?", (mac, *key)
         )
 
     def _address(self, pool: Pool) -> Address:

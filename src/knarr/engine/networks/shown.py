@@ -101,7 +101,8 @@ def _endpoint(
         shown["IPAddress" if v4 else "GlobalIPv6Address"] = str(address)
         shown["IPPrefixLen" if v4 else "GlobalIPv6PrefixLen"] = pool.prefix if pool else 0
     for gateway in routes.get(network.id, ()):
-        shown["Gateway" if gateway.version == 4 else "IPv6Gateway"] = str(gateway)
+        if not gateway.is_unspecified:
+            shown["Gateway" if gateway.version == 4 else "IPv6Gateway"] = str(gateway)
     if not network.predefined:
         own = (record.name, *config.aliases, record.id[:12], record.config.hostname or "")
         shown["DNSNames"] = list(dict.fromkeys(name for name in own if name))

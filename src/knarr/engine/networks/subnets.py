@@ -31,47 +31,36 @@ def chosen(seed: bytes) -> Callable[[Definition, list[Definition]], Definition]:
     def decide(network: Definition, others: list[Definition]) -> Definition:
         if drivers.find(network.driver).addressed:
             network = replace(network, pools=tuple(_pools(network, others, seed)))
-        drivers.find(network.driver).check(network)
-        _check_interface(network, others)
+        driver = drivers.find(network.driver)
+        driver.check(network)
+        for other in others:
+            reason = driver.conflict(network, other) if other.driver == network.driver else ""
+            if reason:
+                name = driver.interface(network)
+                raise Forbidden(f"cannot create network {network.id} ({name}): {reason}")
         return network
 
     return decide
 
 
-def _check_interface(network: Definition, others: list[Definition]) -> None:
-    """Raise Forbidden, as Docker does, when another network has that interface on the host.
-
-    Containers of both would be on one bridge, which went with the first of them.
-    """
-    driver = drivers.find(network.driver)
-    if not driver.paired:
-        return
-    name = driver.interface(network)
-    for other in others:
-        theirs = drivers.find(other.driver)
-        if theirs.paired and theirs.interface(other) == name:
-            raise Forbidden(
-                f"cannot create network {network.id} ({name}): conflicts with network "
-                f"{other.id} ({name}), called {other.name}: networks have same bridge name"
-            )
-
-
 def _pools(network: Definition, others: list[Definition], seed: bytes) -> list[Pool]:
     of_others = [(pool.network, f"network {each.name}") for each in others for pool in each.pools]
     # Containers beside an interface of the host are to have addresses of its network.
-    taken = [*of_others, *(of_host() if drivers.find(network.driver).paired else ())]
+    paired = drivers.find(network.driver).paired
+    taken = [*of_others, *(of_host() if paired else ())]
     found = []
     for version, wanted in ((4, network.ipv4), (6, network.ipv6)):
         if not wanted:
             continue
         given = [pool for pool in network.pools if pool.version == version]
         pools = ipam.POOLS4 if version == 4 else ipam.pools6(seed)
-        found += [_settled(pool, taken, pools) for pool in given or [Pool("0.0.0.0/0")]]
+        settled = [_settled(pool, taken, pools) for pool in given or [Pool("0.0.0.0/0")]]
+        found += [_with_gateway(pool) for pool in settled] if paired else settled
     return found
 
 
 def _settled(pool: Pool, taken: Sequence[tuple[Subnet, str]], pools: Sequence[ipam.Split]) -> Pool:
-    """Return a pool with a subnet that overlaps with none, and a gateway."""
+    """Return a pool with a subnet that overlaps with none."""
     subnet = pool.network
     if subnet.network_address.is_unspecified:  # only its length was asked for, if that
         if pool.range:
@@ -83,6 +72,10 @@ def _settled(pool: Pool, taken: Sequence[tuple[Subnet, str]], pools: Sequence[ip
         if hit is not None:
             owner = next(what for each, what in taken if each == hit)
             raise Forbidden(f"{_OVERLAP} ({subnet} and {hit}, {owner})")
+    return pool
+
+
+def _with_gateway(pool: Pool) -> Pool:
     return pool if pool.gateway else replace(pool, gateway=str(ipam.gateway_of(pool)))
 
 

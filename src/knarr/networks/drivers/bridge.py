@@ -20,7 +20,7 @@ from knarr.networks import hostsettings
 from knarr.networks.firewall import NetworkRules
 
 if TYPE_CHECKING:
-    from knarr.networks.definition import Definition
+    from knarr.networks.definition import Definition, Pool
     from knarr.networks.driver import Endpoint
     from knarr.networks.firewall import Firewall
 
@@ -45,6 +45,7 @@ class Bridge:
     addressed = True
     single = False
     paired = True
+    ethernet = True
 
     def check(self, network: Definition) -> None:
         """Raise InvalidArgument in Docker's words, Unsupported for an option there is not."""
@@ -65,6 +66,21 @@ class Bridge:
         _check_binding(network.options.get(BINDING))
         _check_name("bridge", interface(network))
         _check_name("interface", f"{network.options.get(PREFIX, 'eth')}0")
+
+    def conflict(self, network: Definition, other: Definition) -> str:
+        """Return, as Docker does, that both have the same bridge, which went with the first."""
+        name = interface(network)
+        if interface(other) != name:
+            return ""
+        return (
+            f"conflicts with network {other.id} ({name}), called {other.name}: networks have "
+            "same bridge name"
+        )
+
+    def gateway(self, network: Definition, pool: Pool) -> str:
+        """Return the host's address, or that of another machine on the bridge."""
+        del network
+        return pool.auxiliary.get(f"DefaultGatewayIPv{pool.version}", pool.gateway)
 
     def interface(self, network: Definition) -> str:
         """Return the name of the bridge."""

@@ -8,7 +8,7 @@ from knarr.errors import Forbidden
 
 if TYPE_CHECKING:
     from knarr.kernel.netlink import Netlink
-    from knarr.networks.definition import Definition
+    from knarr.networks.definition import Definition, Pool
     from knarr.networks.driver import Endpoint
     from knarr.networks.firewall import Firewall, NetworkRules
 
@@ -19,6 +19,7 @@ class Alone:
     addressed = False
     single = True
     paired = False
+    ethernet = False
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -27,6 +28,16 @@ class Alone:
         """Raise Forbidden for a second one."""
         if not network.predefined:
             raise Forbidden(f'only one instance of "{self._name}" network is allowed')
+
+    def conflict(self, network: Definition, other: Definition) -> str:
+        """Return nothing: there is no other."""
+        del network, other
+        return ""
+
+    def gateway(self, network: Definition, pool: Pool) -> str:
+        """Return that there is none."""
+        del network, pool
+        return ""
 
     def interface(self, network: Definition) -> str:
         """Return that there is none."""
