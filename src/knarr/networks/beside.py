@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr.errors import InvalidArgument, Unsupported
 from knarr.kernel import links
-from knarr.networks.drivers import bridge
+from knarr.networks.options import mtu
 
 if TYPE_CHECKING:
     from knarr.kernel.netlink import Netlink
@@ -57,7 +57,7 @@ class Beside:
                 f"network {network.name}: driver {self.kind} needs an interface of the host: "
                 "-o parent=eth0"
             )
-        bridge.mtu(network)
+        mtu(network)
 
     def gateway(self, network: Definition, pool: Pool) -> str:
         """Return the gateway that was named."""
@@ -111,6 +111,6 @@ class Beside:
             "mac": endpoint.mac,
             "addresses": list(endpoint.addresses),
             "gateways": list(endpoint.gateways),
-            "mtu": bridge.mtu(network),
+            "mtu": mtu(network),
             **self._link(network),
         }

@@ -15,8 +15,10 @@ import pytest
 
 from knarr import ContainerConfig, errors
 from knarr.engine.endpointconfig import EndpointConfig
+from knarr.engine.networks import joining
 from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
+from knarr.networks import options
 from knarr.networks.definition import Pool
 from knarr.networks.drivers import bridge
 
@@ -34,10 +36,13 @@ def _made(engine: Engine, network: str, **more: Any) -> Container:
 
 
 def _addresses(engine: Engine, container: Container) -> list[str]:
+    return [each for wanted in _plans(engine, container) for each in wanted["addresses"]]
+
+
+def _plans(engine: Engine, container: Container) -> list[dict[str, Any]]:
+    """Have a container's addresses recorded; return how it would be joined."""
     record = engine.table.existing(container.id)
-    return [
-        each for wanted in engine.networks.plan_endpoints(record) for each in wanted["addresses"]
-    ]
+    return joining.planned(engine, record, joining.places(engine, record))
 
 
 def _names() -> dict[str, int]:
@@ -105,7 +110,7 @@ def test_routes_of_the_host_are_left_alone(engine: Engine) -> None:
         ({"options": {"com.docker.network.bridge.name": "far-too-long-a-name"}},
          "invalid bridge name"),
         ({"options": {"com.docker.network.bridge.name": "a/b"}}, "invalid bridge name"),
-        ({"options": {bridge.PREFIX: "a/b"}}, "invalid interface name"),
+        ({"options": {options.PREFIX: "a/b"}}, "invalid interface name"),
     ],
 )  # fmt: skip
 def test_networks_that_cannot_be(engine: Engine, how: dict[str, Any], problem: str) -> None:
@@ -152,10 +157,12 @@ def test_processes_share_the_addresses_too(engine: Engine) -> None:
     ids = [_made(engine, "net").id for _ in range(12)]
     program = (
         "import sys; from knarr import Engine\n"
+        "from knarr.engine.networks import joining\n"
         "from knarr.config import Settings\n"
         "engine = Engine(Settings(data_root=sys.argv[1], run_root=sys.argv[2]))\n"
         "for name in sys.argv[3:]:\n"
-        "    (one,) = engine.networks.plan_endpoints(engine.table.existing(name))\n"
+        "    record = engine.table.existing(name)\n"
+        "    (one,) = joining.planned(engine, record, joining.places(engine, record))\n"
         "    print(one['addresses'][0])\n"
     )
     running = [
@@ -253,7 +260,7 @@ def test_an_attachment_says_all(engine: Engine) -> None:
     )
     engine.networks.create(
         "back", internal=True, pools=(Pool("10.8.0.0/24", "10.8.0.128/25"),),
-        options={"com.docker.network.bridge.enable_icc": "false", bridge.PREFIX: "lan"},
+        options={"com.docker.network.bridge.enable_icc": "false", options.PREFIX: "lan"},
     )  # fmt: skip
     container = _made(
         engine, "front", name="Web", hostname="www", dns_search=("example.org",),
@@ -262,7 +269,7 @@ def test_an_attachment_says_all(engine: Engine) -> None:
             EndpointConfig("front", ("DB",), ip6="fd09::7", link_local=("169.254.7.7",)),
         ),
     )  # fmt: skip
-    back, first = engine.networks.plan_endpoints(engine.table.existing(container.id))
+    back, first = _plans(engine, container)
     assert back["addresses"] == ["10.8.0.129/24"]  # the gateway has the range's first
     assert back["gateways"] == []
     assert back["isolated"]

@@ -28,7 +28,7 @@ from knarr.errors import (
     Unsupported,
 )
 from knarr.networks import driver as drivers
-from knarr.networks import ipam, naming
+from knarr.networks import ipam, naming, options
 from knarr.networks.driver import Endpoint
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ SHARED = (
     "to any other network"
 )
 IFNAME = "com.docker.network.endpoint.ifname"
-_PREFIX = "com.docker.network.container_iface_prefix"
 _FAILED = "failed to set up container networking"
 
 
@@ -268,6 +267,14 @@ def _is_idle(engine: Engine, record: ContainerRecord) -> bool:
         return not (state.running or state.restarting)
 
 
+def planned(engine: Engine, record: ContainerRecord, chosen: list[Place]) -> list[dict[str, Any]]:
+    """Return :func:`attachments`, with addresses that are recorded by then.
+
+    Raises as :func:`joined`.
+    """
+    return attachments(engine, record, chosen, joined(engine, record, chosen))
+
+
 def attachments(
     engine: Engine, record: ContainerRecord, chosen: list[Place], rows: list[EndpointRow]
 ) -> list[dict[str, Any]]:
@@ -281,7 +288,7 @@ def attachments(
         row = by_network.get(place.network.id)
         if row is None:
             continue
-        prefix = place.network.options.get(_PREFIX) or "eth"
+        prefix = place.network.options.get(options.PREFIX) or "eth"
         endpoint = _endpoint(place, row, f"{prefix}{len(found)}", routes)
         attachment = drivers.find(place.network.driver).attachment(place.network, endpoint)
         if attachment is not None:

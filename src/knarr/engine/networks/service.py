@@ -17,7 +17,7 @@ from knarr.engine.networks.network import Network
 from knarr.engine.networks.onhost import OnHost
 from knarr.engine.networks.table import NetworkTable
 from knarr.networks import driver as drivers
-from knarr.networks import ipam, naming
+from knarr.networks import ipam, naming, options
 from knarr.networks.definition import DEFAULT, PREDEFINED, Definition, Pool
 from knarr.networks.drivers import bridge
 
@@ -104,17 +104,17 @@ class Networks:
         found = self.table.named(name)
         if found is not None:
             return found
-        options = {}
+        said = {}
         if name == DEFAULT:
-            options = {
+            said = {
                 bridge.DEFAULT_BRIDGE: "true",
                 bridge.ICC: "true",
                 bridge.MASQUERADE: "true",
                 bridge.BINDING: "0.0.0.0",
                 bridge.NAME: naming.default_bridge(self._engine.settings.data_root),
-                bridge.MTU: "1500",
+                options.MTU: "1500",
             }
-        wanted = Definition("", name, _ALWAYS[name], 0, options=options)
+        wanted = Definition("", name, _ALWAYS[name], 0, options=said)
         try:
             return self.table.insert(wanted, subnets.chosen(self._seed))
         except errors.Conflict:
@@ -193,16 +193,6 @@ class Networks:
         """
         connecting.disconnect(self._engine, name_or_id, container, force=force)
 
-    def plan_endpoints(self, record: ContainerRecord) -> builtins.list[dict[str, Any]]:
-        """Return how a container's maker joins it to its networks, all of it decided here.
-
-        Addresses are recorded by then. Raises as :meth:`ready`.
-        """
-        chosen = joining.places(self._engine, record)
-        return joining.attachments(
-            self._engine, record, chosen, joining.joined(self._engine, record, chosen)
-        )
-
     @contextmanager
     def ready(
         self, record: ContainerRecord
@@ -215,8 +205,7 @@ class Networks:
         chosen = joining.places(self._engine, record)
         networks = [each.network for each in chosen]
         with self.on_host.ready(networks):
-            rows = joining.joined(self._engine, record, chosen)
-            yield networks, joining.attachments(self._engine, record, chosen, rows)
+            yield networks, joining.planned(self._engine, record, chosen)
 
     def recover(self) -> Mended:
         """Put right what dead processes left and others took away; return that in words."""

@@ -18,6 +18,7 @@ from knarr.kernel import links
 from knarr.kernel.netlink import Netlink, NetlinkError
 from knarr.networks import hostsettings
 from knarr.networks.firewall import NetworkRules
+from knarr.networks.options import MTU, PREFIX, mtu
 
 if TYPE_CHECKING:
     from knarr.networks.definition import Definition, Pool
@@ -31,12 +32,9 @@ MASQUERADE = f"{_BRIDGE}enable_ip_masquerade"
 BINDING = f"{_BRIDGE}host_binding_ipv4"
 DEFAULT_BRIDGE = f"{_BRIDGE}default_bridge"
 _GATEWAY_MODES = (f"{_BRIDGE}gateway_mode_ipv4", f"{_BRIDGE}gateway_mode_ipv6")
-MTU = "com.docker.network.driver.mtu"
-PREFIX = "com.docker.network.container_iface_prefix"
 KNOWN = frozenset({NAME, ICC, MASQUERADE, BINDING, DEFAULT_BRIDGE, MTU, PREFIX, *_GATEWAY_MODES})
 _TRUE = ("1", "t", "T", "true", "TRUE", "True")
 _FALSE = ("0", "f", "F", "false", "FALSE", "False")
-_MTU_LIMIT = 65535
 
 
 class Bridge:
@@ -177,22 +175,6 @@ def own_address(network: Definition) -> str:
     """
     tail = hashlib.sha256(network.id.encode()).digest()[:4]
     return ":".join(f"{byte:02x}" for byte in b"\x02\x42" + tail)
-
-
-def mtu(network: Definition) -> int | None:
-    """Return the size of the largest packet in bytes, None for the kernel's usual."""
-    text = network.options.get(MTU)
-    if text is None:
-        return None
-    try:
-        size = int(text)
-    except ValueError:
-        raise InvalidArgument(
-            f'failed to parse {MTU} value: {text} (strconv.Atoi: parsing "{text}": invalid syntax)'
-        ) from None
-    if not 0 <= size <= _MTU_LIMIT or 0 < size < 68:
-        raise InvalidArgument(f"invalid MTU number: {size}")
-    return size or None
 
 
 def _switch(network: Definition, name: str) -> bool:

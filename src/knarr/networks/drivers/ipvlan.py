@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 from knarr.errors import InvalidArgument
 from knarr.kernel import links
 from knarr.networks.beside import PARENT, Beside
-from knarr.networks.drivers import bridge
+from knarr.networks.options import MTU, PREFIX
 
 if TYPE_CHECKING:
     from knarr.networks.definition import Definition, Pool
 
 MODE = "ipvlan_mode"
 FLAG = "ipvlan_flag"
-KNOWN = frozenset({PARENT, MODE, FLAG, bridge.MTU, bridge.PREFIX})
+KNOWN = frozenset({PARENT, MODE, FLAG, MTU, PREFIX})
 
 
 class Ipvlan(Beside):

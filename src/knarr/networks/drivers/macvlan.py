@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from knarr.errors import InvalidArgument
 from knarr.kernel import links
 from knarr.networks.beside import PARENT, Beside
-from knarr.networks.drivers import bridge
+from knarr.networks.options import MTU, PREFIX
 
 if TYPE_CHECKING:
     from knarr.networks.definition import Definition
 
 MODE = "macvlan_mode"
-KNOWN = frozenset({PARENT, MODE, bridge.MTU, bridge.PREFIX})
+KNOWN = frozenset({PARENT, MODE, MTU, PREFIX})
 _ALONE = "passthru"  # the interface has the parent's Ethernet address, so there can be only one
 
 
