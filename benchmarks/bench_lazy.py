@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support import busybox
-from tests.support.fakeimages import put_image, put_stargz
+from tests.support.fakeimages import put_image, put_tabled
 from tests.support.fakeregistry import FakeRegistry, Request, serving
 from tests.support.stargz import Stargz
 
@@ -124,7 +124,7 @@ def run(rounds: int = 3) -> Report:
         line = Line(fake)
         put_image(fake, "0", [model_layer()], plain=True)
         put_image(fake, "1", [debian], plain=True)
-        put_stargz(fake, "2", [Stargz(debian, chunk=4 * 1024 * 1024)])
+        put_tabled(fake, "2", [Stargz(debian, chunk=4 * 1024 * 1024)])
         for _ in range(rounds):
             for tag, (what, command) in enumerate(commands.items()):
                 for how in ("missing", "lazy"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from typing import Any
 
+from tests.support.chunked import Chunked
 from tests.support.fakeregistry import OCI_INDEX, FakeRegistry
 from tests.support.stargz import Stargz
 from tests.unit.images.helpers import config_of, descriptor
@@ -38,13 +40,15 @@ def put_image(
     return manifest
 
 
-def put_stargz(fake: FakeRegistry, tag: str, layers: list[Stargz]) -> None:
-    """Put an image of eStargz layers there."""
+def put_tabled(fake: FakeRegistry, tag: str, layers: Sequence[Stargz | Chunked]) -> None:
+    """Put an image of layers with tables there."""
     config = config_of([each.tar for each in layers])
     fake.add_blob(config)
     for each in layers:
         fake.add_blob(each.blob)
-    described = [descriptor(each.blob, GZIP, annotations=each.annotations) for each in layers]
+    described = [
+        descriptor(each.blob, each.media_type, annotations=each.annotations) for each in layers
+    ]
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST,
                 "config": descriptor(config, CONFIG), "layers": described}  # fmt: skip
     fake.add_manifest(tag, manifest)

@@ -33,6 +33,8 @@ class Stargz:
     stream with what is before them.
     """
 
+    media_type = "application/vnd.oci.image.layer.v1.tar+gzip"
+
     def __init__(self, plain: bytes, chunk: int = 400_000, together: int = 0) -> None:
         self._chunk, self._together = chunk, together
         self._blob = bytearray()

@@ -18,6 +18,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from knarr.content import digest as digests
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from knarr.content.store import ContentStore
     from knarr.images.context import Context
     from knarr.images.descriptor import Descriptor
+    from knarr.images.index import ImageRecord
 
 # What link(2) says where there are no links, or none from there; then both are kept.
 _NO_LINKS = frozenset((errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP))
@@ -133,6 +135,17 @@ def finish(context: Context) -> None:
             # Where one of the two is damaged or missing the other stays.
             with contextlib.suppress(NotFound, InvalidArchive, FileNotFoundError):
                 _finish(context, layer, diff_id, chain_id)
+        _measure(context, record)
+
+
+def _measure(context: Context, record: ImageRecord) -> None:
+    """Note how long an image's tars are, which a table may have said nearly (OSError)."""
+    known = zip(record.diff_ids, record.layer_sizes, strict=True)
+    sizes = tuple(context.store.stat(d) if context.store.has(d) else size for d, size in known)
+    if sizes != record.layer_sizes:
+        with contextlib.suppress(NotFound):  # removed since it was listed
+            now = context.index.get(record.id)
+            context.index.add(replace(now, layer_sizes=sizes, size=sum(sizes)))
 
 
 def to_finish(context: Context) -> set[str]:

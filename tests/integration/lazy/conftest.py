@@ -19,7 +19,8 @@ from knarr.errors import KnarrError, Unsupported
 from knarr.images import tars
 from knarr.images.lazy import expected
 from tests.support import busybox
-from tests.support.fakeimages import put_image, put_stargz
+from tests.support.chunked import Chunked
+from tests.support.fakeimages import put_image, put_tabled
 from tests.support.fakeregistry import FakeRegistry, Request, digest_of, serving
 from tests.support.processes import children, listener
 from tests.support.stargz import Stargz
@@ -49,11 +50,11 @@ class Remote:
         self.layer = self.plain = layer()
         self.place = self.layer.index(BIG)
         self.name = f"{fake.host}/app:1"
-        if kind == "stargz":
-            made = Stargz(self.layer, together=1000)
+        if kind != "plain":
+            made = Chunked(self.layer) if kind == "chunked" else Stargz(self.layer, together=1000)
             self.layer = made.blob
             self.place = next(e["offset"] for e in made.entries if e["name"] == "big")
-            put_stargz(fake, "1", [made])
+            put_tabled(fake, "1", [made])
         else:
             put_image(fake, "1", [self.layer], plain=True)
         self.digest = digest_of(self.layer)
@@ -158,7 +159,7 @@ def _read(path: Path, count: int) -> bytes:
         return bytes(found)
 
 
-@pytest.fixture(params=["plain", "stargz"])
+@pytest.fixture(params=["plain", "stargz", "chunked"])
 def remote(request: pytest.FixtureRequest) -> Iterator[Remote]:
     with serving() as fake:
         made = Remote(fake, request.param)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import errno
 import hashlib
 import json
@@ -20,7 +19,8 @@ from knarr.images.context import ProgressEvent
 from knarr.images.lazy import expected, stargz
 from tests.conftest import Command
 from tests.integration.lazy.conftest import BIG, OTHER, Local, Remote
-from tests.support.fakeimages import put_image, put_stargz
+from tests.support.chunked import PREFIX, Chunked
+from tests.support.fakeimages import put_image, put_tabled
 from tests.support.fakeregistry import Request, serving
 from tests.support.stargz import Stargz
 from tests.support.tars import directory, file, tar
@@ -217,7 +217,7 @@ def test_bytes_that_are_not_the_layer_are_found_out(local: Local, remote: Remote
     remote.fake.blobs[remote.digest] = bytes(wrong)
     remote.let.set()
     wait_until(lambda: "is corrupt" in local.log())
-    if remote.kind == "stargz":  # where each part has a digest
+    if remote.kind != "plain":  # where each part has a digest
         assert run(local, "cat", "/etc/last").stdout == b"last"
         assert code_of(local.reading("big")) == errno.EIO
         return
@@ -316,19 +316,26 @@ def test_the_command(local: Local, remote: Remote, knarr: Command) -> None:
     assert knarr("save", "-o", "/dev/null", remote.name).returncode == 0
 
 
-def test_a_table_that_is_wrong_is_not_believed(settings: Settings) -> None:
-    plain = tar(directory("d"), file("d/f", BIG))
-    made = Stargz(plain)
-    wrong = copy.copy(made)
-    wrong.annotations = {**made.annotations, stargz.TABLE_DIGEST: f"sha256:{'0' * 64}"}
+@pytest.mark.parametrize(
+    ("kind", "name", "called"),
+    [
+        (Stargz, stargz.TABLE_DIGEST, "an eStargz"),
+        (Chunked, f"{PREFIX}manifest-checksum", "a zstd:chunked"),
+    ],
+)
+def test_a_table_that_is_wrong_is_not_believed(
+    settings: Settings, kind: type[Stargz | Chunked], name: str, called: str
+) -> None:
+    wrong = kind(tar(directory("d"), file("d/f", BIG)))
+    wrong.annotations = {**wrong.annotations, name: f"sha256:{'0' * 64}"}
     told: list[ProgressEvent] = []
     with serving() as fake, Engine(settings) as engine:
         try:
             expected.check(engine.driver)
         except Unsupported as error:
             pytest.skip(str(error))
-        put_stargz(fake, "1", [wrong])
+        put_tabled(fake, "1", [wrong])
         engine.images.pull(f"{fake.host}/app:1", lazy=True, progress=told.append)
         (line,) = [each.subject for each in told if each.action == "Warning"]
-        assert "comes as a whole: the table of an eStargz layer has digest" in line
+        assert f"comes as a whole: the table of {called} layer has digest" in line
         assert engine.images.verify().is_well

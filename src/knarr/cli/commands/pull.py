@@ -67,9 +67,9 @@ COMMAND = Command(
     arguments=(1, 1),
     spellings=("image pull",),
     details="""\
-With --lazy, layers that are eStargz or plain tars are mounted at once (Linux 6.14, storage driver
-erofs): what a container reads of them is fetched then, the rest in the background; other
-layers are waited for. See docs/lazy.md.
+With --lazy, layers that are zstd:chunked, eStargz or plain tars are mounted at once (Linux
+6.14, storage driver erofs): what a container reads of them is fetched then, the rest in the
+background; other layers are waited for. See docs/lazy.md.
 
 A pull that ends early loses nothing that was verified: the next one goes on where it
 stopped. Mirrors, certificates and credentials: docs/registries.md.""",

@@ -8,8 +8,8 @@ from typing import Any
 from knarr.errors import InvalidArchive, KnarrError, Unsupported
 from knarr.images import mediatypes
 from knarr.images.descriptor import Descriptor
-from knarr.images.lazy import stargz
-from knarr.images.lazy.origin import RemoteStargz, RemoteTar
+from knarr.images.lazy import chunked
+from knarr.images.lazy.origin import RemoteTable, RemoteTar, packing_of, remote
 from knarr.registry.repository import Repository
 from knarr.snapshots.driver import Driver, LayerSource
 from knarr.snapshots.drivers import erofs
@@ -50,13 +50,19 @@ class Expected:
 
     def takes(self, layer: Descriptor) -> bool:
         """Take in a layer that the driver has, and return whether it may be one on its way."""
-        if layer.media_type in _PLAIN or stargz.is_one(layer):
+        if layer.media_type in _PLAIN or packing_of(layer) is not None:
             self._sources[layer.digest] = None
         return self.has(layer)
 
-    def tar_size(self, layer: Descriptor) -> int:
-        """Return the bytes of a layer's tar."""
-        return int(layer.annotations.get(stargz.TAR_SIZE) or layer.size)
+    def tar_size(self, driver: Driver, layer: Descriptor, chain_id: str) -> int | None:
+        """Return the bytes of a layer's tar, or nearly; None for one that has come by now."""
+        source = self._sources[layer.digest]
+        if source is not None:
+            return source.tar_size
+        for coming in driver.coming() if isinstance(driver, erofs.Driver) else []:
+            if coming.chain_id == chain_id:
+                return int(coming.origin.get("tar_size") or layer.size)
+        return None
 
     def refuses(self, repository: Repository, layer: Descriptor) -> str:
         """Take a layer in, or return why it cannot be left to come."""
@@ -71,16 +77,17 @@ class Expected:
 
     def _source(self, repository: Repository, layer: Descriptor) -> RemoteTar:
         """Return where a layer can be read in pieces; raises Unsupported where it cannot."""
-        if stargz.is_one(layer):
-            if not layer.annotations.get(stargz.TAR_SIZE, "").isdecimal():
-                raise Unsupported("it is an eStargz whose manifest does not say how large it is")
-            packed = RemoteStargz(repository, layer, self._origin)
-            packed.load()
-            return packed
+        source = remote(repository, layer, self._origin)
+        if isinstance(source, RemoteTable):
+            source.load()
+            return source
         if layer.media_type not in _PLAIN:
+            if layer.media_type == mediatypes.OCI_LAYER_ZSTD and chunked.lost(
+                layer, source.read_at
+            ):
+                raise Unsupported("it is a zstd:chunked whose manifest has no digest of its table")
             kind = layer.media_type.rpartition("+")[2].rpartition(".")[2]
             raise Unsupported(f"it is packed ({kind}), so it is read from front to back")
-        source = RemoteTar(repository, layer, self._origin)
         if source.read_at(0, 512)[257:262] != b"ustar":
             raise Unsupported("it is no plain tar, whatever its media type says")
         return source
@@ -92,7 +99,7 @@ class Expected:
         the registry says.
         """
         same = layer.digest.partition(":")[0] == diff_id.partition(":")[0]
-        if same and layer.digest != diff_id and not stargz.is_one(layer):
+        if same and layer.digest != diff_id and packing_of(layer) is None:
             raise InvalidArchive(f"it is a plain tar and no {diff_id}, as its image says")
         source = self._sources[layer.digest]
         if source is not None:

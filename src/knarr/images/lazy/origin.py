@@ -7,10 +7,10 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from knarr.content import compression
-from knarr.errors import InvalidArchive, Unsupported
 from knarr.images import layers, tars
 from knarr.images.descriptor import Descriptor
-from knarr.images.lazy import stargz
+from knarr.images.lazy import chunked, stargz
+from knarr.images.lazy.table import verified
 from knarr.images.transfer.download import Download
 from knarr.registry import ranges
 from knarr.registry.hosts import Hosts
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.content.store import ContentStore
+    from knarr.images.lazy.table import Chunk, Packing, Table
     from knarr.snapshots.coming import Coming
     from knarr.snapshots.tarentry import Entry
 
@@ -37,7 +38,7 @@ class RemoteTar:
     def __init__(self, repository: Repository, layer: Descriptor, origin: dict[str, Any]) -> None:
         self.layer = layer
         self.size = self.tar_size = layer.size
-        self.origin = {**origin, "layer": layer.to_dict()}
+        self.origin = {**origin, "layer": layer.to_dict(), "tar_size": layer.size}
         self.store: ContentStore | None = None
         self._repository = repository
 
@@ -65,33 +66,30 @@ class RemoteTar:
         return ranges.fetch(self._repository, digest, offset, length, size=self.layer.size)
 
 
-class RemoteStargz(RemoteTar):
-    """A blob that is an eStargz; size: of the contents of its files, one after the other."""
+class RemoteTable(RemoteTar):
+    """A blob with a table; size: of the contents of its files, one after the other."""
 
-    def __init__(self, repository: Repository, layer: Descriptor, origin: dict[str, Any]) -> None:
+    def __init__(
+        self, repository: Repository, layer: Descriptor, origin: dict[str, Any], packing: Packing
+    ) -> None:
         super().__init__(repository, layer, origin)
+        self._packing = packing
         self._loading = threading.Lock()
-        self._loaded: stargz.Table | None = None
-        self._chunks: dict[stargz.Chunk, bytes] = {}
-        self.tar_size = int(layer.annotations.get(stargz.TAR_SIZE) or 0)
+        self._loaded: Table | None = None
+        self._chunks: dict[Chunk, bytes] = {}
+        self._kept = 0
 
     def load(self) -> None:
         """Have the table here. Raises InvalidArchive, Unsupported, what the registry says."""
         self.size = self._table.size
+        self.tar_size = self._packing.tar_size(self.layer, self._table)
+        self.origin["tar_size"] = self.tar_size
 
     @property
-    def _table(self) -> stargz.Table:
+    def _table(self) -> Table:
         with self._loading:
             if self._loaded is None:
-                end = self.layer.size - stargz.FOOTER
-                start = stargz.table_offset(self._read(end, stargz.FOOTER))
-                if not 0 <= start < end:
-                    raise InvalidArchive("the table of an eStargz layer is outside of it")
-                if end - start > stargz.TABLE_LIMIT:
-                    raise Unsupported("its table is longer than 32 MiB")
-                wanted = self.layer.annotations[stargz.TABLE_DIGEST]
-                entries = stargz.read_table(self._read(start, end - start), wanted)
-                self._loaded = stargz.Table(entries, start)
+                self._loaded = self._packing.table(self.layer, self._read)
             return self._loaded
 
     def table(self) -> Iterable[tuple[Entry, int]]:
@@ -106,7 +104,7 @@ class RemoteStargz(RemoteTar):
             found[start - offset : end - offset] = data[start - chunk.place : end - chunk.place]
         return bytes(found)
 
-    def _unpacked(self, chunks: list[stargz.Chunk]) -> list[tuple[stargz.Chunk, bytes]]:
+    def _unpacked(self, chunks: list[Chunk]) -> list[tuple[Chunk, bytes]]:
         """Return chunks with their bytes, those that are not kept by one request if they are near.
 
         A table can place them anywhere.
@@ -118,24 +116,28 @@ class RemoteStargz(RemoteTar):
             start, end = min(each.offset for each in missing), max(each.end for each in missing)
             for some in [missing] if end - start <= _AT_ONCE else [[each] for each in missing]:
                 known |= self._fetched(some)
-            self._keep(known)
+            self._keep({chunk: known[chunk] for chunk in missing})
         return [(chunk, known[chunk]) for chunk in chunks]
 
-    def _fetched(self, chunks: list[stargz.Chunk]) -> dict[stargz.Chunk, bytes]:
+    def _fetched(self, chunks: list[Chunk]) -> dict[Chunk, bytes]:
         start, end = min(each.offset for each in chunks), max(each.end for each in chunks)
         packed = memoryview(self._read(start, end - start))
-        return {
-            each: stargz.unpacked(each, packed[each.offset - start : each.end - start])
-            for each in chunks
-        }
+        found = {}
+        for each in chunks:
+            data = self._packing.unpacked(each, packed[each.offset - start : each.end - start])
+            found[each] = verified(each, data)
+        return found
 
-    def _keep(self, known: dict[stargz.Chunk, bytes]) -> None:
+    def _keep(self, known: dict[Chunk, bytes]) -> None:
+        """Keep chunks for the next one who reads, and let go of those that came first."""
         with self._loading:
             for chunk, data in known.items():
-                self._chunks.pop(chunk, None)
+                self._kept += chunk.size if chunk not in self._chunks else 0
                 self._chunks[chunk] = data
-            while sum(map(len, self._chunks.values())) > _KEPT:
-                del self._chunks[next(iter(self._chunks))]
+            while self._kept > _KEPT:
+                first = next(iter(self._chunks))
+                del self._chunks[first]
+                self._kept -= first.size
 
     def prepare(self) -> None:
         """Have the whole blob in the store, from where the rest is read then."""
@@ -157,13 +159,27 @@ class RemoteStargz(RemoteTar):
         return compression.open_decompressed(self.store.open(self.layer.digest), limit=limit)
 
 
+def packing_of(layer: Descriptor) -> Packing | None:
+    """Return how a layer with a table is packed, by its descriptor; None for one without."""
+    # Of those that have the words of both, it is the zstd that is true.
+    packings: tuple[Packing, ...] = (chunked, stargz)
+    return next((each for each in packings if each.is_one(layer)), None)
+
+
+def remote(repository: Repository, layer: Descriptor, origin: dict[str, Any]) -> RemoteTar:
+    """Return a layer in a registry; of one with a table that is not asked for yet."""
+    packing = packing_of(layer)
+    if packing is None:
+        return RemoteTar(repository, layer, origin)
+    return RemoteTable(repository, layer, origin, packing)
+
+
 def of(coming: Coming, store: ContentStore, patience: Patience) -> RemoteTar:
     """Return the source of a layer on its way, as its origin says. Raises InvalidArchive."""
-    said = {name: value for name, value in coming.origin.items() if name != "layer"}
+    said = coming.origin
     registry = Registry(said["host"], Hosts.from_environment(os.environ), patience=patience)
-    layer = Descriptor.from_dict(coming.origin["layer"])
-    kind = RemoteStargz if stargz.is_one(layer) else RemoteTar
-    made = kind(registry.repository(said["repository"]), layer, said)
+    layer = Descriptor.from_dict(said["layer"])
+    made = remote(registry.repository(said["repository"]), layer, said)
     made.store = store
     return made
 

@@ -1,6 +1,7 @@
 """What the watcher and its child are to each other, and how both tell what happens."""
 
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -24,8 +25,8 @@ SOCKET, LOCK, LOG = "lazy.sock", "lazy.lock", "lazy.log"
 FETCH_LOCK = "lazy.fetch.lock"
 NOBODY = -1  # waits until the watcher is ready
 _PROGRAM = (
-    "import sys, posix; posix.fork() and posix._exit(0); sys.path.append(sys.argv[1]); "
-    "from knarr.images.lazy.watcher import main; main(sys.argv[2], sys.argv[3], int(sys.argv[4]))"
+    "import sys, posix; posix.fork() and posix._exit(0); sys.path += sys.argv[4:]; "
+    "from knarr.images.lazy.watcher import main; main(sys.argv[1], sys.argv[2], int(sys.argv[3]))"
 )
 
 
@@ -45,8 +46,17 @@ def arguments(places: Places, ready: int) -> "list[str]":
     package = os.path.abspath(__file__)
     for _ in range(4):
         package = os.path.dirname(package)
-    words = [package, places.data_root, places.run_root, str(ready)]
+    words = [places.data_root, places.run_root, str(ready), package, *_beside(package)]
     return [sys.executable, "-I", "-S", "-E", "-B", "-c", _PROGRAM, *words]
+
+
+def _beside(package: str) -> "list[str]":
+    """Return where zstd is found, if that is neither in the standard library nor beside knarr."""
+    found = importlib.util.find_spec("backports")
+    roots = (
+        [os.path.dirname(each) for each in found.submodule_search_locations or ()] if found else []
+    )
+    return [each for each in roots if each != package]
 
 
 class Fetcher:

@@ -306,7 +306,9 @@ class _Pull:
         if reason:
             self._tell("Warning", f"layer {layer.digest[7:19]} comes as a whole: {reason}")
             return False
-        self._measured[layer.digest, diff_id] = expected.tar_size(layer)
+        size = expected.tar_size(self._context.driver, layer, chain[-1])
+        if size is not None:
+            self._measured[layer.digest, diff_id] = size
         self._tell("Arriving", layer.digest)
         return True
 

@@ -10,6 +10,7 @@ import pytest
 
 from knarr.errors import InvalidArchive, Unsupported
 from knarr.images.lazy import stargz
+from knarr.images.lazy.table import Chunk, Table, entries_of, verified
 from knarr.snapshots import tarentry
 from tests.support.stargz import Stargz
 from tests.support.tars import directory, file, hardlink, symlink, tar
@@ -30,21 +31,25 @@ MADE = Stargz(
 END = stargz.table_offset(MADE.blob[-stargz.FOOTER :])
 
 
-def table(entries: list[dict[str, Any]]) -> stargz.Table:
-    return stargz.Table(entries, END)
+def table(entries: list[dict[str, Any]]) -> Table:
+    return Table(entries, END, 100_000_000)
 
 
-def contents(found: stargz.Table, start: int, size: int) -> bytes:
+def unpacked(chunk: Chunk, data: memoryview) -> bytes:
+    return verified(chunk, stargz.unpacked(chunk, data))
+
+
+def contents(found: Table, start: int, size: int) -> bytes:
     data = bytearray(found.size)
     for chunk in found.between(start, start + size):
-        piece = stargz.unpacked(chunk, memoryview(MADE.blob)[chunk.offset : chunk.end])
+        piece = unpacked(chunk, memoryview(MADE.blob)[chunk.offset : chunk.end])
         data[chunk.place : chunk.place + chunk.size] = piece
     return bytes(data[start : start + size])
 
 
 def test_entries_and_contents() -> None:
     wanted = MADE.annotations[stargz.TABLE_DIGEST]
-    found = table(stargz.read_table(MADE.blob[END : -stargz.FOOTER], wanted))
+    found = table(entries_of(stargz.read_table(MADE.blob[END : -stargz.FOOTER], wanted)))
     named = {entry.name: (entry, place) for entry, place in found.entries}
     assert list(named) == [b"d/", b"d/big", b"d/small", b"empty", b"link", b"soft", b"last"]
     big, place = named[b"d/big"]
@@ -81,9 +86,9 @@ def test_a_chunk_of_other_bytes() -> None:
     packed = bytearray(MADE.blob[chunk.offset : chunk.end])
     packed[len(packed) // 2] ^= 1
     with pytest.raises(InvalidArchive):
-        stargz.unpacked(chunk, memoryview(packed))
+        unpacked(chunk, memoryview(packed))
     with pytest.raises(InvalidArchive, match="has digest"):
-        stargz.unpacked(found.chunks[1], memoryview(MADE.blob)[chunk.offset : chunk.end])
+        unpacked(found.chunks[1], memoryview(MADE.blob)[chunk.offset : chunk.end])
 
 
 @pytest.mark.parametrize(
@@ -93,18 +98,18 @@ def test_a_chunk_of_other_bytes() -> None:
         (1, {"chunkSize": 17 << 20, "size": 20 << 20}, Unsupported, "more than 16 MiB"),
         (1, {"size": 100}, InvalidArchive, "outside its file"),
         (2, {"chunkOffset": 5}, InvalidArchive, "overlap"),
-        (2, {"chunkOffset": -5}, InvalidArchive, "the table"),
+        (2, {"chunkOffset": -5}, InvalidArchive, "layer's table"),
         (1, {"offset": END + 5}, InvalidArchive, "nowhere"),
-        (1, {"offset": "x"}, InvalidArchive, "the table"),
+        (1, {"offset": "x"}, InvalidArchive, "layer's table"),
         (1, {"innerOffset": -1}, InvalidArchive, "nowhere"),
-        (1, {"size": -1}, InvalidArchive, "the table"),
+        (1, {"size": -1}, InvalidArchive, "layer's table"),
         (1, {"type": "whiteout"}, InvalidArchive, "whiteout"),
-        (1, {"name": 5}, InvalidArchive, "the table"),
-        (1, {"xattrs": {"user.x": "?"}}, InvalidArchive, "the table"),
-        (1, {"modtime": "yesterday"}, InvalidArchive, "the table"),
-        (1, {"modtime": 7}, InvalidArchive, "the table"),
-        (1, {"xattrs": ["user.x"]}, InvalidArchive, "the table"),
-        (1, {"xattrs": {"user.x": 5}}, InvalidArchive, "the table"),
+        (1, {"name": 5}, InvalidArchive, "layer's table"),
+        (1, {"xattrs": {"user.x": "?"}}, InvalidArchive, "layer's table"),
+        (1, {"modtime": "yesterday"}, InvalidArchive, "layer's table"),
+        (1, {"modtime": 7}, InvalidArchive, "layer's table"),
+        (1, {"xattrs": ["user.x"]}, InvalidArchive, "layer's table"),
+        (1, {"xattrs": {"user.x": 5}}, InvalidArchive, "layer's table"),
         (1, {"devMajor": 1 << 13}, InvalidArchive, "out of range"),
         (1, {"uid": -1}, InvalidArchive, "owner"),
     ],
