@@ -97,7 +97,8 @@ def run(rounds: int = 5) -> Report:
         stack.callback(shutil.rmtree, place, ignore_errors=True)
         host = stack.enter_context(dockerregistry.running(place))
         try:
-            contestants["docker pull"] = stack.enter_context(dockerd.running()).pull
+            daemon = stack.enter_context(dockerd.running())
+            contestants["docker pull"] = partial(dockerd.pull, daemon)
         except dockerd.CannotRun as error:
             left_out = str(error)
         dockerregistry.skopeo("copy", f"docker-archive:{image}", f"docker://{host}/{NAME}")

@@ -7,7 +7,7 @@ import pytest
 from knarr.content.store import ContentStore
 from knarr.images.service import Images
 from knarr.snapshots.drivers.overlay import Driver
-from tests.unit.images.helpers import MemoryIndex
+from tests.unit.images.helpers import MemoryIndex, config_of, docker_archive, layer, tar_of
 
 
 class Place:
@@ -44,6 +44,16 @@ def place(tmp_path: Path) -> Place:
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Place:
     return Place(tmp_path / "elsewhere")
+
+
+@pytest.fixture
+def two_layers(place: Place, tmp_path: Path) -> str:
+    """An image of two layers, app:1; returns its id."""
+    layers = [layer("etc/one", "shared"), layer("two", "shared")]
+    config = config_of(layers, config={"Cmd": ["/two"], "Env": ["A=b"], "Labels": {"k": "v"}})
+    path = tmp_path / "two.tar"
+    path.write_bytes(tar_of(docker_archive(layers, ["app:1"], config=config)))
+    return place.images.load(path).images[0].id
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from knarr.content import digest as digests
 from tests.integration.images.conftest import Place
-from tests.unit.images.helpers import config_of, docker_archive, layer, tar_of
+from tests.unit.images.helpers import tar_of
 from tests.unit.images.several import several
 
 pytestmark = pytest.mark.peer
@@ -49,16 +49,6 @@ def podman() -> Iterator[Podman]:
     # Podman refuses a run root of more than 50 characters.
     with tempfile.TemporaryDirectory(prefix="kp-", dir="/var/tmp") as folder:
         yield Podman(Path(folder))
-
-
-@pytest.fixture
-def two_layers(place: Place, tmp_path: Path) -> str:
-    """An image of two layers, app:1; returns its id."""
-    layers = [layer("etc/one", "shared"), layer("two", "shared")]
-    config = config_of(layers, config={"Cmd": ["/two"], "Env": ["A=b"], "Labels": {"k": "v"}})
-    path = tmp_path / "two.tar"
-    path.write_bytes(tar_of(docker_archive(layers, ["app:1"], config=config)))
-    return place.images.load(path).images[0].id
 
 
 SAVES = [
