@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from knarr.kernel.process import pidfd_open
+from knarr.kernel.process import pidfd_open, start_time
 from knarr.networks.resolver import client
 from knarr.runtime import resolving
 from tests.support import dns, processes
@@ -179,6 +180,27 @@ def test_it_does_not_end_while_somebody_counts_on_it(there: Town) -> None:
     link.close()
     assert select.select([handle], [], [], PATIENCE)[0]
     os.close(handle)
+
+
+def test_who_has_it_started_finds_it_however_little_patience_it_has(there: Town) -> None:
+    for _ in range(5):
+        with client.ensure(there.run_root, 0.0):
+            handle = pidfd_open(there.resolver())
+        assert select.select([handle], [], [], PATIENCE)[0]
+        os.close(handle)
+
+
+def test_a_container_that_has_ended_meanwhile_is_no_failure(there: Town) -> None:
+    """It runs while the resolver is asked, and may be short."""
+    there.ensure()
+    child = subprocess.Popen(["sleep", "1000"])
+    told = {"container": "c1", "pid": child.pid, "pid_start": start_time(child.pid),
+            "networks": [], "upstream": [], "internal": False, "ndots": 0}  # fmt: skip
+    child.kill()
+    child.wait()
+    with socket.socket(type=socket.SOCK_DGRAM) as udp, socket.socket() as tcp:
+        for _ in range(2):
+            resolving.hand_over(there.run_root, told, [udp.fileno(), tcp.fileno()])
 
 
 def test_starts_and_ends_at_the_same_time_lose_nobody(there: Town) -> None:

@@ -4,6 +4,7 @@ import _socket
 import json
 import os
 import sys
+import time
 
 from knarr._version import __version__
 from knarr.networks.resolver import containers
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _PACKET = 1 << 16
 _SENSELESS = (OSError, KeyError, TypeError, ValueError)
 _RESPITE = 1.0
+_FIRST = 10.0  # seconds in which whoever had it started comes
 # Exit codes, told to who began it: nothing is left to serve; one of another version takes over.
 NOTHING_LEFT, REPLACED = 0, 3
 
@@ -45,6 +47,7 @@ class Server:
         self.containers: dict[str, Container] = {}
         self.links: dict[int, _socket.socket] = {}
         self.idle = idle
+        self.awaits_until = time.monotonic() + _FIRST
         self.status = NOTHING_LEFT
         self.listener = listener
         self.folders = Folders(run_root, self._told)
@@ -65,7 +68,8 @@ class Server:
 
     def _look_whether_needed(self, quiet: bool = False) -> None:
         """End when there was nothing to serve at two looks in a row."""
-        needed = self.containers or self.links  # names that nobody can ask for need nobody
+        # Names that nobody can ask for need nobody.
+        needed = bool(self.containers or self.links) or time.monotonic() < self.awaits_until
         if quiet and not needed:
             self.loop.running = False
             return
@@ -140,6 +144,7 @@ class Server:
         if int.from_bytes(credentials[4:8], sys.byteorder) not in (0, os.geteuid()):
             link.close()
             return
+        self.awaits_until = 0.0
         link.setblocking(False)
         self.links[link.fileno()] = link
         self.loop.add(link.fileno(), lambda _: self._packet(link))
@@ -174,7 +179,10 @@ class Server:
         else:
             udp, tcp = (_socket.socket(fileno=fd) for fd in fds)
             fds.clear()
-            self._serve(told, (udp, tcp))
+            try:
+                self._serve(told, (udp, tcp))
+            except ProcessLookupError:
+                pass  # its process goes on while we are asked, and has ended: there is no refusal
             link.send(b"{}")
 
     def _part(self, link: "_socket.socket") -> None:
