@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.support import busybox
+from tests.support.chunked import Chunked
 from tests.support.fakeimages import put_image, put_tabled
 from tests.support.fakeregistry import FakeRegistry, Request, serving
 from tests.support.stargz import Stargz
@@ -118,6 +119,7 @@ def run(rounds: int = 3) -> Report:
         "large file": ["sh", "-c", "head -c 4000000 /model | wc -c"],
         "Debian": perl,
         "Debian, eStargz": perl,
+        "Debian, zstd:chunked": perl,
     }
     taken: dict[str, list[float]] = {}
     with serving() as fake:
@@ -125,6 +127,7 @@ def run(rounds: int = 3) -> Report:
         put_image(fake, "0", [model_layer()], plain=True)
         put_image(fake, "1", [debian], plain=True)
         put_tabled(fake, "2", [Stargz(debian, chunk=4 * 1024 * 1024)])
+        put_tabled(fake, "3", [Chunked(debian, chunk=64 * 1024)])  # as long as theirs, on average
         for _ in range(rounds):
             for tag, (what, command) in enumerate(commands.items()):
                 for how in ("missing", "lazy"):
@@ -139,7 +142,7 @@ def run(rounds: int = 3) -> Report:
         else:
             report.samples[name] = samples
     came = {name: value for name, value, _ in report.figures}
-    for what in ("large file", "Debian, eStargz"):
+    for what in ("large file", "Debian, eStargz", "Debian, zstd:chunked"):
         part = came[f"{what}, lazy: MiB until then"] / came[f"{what}, missing: MiB until then"]
         report.goal(f"bytes until the first word of {what}, lazy", part, 0.1)
     ratio = report.ratio("large file, lazy: first word", "large file, missing: first word")

@@ -9,6 +9,7 @@ time, so that a bomb costs time but no memory, and ``limit`` ends it.
 from __future__ import annotations
 
 import bz2
+import functools
 import importlib
 import io
 import lzma
@@ -79,6 +80,7 @@ def _inflater() -> Any:
     return fast.decompressobj(wbits=31)
 
 
+@functools.cache  # to look for one that is not there takes as long as to unpack a small chunk
 def zstd_module() -> Any:
     """Return the zstd module: the standard library's from Python 3.14, else the backport."""
     for name in ("compression.zstd", "backports.zstd"):
@@ -94,6 +96,25 @@ def _zstd_decoder() -> _Decoder:
     options = {module.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG_MAX}
     decoder: _Decoder = module.ZstdDecompressor(options=options)
     return decoder
+
+
+def zstd_start(data: bytes | memoryview, length: int) -> bytes:
+    """Return up to ``length`` bytes that the zstd frames in ``data`` begin with.
+
+    For small pieces in memory, where a stream would cost more than the work. Raises
+    InvalidArchive for what is none, Unsupported when the zstd package is missing.
+    """
+    error, found, left = zstd_module().ZstdError, b"", memoryview(data)
+    while left and len(found) < length:
+        decoder: Any = _zstd_decoder()  # which takes any buffer
+        try:
+            found += decoder.decompress(left, length - len(found))
+        except error as reason:
+            raise InvalidArchive(f"the zstd frame is corrupt: {reason}") from None
+        if not decoder.eof:
+            break
+        left = memoryview(decoder.unused_data)
+    return found
 
 
 def _xz_decoder() -> _Decoder:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from knarr.content import digest as digests
@@ -55,6 +56,22 @@ class Coming(NamedTuple):
     def here(self, number: int) -> int:
         """Return the bytes of a piece that have come. Raises OSError."""
         return os.stat(f"{self.path}/{number}").st_size
+
+    def read(self, offset: int, count: int) -> bytes:
+        """Return bytes out of the pieces, fewer where they have not come. Raises OSError."""
+        found = b""
+        while count > 0:
+            number = bisect_right(self.starts, offset) - 1
+            end = self.starts[number + 1] if number + 1 < len(self.starts) else self.size
+            with open(f"{self.path}/{number}", "rb", buffering=0) as piece:
+                data = os.pread(
+                    piece.fileno(), min(count, end - offset), offset - self.starts[number]
+                )
+            if not data:
+                break
+            found += data
+            offset, count = offset + len(data), count - len(data)
+        return found
 
     def reason(self) -> str:
         """Return why the layer is broken, "" when it is not."""

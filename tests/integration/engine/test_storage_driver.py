@@ -57,6 +57,7 @@ def test_a_kernel_without_erofs_unpacks_and_says_why(
     assert len(tried) == count, "what a kernel can do is tried once"
 
 
+@pytest.mark.vm
 @pytest.mark.parametrize(("first", "second"), [("overlay", "auto"), ("auto", "overlay")])
 def test_containers_go_on_with_another_driver(
     first: str, second: str, with_driver: Callable[[str], Settings], busybox_archive: Path

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from knarr.images.context import ProgressEvent
 from knarr.images.lazy import expected, stargz
 from tests.conftest import Command
 from tests.integration.lazy.conftest import BIG, OTHER, Local, Remote
-from tests.support.chunked import PREFIX, Chunked
+from tests.support.chunked import PREFIX, Chunked, finished, packed
 from tests.support.fakeimages import put_image, put_tabled
 from tests.support.fakeregistry import Request, serving
 from tests.support.stargz import Stargz
@@ -290,16 +291,26 @@ def test_another_driver_says_so(settings: Settings, remote: Remote) -> None:
 
 
 @pytest.mark.vm
-def test_a_machine_that_cannot_says_what_is_missing(settings: Settings, remote: Remote) -> None:
+@pytest.mark.parametrize("remote", ["plain"], indirect=True)
+def test_a_machine_that_cannot_says_what_is_missing(
+    settings: Settings, remote: Remote, knarr: Command
+) -> None:
     with Engine(settings) as engine:
         try:
             expected.check(engine.driver)
-        except Unsupported:
-            with pytest.raises(Unsupported, match="layers that are still to come need"):
-                engine.images.pull(remote.name, lazy=True)
-            assert engine.images.list() == []
+        except Unsupported as error:
+            reason = str(error)
         else:
             pytest.skip("this one can")
+        assert re.match("layers that are still to come need (Linux|the storage driver|a )", reason)
+        before = len(engine.images.list())
+        for words, code in ((("pull", "--lazy"), 1), (("run", "--rm", "--pull", "lazy"), 125)):
+            done = knarr(*words, remote.name, *(["true"] if code == 125 else []))
+            assert (done.returncode, done.stdout) == (code, b"")
+            assert reason in done.stderr.decode()
+        assert len(engine.images.list()) == before
+    done = knarr("run", "--rm", "-q", "--pull", "missing", remote.name, "cat", "/etc/last")
+    assert (done.returncode, done.stdout) == (0, b"last")
 
 
 def test_the_command(local: Local, remote: Remote, knarr: Command) -> None:
@@ -339,3 +350,24 @@ def test_a_table_that_is_wrong_is_not_believed(
         (line,) = [each.subject for each in told if each.action == "Warning"]
         assert f"comes as a whole: the table of {called} layer has digest" in line
         assert engine.images.verify().is_well
+
+
+def test_a_table_that_says_something_else_than_the_tar_is_told(settings: Settings) -> None:
+    made = Chunked(tar(directory("d"), file("d/f", BIG), file("d/g", b"g")))
+    next(each for each in made.entries if each["name"] == "d/g")["mode"] = 0o4755
+    layer = made.blob[: made.entries[-1]["endOffset"]] + packed(made.tar[-1024 - 511 :])
+    made.blob, made.annotations = finished(layer, made.entries)
+    with serving() as fake, Engine(settings) as engine:
+        try:
+            expected.check(engine.driver)
+        except Unsupported as error:
+            pytest.skip(str(error))
+        put_tabled(fake, "1", [made])
+        name = f"{fake.host}/app:1"
+        engine.images.pull(name, lazy=True)
+        events = Path(settings.run_root, "events")
+        wait_until(lambda: '"broken"' in events.read_text())
+        assert "has /d/g otherwise than its table said" in events.read_text()
+        with pytest.raises(KnarrError, match="not the layer that it should be"):
+            engine.containers.run(ContainerConfig(name, ("/d/g",), auto_remove=True))
+        engine.images.remove(name, force=True)

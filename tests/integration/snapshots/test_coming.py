@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from knarr.errors import InvalidArchive, NotFound, Unsupported
 from knarr.snapshots import coming as comings
 from knarr.snapshots.driver import LayerSource
 from knarr.snapshots.drivers.erofs import Driver
+from knarr.snapshots.tarentry import CHARACTER, FILE, Entry
 from tests.support import tars
 from tests.support.tars import directory, file, hardlink, symlink
 
@@ -41,12 +43,26 @@ class Here:
         self.origin: dict[str, Any] = {"from": "memory"}
         self.asked: list[tuple[int, int]] = []
 
-    def table(self) -> None:
+    def table(self) -> list[tuple[Entry, int]] | None:
         return None
 
     def read_at(self, offset: int, length: int) -> bytes:
         self.asked.append((offset, length))
         return self.data[offset : offset + length]
+
+
+class Tabled(Here):
+    """The contents of a layer's files one after the other, and a table of them."""
+
+    def __init__(self, *members: tars.Member) -> None:
+        data, self.entries = bytearray(), []
+        for entry, contents in members:
+            self.entries.append((entry, len(data)))
+            data += contents + bytes(-len(contents) % 512)
+        super().__init__(bytes(data))
+
+    def table(self) -> list[tuple[Entry, int]]:
+        return self.entries
 
 
 @pytest.fixture
@@ -177,3 +193,65 @@ def test_sparse_files_cannot_be_left_to_come(driver: Driver) -> None:
     with pytest.raises(Unsupported, match="links to files of other layers"):
         expect(driver, Here(upper), digests.of(upper), parent)
     assert driver.coming() == []
+
+
+def arrive(driver: Driver, source: Tabled, tar: bytes) -> str:
+    """Have a layer come by its table, and then be what its tar is; return its chain id."""
+    chain_id = expect(driver, source, digests.of(tar))
+    (coming,) = driver.coming()
+    bring(coming, source.data, coming.missing())
+    driver.settle(coming, lambda _path: None, io.BytesIO(tar), source.table())
+    return chain_id
+
+
+def test_a_table_that_says_what_the_tar_does(driver: Driver) -> None:
+    # As an eStargz is, whose table is in its tar.
+    tar = tars.tar(*MEMBERS, file("stargz.index.json", b"{}"))
+    chain_id = arrive(driver, Tabled(*MEMBERS), tar)
+    driver.verify_layer(chain_id)
+    with tars.mounted(driver.view(chain_id)) as seen:
+        assert (seen / "a/big").read_bytes() == BIG
+
+
+LONG = BIG[:-1] + bytes([BIG[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    ("number", "members", "path"),
+    [
+        (0, [directory("a", mode=0o755)], "/a"),
+        (1, [file("a/big", LONG)], "/a/(big|link)"),
+        (1, [file("a/big", BIG + b"1")], "/a/(big|link)"),
+        (1, [file("a/big", BIG, mode=0o4755)], "/a/(big|link)"),
+        (1, [file("a/big", BIG, uid=5)], "/a/(big|link)"),
+        (1, [file("a/big", BIG, xattrs={b"user.y": b"1"})], "/a/(big|link)"),
+        (1, [file("a/big", BIG), file("a/more")], "/a/more"),
+        (1, [file("a/big", BIG), file("a/stargz.index.json")], "/a/stargz.index.json"),
+        (-2, [], "/b"),
+        (-2, [directory("b")], "/b"),
+        (-2, [tars.node("b", CHARACTER, major=1, minor=3)], "/b"),
+        (-3, [symlink("a/soft", "../b")], "/a/soft"),
+        (-1, [file("end", b"End")], "/end"),
+        (-1, [file(".wh.end")], "/end"),
+    ],
+)
+def test_a_table_that_says_something_else(
+    driver: Driver, number: int, members: list[tars.Member], path: str
+) -> None:
+    said = list(MEMBERS)
+    said[number % len(said) : number % len(said) + 1] = members
+    with pytest.raises(InvalidArchive, match=f" has {path} otherwise than its table said"):
+        arrive(driver, Tabled(*said), tars.tar(*MEMBERS))
+
+
+def test_a_table_with_a_file_that_its_format_has_not(driver: Driver) -> None:
+    said = Tabled(*MEMBERS, file("stargz.index.json", b"x"))
+    with pytest.raises(InvalidArchive, match=r" has /stargz\.index\.json otherwise"):
+        arrive(driver, said, tars.tar(*MEMBERS))
+
+
+def test_a_tar_of_sparse_files_under_a_table_without(driver: Driver) -> None:
+    sparse = Entry(b"b", FILE, size=100_000, sparse=[(0, 5)]), b"12345"
+    said = Tabled(file("b", b"12345" + bytes(99_995)), file("end", BIG))
+    with pytest.raises(InvalidArchive, match="sparse files otherwise than its table said"):
+        arrive(driver, said, tars.tar(sparse, file("end", BIG)))

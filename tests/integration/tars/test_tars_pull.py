@@ -21,6 +21,7 @@ from tests.support.tars import directory, tar
 from tests.unit.images.helpers import docker_archive, sha256, tar_of
 
 
+@pytest.mark.vm
 def test_a_pull_keeps_the_tars_alone(place: Place, fake: FakeRegistry) -> None:
     manifest = put_image(fake, "1", [A, B])
     (pulled,) = place.images.pull(f"{fake.host}/app:1")

@@ -14,6 +14,7 @@ from tests.support.fakeregistry import FakeRegistry
 from tests.unit.images.helpers import sha256
 
 
+@pytest.mark.vm
 def test_the_one_copy_is_read_once_and_comes_again(place: Place, fake: FakeRegistry) -> None:
     put_image(fake, "1", [A, B])
     (pulled,) = place.images.pull(f"{fake.host}/app:1")

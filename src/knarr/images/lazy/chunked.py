@@ -7,7 +7,6 @@ Source: ``pkg/chunked/internal/minimal/compression.go`` of containers/storage.
 
 from __future__ import annotations
 
-import io
 import re
 from typing import TYPE_CHECKING
 
@@ -72,7 +71,7 @@ def table(layer: Descriptor, read: Read) -> Table:
     if digest != wanted:
         raise InvalidArchive(f"the table of a zstd:chunked layer has digest {digest}, not {wanted}")
     # It may be one byte longer than said, which is enough to see that it is.
-    text = _start(memoryview(data), size + 1)
+    text = compression.zstd_start(data, size + 1)
     if len(text) != size:
         raise InvalidArchive(
             "the table of a zstd:chunked layer is not as long as its manifest says"
@@ -88,10 +87,4 @@ def tar_size(layer: Descriptor, table: Table) -> int:
 
 def unpacked(chunk: Chunk, data: memoryview) -> bytes:
     """Return the start of what some frames have; see ``table.Packing``."""
-    return _start(data, chunk.inner + chunk.size)
-
-
-def _start(data: memoryview, length: int) -> bytes:
-    """Return up to ``length`` bytes that zstd frames begin with. Raises InvalidArchive."""
-    with compression.open_decompressed(io.BytesIO(data)) as stream:
-        return stream.read(length)
+    return compression.zstd_start(data, chunk.inner + chunk.size)

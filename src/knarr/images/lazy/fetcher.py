@@ -34,8 +34,9 @@ PATIENCE = Patience(attempts=2, connect=5.0, stall=10.0, total=30.0, first=0.5, 
 _AT_ONCE = 4
 # Bytes that are asked for at once when nobody waits.
 _STRETCH = 2 * 1024 * 1024
-# How many pieces are brought at most when one is wanted.
+# How many pieces are brought at most when one is wanted, and how many bytes with them.
 _RUN = 8
+_RUN_BYTES = 64 * 1024 * 1024
 _PAUSE_FIRST, _PAUSE_MOST = 0.5, 30.0
 # Seconds for which nobody waited before the rest is brought, and after which it is all the same:
 # who starts reads a little now and then, and the line is to be his.
@@ -150,7 +151,8 @@ class Fetcher:
             work.run = min(work.run * 2, _RUN) if number == work.next else 1
             stretch = [number]
             if work.coming.here(number) < work.coming.length(number):
-                stretch = work.stretch(number, work.run * work.coming.length(number))
+                most = min(work.run * work.coming.length(number), _RUN_BYTES)
+                stretch = work.stretch(number, most)
             work.next = stretch[-1] + 1
             work.busy.update(stretch)
             return stretch
@@ -262,7 +264,7 @@ class Fetcher:
                 tar = work.source.tar()
                 if tar is not None:
                     stack.enter_context(contextlib.closing(tar))
-                self._driver.settle(coming, keep, tar)
+                self._driver.settle(coming, keep, tar, work.source.table())
         except InvalidArchive as error:
             self._driver.condemn(coming, str(error))
             self._works.pop(coming.chain_id)

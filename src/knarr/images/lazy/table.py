@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 # Bytes of a table, and of one chunk: what is larger is waited for.
 LIMIT = 32 * 1024 * 1024
 _CHUNK_LIMIT = 16 * 1024 * 1024
+# Bytes of a layer's files: they are cut into pieces of a two-thousandth, which are read as one.
+_MOST = 256 * 1024**3
 # Values in a table, which take some hundred bytes each when it is read; an entry has a dozen.
 _VALUES = 4_000_000
 _BLOCK = 512
@@ -92,7 +94,7 @@ class Table:
         self.entries: list[tuple[Entry, int]] = []
         self.chunks: list[Chunk] = []
         self.size = 0
-        self._most = most
+        self._most = min(most, _MOST)
         self._end = end
         self._left = 0  # bytes of the last file that no chunk has had yet
         try:

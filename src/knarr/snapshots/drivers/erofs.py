@@ -28,13 +28,14 @@ from knarr.snapshots.layers import HalfMade
 from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from io import RawIOBase
 
     from knarr.snapshots.coming import Coming
     from knarr.snapshots.driver import Afar, LayerSource, Progress
     from knarr.snapshots.erofs.index import Planned
     from knarr.snapshots.layers import Layer
+    from knarr.snapshots.tarentry import Entry
 
 _LINK = "layer.tar~"
 _WORD = b"knarr"
@@ -289,13 +290,17 @@ class Driver(overlay.Driver):
         return f"{self._root}/l/{layer.number}", f"{self._places}/{name}"
 
     def settle(
-        self, arrived: Coming, keep: Callable[[str], None], tar: BinaryIO | None = None
+        self,
+        arrived: Coming,
+        keep: Callable[[str], None],
+        tar: BinaryIO | None = None,
+        table: Iterable[tuple[Entry, int]] | None = None,
     ) -> None:
         """Give a layer whose pieces have all come the form of others.
 
         keep: called with the path of its tar when that was found right. tar: where that comes
-        from, if it is not what the pieces make. Whoever has it
-        mounted goes on with the pieces; the next one mounts it anew. Raises InvalidArchive when
+        from, if it is not what the pieces make, and the table which they were made by. Whoever has
+        it mounted goes on with the pieces; the next one mounts it anew. Raises InvalidArchive when
         it is not the layer that it should be, NotFound when it was removed.
         """
         from knarr.snapshots import coming
@@ -312,7 +317,10 @@ class Driver(overlay.Driver):
             for name in (INDEX, REST):
                 remove_tree(fd, name.encode())
             try:
-                self._write_index(half, self._plan_linked(half, parent, None), arrived.chain_id)
+                planned = self._plan_linked(half, parent, None)
+                if table is not None:
+                    self._check_table(half, parent, arrived, table, planned)
+                self._write_index(half, planned, arrived.chain_id)
             except CannotIndex as error:
                 raise InvalidArchive(
                     f"layer {arrived.chain_id[:19]} has {error}, which its table did not say:"
@@ -321,6 +329,32 @@ class Driver(overlay.Driver):
             self._layers.shed(half, (INDEX, "."), COMING)
         coming.forget(self._root, layer.number)
         release(os.path.dirname(place), [os.path.basename(place)])
+
+    def _check_table(
+        self,
+        half: HalfMade,
+        parent: Layer | None,
+        arrived: Coming,
+        table: Iterable[tuple[Entry, int]],
+        found: Planned,
+    ) -> None:
+        """Raise InvalidArchive when a table has said what the tar does not."""
+        from knarr.snapshots.erofs import agreeing, index
+        from knarr.snapshots.tablereader import TableReader
+
+        path: bytes | None = b"sparse files"
+        with contextlib.ExitStack() as open_files:
+            lowers = self._lowers(open_files, parent)
+            said = index.plan(TableReader(table), lowers, half.fd, REST)
+            fd = os.open(TAR, os.O_RDONLY | os.O_CLOEXEC, dir_fd=half.fd)
+            open_files.callback(os.close, fd)
+            if not found.rest_blocks:
+                path = agreeing.difference(arrived, said.tree.root, found.tree.root, fd)
+        if path is not None:
+            raise InvalidArchive(
+                f"layer {arrived.chain_id[:19]} has {os.fsdecode(path)} otherwise than its table"
+                " said: remove its image, and do not trust whoever made it"
+            )
 
     def condemn(self, arrived: Coming, reason: str) -> None:
         """Note why a layer is not what it should be; nobody mounts it any more (OSError)."""
