@@ -250,10 +250,37 @@ class Demo:
             self.run(f"knarr tag busybox {name}", show=False)
             self.run(f"knarr rmi {name}")
             self.run("knarr registry gc --dry-run --grace 0")
+            self.lazy(host)
         finally:
             serving.terminate()
             serving.communicate()
         shutil.rmtree(self.data_root / "registry", ignore_errors=True)
+
+    def lazy(self, host: str) -> None:
+        """Start a container of an image that is not here yet, where the kernel can do that."""
+        saved, name = Path(self.run_root, "saved"), f"{host}/team/debian:1.0"
+        self.run(f"knarr save --format oci-dir -o {saved} debian:bookworm", show=False)
+        offer = [
+            sys.executable,
+            str(ROOT / "tools/demo_lazy.py"),
+            str(saved),
+            name,
+            "alice:open sesame",
+        ]
+        subprocess.run(offer, check=True)
+        shutil.rmtree(saved)
+        try:
+            self.run(f"knarr run --rm --pull lazy {name} perl -e 'print qq(said by perl\\n)'")
+        except DemoError as error:
+            if "layers that are still to come need" not in str(error):
+                raise
+            print(f"    {str(error).rpartition('knarr: ')[2].strip()}")
+        else:
+            here = self.data_root.glob("snapshots/l/*/coming/[0-9]*")
+            came = sum(piece.stat().st_size for piece in here)
+            print(f"    (of its files {came / 1e6:.0f} MB have come by now, the rest is coming)")
+        self.run(f"knarr pull -q {name}")
+        self.run(f"knarr rmi {name}")
 
     def upkeep(self) -> None:
         """Pin images in a lock file; tell what could go."""
