@@ -20,7 +20,7 @@ from knarr.networks.resolver import client
 from knarr.runtime import resolving
 from tests.support import dns, processes
 from tests.support.nethost import inside
-from tests.support.resolving import Town, await_end, kill, town
+from tests.support.resolving import Guest, Town, await_end, kill, town
 from tests.support.waiting import PATIENCE, wait_until
 
 
@@ -116,6 +116,16 @@ def test_a_program_that_takes_the_port_meanwhile_does_not_keep_it_from_the_names
     kill(there.worker())
     with inside(guest.namespace):
         wait_until(lambda: found_again("web"))
+
+
+def test_one_that_has_run_and_ended_before_we_come_to_it_is_not_refused(there: Town) -> None:
+    there.ensure()
+    short = there.guests["c1"] = Guest.begin("c1")
+    began = start_time(short.process.pid)
+    short.process.kill()
+    there.serve(short, pid_start=began)  # its parent has not looked yet
+    short.process.wait()
+    there.serve(short, pid_start=began)
 
 
 def test_containers_that_ended_meanwhile_are_not_found_again(there: Town) -> None:
