@@ -2,11 +2,13 @@
 
 import select
 import time
-from collections import deque
+from collections import OrderedDict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    Queue = OrderedDict["Timer", None]
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 _EVENTS = 256  # of one look
@@ -15,15 +17,17 @@ _EVENTS = 256  # of one look
 class Timer:
     """Something to do later, unless it is called off."""
 
-    __slots__ = ("act", "moment")
+    __slots__ = ("_queue", "act", "moment")
 
-    def __init__(self, moment: float, act: "Callable[[], None]") -> None:
+    def __init__(self, moment: float, act: "Callable[[], None]", queue: "Queue") -> None:
         self.moment = moment
-        self.act: Callable[[], None] | None = act
+        self.act = act
+        self._queue = queue
+        queue[self] = None
 
     def cancel(self) -> None:
-        """Call it off."""
-        self.act = None
+        """Call it off; nothing of it is left. One that is over stays so."""
+        self._queue.pop(self, None)
 
 
 class Loop:
@@ -39,7 +43,7 @@ class Loop:
         self._epoll = select.epoll()
         self._handlers: dict[int, Callable[[int], None]] = {}
         # One queue for each length of time: what is set later is due later.
-        self._queues: dict[float, deque[Timer]] = {}
+        self._queues: dict[float, Queue] = {}
         self.running = True
 
     def add(self, fd: int, handler: "Callable[[int], None]", events: int = READ) -> None:
@@ -58,12 +62,10 @@ class Loop:
 
     def later(self, seconds: float, act: "Callable[[], None]") -> Timer:
         """Call ``act`` in so many seconds."""
-        timer = Timer(time.monotonic() + seconds, act)
         queue = self._queues.get(seconds)
         if queue is None:
-            queue = self._queues[seconds] = deque()
-        queue.append(timer)
-        return timer
+            queue = self._queues[seconds] = OrderedDict()
+        return Timer(time.monotonic() + seconds, act, queue)
 
     def turn(self) -> None:
         """Wait for one round of events or the next timer."""
@@ -72,21 +74,14 @@ class Loop:
             if handler is not None:
                 handler(events)
         now = time.monotonic()
-        for queue in self._queues.values():
-            while queue and (queue[0].act is None or queue[0].moment <= now):
-                act = queue.popleft().act
-                if act is not None:
-                    act()
+        for queue in list(self._queues.values()):
+            while queue and next(iter(queue)).moment <= now:
+                queue.popitem(last=False)[0].act()
 
     def _patience(self) -> float:
         """Return the seconds until the next timer, -1 when there is none."""
-        first = -1.0
-        for queue in self._queues.values():
-            while queue and queue[0].act is None:
-                queue.popleft()
-            if queue and (first < 0 or queue[0].moment < first):
-                first = queue[0].moment
-        return first if first < 0 else max(0.0, first - time.monotonic())
+        moments = [next(iter(queue)).moment for queue in self._queues.values() if queue]
+        return max(0.0, min(moments) - time.monotonic()) if moments else -1.0
 
     def close(self) -> None:
         """Close what the loop itself has open."""

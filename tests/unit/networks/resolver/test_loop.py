@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,24 @@ def test_what_was_called_off_does_not_come_and_is_not_waited_for(loop: Loop) -> 
         loop.turn()
     assert came == ["now"]
     assert time.monotonic() - began < 100
+
+
+def test_what_was_called_off_is_not_kept(loop: Loop) -> None:
+    last = loop.later(1000.0, lambda: None)  # stays in front of all that come
+    gone = [weakref.ref(thing) for thing in (Thing(loop) for _ in range(100))]
+    assert [each() for each in gone] == [None] * 100
+    last.cancel()
+    last.cancel()  # again is no error
+
+
+class Thing:
+    """What waits for something that comes before its time is over."""
+
+    def __init__(self, loop: Loop) -> None:
+        loop.later(1000.0, self.act).cancel()
+
+    def act(self) -> None:
+        """Never called."""
 
 
 def test_a_timer_may_set_another(loop: Loop) -> None:
