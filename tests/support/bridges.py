@@ -1,4 +1,8 @@
-"""Bridges with namespaces in place of containers, and who reaches whom."""
+"""Bridges with namespaces in place of containers, and who reaches whom.
+
+What gets through is waited for. That nothing does is not concluded from silence: all packets of a
+test are on one processor, whose queue is a queue (see :func:`drained`).
+"""
 
 from __future__ import annotations
 
@@ -23,9 +27,10 @@ from tests.support.waiting import PATIENCE, wait_until
 
 TABLE = "knarr"
 ANY = {4: "0.0.0.0", 6: "::"}
-# Seconds: that packets are dropped is concluded from silence. What passes does so at once.
-SILENCE = 0.5
 PORT = 4000
+# Each interface that a packet is handed on by has it queued once more. A call over two hosts with
+# the questions for the neighbours' addresses before it, and its answers, is about twenty.
+_HOPS = 64
 _RTF_LOCAL = 0x80000000
 _SIOCGIFHWADDR = 0x8927
 
@@ -69,6 +74,10 @@ class Bridges:
     hairpin: bool = False
     _ends: int = 0
     _open: list[int] = field(default_factory=list)
+    _processors: set[int] = field(default_factory=lambda: os.sched_getaffinity(0))
+
+    def __post_init__(self) -> None:
+        os.sched_setaffinity(0, {min(self._processors)})
 
     def network(self, rules: NetworkRules) -> NetworkRules:
         """Make the bridge of a network, whose gateways are the first addresses of its subnets."""
@@ -107,6 +116,7 @@ class Bridges:
         return found
 
     def close(self) -> None:
+        os.sched_setaffinity(0, self._processors)
         for fd in self._open:
             os.close(fd)
 
@@ -164,37 +174,67 @@ def serving(
 
 def peer(
     where: int, server: socket.socket, address: str, port: int = PORT, proto: str = "tcp"
-) -> str | None:
-    """Return whom the server sees when it is called from a namespace; None when it is not.
+) -> str:
+    """Return whom the server sees when it is called from a namespace and answers."""
+    with _caller(where, address, proto) as client:
+        client.settimeout(PATIENCE)
+        client.connect((address, port))
+        client.send(b"hello")
+        assert select.select([server], [], [], PATIENCE)[0]
+        if proto == "udp":
+            said, (seen, *rest) = server.recvfrom(100)
+            server.sendto(said, (seen, *rest))
+        else:
+            taken, (seen, *_) = server.accept()
+            with taken:
+                taken.settimeout(PATIENCE)
+                taken.sendall(taken.recv(100))
+        assert client.recv(100) == b"hello"
+    return str(seen)
 
-    A call counts when an answer comes back.
-    """
-    kind, number = KINDS[proto]
-    with inside(where), socket.socket(family_of(address), kind, number) as client:
-        client.settimeout(SILENCE)
+
+def cut_off(
+    where: int, server: socket.socket, address: str, port: int = PORT, proto: str = "tcp"
+) -> bool:
+    """Tell whether a call from a namespace does not get to the server, or no answer comes back."""
+    with _caller(where, address, proto) as client:
+        client.setblocking(False)
         try:
             client.connect((address, port))
             client.send(b"hello")
+        except BlockingIOError:
+            pass  # on its way
         except OSError:
-            return None
-        return _answered(server, client, proto)
+            return True  # it is told so: refused, or no route
+        drained()
+        return not select.select([server], [], [], 0)[0]
 
 
-def _answered(server: socket.socket, client: socket.socket, proto: str) -> str | None:
-    if not select.select([server], [], [], SILENCE)[0]:
-        return None
-    if proto == "udp":
-        said, (seen, *rest) = server.recvfrom(100)
-        server.sendto(said, (seen, *rest))
-    else:
-        taken, (seen, *_) = server.accept()
-        with taken:
-            taken.settimeout(SILENCE)
-            taken.sendall(taken.recv(100))
-    try:
-        return str(seen) if client.recv(100) == b"hello" else None
-    except OSError:
-        return None
+@contextlib.contextmanager
+def _caller(where: int, address: str, proto: str) -> Iterator[socket.socket]:
+    kind, number = KINDS[proto]
+    with inside(where):
+        client = socket.socket(family_of(address), kind, number)
+    with client:
+        yield client
+
+
+def drained() -> None:
+    """Return once each packet that this thread has sent is where it gets to.
+
+    The thread is on one processor. Interfaces of pairs, and the loopback interface, put what
+    is sent at the end of the sender's processor's one queue; whoever forwards it, or answers,
+    does so while it is taken out, so that is queued again. What is sent after it and has come
+    therefore says that it has got one interface further.
+    """
+    assert len(os.sched_getaffinity(0)) == 1
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mark:
+        mark.bind(("127.0.0.1", 0))
+        mark.settimeout(PATIENCE)
+        mark.connect(mark.getsockname())
+        for number in range(_HOPS):
+            mark.send(bytes([number]))
+            assert mark.recv(1) == bytes([number])
 
 
 def datagram(source: str, destination: str, port: int, payload: bytes = b"forged") -> bytes:
@@ -233,9 +273,10 @@ def forge(where: int, interface: str, to: bytes, packet: bytes) -> None:
 
 
 def hears(server: socket.socket) -> bool:
-    """Tell whether a datagram has come, or comes soon; takes all there are."""
+    """Tell whether datagrams that this thread has sent have come; takes all there are."""
+    drained()
     heard = False
-    while select.select([server], [], [], 0 if heard else SILENCE)[0]:
+    while select.select([server], [], [], 0)[0]:
         server.recv(100)
         heard = True
     return heard

@@ -101,7 +101,9 @@ def test_several_interfaces_and_ipv6(box: launch.Box) -> None:
 
 
 def test_containers_reach_each_other(box: launch.Box) -> None:
-    server = start(box, "sh", "-c", "echo up; nc -l -p 7000", wanted=[attachment(2)], stdin=False)
+    # A server whose input is at its end says so to who connects, who then may end before he has
+    # read what he was to send.
+    server = start(box, "sh", "-c", "echo up; nc -l -p 7000", wanted=[attachment(2)], stdin=True)
     server.until(b"up")
     script = "until echo hi | nc 172.20.0.2 7000; do :; done"
     client = start(box, "sh", "-c", script, wanted=[attachment(3)])

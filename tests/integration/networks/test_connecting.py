@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import subprocess
 import threading
@@ -330,16 +331,23 @@ def test_starts_and_removals_at_once(engine: Engine) -> None:
     problems: list[BaseException] = []
     started: list[str] = []
     over = threading.Event()
+    news = threading.Semaphore(0)  # of a start that was done, or of the end
 
     def remove() -> None:
-        while not over.is_set():
-            try:
-                engine.networks.create("net")
-                engine.networks.remove("net")
-            except (errors.Forbidden, errors.Conflict, errors.NotFound):
-                engine.networks.prune()
-            except BaseException as error:
-                problems.append(error)
+        for number in itertools.count():
+            if number % 8 == 0:
+                news.acquire()  # somebody starts on it now and then, and others are half way
+            if over.is_set():
+                return
+            for act in (engine.networks.remove, engine.networks.create):
+                try:
+                    act("net")
+                except errors.Forbidden:
+                    engine.networks.prune()
+                except (errors.Conflict, errors.NotFound):
+                    continue
+                except BaseException as error:
+                    problems.append(error)
 
     def start() -> None:
         config = ContainerConfig(
@@ -349,11 +357,13 @@ def test_starts_and_removals_at_once(engine: Engine) -> None:
         for _ in range(12):
             try:
                 started.append(engine.containers.run(config).stdout.decode())
+                news.release()
             except errors.NotFound:
                 continue
             except BaseException as error:
                 problems.append(error)
 
+    engine.networks.create("net")
     remover = threading.Thread(target=remove)
     starters = [threading.Thread(target=start) for _ in range(3)]
     for thread in (remover, *starters):
@@ -361,6 +371,7 @@ def test_starts_and_removals_at_once(engine: Engine) -> None:
     for thread in starters:
         thread.join()
     over.set()
+    news.release()
     remover.join()
     assert problems == []
     assert started

@@ -12,8 +12,8 @@ from knarr.kernel import conntrack, links
 from knarr.kernel.netlink import Netlink
 from knarr.kernel.nftables import Nftables
 from knarr.runtime import nameport
-from tests.support.bridges import SILENCE
 from tests.support.nethost import NetHost
+from tests.support.waiting import PATIENCE
 
 ADDRESS = "127.0.0.11"
 
@@ -31,7 +31,7 @@ def resolver(nethost: NetHost) -> Iterator[tuple[socket.socket, socket.socket]]:
         tcp.bind((ADDRESS, 0))
         tcp.listen()
         for each in (udp, tcp):
-            each.settimeout(SILENCE)
+            each.settimeout(PATIENCE)
         nameport.install(udp.getsockname()[1], tcp.getsockname()[1])
         yield udp, tcp
 
@@ -42,7 +42,7 @@ def test_datagrams_are_asked_and_answered_at_port_53(
 ) -> None:
     udp, _ = resolver
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(SILENCE)
+        client.settimeout(PATIENCE)
         client.connect((ADDRESS, 53))
         for size in (1, 500, 4096, 60000):
             client.send(b"q" * size)
@@ -53,10 +53,10 @@ def test_datagrams_are_asked_and_answered_at_port_53(
 
 def test_connections_go_both_ways(resolver: tuple[socket.socket, socket.socket]) -> None:
     _, tcp = resolver
-    with socket.create_connection((ADDRESS, 53), timeout=SILENCE) as client:
+    with socket.create_connection((ADDRESS, 53), timeout=PATIENCE) as client:
         taken, _ = tcp.accept()
         with taken:
-            taken.settimeout(SILENCE)
+            taken.settimeout(PATIENCE)
             answer = b"a" * 200_000
             client.sendall(b"question")
             assert taken.recv(100) == b"question"
@@ -78,7 +78,7 @@ def test_a_container_may_have_port_53_of_all_its_addresses(
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         own.bind(("0.0.0.0", 53))
-        own.settimeout(SILENCE)
+        own.settimeout(PATIENCE)
         client.sendto(b"to the resolver", (ADDRESS, 53))
         assert udp.recv(100) == b"to the resolver"
         client.sendto(b"to the container", ("127.0.0.1", 53))
@@ -104,7 +104,7 @@ def test_new_sockets_take_the_place_of_the_old(
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
     ):
         again.bind((ADDRESS, 0))
-        again.settimeout(SILENCE)
+        again.settimeout(PATIENCE)
         nameport.install(again.getsockname()[1], tcp.getsockname()[1])
         client.sendto(b"q", (ADDRESS, 53))
         assert again.recv(100) == b"q"
