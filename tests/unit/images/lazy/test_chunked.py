@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import os
+import random
 from typing import Any
 
 import pytest
@@ -19,12 +19,13 @@ from tests.support.chunked import PREFIX, Chunked, finished, packed
 from tests.support.fakeregistry import digest_of
 from tests.support.tars import directory, file, hardlink, symlink, tar
 
-SMALL = os.urandom(500)
-HOLES = os.urandom(100_000) + bytes(5000) + os.urandom(7) + bytes(30_000_000)
+ANY = random.Random(20261126).randbytes  # of one length in every process that collects tests
+SMALL = ANY(500)
+HOLES = ANY(100_000) + bytes(5000) + ANY(7) + bytes(30_000_000)
 MADE = Chunked(
     tar(
         directory("d", mode=0o755),
-        file("d/big", os.urandom(1_000_000), mode=0o4755, uid=1000, xattrs={b"user.x": b"\xff\0"}),
+        file("d/big", ANY(1_000_000), mode=0o4755, uid=1000, xattrs={b"user.x": b"\xff\0"}),
         file("d/small", SMALL),
         file("empty"),
         hardlink("link", "d/big"),
