@@ -15,6 +15,7 @@ directory goes: containers that run go on with the pieces, which are nameless th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from bisect import bisect_right
@@ -22,7 +23,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from knarr.content import digest as digests
 from knarr.content import durable
-from knarr.errors import InvalidArchive
+from knarr.errors import InvalidArchive, Unsupported
+from knarr.kernel import fanotify
 from knarr.runtime.imagemount import BROKEN, COMING, INDEX
 from knarr.snapshots.erofs import format as disk
 from knarr.snapshots.erofs import index, pieces
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from knarr.snapshots.erofs.index import Planned
     from knarr.snapshots.erofs.walk import Walk
 
+NEEDS = "layers that are still to come need"
 ORIGIN = "origin.json"
 _STEP = 1024 * 1024
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
@@ -84,6 +87,34 @@ class Coming(NamedTuple):
     def missing(self) -> list[int]:
         """Return the numbers of the pieces that are not whole. Raises OSError."""
         return [n for n in range(len(self.starts)) if self.here(n) < self.length(n)]
+
+
+def check_machine(root: str) -> None:
+    """Return when reads of files below ``root`` can wait for bytes; raise Unsupported if not."""
+    too_old = Unsupported(
+        f"{NEEDS} Linux 6.14 with CONFIG_FANOTIFY_ACCESS_PERMISSIONS; this is {os.uname().release}"
+    )
+    try:
+        group = fanotify.init()
+    except OSError as error:
+        if error.errno == errno.EPERM:
+            raise Unsupported(f"{NEEDS} root (CAP_SYS_ADMIN)") from None
+        raise too_old from None
+    try:
+        fd = os.open(root, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fanotify.mark(group, fanotify.ADD, fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno == errno.EINVAL:  # an event that it does not know
+            raise too_old from None
+        raise Unsupported(
+            f"{NEEDS} a file system that waits for contents (ext4, xfs, btrfs), not that of"
+            f" {root}: {error.strerror}"
+        ) from None
+    finally:
+        os.close(group)
 
 
 def lay_out(

@@ -255,3 +255,9 @@ def test_a_tar_of_sparse_files_under_a_table_without(driver: Driver) -> None:
     said = Tabled(file("b", b"12345" + bytes(99_995)), file("end", BIG))
     with pytest.raises(InvalidArchive, match="sparse files otherwise than its table said"):
         arrive(driver, said, tars.tar(sparse, file("end", BIG)))
+
+
+def test_files_that_are_in_memory_do_not_wait(driver: Driver) -> None:
+    driver.probe_afar()  # it does on a disk
+    with pytest.raises(Unsupported, match=r"\(ext4, xfs, btrfs\), not that of /dev/shm"):
+        comings.check_machine("/dev/shm")

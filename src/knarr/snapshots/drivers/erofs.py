@@ -61,31 +61,10 @@ class Driver(overlay.Driver):
 
     def probe_afar(self) -> None:
         """Return when layers can be used here before they have come; else raise Unsupported."""
-        from knarr.kernel import fanotify
+        from knarr.snapshots import coming
 
-        needs = "layers that are still to come need"
-        try:
-            group = fanotify.init()
-        except OSError as error:
-            if error.errno == errno.EPERM:
-                raise Unsupported(f"{needs} root (CAP_SYS_ADMIN)") from None
-            raise Unsupported(
-                f"{needs} Linux 6.14 with CONFIG_FANOTIFY_ACCESS_PERMISSIONS; this is"
-                f" {os.uname().release}"
-            ) from None
-        try:
-            fd = os.open(self._root, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            try:
-                fanotify.mark(group, fanotify.ADD, fd)
-            finally:
-                os.close(fd)
-        except OSError as error:
-            raise Unsupported(
-                f"{needs} a file system that waits for contents (ext4, xfs, btrfs), not that of"
-                f" {self._root}: {error.strerror}"
-            ) from None
-        finally:
-            os.close(group)
+        coming.check_machine(self._root)
+        needs = coming.NEEDS
         try:
             self._try_image(came=False)
         except OSError as error:
