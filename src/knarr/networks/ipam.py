@@ -28,6 +28,15 @@ POOLS4 = (
     Split(IPv4Network("10.0.0.0/8"), 24),
 )
 _LINK_LOCAL = IPv6Network("fe80::/64")
+# No interface can have an address of these, or nobody else reaches it there (RFC 6890).
+_MULTICAST = (IPv4Network("224.0.0.0/4"), IPv6Network("ff00::/8"))
+_NOBODYS: dict[Subnet, str] = {
+    IPv4Network("0.0.0.0/8"): "unspecified",
+    IPv4Network("127.0.0.0/8"): "loopback",
+    IPv4Network("255.255.255.255"): "broadcast",
+    IPv6Network("::/127"): "loopback",
+    IPv6Network("::ffff:0:0/96"): "IPv4",
+}
 
 
 def pools6(seed: bytes) -> tuple[Split, ...]:
@@ -145,8 +154,12 @@ def _problems(pool: Pool) -> list[str]:
     found = []
     if str(subnet) != str(_normal(pool.subnet)):
         found.append(f"invalid subnet {pool.subnet}: it should be {subnet}")
-    if subnet.is_multicast:
+    if overlapping(subnet, _MULTICAST):
         found.append(f"multicast subnet '{subnet}' is not allowed")
+    elif not subnet.network_address.is_unspecified:  # else it only says how long it is to be
+        hit = overlapping(subnet, _NOBODYS)
+        if hit is not None:
+            found.append(f"{_NOBODYS[hit]} subnet '{subnet}' is not allowed")
     if subnet != _LINK_LOCAL and overlapping(subnet, (_LINK_LOCAL,)):
         found.append(f"'{subnet}' clashes with the Link-Local prefix 'fe80::/64'")
     found += _range_problems(pool.range, subnet)

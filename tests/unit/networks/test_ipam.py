@@ -99,6 +99,14 @@ def test_gateways() -> None:
         (Pool("10.1.2.3/16"), "invalid subnet 10.1.2.3/16: it should be 10.1.0.0/16"),
         (Pool("fe80::/60"), "'fe80::/60' clashes with the Link-Local prefix 'fe80::/64'"),
         (Pool("ff02::/64"), "multicast subnet 'ff02::/64' is not allowed"),
+        (Pool("239.1.0.0/16"), "multicast subnet '239.1.0.0/16' is not allowed"),
+        (Pool("192.0.0.0/2"), "multicast subnet '192.0.0.0/2' is not allowed"),
+        (Pool("127.0.0.0/8"), "loopback subnet '127.0.0.0/8' is not allowed"),
+        (Pool("64.0.0.0/2"), "loopback subnet '64.0.0.0/2' is not allowed"),
+        (Pool("0.1.0.0/16"), "unspecified subnet '0.1.0.0/16' is not allowed"),
+        (Pool("255.255.255.0/24"), "broadcast subnet '255.255.255.0/24' is not allowed"),
+        (Pool("::1/128"), "loopback subnet '::1/128' is not allowed"),
+        (Pool("::ffff:a00:0/104"), "IPv4 subnet '::ffff:a00:0/104' is not allowed"),
         (Pool("10.1.0.0/16", "10.2.0.0/24"),
          "invalid ip-range 10.2.0.0/24: parent subnet 10.1.0.0/16 doesn't contain ip-range"),
         (Pool("10.1.0.0/16", "10.0.0.0/8"),
@@ -123,6 +131,8 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(InvalidArgument, match=r"banana.*; invalid gateway 1\.1\.1\.1"):
         ipam.check_pools([Pool("banana"), Pool("10.1.0.0/16", gateway="1.1.1.1")])
     ipam.check_pools([Pool("10.1.0.0/16", "10.1.4.0/24", "10.1.4.9", {"a": "10.1.9.9"})])
+    for good in ("0.0.0.0/24", "::/64", "169.254.9.0/24", "240.1.0.0/16", "fe80::/64"):
+        ipam.check_pools([Pool(good)])
 
 
 def test_ethernet_addresses() -> None:
