@@ -10,6 +10,7 @@ import os
 from knarr.kernel import links
 from knarr.kernel.namespaces import CLONE_NEWNET, setns
 from knarr.kernel.netlink import Netlink, NetlinkError
+from knarr.kernel.process import start_time
 from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
@@ -21,22 +22,32 @@ if TYPE_CHECKING:
 
 # How long an interface that was set up may take until it can send (s).
 _PATIENCE = 2.0
+# And a bridge with its first port: one that is not ours may have a spanning tree, and take longer.
+_BRIDGE_PATIENCE = 0.2
 _BITS = 8
 _LOOPBACK = 1  # number of lo in every network namespace
 
 
 class Inside:
-    """Be in the network namespace of a process while the block runs. Raises OSError."""
+    """Be in the network namespace of a process while the block runs.
+
+    began: when the process began, where another may have its number by now: ProcessLookupError.
+    Raises OSError.
+    """
 
     __slots__ = ("_before", "_there")
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, began: int = 0) -> None:
         self._before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
             self._there = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             os.close(self._before)
             raise
+        # Looked at afterwards: what was opened is then that process's own.
+        if began and start_time(pid) != began:
+            self.close()
+            raise ProcessLookupError(errno.ESRCH, "the container has ended")
 
     def fileno(self) -> int:
         """Return the descriptor of that namespace."""
@@ -55,37 +66,71 @@ class Inside:
         setns(self._before, CLONE_NEWNET)
 
 
-def attach(pid: int, attachments: "list[Attachment]", before: "Callable[[str, Any], None]") -> None:
+def attach(
+    pid: int,
+    attachments: "list[Attachment]",
+    before: "Callable[[str, Any], None]",
+    began: int = 0,
+) -> None:
     """Give a process's network namespace the interfaces of ``attachments``, in their order.
 
-    before: records an act that is about to be done (``Undo.add``). Raises RuntimeFailure,
-    OSError: what was made is taken back by those records.
+    began: as of :class:`Inside`. before: records an act that is about to be done (``Undo.add``).
+    Raises RuntimeFailure, OSError: what was made is taken back by those records.
     """
-    namespace = Inside(pid)
+    namespace = Inside(pid, began)
     try:
-        dark = set()  # names of interfaces that have no carrier, since the host's has none
-        with Netlink() as sock:
-            for each in attachments:
-                if "left" in each:  # what is told when it is over
-                    before("event", each["left"])
-                if "parent" in each:
-                    if not _make_beside(sock, each, namespace.fileno()):
-                        dark.add(each["name"])
-                    continue  # it goes with the namespace
-                before("link", each["host_if"])
-                _make(sock, each, namespace.fileno())
-        with namespace, Netlink(groups=(links.GROUP_LINK,)) as sock:
-            # The container's process does so, too, but the resolver's sockets come first.
-            sock.ask(links.set_up(_LOOPBACK))
-            made = set()
-            for each in attachments:
-                index = _set_up(sock, each)
-                if each["name"] not in dark:
-                    made.add(index)
-            if not links.await_running(sock, made, _PATIENCE):
-                raise OSError(errno.ENETDOWN, "the container's interfaces do not come up")
+        with Netlink() as host:
+            ends, bridges, dark = _make_all(host, attachments, namespace.fileno(), before)
+            with namespace, Netlink(groups=(links.GROUP_LINK,)) as sock:
+                # The container's process does so, too, but the resolver's sockets come first.
+                sock.ask(links.set_up(_LOOPBACK))
+                made = set()
+                for each in attachments:
+                    index = _set_up(sock, each)
+                    if each["name"] not in dark:
+                        made.add(index)
+                if not links.await_running(sock, made, _PATIENCE):
+                    raise OSError(errno.ENETDOWN, "the container's interfaces do not come up")
+            # Mostly they do at the same time, so that asking is all.
+            if not _come_up(host, ends, _PATIENCE):
+                raise OSError(errno.ENETDOWN, "the host's ends of the interfaces do not come up")
+            _come_up(host, bridges, _BRIDGE_PATIENCE)
     finally:
         namespace.close()
+
+
+def _make_all(
+    sock: Netlink,
+    attachments: "list[Attachment]",
+    netns_fd: int,
+    before: "Callable[[str, Any], None]",
+) -> "tuple[set[int], set[int], set[str]]":
+    """Make all interfaces; return the numbers of outer ends and of their bridges.
+
+    And the names of those that will have no carrier, since the host's interface has none.
+    """
+    ends, bridges, dark = set(), set(), set()
+    for each in attachments:
+        if "left" in each:  # what is told when it is over
+            before("event", each["left"])
+        if "parent" in each:  # it goes with the namespace
+            if not _make_beside(sock, each, netns_fd):
+                dark.add(each["name"])
+            continue
+        before("link", each["host_if"])
+        bridge = _of_host(each, "bridge", "bridge")
+        bridges.add(bridge)
+        ends.add(_make(sock, each, netns_fd, bridge))
+    return ends, bridges, dark
+
+
+def _come_up(sock: Netlink, indexes: "set[int]", seconds: float) -> bool:
+    """Wait until interfaces of this namespace can send; return whether they can."""
+    late = {index for index in indexes if not links.is_running(sock, index)}
+    if not late:
+        return True
+    with Netlink(groups=(links.GROUP_LINK,)) as watch:
+        return links.await_running(watch, late, seconds)
 
 
 def _of_host(wanted: "Attachment", key: str, what: str) -> int:
@@ -97,9 +142,8 @@ def _of_host(wanted: "Attachment", key: str, what: str) -> int:
         raise RuntimeFailure("error", "network", text, errno.ENODEV) from error
 
 
-def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
-    """Make the pair, with its outer end a port of the bridge."""
-    bridge = _of_host(wanted, "bridge", "bridge")
+def _make(sock: Netlink, wanted: "Attachment", netns_fd: int, bridge: int) -> int:
+    """Make the pair, with its outer end a port of the bridge; return that end's number."""
     name = wanted["host_if"]
     pair = links.new_veth(
         name, wanted["name"], netns_fd=netns_fd, address=wanted["mac"],
@@ -125,6 +169,7 @@ def _make(sock: Netlink, wanted: "Attachment", netns_fd: int) -> None:
         more.append(_bucket(index, wanted, "rate_in"))
     if more:
         sock.ask(*more)
+    return index
 
 
 def _make_beside(sock: Netlink, wanted: "Attachment", netns_fd: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from knarr.config import Settings
-from knarr.kernel import links
+from knarr.kernel import links, process
 from knarr.kernel.netlink import Netlink
 from knarr.runtime import network
 from knarr.supervisor import state, undo
@@ -154,6 +154,25 @@ def test_the_end_of_a_container_whose_network_is_shared(box: launch.Box) -> None
         one.kill()
         one.settled()
         assert not names()
+
+
+def test_both_ends_can_send_before_it_runs(box: launch.Box) -> None:
+    for number in range(5):
+        wanted = attachment(2)
+        one = start(box, "sleep", "1000", wanted=[wanted])
+        with Netlink() as sock:
+            for name in (wanted["host_if"], "br-test"):
+                assert links.is_running(sock, links.index_of(name)), number
+        one.kill()
+        one.settled()
+
+
+def test_a_process_that_has_anothers_number_is_not_joined(nethost: NetHost) -> None:
+    del nethost
+    with pytest.raises(ProcessLookupError, match="has ended"):
+        network.attach(os.getpid(), [attachment(2)], lambda *_: None, began=1)
+    with network.Inside(os.getpid(), process.start_time(os.getpid()) or 0):
+        pass
 
 
 def test_rates_are_limited_on_both_ends(box: launch.Box) -> None:

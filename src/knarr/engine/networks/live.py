@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from knarr.engine.model import ContainerConfig
     from knarr.engine.networks.table import EndpointRow
     from knarr.engine.records import ContainerRecord
+    from knarr.engine.state import ContainerState
     from knarr.networks.definition import Definition
 
 
@@ -54,7 +55,7 @@ def attach(
     What was done is taken back when it fails. Raises as ``Networks.ready``, Conflict when the
     container ends meanwhile.
     """
-    pid, run_root = _pid(record, paths), engine.settings.run_root
+    life, run_root = _life(record, paths), engine.settings.run_root
     later = _with(record, config)
     chosen = joining.places(engine, later)
     try:
@@ -64,24 +65,24 @@ def attach(
             (wanted,) = [dict(each) for each in plans if each["network"] == network.id]
             if wanted["host_if"]:
                 runtime.detach(wanted["host_if"])  # of one who was killed while at this
-            wanted["name"] = _interface(pid, wanted["name"])
+            wanted["name"] = _interface(life[0], wanted["name"])
             wanted["gateways"] = []  # there may be a default route already: see _route
             acts = Undo(paths.run)
             try:
-                _apart(lambda: runtime.attach(pid, [wanted], acts.add))
+                _apart(lambda: runtime.attach(life[0], [wanted], acts.add, life[1]))
                 reached("network.joined")
-                _apart(lambda: _route(pid, chosen, rows))
+                _apart(lambda: _route(life, chosen, rows))
                 told_in = resolving.endpoint_file(run_root, network.id, record.id)
                 acts.add("file", told_in)
-                resolving.write(told_in, {**wanted["endpoint"], "pid": pid})
+                resolving.write(told_in, {**wanted["endpoint"], "pid": life[0]})
                 reached("network.told")
-                _name(record, paths, pid, chosen, acts)
+                _name(record, paths, life, chosen, acts)
                 came = [address.partition("/")[0] for address in wanted["addresses"]]
                 names.moved(record, paths, came=came)
                 ports.move(paths, engine.networks.on_host.firewall.table, plans)
             finally:
                 acts.close()
-            _pid(record, paths)  # its end may have come before our lines
+            _life(record, paths)  # its end may have come before our lines
     except BaseException:  # also a signal's: what is not joined has no address
         _take_back(engine, record, paths, network)
         raise
@@ -97,7 +98,7 @@ def detach(engine: Engine, record: ContainerRecord, paths: Paths, network: Defin
     rows = joining.joined(engine, later, chosen)
     state = merged(record, paths)
     if state.running:
-        _apart(lambda: _route(state.pid, chosen, rows))
+        _apart(lambda: _route((state.pid, state.start_time), chosen, rows))
         plans = joining.attachments(engine, later, chosen, rows)
         ports.move(paths, engine.networks.on_host.firewall.table, plans)
     events.note_network(engine, "disconnect", network.id, network.name, network.driver, record.id)
@@ -118,7 +119,7 @@ def _take_back(engine: Engine, record: ContainerRecord, paths: Paths, network: D
         if drivers.find(network.driver).paired:
             runtime.detach(naming.host_interface(record.id, network.id))
         else:
-            _apart(lambda: _drop(merged(record, paths).pid, own))
+            _apart(lambda: _drop(merged(record, paths), own))
     engine.networks.table.disconnect(record.id, network.id)
     _forget(paths, network, record)
 
@@ -140,14 +141,18 @@ def _forget(paths: Paths, network: Definition, record: ContainerRecord) -> None:
 
 
 def _name(
-    record: ContainerRecord, paths: Paths, pid: int, chosen: list[joining.Place], acts: Undo
+    record: ContainerRecord,
+    paths: Paths,
+    life: tuple[int, int],
+    chosen: list[joining.Place],
+    acts: Undo,
 ) -> None:
     """Have a container find the names of its networks, as they are now."""
     networks = [place.network for place in chosen]
     if os.path.exists(resolving.sockets_file(paths.run_root, record.id)):
         _tell_resolver(paths.run_root, record, chosen)
     elif not all(network.predefined for network in networks):
-        _apart(lambda: names.begin(record, paths, pid, networks, acts))
+        _apart(lambda: names.begin(record, paths, life, networks, acts))
 
 
 def _tell_resolver(run_root: str, record: ContainerRecord, chosen: list[joining.Place]) -> None:
@@ -181,12 +186,12 @@ def _with(record: ContainerRecord, config: ContainerConfig) -> ContainerRecord:
     return later
 
 
-def _pid(record: ContainerRecord, paths: Paths) -> int:
-    """Return the first process of a container that runs. Raises Conflict."""
+def _life(record: ContainerRecord, paths: Paths) -> tuple[int, int]:
+    """Return number and beginning of the first process of a container that runs. Conflict."""
     state = merged(record, paths)
     if not state.running:
         raise Conflict(f"container {record.id} is not running")
-    return state.pid
+    return state.pid, state.start_time
 
 
 def _interface(pid: int, wanted: str) -> str:
@@ -199,13 +204,13 @@ def _interface(pid: int, wanted: str) -> str:
                 if name not in there)  # fmt: skip
 
 
-def _route(pid: int, chosen: list[joining.Place], rows: list[EndpointRow]) -> None:
+def _route(life: tuple[int, int], chosen: list[joining.Place], rows: list[EndpointRow]) -> None:
     """Have the default routes go where they are to go, now that the networks are others."""
     routes = drivers.gateways(
         [(each.network.name, each.config.priority, each.network) for each in chosen]
     )
     own = {row.network: row.addresses for row in rows}
-    namespace = runtime.Inside(pid)
+    namespace = runtime.Inside(*life)
     try:
         with namespace, Netlink() as sock:
             at = {address: index for _, index, address, _ in links.addresses(sock)}
@@ -219,11 +224,14 @@ def _route(pid: int, chosen: list[joining.Place], rows: list[EndpointRow]) -> No
         namespace.close()
 
 
-def _drop(pid: int, own: set[str]) -> None:
-    """Remove the interface that has one of these addresses from a process's network."""
-    if not pid:
+def _drop(state: ContainerState, own: set[str]) -> None:
+    """Remove the interface that has one of these addresses from a container's network."""
+    if not state.pid:
         return
-    namespace = runtime.Inside(pid)
+    try:
+        namespace = runtime.Inside(state.pid, state.start_time)
+    except (FileNotFoundError, ProcessLookupError):
+        return  # it went with the container
     try:
         with namespace, Netlink() as sock:
             at = {

@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import hostfiles, resolvconf
-from knarr.kernel.process import start_time
 from knarr.networks.resolver.client import ensure
 from knarr.runtime import network as runtime
 from knarr.runtime import packets, resolving
@@ -56,23 +55,27 @@ def _named(record: ContainerRecord, networks: Sequence[Definition]) -> tuple[str
 
 
 def begin(
-    record: ContainerRecord, paths: Paths, pid: int, networks: Sequence[Definition], acts: Undo
+    record: ContainerRecord,
+    paths: Paths,
+    life: tuple[int, int],
+    networks: Sequence[Definition],
+    acts: Undo,
 ) -> None:
     """Have a container find names that runs and was on nothing but the default network so far.
 
-    pid: its first process; networks: all that it is on now. The calling thread finds itself in
-    the container's network namespace afterwards. Raises OSError.
+    life: number and beginning of its first process. networks: all that it is on now. The
+    calling thread finds itself in the container's network namespace afterwards. Raises OSError.
     """
     text, packet = _named(record, networks)
     sockets = resolving.sockets_file(paths.run_root, record.id)
     acts.add("file", sockets)
     packet |= {
         "container": record.id,
-        "pid": pid,
-        "pid_start": start_time(pid),
+        "pid": life[0],
+        "pid_start": life[1],
         "networks": [network.id for network in networks],
     }
-    with ensure(paths.run_root), runtime.Inside(pid) as inside:
+    with ensure(paths.run_root), runtime.Inside(*life) as inside:
         resolving.serve(paths.run_root, inside.fileno(), packet)
     hostfiles.change(f"{paths.data}/resolv.conf", lambda before: _replaced(before, text))
 
