@@ -20,6 +20,7 @@ from .harness import PAUSE, Contestant, Report, alternate
 from .peers import IMAGE, Peers, ulimits
 from .world import World, world
 
+ALLOWED = ("example.org:443", "*.example.net", "10.1.0.0/16")
 PORTS = {"knarr": 5301, "podman": 5302}
 INNER = 5201
 AMOUNT = "1G"
@@ -53,6 +54,7 @@ def _starts(there: World, peers: Peers) -> dict[str, Contestant]:
     return {
         "knarr, none": start_to_exit(there),
         "knarr, bridge": start_to_exit(there, "bench"),
+        "knarr, bridge, --egress-allow": start_to_exit(there, "bench", ALLOWED),
         "podman, none": podman("none"),
         "podman, bridge": podman("bridge"),
     }

@@ -27,9 +27,13 @@ def whole_run(there: World) -> Contestant:
     return timed(act)
 
 
-def start_to_exit(there: World, network: str = "none") -> Contestant:
+def start_to_exit(
+    there: World, network: str = "none", egress: tuple[str, ...] | None = None
+) -> Contestant:
     """Return a contestant that measures start to exit status only, as the floor does."""
-    config = ContainerConfig(image="busybox", command=("/bin/true",), network=network)
+    config = ContainerConfig(
+        image="busybox", command=("/bin/true",), network=network, egress_allow=egress
+    )
 
     def run() -> float:
         container = there.engine.containers.create(config)

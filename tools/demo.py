@@ -208,6 +208,14 @@ class Demo:
             print(f"    {answer.read().decode().strip()}")
         self.run("knarr network inspect -f '{{range .IPAM.Config}}{{.Subnet}} {{.Gateway}}{{end}} "
                  "{{range .Containers}}{{.Name}} {{.IPv4Address}}{{end}}' demo")  # fmt: skip
+        print(
+            "  A container that reaches its siblings, and no more of the world than it was allowed:"
+        )
+        ask = (
+            "until wget -qO- http://web/hostname; do :; done; wget -qO- http://192.0.2.1 2>&1; true"
+        )
+        self.run("knarr run --rm --network demo --egress-allow example.org:443,10.1.0.0/16 "
+                 f"busybox sh -c '{ask}'")  # fmt: skip
         self.run("knarr rm -f web")
         self.run("knarr network rm demo")
 

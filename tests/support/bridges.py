@@ -93,12 +93,17 @@ class Bridges:
         setting(f"ipv4/conf/{rules.bridge}/route_localnet", "1")
         return rules
 
+    @property
+    def last(self) -> str:
+        """The end on the host of the last box's interface."""
+        return f"kn{self._ends}"
+
     def box(self, network: NetworkRules, number: int) -> Box:
         """Make a namespace on a network that has the subnets' addresses of that number."""
         namespace = new_namespace()
         self._open.append(namespace)
         self._ends += 1
-        name = f"kn{self._ends}"
+        name = self.last
         subnets = [ip_network(each) for each in (*network.subnets4, *network.subnets6)]
         found = Box(
             namespace,
@@ -165,6 +170,7 @@ def serving(
     with server:
         if server.family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         server.bind((address, port))
         if proto != "udp":
             server.listen()

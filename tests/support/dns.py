@@ -137,11 +137,13 @@ class Upstream:
     asked: list[tuple[str, str]] = field(default_factory=list)
 
 
-def _pair(address: str, family: socket.AddressFamily) -> tuple[socket.socket, socket.socket]:
-    """Return a UDP and a listening TCP socket of one port that nobody has."""
+def _pair(
+    address: str, family: socket.AddressFamily, port: int
+) -> tuple[socket.socket, socket.socket]:
+    """Return a UDP and a listening TCP socket of one port; 0: one that nobody has."""
     while True:
         udp = socket.socket(family, socket.SOCK_DGRAM)
-        udp.bind((address, 0))
+        udp.bind((address, port))
         try:
             return udp, socket.create_server((address, udp.getsockname()[1]), family=family)
         except OSError:
@@ -150,14 +152,14 @@ def _pair(address: str, family: socket.AddressFamily) -> tuple[socket.socket, so
 
 @contextmanager
 def upstream(
-    respond: Callable[[bytes, str], bytes | None], address: str = "127.0.0.1"
+    respond: Callable[[bytes, str], bytes | None], address: str = "127.0.0.1", port: int = 0
 ) -> Iterator[Upstream]:
     """Be a server in the caller's namespace.
 
     respond: called with a query and ``udp`` or ``tcp``; returns the answer, or None for silence.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    udp, tcp = _pair(address, family)
+    udp, tcp = _pair(address, family, port)
     port = udp.getsockname()[1]
     told = Upstream(port)
     kept: list[socket.socket] = []

@@ -97,6 +97,7 @@ COMMON: tuple[Flag, ...] = (
     Flag("dns-search", DOMAINS, "Domain in which names are searched ('.' for none)",
          example="--dns-search example.org"),
     Flag("domainname", TEXT, "NIS domain name of the container", example="--domainname lab"),
+    networkargs.EGRESS_FLAG,
     Flag("entrypoint", TEXT, "Program to run instead of the image's entrypoint",
          example="--entrypoint /bin/sh"),
     Flag("env", ENVIRONMENT, "Set an environment variable; NAME alone takes it from yours",

@@ -14,6 +14,7 @@ from knarr.cli.exitcodes import BadFlag
 from knarr.cli.flags import NUMBER, Args, Flag, Kind
 from knarr.engine.endpointconfig import EndpointConfig
 from knarr.engine.model import OTHER
+from knarr.errors import InvalidArgument
 
 _LONG = re.compile(r"\w+=\w+(,\w+=\w+)*", re.ASCII)
 _MAC = re.compile(r"[0-9a-fA-F]{2}(?:([:-])[0-9a-fA-F]{2})(?:\1[0-9a-fA-F]{2}){4}\Z")
@@ -87,6 +88,18 @@ def _local_address(text: str) -> str:
         raise ValueError(f"IP address is not correctly formatted: {text}") from None
 
 
+def egress(text: str) -> tuple[str, ...]:
+    """Return the entries of one ``--egress-allow``. Raises ValueError for what is none."""
+    from knarr.networks import egress as entries
+
+    found = tuple(each.strip() for each in text.split(","))
+    try:
+        entries.parse(found)
+    except InvalidArgument as error:
+        raise ValueError(str(error)) from None
+    return found
+
+
 def _words(text: str) -> tuple[str, ...]:
     return tuple(next(csv.reader([text]), []))
 
@@ -99,6 +112,13 @@ RATE = Kind("rate", values.rate)
 _TEXTS = Kind("list", str, many=True)
 _TEXT = Kind("string", str)
 
+EGRESS = Kind("egress", egress, many=True)
+
+EGRESS_FLAG = Flag(
+    "egress-allow", EGRESS, "All that the container may reach outside its networks: names "
+    "(example.org, *.example.org) and networks (10.1.0.0/16), with a port (:443, :443/tcp) or "
+    "all of them; none for nothing", example="--egress-allow example.org:443,10.1.0.0/16",
+)  # fmt: skip
 RUN_FLAGS = (
     Flag("ip", ADDRESS, "IPv4 address in the network", example="--ip 172.30.100.104"),
     Flag("ip6", ADDRESS, "IPv6 address in the network", example="--ip6 2001:db8::33"),
@@ -155,6 +175,15 @@ def of_run(args: Args) -> dict[str, Any]:
         return {"network": mode, "endpoints": None}
     configs = [replace(each, mac=_mac(each.mac)) for each in configs]
     return {"network": mode, "endpoints": tuple(configs)}
+
+
+def limits(args: Args) -> dict[str, Any]:
+    """Return what limits a container's network: fields of a configuration, None without."""
+    return {
+        "network_rate_in": args.number("network-rate-in"),
+        "network_rate_out": args.number("network-rate-out"),
+        "egress_allow": flat(args, "egress-allow") if args.many("egress-allow") else None,
+    }
 
 
 def _is_own(name: str) -> bool:

@@ -212,6 +212,10 @@ def _networked(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         ports.check(config)
     if networkrates.are_limited(config):
         networkrates.check(config)
+    if config.egress_allow is not None:
+        from knarr.engine import egress
+
+        egress.check(config)
     if sharing.is_plainly_networked(config):
         return config
     from knarr.engine.networks import settling

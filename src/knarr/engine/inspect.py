@@ -130,6 +130,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         "NetworkMode": config.network or "none",
         "NetworkRateIn": config.network_rate_in,
         "NetworkRateOut": config.network_rate_out,
+        "EgressAllow": None if config.egress_allow is None else list(config.egress_allow),
         "PortBindings": shown.asked(config),
         "RestartPolicy": {
             "Name": config.restart.name,

@@ -225,7 +225,8 @@ class ContainerConfig:
     networks; None: to ``network``, as it is.
     ports: what of it is reached at the host; publish_all: what it exposes too, at free ports.
     expose: ``80/tcp``, beside what the image and ``ports`` have. network_rate_in, _out: bits a
-    second over each interface.
+    second over each interface. egress_allow: all that it may reach outside its networks, as
+    ``--egress-allow`` has it; None is everything.
     volumes_from: ``CONTAINER[:ro]``, whose bind mounts this one gets when it is created.
     group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
@@ -269,6 +270,7 @@ class ContainerConfig:
     expose: tuple[str, ...] = ()
     network_rate_in: int | None = None
     network_rate_out: int | None = None
+    egress_allow: tuple[str, ...] | None = None
     pid: str | None = None
     ipc: str | None = None
     uts: str | None = None

@@ -66,6 +66,7 @@ class Sandbox(Closing):
         tmpfs: Sequence[str] | Mapping[str, str] = (),
         binds: Mapping[str, str] | None = None,
         name: str | None = None,
+        egress_allow: Sequence[str] | None = None,
         health: HealthCheck | None = None,
         engine: Engine | None = None,
     ) -> None:
@@ -81,6 +82,7 @@ class Sandbox(Closing):
             tmpfs=_tmpfs(tmpfs),
             binds=_binds(binds or {}),
             network=network,
+            egress_allow=None if egress_allow is None else tuple(egress_allow),
             limits=_limits(memory, cpus, pids),
             health=health,
             auto_remove=True,

@@ -115,7 +115,7 @@ def start(
             spec = prepared.spec(user)
             if size is not None and record.config.tty:
                 spec = with_console_size(spec, *size)
-            with _networks(engine, record, paths, request.body) as apart:
+            with _networks(engine, record, request.body) as apart:
                 _add_handles(request, engine, prepared, allowed)
                 events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
                 _add_settings(request, engine, prepared, spec, results)
@@ -150,9 +150,7 @@ def start(
 
 
 @contextmanager
-def _networks(
-    engine: Engine, record: ContainerRecord, paths: Paths, body: dict[str, Any]
-) -> Iterator[bool]:
+def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> Iterator[bool]:
     """Have what the maker needs of networks in the request; they stay while the block runs.
 
     Lends whether all namespaces of the container are its own, so that they can be made ahead.
@@ -162,6 +160,7 @@ def _networks(
     if not own or not sharing.is_networked(record.config):
         yield apart
         return
+    from knarr.engine import egress
     from knarr.engine.networks import names, watched
     from knarr.networks.resolver.client import ensure
 
@@ -169,7 +168,10 @@ def _networks(
         joined, attachments = stack.enter_context(engine.networks.ready(record))
         if attachments:
             wanted: dict[str, Any] = {"attachments": attachments}
-            resolver = names.introduce(record, paths, joined, attachments)
+            limits = egress.plan(engine.settings, record)
+            if limits is not None:
+                wanted["egress"] = limits
+            resolver = names.introduce(engine.settings, record, joined, attachments)
             if resolver is not None:
                 vigil = watched.words(engine.settings)
                 stack.callback(ensure(engine.settings.run_root, vigil=vigil).close)

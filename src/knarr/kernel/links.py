@@ -163,6 +163,11 @@ def set_up(index: int, *, up: bool = True) -> bytearray:
     return nl.message(RTM_NEWLINK, 0, header)
 
 
+def set_address(index: int, address: bytes) -> bytearray:
+    """Return the message that gives an interface an Ethernet address, which then stays."""
+    return nl.message(RTM_NEWLINK, 0, _ifinfo(index), nl.attr(_ADDRESS, address))
+
+
 def set_master(index: int, master: int) -> bytearray:
     """Return the message that makes an interface a port of a bridge; of none with 0."""
     return nl.message(RTM_NEWLINK, 0, _ifinfo(index), nl.u32(_MASTER, master))
@@ -336,6 +341,12 @@ def names(sock: nl.Netlink) -> "dict[str, int]":
             name = nl.attrs(body, _IFINFO.size)[_IFNAME]
             found[name.rstrip(b"\0").decode(errors="replace")] = index
     return found
+
+
+def address_of(sock: nl.Netlink, index: int) -> bytes:
+    """Return the Ethernet address of an interface. Raises OSError."""
+    _, body = sock.get(nl.message(RTM_GETLINK, 0, _ifinfo(index)))
+    return nl.attrs(body, _IFINFO.size).get(_ADDRESS, b"")
 
 
 def kind_of(sock: nl.Netlink, name: str) -> str:

@@ -6,19 +6,22 @@ action. Registers are counted in units of four bytes from 8 (NFT_REG32_00) to 23
 
 import struct
 
-from knarr.kernel.netlink import be32, nested, text
+from knarr.kernel.netlink import be32, nested, text, u8
 from knarr.kernel.nftables import value, verdict
 
 REGISTER = 8
 _VERDICT_REGISTER = 0
 
-NFPROTO, L4PROTO, IIFNAME, OIFNAME = 15, 16, 6, 7
+NFPROTO, L4PROTO, IIFNAME, OIFNAME, MARK = 15, 16, 6, 7, 3
 NETWORK, TRANSPORT = 1, 2
 _CT_STATE, _CT_STATUS = 0, 2
 ESTABLISHED, RELATED = 2, 4
 DNATED = 0x20  # IPS_DST_NAT
 _FIB_TYPE, _FIB_DADDR, _RTN_LOCAL = 3, 2, 2
 _CHECKSUM_INET = 1
+_EQUAL, _UNEQUAL, _AT_MOST, _AT_LEAST = 0, 1, 3, 5
+_TO_NETWORK = 1
+TCP_RESET, _REJECT_ANY, _PROHIBITED = 1, 2, 3
 
 
 def _expression(name: str, *attributes: bytes) -> bytes:
@@ -26,8 +29,13 @@ def _expression(name: str, *attributes: bytes) -> bytes:
 
 
 def meta(key: int, register: int = REGISTER) -> bytes:
-    """Load a property of the packet: NFPROTO, L4PROTO, IIFNAME, OIFNAME."""
+    """Load a property of the packet: NFPROTO, L4PROTO, IIFNAME, OIFNAME, MARK."""
     return _expression("meta", be32(2, key), be32(1, register))
+
+
+def unmarked() -> "tuple[bytes, bytes]":
+    """Take the packet's mark away."""
+    return immediate(bytes(4)), _expression("meta", be32(2, MARK), be32(3, REGISTER))
 
 
 def payload(base: int, offset: int, length: int, register: int = REGISTER) -> bytes:
@@ -44,27 +52,40 @@ def set_payload(offset: int, length: int, checksum: int, register: int = REGISTE
 
 def equals(data: bytes, register: int = REGISTER) -> bytes:
     """Go on only when the register has this value."""
-    return _expression("cmp", be32(1, register), be32(2, 0), nested(3, value(data)))
+    return _compare(_EQUAL, data, register)
 
 
-def _any_bit(mask: int) -> "tuple[bytes, bytes]":
-    """Go on only when the first register has one of the bits (in the machine's order)."""
-    zero = bytes(4)
+def between(first: bytes, last: bytes) -> "tuple[bytes, bytes]":
+    """Go on only when the first register has one of these values (in the network's order)."""
+    return _compare(_AT_LEAST, first), _compare(_AT_MOST, last)
+
+
+def _compare(how: int, data: bytes, register: int = REGISTER) -> bytes:
+    return _expression("cmp", be32(1, register), be32(2, how), nested(3, value(data)))
+
+
+def differs(mask: int, number: int) -> "tuple[bytes, bytes]":
+    """Go on only when the first register's bits of a mask are others (in the machine's order)."""
     bits = nested(4, value(struct.pack("=I", mask)))
-    masked = _expression(
-        "bitwise", be32(1, REGISTER), be32(2, REGISTER), be32(3, 4), bits, nested(5, value(zero))
-    )
-    return masked, _expression("cmp", be32(1, REGISTER), be32(2, 1), nested(3, value(zero)))
+    none = nested(5, value(bytes(4)))
+    masked = _expression("bitwise", be32(1, REGISTER), be32(2, REGISTER), be32(3, 4), bits, none)
+    return masked, _compare(_UNEQUAL, struct.pack("=I", number))
+
+
+def to_network() -> bytes:
+    """Have four bytes of the first register, in the machine's order, in the network's."""
+    parts = (be32(1, REGISTER), be32(2, REGISTER), be32(3, _TO_NETWORK), be32(4, 4), be32(5, 4))
+    return _expression("byteorder", *parts)
 
 
 def tracked(bits: int) -> "tuple[bytes, ...]":
     """Go on only when the connection is in one of the states ESTABLISHED, RELATED."""
-    return (_expression("ct", be32(2, _CT_STATE), be32(1, REGISTER)), *_any_bit(bits))
+    return (_expression("ct", be32(2, _CT_STATE), be32(1, REGISTER)), *differs(bits, 0))
 
 
 def redirected() -> "tuple[bytes, ...]":
     """Go on only when the connection's destination was translated."""
-    return (_expression("ct", be32(2, _CT_STATUS), be32(1, REGISTER)), *_any_bit(DNATED))
+    return (_expression("ct", be32(2, _CT_STATUS), be32(1, REGISTER)), *differs(DNATED, 0))
 
 
 def to_local() -> "tuple[bytes, ...]":
@@ -101,6 +122,11 @@ def immediate(data: bytes, register: int = REGISTER) -> bytes:
 def then(code: int, target: str = "") -> bytes:
     """End the rule with a verdict."""
     return _expression("immediate", be32(1, _VERDICT_REGISTER), nested(2, verdict(code, target)))
+
+
+def refuse(kind: int = _REJECT_ANY) -> bytes:
+    """Drop the packet and tell its sender: that it is prohibited, or with TCP_RESET by that."""
+    return _expression("reject", be32(1, kind), u8(2, 0 if kind == TCP_RESET else _PROHIBITED))
 
 
 def dnat(family: int, port_register: int) -> bytes:

@@ -21,6 +21,7 @@ from knarr.kernel.netlink import (
     attr,
     attrs,
     be32,
+    be64,
     each_attr,
     message,
     nested,
@@ -34,20 +35,19 @@ if TYPE_CHECKING:
 
 INET, IPV4, IPV6 = 1, 2, 10
 
-_SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
+_SUBSYSTEM, _GROUP = 10 << 8, 7  # NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_GROUP = 7  # NFNLGRP_NFTABLES
 _NEWTABLE, _DELTABLE = 0, 2
-_NEWCHAIN, _GETCHAIN, _DELCHAIN, _NEWRULE, _GETRULE, _DELRULE = 3, 4, 5, 6, 7, 8
-_NEWSET, _DELSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 9, 11, 12, 13, 14
+_NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 3, 4, 6, 7
+_NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 9, 12, 13, 14
 _GETGEN = 16
-_LOSSES = tuple(_SUBSYSTEM | each for each in (_DELTABLE, _DELCHAIN, _DELRULE, _DELSET))
 
 # types of keys and values as nft(8) numbers them (it keeps six bits of each part of a
 # concatenation) and their length in bytes; to the kernel only the length matters
 ADDRESS4, ADDRESS6, PROTOCOL, PORT, INTERFACE = (7, 4), (8, 16), (12, 1), (13, 2), (41, 16)
+MARK = (19, 4)
 _VERDICT_TYPE = 0xFFFFFF00
-_SET_INTERVAL, _SET_MAP, _SET_CONCAT = 0x4, 0x8, 0x80
+_SET_INTERVAL, _SET_MAP, _SET_TIMEOUT, _SET_CONCAT = 0x4, 0x8, 0x10, 0x80
 INTERVAL_END = 1
 
 PREROUTING, FORWARD, OUTPUT, POSTROUTING = 0, 2, 3, 4
@@ -55,9 +55,8 @@ DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 
 _HOST_ORDER = struct.pack("=BBI", 0, 4, 1)  # of the key's bytes, for nft(8) to show a name
 
-_LIST_ELEM = 1
+_LIST_ELEM, _SO_SNDBUFFORCE = 1, 32
 _PER_MESSAGE = 256  # elements; an attribute has at most 64 KiB
-_SO_SNDBUFFORCE = 32
 _SMALL = 64 * 1024  # bytes of a batch that any socket takes
 
 
@@ -115,10 +114,10 @@ class Set:
     """What a set or map is made of.
 
     key, data: types of the parts; data is empty for a set and None for a verdict map.
-    interval: an element is a range (of two keys) instead of a key.
+    interval: an element is a range (of two keys) instead of a key. timed: it may end by itself.
     """
 
-    __slots__ = ("data", "interval", "key", "name")
+    __slots__ = ("data", "interval", "key", "name", "timed")
 
     def __init__(
         self,
@@ -127,8 +126,10 @@ class Set:
         data: "tuple[tuple[int, int], ...] | None" = (),
         *,
         interval: bool = False,
+        timed: bool = False,
     ) -> None:
         self.name, self.key, self.data, self.interval = name, key, data, interval
+        self.timed = timed
 
     def packed(self, *parts: bytes) -> bytes:
         """Return a key: each part padded to four bytes, an interface's name to sixteen."""
@@ -157,7 +158,7 @@ def _length(parts: "tuple[tuple[int, int], ...]") -> int:
 
 def new_set(family: int, owner: str, what: Set) -> bytearray:
     """Make a set or map."""
-    flags = _SET_INTERVAL if what.interval else 0
+    flags = (_SET_INTERVAL if what.interval else 0) | (_SET_TIMEOUT if what.timed else 0)
     attributes = [text(1, owner), text(2, what.name)]
     kind: list[bytes] = []
     if what.data is None:
@@ -172,26 +173,29 @@ def new_set(family: int, owner: str, what: Set) -> bytearray:
         fields = (nested(_LIST_ELEM, be32(1, size)) for _, size in what.key)
         description.append(nested(2, *fields))
     attributes += [be32(3, flags), be32(4, _type(what.key)), be32(5, _length(what.key)), *kind]
-    if what.key == (INTERFACE,):
+    if what.key in ((INTERFACE,), (MARK,)):
         attributes.append(attr(13, _HOST_ORDER))
     attributes += [nested(9, *description), be32(10, 1)]  # an id that we do not use has to be there
     return _message(_NEWSET, family, NLM_F_CREATE, *attributes)
 
 
 def element(
-    key: bytes, *, data: bytes = b"", end: bytes = b"", flags: int = 0, comment: str = ""
-) -> bytes:
+    key: bytes, *, data: bytes = b"", end: bytes = b"", flags: int = 0, comment: str = "",
+    timeout: int = 0,
+) -> bytes:  # fmt: skip
     """Return an element of a set or map.
 
     data: ``value`` or ``verdict``; end: last key of a range, where keys are concatenated;
     flags: INTERVAL_END for the first key after a range, where they are not.
-    comment: shown by nft(8).
+    comment: shown by nft(8). timeout: ms after which it ends; 0 is never.
     """
     parts = [nested(1, value(key))]
     if data:
         parts.append(nested(2, data))
     if flags:
         parts.append(be32(3, flags))
+    if timeout:
+        parts.append(be64(4, timeout))
     if comment:
         raw = comment.encode() + b"\0"
         parts.append(attr(6, bytes((0, len(raw))) + raw))
@@ -341,15 +345,23 @@ class Nftables(Netlink):
         request = _message(_GETSETELEM, family, 0, text(1, owner), text(2, set_name))
         return [each for _, body in self.dump(request) for each in _listed(body)]
 
-    def rules(self, family: int, owner: str) -> "dict[str, int]":
-        """Return how many rules each chain of a table has; empty when there is no table."""
-        found: dict[str, int] = {}
-        for _, body in self.dump(_message(_GETRULE, family, 0, text(1, owner))):
-            parts = attrs(body, 4)
-            if parts[1] == owner.encode() + b"\0":
-                name = parts[2].rstrip(b"\0").decode()
-                found[name] = found.get(name, 0) + 1
-        return found
+    def rules(self, family: int, owner: str, name: str) -> int:
+        """Return how many rules a chain has."""
+        request = _message(_GETRULE, family, 0, text(1, owner), text(2, name))
+        return len([kind for kind, body in self.dump(request) if attrs(body, 4).get(2)])
+
+    def uses(self, family: int, owner: str, name: str) -> int:
+        """Return how many rules and elements are in a chain or lead to it; sooner than rules().
+
+        -1 when there is no such chain.
+        """
+        try:
+            _, body = self.get(_message(_GETCHAIN, family, 0, text(1, owner), text(3, name)))
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return -1
+            raise
+        return int.from_bytes(attrs(body, 4)[6], "big")
 
     def dropping(self, hook: int) -> "list[tuple[int, str, str]]":
         """Return family, table and chain of those at a hook whose policy is to drop."""
@@ -361,13 +373,6 @@ class Nftables(Netlink):
                 owner, name = (parts[each].rstrip(b"\0").decode() for each in (1, 3))
                 found.append((body[0], owner, name))
         return found
-
-
-def loses(kind: int, body: bytes, family: int, owner: str) -> bool:
-    """Tell whether a notification says that something of a table was deleted, not elements."""
-    if kind not in _LOSSES or body[0] != family:
-        return False
-    return attrs(body, 4).get(1) == owner.encode() + b"\0"
 
 
 def _listed(body: bytes) -> "list[Element]":

@@ -19,6 +19,7 @@ from knarr.kernel.nftables import DROP, GOTO, INET, RETURN, Nftables
 from knarr.networks import hostsettings, ruleset
 from knarr.networks.ruleset import (
     BRIDGES,
+    GUARDED,
     HOME4,
     HOME6,
     INTERNAL,
@@ -29,7 +30,7 @@ from knarr.networks.ruleset import (
     UNREACHABLE6,
     WITHIN,
 )
-from knarr.runtime import portmap
+from knarr.runtime import egress, portmap
 
 _ATTEMPTS = 50  # of a change that rests on what was read, while others change other things
 _LOOPBACK = nft.element(LOOPBACK6, data=nft.verdict(RETURN))
@@ -77,7 +78,12 @@ class Firewall:
     def present(self) -> bool:
         """Tell whether the table is there with all its rules; which elements is not looked at."""
         with Nftables() as link:
-            return link.rules(INET, self.table) == ruleset.counts()
+            there = all(
+                link.uses(INET, self.table, chain) == number
+                for chain, number in ruleset.uses().items()
+            )
+            # Elements lead to this one, too, as many as there are networks.
+            return there and link.rules(INET, self.table, GUARDED) == ruleset.GUARDING
 
     def obstacles(self) -> list[str]:
         """Return a line for each chain of others that drops what networks forward.
@@ -94,14 +100,20 @@ class Firewall:
         ]
 
     def install(
-        self, networks: Iterable[NetworkRules], bindings: Iterable[Mapping[str, str | int]] = ()
+        self,
+        networks: Iterable[NetworkRules],
+        bindings: Iterable[Mapping[str, str | int]] = (),
+        plans: Iterable[egress.Plan] = (),
     ) -> None:
-        """Make the table anew with these networks and published ports, in place of the old."""
+        """Make the table anew, in place of the old: networks, published ports, limits of egress."""
         contents: dict[str, list[bytes]] = {}
         for network in networks:
             for name, elements in _elements(network).items():
                 contents.setdefault(name, []).extend(elements)
         contents.update(portmap.elements(bindings))
+        for plan in plans:
+            for name, elements in egress.elements(plan).items():
+                contents.setdefault(name, []).extend(elements)
         with Nftables() as link:
             self._create(link, contents)
 
@@ -220,7 +232,7 @@ def _elements(network: NetworkRules) -> dict[str, list[bytes]]:
     comment = network.id
     bridge = BRIDGES.packed(os.fsencode(network.bridge))
     one = [nft.element(bridge, comment=comment)]
-    fate = nft.verdict(DROP) if network.internal else nft.verdict(GOTO, ruleset.GUARDED)
+    fate = nft.verdict(DROP) if network.internal else nft.verdict(GOTO, GUARDED)
     found = {BRIDGES.name: one, INTO.name: [nft.element(bridge, data=fate, comment=comment)]}
     if network.internal:
         found[INTERNAL.name] = one

@@ -15,13 +15,14 @@ from knarr.kernel.nftables import (
     ADDRESS4,
     ADDRESS6,
     DROP,
+    GOTO,
     INET,
     INTERFACE,
     JUMP,
     RETURN,
     Set,
 )
-from knarr.runtime import portmap
+from knarr.runtime import egress, portmap
 
 BRIDGES = Set("bridges", (INTERFACE,))
 INTERNAL = Set("internal", (INTERFACE,))
@@ -36,11 +37,16 @@ FLAT_SETS = (BRIDGES, INTERNAL, WITHIN, INTO, MASQUERADED4, MASQUERADED6)
 NETWORK_SETS = (*FLAT_SETS, HOME4, HOME6)
 LOOPBACK6 = bytes(15) + b"\1"
 
-GUARDED = "guarded"
+GUARDED, GUARDING = "guarded", 2  # how many rules it has
 _PUBLISHED = "published"
+_EGRESS, _REFUSED = "egress", "refused"
+_LEADING = {_PUBLISHED: 2, _REFUSED: 2}  # rules that lead to a chain
 _RAW, _DSTNAT, _FILTER, _SRCNAT = -300, -100, 0, 100
+_TRACKED = -199  # connections are known, and nothing was translated or marked by others yet
 CHAINS: dict[str, tuple[str, int, int] | None] = {
     "raw": ("filter", nft.PREROUTING, _RAW),
+    _EGRESS: ("filter", nft.PREROUTING, _TRACKED),
+    _REFUSED: None,
     "forward": ("filter", nft.FORWARD, _FILTER),
     "prerouting": ("nat", nft.PREROUTING, _DSTNAT),
     "output": ("nat", nft.OUTPUT, _DSTNAT),
@@ -54,6 +60,8 @@ _ONLY6 = (nx.meta(nx.NFPROTO), nx.equals(bytes((nft.IPV6,))))
 _SOURCE4, _DESTINATION4 = (12, 4), (16, 4)
 _SOURCE6, _DESTINATION6 = (8, 16), (24, 16)
 _LOOPBACK = nx.equals(bytes((127,)))
+_TCP, _ICMPV6 = 6, 58
+_NEIGHBOURS = bytes((135,)), bytes((136,))  # solicitation, advertisement
 
 
 def _from_loopback() -> tuple[bytes, ...]:
@@ -82,6 +90,51 @@ def _translate(maps: Set, only: tuple[bytes, ...], address: tuple[int, int] | No
     v4 = maps.data[0] is ADDRESS4 if maps.data else False
     family, size = (nft.IPV4, 4) if v4 else (nft.IPV6, 16)
     return [*parts, nx.mapped(maps.name), nx.dnat(family, nx.REGISTER + size // 4)]
+
+
+def _reached(what: Set, *, ports: bool = False, named: bool = False) -> list[bytes]:
+    """Return the rule that takes the mark off what goes where a set allows it."""
+    v4 = what.key[1] is ADDRESS4
+    only, place = (_ONLY4, _DESTINATION4) if v4 else (_ONLY6, _DESTINATION6)
+    parts = [*only, nx.meta(nx.MARK), *(() if named else (nx.to_network(),))]
+    parts.append(nx.payload(nx.NETWORK, *place, nx.REGISTER + 1))
+    if ports:
+        register = nx.REGISTER + 1 + place[1] // 4
+        parts.append(nx.meta(nx.L4PROTO, register))
+        parts.append(nx.payload(nx.TRANSPORT, 2, 2, register + 1))
+    return [*parts, nx.contained(what.name), *nx.unmarked(), nx.then(ACCEPT)]
+
+
+def _egress() -> list[list[bytes]]:
+    """Return the rules for what containers send of which not everything may pass."""
+    from_elsewhere = [nx.meta(nx.IIFNAME), nx.contained(BRIDGES.name, inverted=True)]
+    neighbours = [
+        *_ONLY6, nx.meta(nx.L4PROTO), nx.equals(bytes((_ICMPV6,))),
+        nx.payload(nx.TRANSPORT, 0, 1), *nx.between(*_NEIGHBOURS),
+    ]  # fmt: skip
+    on_link = [nx.payload(nx.NETWORK, _DESTINATION6[0], 2), nx.equals(b"\xff\x02")]
+    passed = [*nx.unmarked(), nx.then(ACCEPT)]
+    peers4 = [*_ONLY4, nx.payload(nx.NETWORK, *_DESTINATION4), nx.meta(nx.IIFNAME, nx.REGISTER + 1)]
+    peers6 = [*_address6(_DESTINATION6), nx.meta(nx.IIFNAME, nx.REGISTER + 4)]
+    return [
+        [nx.meta(nx.MARK), *nx.differs(egress.MASK, egress.PREFIX), nx.then(ACCEPT)],
+        [*from_elsewhere, nx.then(ACCEPT)],
+        [*nx.tracked(nx.ESTABLISHED | nx.RELATED), *passed],
+        [*neighbours, *nx.to_local(), *passed],
+        [*neighbours, *on_link, *passed],
+        _reached(egress.NETS4),
+        _reached(egress.NETPORTS4, ports=True),
+        _reached(egress.NETS6),
+        _reached(egress.NETPORTS6, ports=True),
+        [*nx.to_local(), nx.then(GOTO, _REFUSED)],
+        _reached(egress.NAMES4, named=True),
+        _reached(egress.NAMEPORTS4, ports=True, named=True),
+        _reached(egress.NAMES6, named=True),
+        _reached(egress.NAMEPORTS6, ports=True, named=True),
+        [*peers4, nx.contained(HOME4.name), nx.then(ACCEPT)],
+        [*peers6, nx.contained(HOME6.name), nx.then(ACCEPT)],
+        [nx.then(GOTO, _REFUSED)],
+    ]
 
 
 def _forward() -> list[list[bytes]]:
@@ -121,6 +174,11 @@ def _rules() -> dict[str, list[list[bytes]]]:
             [*_to_loopback(), *from_us, nx.then(DROP)],
             [*_from_loopback(), *from_us, nx.then(DROP)],
         ],
+        _EGRESS: _egress(),
+        _REFUSED: [
+            [nx.meta(nx.L4PROTO), nx.equals(bytes((_TCP,))), nx.refuse(nx.TCP_RESET)],
+            [nx.refuse()],
+        ],
         "forward": _forward(),
         GUARDED: [[*nx.redirected(), nx.then(ACCEPT)], [nx.then(DROP)]],
         "prerouting": [
@@ -148,7 +206,8 @@ def create(table: str, *, replace: bool) -> list[bytearray]:
     if replace:
         messages = [nft.table(INET, table), nft.delete_table(INET, table), nft.table(INET, table)]
     messages += [
-        nft.new_set(INET, table, each) for each in (*portmap.MAPS, *NETWORK_SETS, UNREACHABLE6)
+        nft.new_set(INET, table, each)
+        for each in (*portmap.MAPS, *NETWORK_SETS, UNREACHABLE6, *egress.SETS)
     ]
     messages += [nft.chain(INET, table, name, base) for name, base in CHAINS.items()]
     for chain, rules in _rules().items():
@@ -157,6 +216,10 @@ def create(table: str, *, replace: bool) -> list[bytearray]:
 
 
 @cache
-def counts() -> dict[str, int]:
-    """Return how many rules each chain has."""
-    return {chain: len(rules) for chain, rules in _rules().items()}
+def uses() -> dict[str, int]:
+    """Return how many rules are in each chain, or lead to it, but for GUARDED."""
+    rules = _rules()
+    found = {chain: len(rules[chain]) for chain in rules if chain != GUARDED}
+    for chain, number in _LEADING.items():
+        found[chain] += number
+    return found

@@ -3,13 +3,13 @@
 import errno
 import sys
 
-from knarr.kernel import nftables as nft
+from knarr.kernel import nfnotices
 from knarr.kernel.nftables import INET, Nftables
 from knarr.runtime import detached
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
 class Vigil:
@@ -17,13 +17,15 @@ class Vigil:
 
     program, words: what ``runtime.detached`` starts when something of the table was deleted, be
     it by ourselves: it has to look whether there is anything to do. log: where its errors go.
+    returned: called when the table was made.
     Raises OSError where there is no nf_tables.
     """
 
-    __slots__ = ("_link", "_log", "_program", "_table", "_words")
+    __slots__ = ("_link", "_log", "_program", "_table", "_words", "returned")
 
     def __init__(self, table: str, program: str, words: "Sequence[str]", log: str) -> None:
         self._table, self._program, self._words, self._log = table, program, list(words), log
+        self.returned: Callable[[], None] = lambda: None
         self._link = Nftables(watch=True)
         self._link.sock.setblocking(False)
 
@@ -33,7 +35,7 @@ class Vigil:
 
     def readable(self, _events: int) -> None:
         """Take what has come, and have the table looked at when something of it is gone."""
-        lost = False
+        lost = made = False
         while True:
             try:
                 told = self._link.receive()
@@ -43,9 +45,16 @@ class Vigil:
                 if error.errno != errno.ENOBUFS:  # more came than there was room for
                     self._complain(error)
                     break
-                lost = True
+                lost = made = True
                 continue
-            lost = lost or any(nft.loses(kind, body, INET, self._table) for kind, body in told)
+            lost = lost or any(
+                nfnotices.loses(kind, body, INET, self._table) for kind, body in told
+            )
+            made = made or any(
+                nfnotices.begins(kind, body, INET, self._table) for kind, body in told
+            )
+        if made:
+            self.returned()
         if lost:
             try:
                 detached.start(self._program, self._words, self._log)

@@ -144,10 +144,10 @@ def _of_host(wanted: "Attachment", key: str, what: str) -> int:
 
 def _make(sock: Netlink, wanted: "Attachment", netns_fd: int, bridge: int) -> int:
     """Make the pair, with its outer end a port of the bridge; return that end's number."""
-    name = wanted["host_if"]
+    name, marked = wanted["host_if"], wanted.get("mark")
     pair = links.new_veth(
         name, wanted["name"], netns_fd=netns_fd, address=wanted["mac"],
-        mtu=wanted.get("mtu") or 0, master=bridge,
+        mtu=wanted.get("mtu") or 0, master=0 if marked else bridge,
     )  # fmt: skip
     try:
         sock.ask(pair)
@@ -159,6 +159,12 @@ def _make(sock: Netlink, wanted: "Attachment", netns_fd: int, bridge: int) -> in
         sock.ask(pair)
     index = links.index_of(name)
     more = []
+    if marked:
+        from knarr.runtime import egress
+
+        # before anything of it gets further than that end
+        egress.fence(sock, index, bridge, marked, wanted["addresses"])
+        more.append(links.set_master(index, bridge))
     if wanted.get("isolated") or wanted.get("hairpin"):
         more.append(
             links.set_port(

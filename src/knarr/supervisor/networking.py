@@ -23,6 +23,8 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> "resolving.Offer 
     offer = None
     wanted = request.get("network")
     if wanted:
+        if "egress" in wanted:
+            _limit(wanted["egress"], undo)
         network.attach(pid, wanted["attachments"], undo.add)
         for each in wanted["attachments"]:
             if "joined" in each:
@@ -35,6 +37,14 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> "resolving.Offer 
         undo.add("ports", ports)
         portmap.publish(ports["table"], ports["bindings"])
     return offer
+
+
+def _limit(plan: "dict[str, Any]", undo: "Undo") -> None:
+    """See to it that the container will reach what it may, and nothing else."""
+    from knarr.runtime import egress
+
+    undo.add("egress", plan)
+    egress.allow(plan)
 
 
 def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> "resolving.Offer":

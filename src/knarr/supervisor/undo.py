@@ -68,8 +68,15 @@ def _undo_ports(value: "Any") -> None:
     portmap.unpublish(value["table"], value["bindings"])
 
 
+def _undo_egress(value: "Any") -> None:
+    from knarr.runtime import egress
+
+    egress.withdraw(value)
+
+
 OPERATIONS: "dict[str, Callable[[Any], None]]" = {
     "cgroup": _undo_cgroup,
+    "egress": _undo_egress,
     "event": _undo_event,
     "file": _undo_file,
     "link": _undo_link,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from knarr.kernel import conntrack
+from knarr.kernel import conntrack, nfnotices
 from knarr.kernel import nftables as nft
 from knarr.kernel.nftables import Nftables
 from knarr.networks.firewall import Firewall, NetworkRules
@@ -249,7 +249,7 @@ def _lost(watcher: Nftables) -> bool:
             told = watcher.receive()
         except BlockingIOError:
             return lost
-        lost = lost or any(nft.loses(kind, body, nft.INET, TABLE) for kind, body in told)
+        lost = lost or any(nfnotices.loses(kind, body, nft.INET, TABLE) for kind, body in told)
 
 
 @pytest.mark.vm

@@ -18,8 +18,8 @@ FREE = frozenset(
     """
     add-host alias annotation arch author aux-address blkio-weight build-arg cgroup-parent change
     cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares cpus cpuset-cpus cpuset-mems
-    detach-keys device-cgroup-rule dns dns-option dns-search domainname entrypoint env expose
-    gateway gc-every grace group-add gw-priority health-cmd health-interval health-retries
+    detach-keys device-cgroup-rule dns dns-option dns-search domainname egress-allow entrypoint env
+    expose gateway gc-every grace group-add gw-priority health-cmd health-interval health-retries
     health-start-interval health-start-period health-timeout hostname immutable-tag include
     interval ip ip-range ip6 keep-last keep-tag label last limit link-local-ip listen mac-address
     max-connections memory memory-reservation memory-swap memory-swappiness message mirror

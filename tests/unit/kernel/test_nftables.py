@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from knarr.kernel import nfnotices
 from knarr.kernel import nftables as nft
 from knarr.kernel.netlink import attrs
 from knarr.kernel.nftables import ADDRESS4, INTERFACE, PORT, PROTOCOL, Element, Nftables, Set
@@ -49,11 +50,11 @@ def test_many_elements_are_several_messages() -> None:
 def test_only_losses_of_the_own_table_count() -> None:
     deletion = nft.delete_table(nft.INET, "knarr")
     kind, body = int.from_bytes(deletion[4:6], sys.byteorder), bytes(deletion[16:])
-    assert nft.loses(kind, body, nft.INET, "knarr")
-    assert not nft.loses(kind, body, nft.INET, "knar")
-    assert not nft.loses(kind, body, nft.IPV4, "knarr")
+    assert nfnotices.loses(kind, body, nft.INET, "knarr")
+    assert not nfnotices.loses(kind, body, nft.INET, "knar")
+    assert not nfnotices.loses(kind, body, nft.IPV4, "knarr")
     made = nft.table(nft.INET, "knarr")
-    assert not nft.loses(
+    assert not nfnotices.loses(
         int.from_bytes(made[4:6], sys.byteorder), bytes(made[16:]), nft.INET, "knarr"
     )
 

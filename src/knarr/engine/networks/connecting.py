@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from knarr.engine import held
+from knarr.engine import egress, held
 from knarr.engine.crashpoint import reached
 from knarr.engine.model import OTHER
 from knarr.engine.networks import endpointrules, joining, live
@@ -119,3 +119,4 @@ def _check(engine: Engine, record: ContainerRecord, network: Definition) -> None
         )
     there = [place.network for place in _present(engine, record)]
     joining.require_together([each for each in there if each.id != network.id] + [network])
+    egress.check_networks(record.config, [network])

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import events
+from knarr.engine import egress, events
 from knarr.engine.endpointconfig import EndpointConfig
 from knarr.engine.networks import endpointrules
 from knarr.engine.networks.table import EndpointRow, new_id
@@ -28,6 +28,7 @@ from knarr.errors import (
     Unsupported,
 )
 from knarr.networks import driver as drivers
+from knarr.networks import egress as marks
 from knarr.networks import ipam, naming, options
 from knarr.networks.driver import Endpoint
 
@@ -79,7 +80,9 @@ def places(engine: Engine, record: ContainerRecord) -> list[Place]:
         except InvalidArgument as error:
             raise InvalidArgument(f"{_FAILED}: {error}") from None
         found[network.id] = Place(network, config)
-    require_together([place.network for place in found.values()])
+    networks = [place.network for place in found.values()]
+    require_together(networks)
+    egress.check_networks(record.config, networks)
     return list(found.values())
 
 
@@ -284,6 +287,7 @@ def attachments(
         [(each.network.name, each.config.priority, each.network) for each in chosen]
     )
     found: list[dict[str, Any]] = []
+    common = _rates(record.config) | _mark(record)
     for place in chosen:
         row = by_network.get(place.network.id)
         if row is None:
@@ -298,7 +302,7 @@ def attachments(
                     "what a container receives"
                 )
             found.append(
-                {**attachment, **_rates(record.config), "endpoint": told(record, place, row)}
+                {**attachment, **common, "endpoint": told(record, place, row)}
                 | _events(engine, place, record)
             )
     return found
@@ -306,6 +310,11 @@ def attachments(
 
 def _rates(config: ContainerConfig) -> dict[str, int | None]:
     return {"rate_in": config.network_rate_in, "rate_out": config.network_rate_out}
+
+
+def _mark(record: ContainerRecord) -> dict[str, int]:
+    """Return the mark of what a container sends that does not reach everything."""
+    return {} if record.config.egress_allow is None else {"mark": marks.mark(record.id)}
 
 
 def _events(engine: Engine, place: Place, record: ContainerRecord) -> dict[str, list[str]]:

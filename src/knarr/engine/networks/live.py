@@ -15,7 +15,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import events
+from knarr.engine import egress, events
 from knarr.engine.crashpoint import reached
 from knarr.engine.networks import joining, names
 from knarr.engine.paths import Paths
@@ -28,6 +28,7 @@ from knarr.networks import driver as drivers
 from knarr.networks import naming
 from knarr.runtime import network as runtime
 from knarr.runtime import resolving
+from knarr.runtime.egress import allow
 from knarr.supervisor import state as states
 from knarr.supervisor import undo
 from knarr.supervisor.undo import Undo
@@ -69,6 +70,7 @@ def attach(
             wanted["gateways"] = []  # there may be a default route already: see _route
             acts = Undo(paths.run)
             try:
+                _limit(engine, later, paths, acts)
                 _apart(lambda: runtime.attach(life[0], [wanted], acts.add, life[1]))
                 reached("network.joined")
                 _apart(lambda: _route(life, chosen, rows))
@@ -76,7 +78,7 @@ def attach(
                 acts.add("file", told_in)
                 resolving.write(told_in, {**wanted["endpoint"], "pid": life[0]})
                 reached("network.told")
-                _name(record, paths, life, chosen, acts)
+                _name(engine, record, life, chosen, acts)
                 came = [address.partition("/")[0] for address in wanted["addresses"]]
                 names.moved(record, paths, came=came)
                 ports.move(paths, engine.networks.on_host.firewall.table, plans)
@@ -140,19 +142,29 @@ def _forget(paths: Paths, network: Definition, record: ContainerRecord) -> None:
         states.replace(paths.run, body, "undo")
 
 
+def _limit(engine: Engine, record: ContainerRecord, paths: Paths, acts: Undo) -> None:
+    """See to it that a container that is not to reach everything does not, wherever it is."""
+    plan = egress.plan(engine.settings, record)
+    if plan is not None:
+        if not egress.of(paths.run):
+            acts.add("egress", plan)  # it was on no network so far
+        allow(plan)
+
+
 def _name(
+    engine: Engine,
     record: ContainerRecord,
-    paths: Paths,
     life: tuple[int, int],
     chosen: list[joining.Place],
     acts: Undo,
 ) -> None:
     """Have a container find the names of its networks, as they are now."""
     networks = [place.network for place in chosen]
-    if os.path.exists(resolving.sockets_file(paths.run_root, record.id)):
-        _tell_resolver(paths.run_root, record, chosen)
-    elif not all(network.predefined for network in networks):
-        _apart(lambda: names.begin(record, paths, life, networks, acts))
+    run_root = engine.settings.run_root
+    if os.path.exists(resolving.sockets_file(run_root, record.id)):
+        _tell_resolver(run_root, record, chosen)
+    elif names.is_served(record, networks):
+        _apart(lambda: names.begin(engine.settings, record, life, networks, acts))
 
 
 def _tell_resolver(run_root: str, record: ContainerRecord, chosen: list[joining.Place]) -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from knarr.engine import held
+from knarr.engine import egress, held
 from knarr.engine.networks import live, names, shown
 from knarr.engine.networks.network import Network
 from knarr.engine.paths import Paths
@@ -23,6 +23,7 @@ from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
 from knarr.networks import driver as drivers
 from knarr.networks import naming
+from knarr.runtime.egress import guard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,10 @@ def mend(engine: Engine) -> Mended:
         if drivers.find(network.driver).paired:
             with found.attempt(network):
                 found.done.extend(_network(engine, network))
-    if names.revive(engine.settings.run_root):
+    if egress.current(engine.settings):
+        with translated("containers with --egress-allow"):
+            guard()
+    if names.revive(engine.settings):
         found.done.append("the DNS server of containers, which had gone")
     return found
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import hostfiles, resolvconf
+from knarr.engine import egress, hostfiles, resolvconf
+from knarr.engine.networks import watched
+from knarr.engine.paths import Paths
 from knarr.networks.resolver.client import ensure
 from knarr.runtime import network as runtime
 from knarr.runtime import packets, resolving
@@ -13,50 +15,67 @@ from knarr.runtime import packets, resolving
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from knarr.engine.paths import Paths
+    from knarr.config import Settings
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Definition
     from knarr.supervisor.undo import Undo
 
 
 def introduce(
+    settings: Settings,
     record: ContainerRecord,
-    paths: Paths,
     networks: Sequence[Definition],
     attachments: Sequence[dict[str, Any]],
 ) -> dict[str, Any] | None:
     """Write /etc/hosts and /etc/resolv.conf of a container that is about to start.
 
     Returns the resolver's part of the start request, None for a container on nothing but the
-    default network, which has no names, as with Docker. Raises OSError.
+    default network, which has no names, as with Docker, unless it may not ask for all of the
+    world's. Raises OSError.
     """
+    paths = Paths(settings, record.id)
     addresses = [address.partition("/")[0] for each in attachments for address in each["addresses"]]
     resolver = None
-    if all(network.predefined for network in networks):
+    if not is_served(record, networks):
         conf = resolvconf.asked(_of_host(), record.config)
         text = resolvconf.for_bridge(conf, ipv6=any(":" in each for each in addresses))
     else:
-        text, packet = _named(record, networks)
+        text, packet = _named(settings, record, networks)
         resolver = {"run_root": paths.run_root, "packet": packet}
     hosts = hostfiles.addressed(record.config, record.id, addresses)
     hostfiles.replace(paths.data, {"hosts": hosts, "resolv.conf": text})
     return resolver
 
 
-def _named(record: ContainerRecord, networks: Sequence[Definition]) -> tuple[str, dict[str, Any]]:
+def is_served(record: ContainerRecord, networks: Sequence[Definition]) -> bool:
+    """Return whether the resolver answers a container on these networks."""
+    named = not all(network.predefined for network in networks)
+    return named or record.config.egress_allow is not None
+
+
+def _named(
+    settings: Settings, record: ContainerRecord, networks: Sequence[Definition]
+) -> tuple[str, dict[str, Any]]:
     """Return resolv.conf of a container with names, and what its resolver is told."""
     named = resolvconf.for_names(resolvconf.asked(_of_host(), record.config))
-    packet = {
-        "upstream": named.upstream,
-        "internal": all(network.internal for network in networks),
-        "ndots": named.ndots,
-    }
-    return named.text, packet
+    internal = all(network.internal for network in networks)
+    upstream = named.upstream
+    if record.config.egress_allow is not None and not internal:
+        # From its own network they may be out of reach: it was not they that were allowed.
+        upstream = [{**each, "host": each["host"] or not _is_own(each)} for each in upstream]
+    packet = {"upstream": upstream, "internal": internal, "ndots": named.ndots}
+    return named.text, packet | egress.told(settings, record)
+
+
+def _is_own(server: dict[str, Any]) -> bool:
+    """Tell whether a server's address is another one for each who asks: it is on the loopback."""
+    address: str = server["address"]
+    return address.startswith("127.") or address == "::1"
 
 
 def begin(
+    settings: Settings,
     record: ContainerRecord,
-    paths: Paths,
     life: tuple[int, int],
     networks: Sequence[Definition],
     acts: Undo,
@@ -66,7 +85,8 @@ def begin(
     life: number and beginning of its first process. networks: all that it is on now. The
     calling thread finds itself in the container's network namespace afterwards. Raises OSError.
     """
-    text, packet = _named(record, networks)
+    paths = Paths(settings, record.id)
+    text, packet = _named(settings, record, networks)
     sockets = resolving.sockets_file(paths.run_root, record.id)
     acts.add("file", sockets)
     packet |= {
@@ -75,7 +95,8 @@ def begin(
         "pid_start": life[1],
         "networks": [network.id for network in networks],
     }
-    with ensure(paths.run_root), runtime.Inside(*life) as inside:
+    vigil = watched.words(settings)
+    with ensure(paths.run_root, vigil=vigil), runtime.Inside(*life) as inside:
         resolving.serve(paths.run_root, inside.fileno(), packet)
     hostfiles.change(f"{paths.data}/resolv.conf", lambda before: _replaced(before, text))
 
@@ -101,8 +122,9 @@ def moved(
     hostfiles.change(f"{paths.data}/hosts", changed)
 
 
-def revive(run_root: str) -> bool:
+def revive(settings: Settings) -> bool:
     """Start the resolver if containers count on it and it is gone; tell whether it was so."""
+    run_root = settings.run_root
     try:
         served = os.listdir(os.path.dirname(resolving.sockets_file(run_root, "any")))
     except FileNotFoundError:
@@ -112,7 +134,7 @@ def revive(run_root: str) -> bool:
     try:
         packets.connect(run_root, resolving.SOCKET).close()
     except (ConnectionRefusedError, FileNotFoundError):
-        ensure(run_root).close()
+        ensure(run_root, vigil=watched.words(settings)).close()
         return True
     return False
 

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from knarr import errors
+from knarr.engine import egress
 from knarr.engine.crashpoint import reached
 from knarr.engine.ports import current
 from knarr.engine.translate import translated
@@ -21,6 +22,7 @@ from knarr.networks import driver as drivers
 from knarr.networks import naming
 from knarr.networks.firewall import Firewall
 from knarr.runtime import portmap
+from knarr.runtime.egress import allow, guard
 
 if TYPE_CHECKING:
     from knarr.engine.engine import Engine
@@ -69,7 +71,7 @@ class OnHost:
                 if not driver.is_made(network, self.firewall, _read(handle)):
                     _write(handle, "")
                     if not self.firewall.present():
-                        self.restore()
+                        self.restore(making=True)
                     note = driver.make(network, self.firewall)
                     reached("network.made")
                     _write(handle, note)
@@ -77,10 +79,11 @@ class OnHost:
                 os.close(handle)
         raise errors.Unavailable(f"network {network.name}: is taken away again and again")
 
-    def restore(self) -> None:
+    def restore(self, *, making: bool = False) -> None:
         """Make the table of rules anew, for all that is made and published. Raises OSError.
 
-        Where nothing is made there is to be no table: it went with the last network.
+        Where nothing is made there is to be no table: it went with the last network. making: a
+        network is about to be made, perhaps once more, and those who are on it run.
         """
         table = self._engine.networks.table
         going = {network.id for network in table.removing()}
@@ -89,11 +92,19 @@ class OnHost:
             rules = drivers.find(network.driver).rules(network)
             if rules is not None and network.id not in going and self._note(network):
                 made.append(rules)
-        if not made:
+        if not made and not making:
             return
         ports = current.bindings(self._engine.settings)
-        self.firewall.install(made, ports)
-        # Who published meanwhile wrote that down first.
+        plans = egress.current(self._engine.settings)
+        if not (made or ports or plans):
+            return
+        if plans:
+            guard()
+        self.firewall.install(made, ports, plans)
+        # Who published, or was limited, meanwhile wrote that down first.
+        for plan in egress.current(self._engine.settings):
+            if plan not in plans:
+                allow(plan)
         for later in current.bindings(self._engine.settings):
             if later not in ports:
                 portmap.publish(self.firewall.table, [later])

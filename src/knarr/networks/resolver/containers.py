@@ -7,6 +7,7 @@ import select
 from knarr.kernel.process import pidfd_open, start_time
 from knarr.networks.resolver import message, places, upstream
 from knarr.networks.resolver.clients import Listener
+from knarr.networks.resolver.gate import Gate
 from knarr.networks.resolver.names import shuffled
 from knarr.runtime import resolving
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from knarr.networks.resolver.gate import Opener
     from knarr.networks.resolver.loop import Loop
     from knarr.networks.resolver.names import Names, Network
     from knarr.networks.resolver.places import Places
@@ -34,6 +36,7 @@ class Container:
     __slots__ = (
         "_answers",
         "_asker",
+        "_gate",
         "_listener",
         "_loop",
         "_names",
@@ -55,6 +58,7 @@ class Container:
         loop: "Loop",
         names: "Names",
         places_: "Places",
+        opener: "Opener",
         ended: "Callable[[str, int], None]",
     ) -> None:
         """Raises OSError, and KeyError, TypeError or ValueError for what makes no sense."""
@@ -70,7 +74,10 @@ class Container:
             sock.setblocking(False)
         namespace = places.namespace_of(self._udp)
         self._asker = upstream.Asker(loop, places_, namespace)
+        self._gate: Gate | None = None
         try:
+            if told.get("egress") is not None:
+                self._gate = Gate(told["egress"], opener)
             self.update(told)
             self._pidfd = open_process(*self.life)
         except BaseException:
@@ -104,12 +111,30 @@ class Container:
                 continue
             records = self._own(query)
             if records is None:
-                self._ask_others(query, peer)
+                self._ask_others(query, self._answering(peer))
             else:
                 self._send(message.answer(query, records, query.size), peer)
 
-    def _ask_others(self, query: message.Query, peer: "Any") -> None:
-        self._asker.forward(query, lambda reply: self._send(reply, peer), stream=False)
+    def _answering(self, peer: "Any") -> "Callable[[bytes], None]":
+        return lambda reply: self._send(reply, peer)
+
+    def _ask_others(
+        self, query: message.Query, reply: "Callable[[bytes], None]", *, stream: bool = False
+    ) -> None:
+        gate = self._gate
+        if gate is None:
+            self._asker.forward(query, reply, stream=stream)
+            return
+        ports = gate.ports(query)
+        if ports is None:
+            reply(gate.blocked(query))
+            return
+        limit = message.LARGEST if stream else query.size
+
+        def passed(answer: bytes) -> None:
+            reply(gate.passed(query, answer, ports, limit))
+
+        self._asker.forward(query, passed, stream=stream)
 
     def _send(self, packet: bytes, peer: "Any") -> None:
         try:
@@ -126,7 +151,7 @@ class Container:
             return
         records = self._own(query)
         if records is None:
-            self._asker.forward(query, reply, stream=True)
+            self._ask_others(query, reply, stream=True)
         else:
             reply(message.answer(query, records, message.LARGEST))
 
@@ -151,6 +176,11 @@ class Container:
         if records is None and self._single and query.kind in (message.A, message.AAAA):
             return [] if message.is_single(query.key) else None
         return records
+
+    def open_again(self) -> None:
+        """Have what its names have opened opened once more: the firewall's sets were made anew."""
+        if self._gate is not None:
+            self._gate.again()
 
     def close(self) -> None:
         """Serve it no more."""

@@ -113,14 +113,18 @@ def _bare(number: int, flags: int, code: int) -> bytes:
     return _HEAD.pack(number, _QR | kept | _RA | code, 0, 0, 0, 0)
 
 
-def answer(query: Query, records: "list[bytes]", limit: int, code: int = NOERROR) -> bytes:
+def answer(
+    query: Query, records: "list[bytes]", limit: int, code: int = NOERROR, *, why: bytes = b""
+) -> bytes:
     """Return an answer with records that ``record`` made; those that do not fit are left out.
 
     limit: bytes. Where some are left out the client is told so, and may ask again by TCP.
+    why: text for a client with EDNS: it is blocked here (RFC 8914).
     """
     kept = query.flags & (_RD | _CD)
     flags = _QR | kept | _RA | code
-    size = HEADER + len(query.question) + (11 if query.edns else 0)
+    extra = (_blocked(why) if why else _OWN_OPT) if query.edns else b""
+    size = HEADER + len(query.question) + len(extra)
     if size + sum(map(len, records)) > limit:
         flags |= _TC
         fitting = []
@@ -130,14 +134,18 @@ def answer(query: Query, records: "list[bytes]", limit: int, code: int = NOERROR
                 break
             fitting.append(each)
         records = fitting
-    extra = _OWN_OPT if query.edns else b""
     head = _COUNTS.pack(flags, 1, len(records), 0, 1 if extra else 0)
     return b"".join((query.number, head, query.question, *records, extra))
 
 
-def record(kind: int, data: bytes) -> bytes:
+def _blocked(why: bytes) -> bytes:
+    option = _OPTION.pack(_EXTENDED_ERROR, 2 + len(why), _BLOCKED) + why
+    return _ROOT + _RECORD.pack(OPT, QUERY, 0, len(option)) + option
+
+
+def record(kind: int, data: bytes, ttl: int = TTL) -> bytes:
     """Return a record of the name that was asked for."""
-    return _POINTER + _RECORD.pack(kind, IN, TTL, len(data)) + data
+    return _POINTER + _RECORD.pack(kind, IN, ttl, len(data)) + data
 
 
 def failed(query: Query, code: int = SERVFAIL) -> bytes:
@@ -191,4 +199,6 @@ def reverse(packed: bytes) -> bytes:
 
 
 _COUNTS = struct.Struct(">HHHHH")
+_OPTION = struct.Struct(">HHH")
+_EXTENDED_ERROR, _BLOCKED = 15, 15
 _OWN_OPT = _ROOT + _RECORD.pack(OPT, QUERY, 0, 0)

@@ -10,6 +10,7 @@ from knarr._version import __version__
 from knarr.networks.resolver import containers
 from knarr.networks.resolver.containers import Container
 from knarr.networks.resolver.folders import Folders
+from knarr.networks.resolver.gate import Opener
 from knarr.networks.resolver.loop import Loop
 from knarr.networks.resolver.names import Endpoint, Names
 from knarr.networks.resolver.places import Places
@@ -52,6 +53,9 @@ class Server:
         self.listener = listener
         self.folders = Folders(run_root, self._told)
         self.watches = watches
+        self.opener = Opener()
+        for watch in watches:
+            watch.returned = self._open_again
 
     def serve(self) -> int:
         """Serve until nothing is left to serve; return the exit code."""
@@ -112,7 +116,7 @@ class Server:
         try:
             container = Container(
                 told, sockets, loop=self.loop, names=self.names, places_=self.places,
-                ended=self._ended,
+                opener=self.opener, ended=self._ended,
             )  # fmt: skip
         except BaseException:
             for sock in sockets:
@@ -120,6 +124,11 @@ class Server:
             raise
         self._drop(container.id)
         self.containers[container.id] = container
+
+    def _open_again(self) -> None:
+        """The firewall's table was made anew; who made it does not know what names have opened."""
+        for container in self.containers.values():
+            container.open_again()
 
     def _drop(self, name: str) -> None:
         served = self.containers.pop(name, None)

@@ -6,10 +6,16 @@ firewall is known; it has the rules installed again when they have vanished.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Protocol
 
     class Watch(Protocol):
-        """Something with a descriptor that the resolver's loop waits for."""
+        """Something with a descriptor that the resolver's loop waits for.
+
+        returned: called when what it watches is there again.
+        """
+
+        returned: Callable[[], None]
 
         def fileno(self) -> int:
             """Return the descriptor."""

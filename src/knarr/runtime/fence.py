@@ -1,0 +1,154 @@
+"""The program at the host's end of a limited container's interface: a mark, and no disguises.
+
+It sees each frame before bridge and rules do, and stays whatever becomes of those. It marks what
+it lets pass, and lets pass: ARP; packets of IP whose source is an address of the container, to the
+bridge, from where the host's rules go on by the mark, or, past the bridge, to addresses of the
+same network. So no sibling passes anything on in the container's name, or answers to somebody in
+the world whom the container pretends to be. Why: docs/design/egress.md.
+Instructions: the kernel's bpf/standardization/instruction-set.rst, linux/bpf.h.
+"""
+
+import _socket
+import struct
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MARK, _PROTOCOL = 8, 16  # in struct __sk_buff
+_IP, _IPV6, _ARP = (
+    int.from_bytes(kind, sys.byteorder) for kind in (b"\x08\0", b"\x86\xdd", b"\x08\x06")
+)
+_ETHERNET = 14
+_SOURCE4, _DESTINATION4 = _ETHERNET + 12, _ETHERNET + 16
+_SOURCE6, _DESTINATION6 = _ETHERNET + 8, _ETHERNET + 24
+_OK, _SHOT = 0, 2  # TC_ACT_*
+_ALL = 0xFFFFFFFF
+# Where peers are beside the network's own subnets: several at once, and on this link.
+_GROUPS4 = ((b"\xe0\0\0\0", 4), (b"\xff\xff\xff\xff", 32))
+_LINK6 = (b"\xfe\x80" + bytes(14), 10)
+_GROUPS6 = ((b"\xff" + bytes(15), 8), _LINK6)
+_NOT_YET = (bytes(16), 128)  # who looks whether an address is free
+
+_INSTRUCTION = struct.Struct("=BBhI")
+
+Prefix = tuple[bytes, int]
+
+
+class _Code:
+    """Instructions with labels to jump to; all jumps go forward."""
+
+    __slots__ = ("_labels", "_lines", "_unnamed")
+
+    def __init__(self) -> None:
+        self._lines: list[tuple[int, int, int | str, int]] = []
+        self._labels: dict[str, int] = {}
+        self._unnamed = 0
+
+    def add(self, code: int, registers: int = 0, offset: "int | str" = 0, number: int = 0) -> None:
+        self._lines.append((code, registers, offset, number))
+
+    def label(self, name: str) -> None:
+        self._labels[name] = len(self._lines)
+
+    def new(self) -> str:
+        self._unnamed += 1
+        return f"otherwise {self._unnamed}"
+
+    def load(self, offset: int, size: int = 4) -> None:
+        """Have bytes of the frame in r0, as a number. A frame that ends before ends the program.
+
+        With _OK, and marked: nobody takes less than a header for a packet.
+        """
+        self.add(0x20 if size == 4 else 0x28, number=offset)
+
+    def within(self, offset: int, prefix: Prefix, target: str) -> None:
+        """Go to a label when the address at an offset has the prefix."""
+        address, bits = prefix
+        otherwise = self.new()
+        for at in range(0, len(address), 4):
+            here = min(32, bits - 8 * at)
+            if here <= 0:
+                break
+            mask = _ALL << 32 - here & _ALL
+            self.load(offset + at)
+            if mask != _ALL:
+                self.add(0x54, 0, 0, mask)  # w0 &= mask
+            word = int.from_bytes(address[at : at + 4], "big") & mask
+            self.add(0x56, 0, otherwise, word)  # if w0 != word
+        self.add(0x05, 0, target)
+        self.label(otherwise)
+
+    def packed(self) -> bytes:
+        """Return the program."""
+        return b"".join(
+            _INSTRUCTION.pack(
+                code,
+                registers,
+                self._labels[offset] - at - 1 if isinstance(offset, str) else offset,
+                number,
+            )
+            for at, (code, registers, offset, number) in enumerate(self._lines)
+        )
+
+
+def program(mark: int, bridge: bytes, addresses: "Sequence[str]") -> bytes:
+    """Return the instructions.
+
+    bridge: its Ethernet address. addresses: the container's, with the prefixes of its network.
+    """
+    own = [_prefix(each) for each in addresses]
+    code = _Code()
+    code.add(0xBF, 0x16)  # r6 = r1
+    code.add(0x61, 0x62, _PROTOCOL)  # w2 = r6[_PROTOCOL]
+    code.add(0x16, 2, "pass", _ARP)  # if w2 == _ARP
+    code.add(0xB4, 3, 0, mark)  # w3 = mark
+    code.add(0x63, 0x36, _MARK)  # r6[_MARK] = w3
+    code.add(0x16, 2, "IPv4", _IP)
+    code.add(0x16, 2, "IPv6", _IPV6)
+    code.add(0x05, 0, "drop")
+    code.label("IPv4")
+    own4 = [each for each in own if len(each[0]) == 4]
+    _addressed(code, own4, (_SOURCE4, _DESTINATION4), bridge, (), _GROUPS4)
+    code.label("IPv6")
+    own6 = [each for each in own if len(each[0]) == 16]
+    _addressed(code, own6, (_SOURCE6, _DESTINATION6), bridge, (_LINK6, _NOT_YET), _GROUPS6)
+    code.label("drop")
+    code.add(0xB7, 0, 0, _SHOT)
+    code.add(0x95)
+    code.label("pass")
+    code.add(0xB7, 0, 0, _OK)
+    code.add(0x95)
+    return code.packed()
+
+
+def _addressed(
+    code: _Code,
+    own: "Sequence[Prefix]",
+    places: tuple[int, int],
+    bridge: bytes,
+    sources: "Sequence[Prefix]",
+    groups: "Sequence[Prefix]",
+) -> None:
+    """Look at the addresses of a packet: of the network, of IP."""
+    source, destination = places
+    known, beside = code.new(), code.new()
+    for prefix in (*((address, 8 * len(address)) for address, _ in own), *sources):
+        code.within(source, prefix, known)
+    code.add(0x05, 0, "drop")
+    code.label(known)
+    code.load(0)
+    code.add(0x56, 0, beside, int.from_bytes(bridge[:4], "big"))
+    code.load(4, 2)
+    code.add(0x16, 0, "pass", int.from_bytes(bridge[4:], "big"))
+    code.label(beside)
+    for prefix in (*own, *groups):
+        code.within(destination, prefix, "pass")
+    code.add(0x05, 0, "drop")
+
+
+def _prefix(text: str) -> Prefix:
+    address, _, bits = text.partition("/")
+    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
+    return _socket.inet_pton(family, address), int(bits)
