@@ -90,6 +90,7 @@ def become_a_command(listener: socket.socket, notice: int, code: LoadedCode, ser
         _say(link, b"H")
     fresh = code.unchanged()  # while the caller puts its request together
     os.write(notice, b"a" if fresh else b"r")
+    fresh = fresh and not _is_elsewhere(link)
     if not ours:
         os._exit(0)
     try:
@@ -129,6 +130,16 @@ def _peer_uid(link: socket.socket) -> int:
     raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
     uid: int = struct.unpack("=3i", raw)[1]
     return uid
+
+
+def _is_elsewhere(link: socket.socket) -> bool:
+    """Return whether the caller has another network than we, which the request does not say."""
+    raw = link.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    pid: int = struct.unpack("=3i", raw)[0]
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") != os.readlink("/proc/self/ns/net")
+    except OSError:
+        return True  # it has gone
 
 
 def _receive(link: socket.socket) -> Request:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from knarr.engine import egress, held
 from knarr.engine.crashpoint import reached
 from knarr.engine.model import OTHER
-from knarr.engine.networks import endpointrules, joining, live
+from knarr.engine.networks import endpointrules, joining, live, namespace
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
@@ -34,6 +34,7 @@ def connect(engine: Engine, name_or_id: str, container: str, config: EndpointCon
     found = engine.containers.get(container)
     paths = Paths(engine.settings, found.id)
     with translated(f"container {found.name}"), paths.locked():
+        namespace.require(engine.settings.run_root)
         record = held.row(engine, paths)
         state = held.settled(engine, record, paths)
         _check(engine, record, network)
@@ -59,6 +60,7 @@ def disconnect(engine: Engine, name_or_id: str, container: str, *, force: bool) 
         raise
     paths = Paths(engine.settings, found.id)
     with translated(f"container {found.name}"), paths.locked():
+        namespace.require(engine.settings.run_root)
         record = held.row(engine, paths)
         name, network = _which(engine, record, name_or_id)
         if record.config.network == "host" and name == "host":

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from knarr.engine import egress, held
-from knarr.engine.networks import live, names, shown
+from knarr.engine.networks import live, names, namespace, shown
 from knarr.engine.networks.network import Network
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
@@ -38,6 +38,11 @@ _log = logging.getLogger("knarr.engine")
 def mend(engine: Engine) -> Mended:
     """Put all networks right. One that cannot be is told, and does not keep the others from it."""
     found = Mended()
+    try:
+        namespace.require(engine.settings.run_root)
+    except KnarrError as error:
+        found.problems.append(str(error))
+        return found
     for network in engine.networks.table.removing():
         with found.attempt(network):
             engine.networks.see_through(network)

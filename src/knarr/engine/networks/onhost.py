@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from knarr import errors
 from knarr.engine import egress
 from knarr.engine.crashpoint import reached
+from knarr.engine.networks import namespace
 from knarr.engine.ports import current
 from knarr.engine.translate import translated
 from knarr.networks import driver as drivers
@@ -69,6 +70,7 @@ class OnHost:
             try:
                 self._require(network)
                 if not driver.is_made(network, self.firewall, _read(handle)):
+                    namespace.require(self._engine.settings.run_root, settle=True)
                     _write(handle, "")
                     if not self.firewall.present():
                         self.restore(making=True)
@@ -138,6 +140,8 @@ class OnHost:
     def unmake(self, network: Definition) -> None:
         """Take a network away from the host; the caller has it :meth:`alone`."""
         with translated(f"network {network.name}"):
+            if self._note(network):
+                namespace.require(self._engine.settings.run_root)
             drivers.find(network.driver).unmake(network, self.firewall)
 
     def forget(self, network: Definition) -> None:
