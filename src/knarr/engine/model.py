@@ -17,7 +17,8 @@ OTHER = "container:"  # what the name of a container whose namespace is joined s
 
 def _check_words(what: str, words: Sequence[object]) -> None:
     if isinstance(words, str):
-        raise InvalidArgument(f"{what} {words!r}: give its words, such as ('ls', '-l')")
+        example = "('example.org',)" if what == "egress_allow" else "('ls', '-l')"
+        raise InvalidArgument(f"{what} {words!r}: give its words, such as {example}")
     for word in words:
         if not isinstance(word, str):
             raise InvalidArgument(f"{what}: {word!r} is not a text")
@@ -301,6 +302,7 @@ class ContainerConfig:
         """Raise InvalidArgument for a command that is no words: one text would be its letters."""
         _check_words("command", self.command)
         _check_words("entrypoint", self.entrypoint or ())
+        _check_words("egress_allow", self.egress_allow or ())
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ class Sandbox(Closing):
             tmpfs=_tmpfs(tmpfs),
             binds=_binds(binds or {}),
             network=network,
-            egress_allow=None if egress_allow is None else tuple(egress_allow),
+            egress_allow=_entries(egress_allow),
             limits=_limits(memory, cpus, pids),
             health=health,
             auto_remove=True,
@@ -245,6 +245,13 @@ class SandboxTimeout(errors.Timeout):
     def __init__(self, message: str, result: RunResult) -> None:
         super().__init__(message)
         self.result = result
+
+
+def _entries(given: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return a list of egress; one text, whose letters would be names, is a list between commas."""
+    if given is None:
+        return None
+    return tuple(given.split(",")) if isinstance(given, str) else tuple(given)
 
 
 def _limits(memory: int | str | None, cpus: float | str | None, pids: int | None) -> Limits:

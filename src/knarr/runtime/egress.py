@@ -56,6 +56,7 @@ _NAMED = (NAMES4, NAMES6, NAMEPORTS4, NAMEPORTS6)
 SETS = (LIMITED, NETS4, NETS6, NETPORTS4, NETPORTS6, *_NAMED)
 
 _PROGRAM = "knarr_egress"
+_OURS = b"\x02\x42"  # first bytes of a bridge's address that was set (networks/drivers/bridge.py)
 _GUARD = traffic.Rule(traffic.PROHIBIT, mark=PREFIX, mask=MASK)
 _LOCAL = traffic.Rule(traffic.TO_TABLE, table=traffic.TABLE_LOCAL)
 _NONE_SUCH = (errno.EAFNOSUPPORT, errno.EOPNOTSUPP, errno.EPFNOSUPPORT)
@@ -96,18 +97,29 @@ def _is(one: traffic.Rule, other: traffic.Rule) -> bool:
     return same and other.table in (0, one.table)
 
 
-def fence(sock: Netlink, index: int, bridge: int, number: int, addresses: "Sequence[str]") -> None:
+def fence(
+    sock: Netlink,
+    index: int,
+    bridge: int,
+    number: int,
+    addresses: "Sequence[str]",
+    sources: "Sequence[str]" = (),
+) -> None:
     """Mark what comes in at an interface that is about to be a bridge's, and drop disguises.
 
-    index, bridge: their numbers. addresses: the container's there, with prefixes. Raises
-    RuntimeFailure where the kernel cannot.
+    index, bridge: their numbers. addresses: the container's there, with prefixes. sources: all
+    of the container's. Raises RuntimeFailure where the kernel cannot.
     """
     from knarr.kernel import bpf  # nobody else here needs it
 
     address = links.address_of(sock, bridge)
-    code = program(number, address, addresses)
+    # Addresses of the link only are of no network: what else is there may be beyond the host.
+    networks = [each for each in addresses if not each.startswith("169.254.")]
+    hosts = [raw for _, where, raw, _ in links.addresses(sock) if where == bridge]
+    code = program(number, address, sources or addresses, networks, hosts)
     try:
-        sock.ask(links.set_address(bridge, address))  # else it may change as ports come and go
+        if not address.startswith(_OURS):  # else it would change as ports come and go
+            sock.ask(links.set_address(bridge, address))
         loaded = bpf.load(traffic.PROGRAM_TYPE, code, _PROGRAM)
         try:
             sock.ask(traffic.classifier(index), traffic.program(index, loaded, _PROGRAM))

@@ -3,8 +3,8 @@
 It sees each frame before bridge and rules do, and stays whatever becomes of those. It marks what
 it lets pass, and lets pass: ARP; packets of IP whose source is an address of the container, to the
 bridge, from where the host's rules go on by the mark, or, past the bridge, to addresses of the
-same network. So no sibling passes anything on in the container's name, or answers to somebody in
-the world whom the container pretends to be. Why: docs/design/egress.md.
+same network that are not the host's. So no sibling passes anything on in the container's name, or
+answers to somebody in the world whom the container pretends to be. Why: docs/design/egress.md.
 Instructions: the kernel's bpf/standardization/instruction-set.rst, linux/bpf.h.
 """
 
@@ -21,8 +21,7 @@ _IP, _IPV6, _ARP = (
     int.from_bytes(kind, sys.byteorder) for kind in (b"\x08\0", b"\x86\xdd", b"\x08\x06")
 )
 _ETHERNET = 14
-_SOURCE4, _DESTINATION4 = _ETHERNET + 12, _ETHERNET + 16
-_SOURCE6, _DESTINATION6 = _ETHERNET + 8, _ETHERNET + 24
+_SOURCE4, _SOURCE6 = _ETHERNET + 12, _ETHERNET + 8  # the destination follows
 _OK, _SHOT = 0, 2  # TC_ACT_*
 _ALL = 0xFFFFFFFF
 # Where peers are beside the network's own subnets: several at once, and on this link.
@@ -93,12 +92,20 @@ class _Code:
         )
 
 
-def program(mark: int, bridge: bytes, addresses: "Sequence[str]") -> bytes:
+def program(
+    mark: int,
+    bridge: bytes,
+    sources: "Sequence[str]",
+    networks: "Sequence[str]",
+    gateways: "Sequence[bytes]",
+) -> bytes:
     """Return the instructions.
 
-    bridge: its Ethernet address. addresses: the container's, with the prefixes of its network.
+    bridge: its Ethernet address. sources: the container's addresses. networks: addresses with
+    the prefixes in which siblings are. gateways: addresses there that are the host's.
     """
-    own = [_prefix(each) for each in addresses]
+    own = [_packed(each.partition("/")[0]) for each in sources]
+    beside = [_prefix(each) for each in networks]
     code = _Code()
     code.add(0xBF, 0x16)  # r6 = r1
     code.add(0x61, 0x62, _PROTOCOL)  # w2 = r6[_PROTOCOL]
@@ -108,12 +115,31 @@ def program(mark: int, bridge: bytes, addresses: "Sequence[str]") -> bytes:
     code.add(0x16, 2, "IPv4", _IP)
     code.add(0x16, 2, "IPv6", _IPV6)
     code.add(0x05, 0, "drop")
-    code.label("IPv4")
-    own4 = [each for each in own if len(each[0]) == 4]
-    _addressed(code, own4, (_SOURCE4, _DESTINATION4), bridge, (), _GROUPS4)
-    code.label("IPv6")
-    own6 = [each for each in own if len(each[0]) == 16]
-    _addressed(code, own6, (_SOURCE6, _DESTINATION6), bridge, (_LINK6, _NOT_YET), _GROUPS6)
+    for size, label, offset, more, groups in (
+        (4, "IPv4", _SOURCE4, (), _GROUPS4),
+        (16, "IPv6", _SOURCE6, (_LINK6, _NOT_YET), _GROUPS6),
+    ):
+        code.label(label)
+        known, past = code.new(), code.new()
+        for address in own:
+            if len(address) == size:
+                code.within(offset, (address, 8 * size), known)
+        for prefix in more:
+            code.within(offset, prefix, known)
+        code.add(0x05, 0, "drop")
+        code.label(known)
+        code.load(0)
+        code.add(0x56, 0, past, int.from_bytes(bridge[:4], "big"))
+        code.load(4, 2)
+        code.add(0x16, 0, "pass", int.from_bytes(bridge[4:], "big"))
+        code.label(past)
+        for address in gateways:
+            if len(address) == size:
+                code.within(offset + size, (address, 8 * size), "drop")
+        for prefix in (*beside, *groups):
+            if len(prefix[0]) == size:
+                code.within(offset + size, prefix, "pass")
+        code.add(0x05, 0, "drop")
     code.label("drop")
     code.add(0xB7, 0, 0, _SHOT)
     code.add(0x95)
@@ -123,32 +149,11 @@ def program(mark: int, bridge: bytes, addresses: "Sequence[str]") -> bytes:
     return code.packed()
 
 
-def _addressed(
-    code: _Code,
-    own: "Sequence[Prefix]",
-    places: tuple[int, int],
-    bridge: bytes,
-    sources: "Sequence[Prefix]",
-    groups: "Sequence[Prefix]",
-) -> None:
-    """Look at the addresses of a packet: of the network, of IP."""
-    source, destination = places
-    known, beside = code.new(), code.new()
-    for prefix in (*((address, 8 * len(address)) for address, _ in own), *sources):
-        code.within(source, prefix, known)
-    code.add(0x05, 0, "drop")
-    code.label(known)
-    code.load(0)
-    code.add(0x56, 0, beside, int.from_bytes(bridge[:4], "big"))
-    code.load(4, 2)
-    code.add(0x16, 0, "pass", int.from_bytes(bridge[4:], "big"))
-    code.label(beside)
-    for prefix in (*own, *groups):
-        code.within(destination, prefix, "pass")
-    code.add(0x05, 0, "drop")
-
-
 def _prefix(text: str) -> Prefix:
     address, _, bits = text.partition("/")
+    return _packed(address), int(bits)
+
+
+def _packed(address: str) -> bytes:
     family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
-    return _socket.inet_pton(family, address), int(bits)
+    return _socket.inet_pton(family, address)

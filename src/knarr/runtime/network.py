@@ -163,7 +163,7 @@ def _make(sock: Netlink, wanted: "Attachment", netns_fd: int, bridge: int) -> in
         from knarr.runtime import egress
 
         # before anything of it gets further than that end
-        egress.fence(sock, index, bridge, marked, wanted["addresses"])
+        egress.fence(sock, index, bridge, marked, wanted["addresses"], wanted["sources"])
         more.append(links.set_master(index, bridge))
     if wanted.get("isolated") or wanted.get("hairpin"):
         more.append(

@@ -353,6 +353,13 @@ def test_no_sibling_is_a_way_round(bridges: Bridges, nethost: NetHost, version: 
         for source in (box.address[version], free.address[version]):
             forge(box.namespace, "eth0", to, datagram(source, OUTSIDE[version], PORT))
         assert not hears(server)
+    with serving(nethost.host, box.gateway[version], "udp") as server:
+        forge(
+            free.namespace, "eth0", to, datagram(free.address[version], box.gateway[version], PORT)
+        )
+        assert hears(server)
+        forge(box.namespace, "eth0", to, datagram(box.address[version], box.gateway[version], PORT))
+        assert not hears(server)
 
 
 @VERSIONS

@@ -287,7 +287,7 @@ def attachments(
         [(each.network.name, each.config.priority, each.network) for each in chosen]
     )
     found: list[dict[str, Any]] = []
-    common = _rates(record.config) | _mark(record)
+    common = _rates(record.config) | _mark(record, chosen, rows)
     for place in chosen:
         row = by_network.get(place.network.id)
         if row is None:
@@ -312,9 +312,13 @@ def _rates(config: ContainerConfig) -> dict[str, int | None]:
     return {"rate_in": config.network_rate_in, "rate_out": config.network_rate_out}
 
 
-def _mark(record: ContainerRecord) -> dict[str, int]:
-    """Return the mark of what a container sends that does not reach everything."""
-    return {} if record.config.egress_allow is None else {"mark": marks.mark(record.id)}
+def _mark(record: ContainerRecord, chosen: list[Place], rows: list[EndpointRow]) -> dict[str, Any]:
+    """Return the mark of what a container sends that does not reach everything, and from where."""
+    if record.config.egress_allow is None:
+        return {}
+    sources = [str(each) for row in rows for each in row.addresses]
+    sources += [text for place in chosen for text in place.config.link_local]
+    return {"mark": marks.mark(record.id), "sources": sources}
 
 
 def _events(engine: Engine, place: Place, record: ContainerRecord) -> dict[str, list[str]]:
