@@ -15,7 +15,9 @@ import pytest
 from knarr.config import Settings
 from knarr.kernel import links, process
 from knarr.kernel.netlink import Netlink
-from knarr.runtime import network
+from knarr.kernel.nftables import INET, Element, Nftables
+from knarr.networks.firewall import Firewall, NetworkRules
+from knarr.runtime import egress, network
 from knarr.supervisor import state, undo
 from knarr.supervisor.client import LaunchFailed
 from tests.support import launch
@@ -138,6 +140,40 @@ def test_a_maker_that_is_killed_leaves_nothing_for_long(
         assert names()
         os.kill(record["pid"], signal.SIGKILL)
     wait_until(lambda: not names())
+
+
+@pytest.mark.parametrize("point", ["undo:egress", "undo:link", "running", "started"])
+def test_a_maker_that_is_killed_leaves_nothing_allowed(
+    box: launch.Box, point: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Firewall("knarr").add_network(NetworkRules("n" * 64, "br-test", ["172.20.0.0/16"]))
+    mark = egress.PREFIX | 5
+    networks = [["10.1.0.0", "10.1.255.255", 0, 0], ["10.2.0.0", "10.2.255.255", 6, 443]]
+    limits = {"container": "c" * 64, "table": "knarr", "mark": mark, "networks": networks}
+    monkeypatch.setenv(undo.CRASH_VARIABLE, point)
+    request = box.request(
+        "sleep", "1000",
+        network={
+            "egress": limits,
+            "attachments": [attachment(2, mark=mark, sources=["172.20.0.2"])],
+        },
+    )  # fmt: skip
+    with pytest.raises(LaunchFailed):
+        box.send(request, attach=False)
+    if point == "started":
+        wait_until(lambda: state.exists(request["run_dir"]))
+        record = state.read(request["run_dir"])
+        assert record is not None
+        assert _allowed()
+        os.kill(record["pid"], signal.SIGKILL)
+    wait_until(lambda: not names() and not _allowed())
+
+
+def _allowed() -> list[Element]:
+    with Nftables() as link:
+        return [
+            found for each in egress.SETS for found in link.list_elements(INET, "knarr", each.name)
+        ]
 
 
 def test_the_end_of_a_container_whose_network_is_shared(box: launch.Box) -> None:
