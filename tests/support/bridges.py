@@ -253,18 +253,18 @@ def datagram(source: str, destination: str, port: int, payload: bytes = b"forged
         size = 8 + len(payload)
         pseudo = b"".join(ends) + struct.pack(">II", size, 17)
         udp = struct.pack(">HHHH", 999, port, size, 0) + payload
-        checksum = _checksum(pseudo + udp) or 0xFFFF
+        total = checksum(pseudo + udp) or 0xFFFF
         head = struct.pack(">IHBB", 6 << 28, size, 17, 64) + b"".join(ends)
-        return head + udp[:6] + struct.pack(">H", checksum) + udp[8:]
+        return head + udp[:6] + struct.pack(">H", total) + udp[8:]
     udp = struct.pack(">HHHH", 999, port, 8 + len(payload), 0) + payload
     head = struct.pack(
         ">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0,
         socket.inet_aton(source), socket.inet_aton(destination),
     )  # fmt: skip
-    return head[:10] + struct.pack(">H", _checksum(head)) + head[12:] + udp
+    return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + udp
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     data += bytes(len(data) % 2)
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)

@@ -119,7 +119,7 @@ def _egress() -> list[list[bytes]]:
     return [
         [nx.meta(nx.MARK), *nx.differs(egress.MASK, egress.PREFIX), nx.then(ACCEPT)],
         [*from_elsewhere, nx.then(ACCEPT)],
-        [*nx.tracked(nx.ESTABLISHED | nx.RELATED), *passed],
+        [*nx.tracked(nx.ESTABLISHED), *passed],
         [*neighbours, *nx.to_local(), *passed],
         [*neighbours, *on_link, *passed],
         _reached(egress.NETS4),

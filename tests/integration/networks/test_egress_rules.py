@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import socket
 import struct
 import time
@@ -22,6 +24,7 @@ from tests.support.bridges import (
     Bridges,
     addresses_work,
     bridge_filters,
+    checksum,
     cut_off,
     datagram,
     drained,
@@ -445,6 +448,37 @@ def test_what_neighbours_say_leads_nowhere_else(bridges: Bridges, nethost: NetHo
         with pytest.raises(BlockingIOError):
             while b"secret" not in ear.recv(200):
                 pass
+
+
+def test_no_error_about_a_connection_of_others_gets_out(bridges: Bridges, nethost: NetHost) -> None:
+    """It is related to that connection, and may have in it whatever its sender likes."""
+    network = bridges.network(FIRST)
+    free, box = bridges.box(network, 3), limited(bridges, network, 2)
+    with nethost.beyond():
+        ear = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    answered = datagram(OUTSIDE4, free.address[4], 999, b"secret" * 5)
+    answered = answered[:20] + struct.pack(">H", PORT) + answered[22:]
+    body = struct.pack(">BBHI", 3, 3, 0, 0) + answered
+    body = body[:2] + struct.pack(">H", checksum(body)) + body[4:]
+    with ear, serving(nethost.outside, OUTSIDE4, "udp") as server:
+        ear.setblocking(False)
+        for sender in (free, box):
+            forge(
+                free.namespace, "eth0", mac_of(FIRST.bridge),
+                datagram(free.address[4], OUTSIDE4, PORT),
+            )  # fmt: skip
+            assert select.select([server], [], [], PATIENCE)[0]
+            server.sendto(b"answer", server.recvfrom(100)[1])
+            head = datagram(sender.address[4], OUTSIDE4, 0, body[8:])
+            head = head[:9] + b"\1\0\0" + head[12:20]
+            head = head[:10] + struct.pack(">H", checksum(head)) + head[12:]
+            forge(sender.namespace, "eth0", mac_of(FIRST.bridge), head + body)
+            drained()
+            heard = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    heard.append(ear.recv(300))
+            assert any(b"secret" in each for each in heard) == (sender is free)
 
 
 @VERSIONS
