@@ -118,8 +118,11 @@ def groups(ports: Iterable[HostPort], at: Addresses) -> list[list[Request]]:
 def _of_port(port: HostPort, at: Addresses) -> list[Request]:
     pairs = [(at.host4, at.ipv4), (at.host6, at.ipv6)]
     if port.address:
-        _check(port, at)
         pairs = [(port.address, at.ipv6 if ":" in port.address else at.ipv4)]
+    elif not (at.host4 and at.host6):  # the network has its ports at one address
+        pairs = [pair for pair in pairs if pair[0]]
+    if len(pairs) == 1:
+        _check(port, pairs[0][0], at)
     return [
         Request(port.port, port.protocol, port.first, port.last, host, ip)
         for host, ip in pairs
@@ -127,17 +130,16 @@ def _of_port(port: HostPort, at: Addresses) -> list[Request]:
     ]
 
 
-def _check(port: HostPort, at: Addresses) -> None:
-    if port.address == _LOOPBACK6 and not at.loopback6:
+def _check(port: HostPort, host: str, at: Addresses) -> None:
+    if host == _LOOPBACK6 and not at.loopback6:
         raise Unsupported(
             f"port {port.key}: cannot be published at {_LOOPBACK6} while "
             "net.bridge.bridge-nf-call-ip6tables is 1; use 127.0.0.1, or an address of the host"
         )
-    family = "IPv6" if ":" in port.address else "IPv4"
+    family = "IPv6" if ":" in host else "IPv4"
     if not (at.ipv6 if family == "IPv6" else at.ipv4):
         raise Unsupported(
-            f"port {port.key}: cannot be published at {port.address}: "
-            f"the container has no {family} address"
+            f"port {port.key}: cannot be published at {host}: the container has no {family} address"
         )
 
 

@@ -55,6 +55,29 @@ def test_an_address_from_which_nothing_can_lead_there_is_refused(
         plan.groups([HostPort(80, address=address)], at)
 
 
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        (BOTH._replace(host4="", host6="::1", loopback6=False), "cannot be published at ::1 while"),
+        (FOUR._replace(host4="", host6="::1"), "::1: the container has no IPv6 address"),
+        (Addresses("", "fd00::2", host4="127.0.0.1", host6=""), "has no IPv4 address"),
+    ],
+)
+def test_nor_from_the_address_at_which_a_network_has_its_ports(at: Addresses, reason: str) -> None:
+    with pytest.raises(Unsupported, match=reason):
+        plan.groups([HostPort(80)], at)
+
+
+def test_a_network_may_have_its_ports_at_one_address() -> None:
+    for at, host in (
+        (BOTH._replace(host4="", host6="::1"), "::1"),
+        (BOTH._replace(host4="127.0.0.1", host6=""), "127.0.0.1"),
+    ):
+        assert [each.address for group in plan.groups([HostPort(80)], at) for each in group] == [
+            host
+        ]
+
+
 def test_publish_all_is_for_what_is_exposed_and_not_published() -> None:
     image: dict[str, Any] = {"ExposedPorts": {"80/tcp": {}, "53/UDP": {}}}
     said = HostPort(80, first=8080, last=8080)
