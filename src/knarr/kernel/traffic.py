@@ -25,6 +25,8 @@ PROGRAM_TYPE = 3  # BPF_PROG_TYPE_SCHED_CLS
 _RULE = struct.Struct("=BBBBBBBBI")
 _PRIORITY, _FWMARK, _TABLE, _FWMASK, _PROTOCOL = 6, 10, 15, 16, 21
 _RTPROT_KERNEL = 2
+# Addresses, interfaces, tunnel, l3mdev, users, protocol of IP, ports.
+_SELECTORS = frozenset((1, 2, 3, 12, 17, 19, 20, 22, 23, 24))
 
 
 def classifier(index: int) -> bytearray:
@@ -44,15 +46,25 @@ def program(index: int, fd: int, name: str) -> bytearray:
 
 
 class Rule:
-    """A rule of routing. Its action is TO_TABLE, PROHIBIT or another; mark is under mask."""
+    """A rule of routing. Its action is TO_TABLE, PROHIBIT or another; mark is under mask.
 
-    __slots__ = ("action", "mark", "mask", "priority", "table")
+    special: it is about some packets only, and by more than their mark.
+    """
+
+    __slots__ = ("action", "mark", "mask", "priority", "special", "table")
 
     def __init__(
-        self, action: int, *, priority: int = 0, table: int = 0, mark: int = 0, mask: int = 0
+        self,
+        action: int,
+        *,
+        priority: int = 0,
+        table: int = 0,
+        mark: int = 0,
+        mask: int = 0,
+        special: bool = False,
     ) -> None:
         self.action, self.priority, self.table = action, priority, table
-        self.mark, self.mask = mark, mask
+        self.mark, self.mask, self.special = mark, mask, special
 
     def _body(self, family: int) -> bytes:
         table = self.table if self.table < 256 else 0
@@ -94,6 +106,7 @@ def rules(sock: nl.Netlink, family: int) -> "list[Rule]":
             Rule(
                 parts[7], priority=number(_PRIORITY), table=number(_TABLE, parts[4]),
                 mark=number(_FWMARK), mask=number(_FWMASK),
+                special=any(parts[1:4]) or parts[8] != 0 or bool(_SELECTORS & fields.keys()),
             )
         )  # fmt: skip
     return found

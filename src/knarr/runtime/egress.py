@@ -79,20 +79,21 @@ def guard() -> None:
 
 def _guard(sock: Netlink, family: int) -> None:
     found = traffic.rules(sock, family)
-    ours = [at for at, rule in enumerate(found) if _is(rule, _GUARD)]
-    local = [at for at, rule in enumerate(found) if _is(rule, _LOCAL)]
-    if ours and (not local or ours[0] < local[0]):
-        return
-    if not ours:
+    ours = next((at for at, rule in enumerate(found) if _is(rule, _GUARD)), -1)
+    if ours < 0:
         sock.ask(_GUARD.new(family))
-    if local:
+        ours = len([rule for rule in found if not rule.priority])
+    before = [rule for rule in found[:ours] if rule.table == _LOCAL.table]
+    if not before or not all(_is(rule, _LOCAL) for rule in before):
+        return  # or somebody has arranged this otherwise, which is his business
+    if not any(_is(rule, _LOCAL) for rule in found[ours:]):
         sock.ask(_LOCAL.new(family))
-        sock.ask(_LOCAL.delete(family))
+    sock.ask(*(_LOCAL.delete(family) for _ in before))
 
 
 def _is(one: traffic.Rule, other: traffic.Rule) -> bool:
-    """Tell whether two rules are the same; behind the first priority nothing is in our way."""
-    names = ("action", "priority", "mark", "mask")
+    """Tell whether two rules are the same."""
+    names = ("action", "priority", "mark", "mask", "special")
     same = all(getattr(one, name) == getattr(other, name) for name in names)
     return same and other.table in (0, one.table)
 

@@ -6,6 +6,7 @@ import contextlib
 import select
 import socket
 import struct
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 
@@ -524,13 +525,27 @@ def test_the_host_is_never_without_its_own_addresses(nethost: NetHost) -> None:
 def test_a_guard_that_was_half_made_is_made_whole(nethost: NetHost) -> None:
     del nethost
     half = traffic.Rule(traffic.PROHIBIT, mark=egress.PREFIX, mask=egress.MASK)
+    local = traffic.Rule(traffic.TO_TABLE, table=traffic.TABLE_LOCAL)
     with Netlink() as sock:
         sock.ask(half.new(socket.AF_INET))
+        sock.ask(half.new(socket.AF_INET6), local.new(socket.AF_INET6))
         egress.guard()
-        found = traffic.rules(sock, socket.AF_INET)
-    assert [(rule.action, rule.table) for rule in found[:2]] == [
-        (traffic.PROHIBIT, 0), (traffic.TO_TABLE, traffic.TABLE_LOCAL),
-    ]  # fmt: skip
+        for family in (socket.AF_INET, socket.AF_INET6):
+            found = traffic.rules(sock, family)
+            assert [(rule.action, rule.table) for rule in found if not rule.priority] == [
+                (traffic.PROHIBIT, 0), (traffic.TO_TABLE, traffic.TABLE_LOCAL),
+            ]  # fmt: skip
+
+
+def test_rules_that_somebody_has_arranged_stay_as_they_are(nethost: NetHost) -> None:
+    del nethost
+    subprocess.run(["ip", "rule", "add", "pref", "0", "iif", "lo", "lookup", "local"], check=True)
+    subprocess.run(["ip", "rule", "del", "pref", "0", "lookup", "local"], check=True)
+    subprocess.run(["ip", "rule", "add", "pref", "0", "lookup", "local"], check=True)
+    with Netlink() as sock:
+        before = len(traffic.rules(sock, socket.AF_INET))
+        egress.guard()
+        assert len(traffic.rules(sock, socket.AF_INET)) == before + 1
 
 
 def test_what_was_allowed_is_taken_back_and_nothing_of_others(bridges: Bridges) -> None:
