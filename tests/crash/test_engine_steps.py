@@ -102,7 +102,7 @@ def test_the_caller_is_killed_in_a_whole_life(
     assert died.returncode == -9, died
     left = recovered(engine)
     for container in engine.containers.list(all=True):  # created or started before the end: kept
-        assert step in ("create.spec", "start.rundir", "start.launched")
+        assert step == "create.spec" or step.startswith("start.")
         container.remove(force=True)
         left = rest(engine)
     assert left == []
@@ -116,7 +116,7 @@ def test_the_caller_is_killed_in_run(step: str, engine: Engine, settings: Settin
         knarr.Container(engine, record).wait(30)  # what runs on ends by itself
     recovered(engine)
     for container in engine.containers.list(all=True):  # as `create --rm`: complete, not started
-        assert step in ("create.spec", "start.rundir")
+        assert step in ("create.spec", "start.rundir", "start.announced")
         container.remove(force=True)
     settle(engine)
     engine.recover()

@@ -20,7 +20,7 @@ COMMAND = ("sh", "-c", "test -e /again && exec sleep 600; touch /again; exit 4")
 
 
 @pytest.mark.parametrize("recovers", [False, True])
-@pytest.mark.parametrize("step", ["start.rundir", "start.launched"])
+@pytest.mark.parametrize("step", ["start.rundir", "start.announced", "start.launched"])
 def test_the_caller_is_killed(
     step: str, recovers: bool, engine: Engine, settings: Settings
 ) -> None:
@@ -44,7 +44,7 @@ def test_the_caller_is_killed(
     assert (container.status, container.state.exit_code) == ("exited", 137)
 
 
-@pytest.mark.parametrize("step", ["start.rundir", "start.launched"])
+@pytest.mark.parametrize("step", ["start.rundir", "start.announced", "start.launched"])
 def test_who_starts_it_by_policy_is_killed(step: str, engine: Engine, settings: Settings) -> None:
     from knarr import ContainerConfig
     from knarr.engine import waiting

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from knarr.config import Settings
+from knarr.runtime.channel import Channel
 from knarr.spec import capabilities
 from knarr.spec.mount import Mount
 from knarr.supervisor import rundir, state
@@ -355,7 +356,14 @@ class Box:
             **more,
         }
 
-    def send(self, request: Spec, fds: tuple[int, ...] = (), *, attach: bool = True) -> Running:
+    def send(
+        self,
+        request: Spec,
+        fds: tuple[int, ...] = (),
+        *,
+        attach: bool = True,
+        announced: Channel | None = None,
+    ) -> Running:
         """Start what a request describes, with a first client when ``attach``."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         client = Attached(ours)
@@ -365,9 +373,8 @@ class Box:
         try:
             if attach:
                 request = {**request, "attach": len(fds)}
-                answer = self.launcher.start(request, [*fds, theirs.fileno()], apart=apart)
-            else:
-                answer = self.launcher.start(request, list(fds), apart=apart)
+            handles = [*fds, *([theirs.fileno()] if attach else ())]
+            answer = self.launcher.start(request, handles, apart=apart, announced=announced)
         finally:
             theirs.close()
         log = Path(request["log"] or "/nonexistent")

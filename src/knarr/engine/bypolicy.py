@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import create, start
+from knarr.engine import start
 from knarr.engine.state import read_state_file
 from knarr.supervisor import restart
 
@@ -59,7 +59,7 @@ def _start(engine: Engine, record: ContainerRecord, *, count: int, seconds: floa
     again = {"count": count, "seconds": seconds}
     for left in reversed(range(_TRIES)):
         try:
-            start.start(engine, create.load(engine, record), attach=False, again=again)
+            start.start(engine, record, attach=False, again=again)
         except (errors.Unavailable, errors.Internal):
             if not left:
                 raise

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, overload
 from knarr import errors
 from knarr.engine import (
     copy,
-    create,
     events,
     execs,
     health,
@@ -155,9 +154,8 @@ class Container:
                 raise errors.NotModified(f"container {self.name} is already being started again")
             if state.paused:
                 raise errors.Conflict("cannot start a paused container, try unpause instead")
-            prepared = create.load(self._engine, record)
             with remove.removed_if_not_started(self._engine, record, self.paths):
-                return start.start(self._engine, prepared, attach=attach, size=size)
+                return start.start(self._engine, record, attach=attach, size=size)
 
     def attach(self) -> Attachment:
         """Return a connection to the running container's stdio. Raises Conflict when it is not."""

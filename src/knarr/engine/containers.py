@@ -76,8 +76,9 @@ class Containers:
                 created(container)
                 attachment = start.start(
                     engine,
-                    prepared,
+                    prepared.record,
                     attach=attach,
+                    prepared=prepared,
                     kill_on_hangup=config.kill_on_owner_exit,
                     size=size,
                 )

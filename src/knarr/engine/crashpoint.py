@@ -17,6 +17,7 @@ STEPS = (
     "create.directory",
     "create.spec",
     "start.rundir",
+    "start.announced",
     "start.launched",
     "remove.marked",
     "remove.snapshot",

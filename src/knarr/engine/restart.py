@@ -8,7 +8,7 @@ import select
 from typing import TYPE_CHECKING
 
 from knarr import errors
-from knarr.engine import create, held, remove, restartrules, start, stop, waiting
+from knarr.engine import held, remove, restartrules, start, stop, waiting
 from knarr.engine.state import read_state_file
 from knarr.kernel import process
 
@@ -76,4 +76,4 @@ def _start(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
         contextlib.suppress(errors.NotModified),  # started by somebody else since
         remove.removed_if_not_started(engine, record, paths),
     ):
-        start.start(engine, create.load(engine, record), attach=False)
+        start.start(engine, record, attach=False)

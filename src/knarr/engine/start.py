@@ -7,7 +7,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from knarr.engine import (
     accounts,
     arriving,
     binds,
+    create,
     events,
     halfstarted,
     health,
@@ -33,7 +34,7 @@ from knarr.engine.attach import Attachment
 from knarr.engine.blueprint import with_console_size
 from knarr.engine.crashpoint import reached
 from knarr.engine.launchfailure import explained
-from knarr.engine.paths import prepare_run_root
+from knarr.engine.paths import Paths, prepare_run_root
 from knarr.engine.ports import starting as ports
 from knarr.engine.state import note_failed_start, read_state_file
 from knarr.engine.translate import from_oserror, translated
@@ -43,9 +44,9 @@ from knarr.supervisor.client import LaunchFailed
 if TYPE_CHECKING:
     from knarr.engine.create import Prepared
     from knarr.engine.engine import Engine
-    from knarr.engine.paths import Paths
     from knarr.engine.policy.check import CheckBind
     from knarr.engine.records import ContainerRecord
+    from knarr.runtime.channel import Channel
     from knarr.runtime.users import ResolvedUser
 
 
@@ -55,80 +56,91 @@ _TRIES = 5
 
 @dataclass(slots=True)
 class _Request:
-    """The launcher's request while it grows: its keys and the descriptors that go with it."""
+    """The launcher's request while it grows: its keys and the descriptors that go with it.
 
-    body: dict[str, Any]
+    line: the connection on which it was announced. apart: all namespaces of the container are
+    its own, so that they can be made ahead. ours: the client's end of an attachment.
+    """
+
+    body: dict[str, Any] = field(default_factory=dict)
     handles: list[int] = field(default_factory=list)
+    line: Channel | None = None
+    apart: bool = False
+    ours: _socket.socket | None = None
+
+    def announce(self, engine: Engine, record: ContainerRecord, paths: Paths) -> None:
+        """Say that it is going to be made. Raises LaunchFailed."""
+        self.apart = record.id_slot is not None and sharing.has_own_network(record.config)
+        self.line = engine.launcher.announce(paths.run, apart=self.apart)
 
     def add(self, handle: int) -> int:
         """Take a descriptor over; return its index in the message."""
         self.handles.append(handle)
         return len(self.handles) - 1
 
-    def add_attachment(self) -> _socket.socket:
-        """Return a client's end of a connection that is attached from the first byte."""
+    def add_attachment(self) -> None:
+        """Have a client attached from the first byte."""
         kind = _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC
-        ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
+        self.ours, theirs = _socket.socketpair(_socket.AF_UNIX, kind)
         self.body["attach"] = self.add(theirs.detach())
-        return ours
 
     def close(self) -> None:
-        for handle in self.handles:
-            os.close(handle)
+        """Let go of what is only sent; who was to carry it out ends, if it was not."""
+        if self.line is not None:
+            self.line.close()
+        while self.handles:
+            os.close(self.handles.pop())
+
+    def fail(self) -> None:
+        """Let go of everything."""
+        self.close()
+        if self.ours is not None:
+            self.ours.close()
 
 
 def start(
     engine: Engine,
-    prepared: Prepared,
+    record: ContainerRecord,
     *,
     attach: bool,
+    prepared: Prepared | None = None,
     kill_on_hangup: bool = False,
     size: tuple[int, int] | None = None,
     again: dict[str, Any] | None = None,
 ) -> Attachment | None:
     """Start the container; return the first attachment when ``attach`` is set.
 
-    The caller holds the container's lock. With kill_on_hangup the container is
-    killed when the attachment is closed, however this process ends. size: rows and columns
-    that its terminal, if it has one, is to have from the first moment. again: which start
-    this is after how many ends, where nobody but its policy asked for it. Raises
-    CommandNotFound, NotExecutable, UnknownUser, NotModified (already running), RefusedByPolicy
-    (as policies are now) and what the kernel or the launcher says; the container is as before
-    then, and its state has why.
+    The caller holds the container's lock. prepared: what ``create.load`` returns, where it is
+    known. With kill_on_hangup the container is killed when the attachment is closed, however
+    this process ends. size: rows and columns that its terminal, if it has one, is to have from
+    the first moment. again: which start this is after how many ends, where nobody but its
+    policy asked for it. Raises CommandNotFound, NotExecutable, UnknownUser, NotModified
+    (already running), RefusedByPolicy (as policies are now), Internal (its spec is damaged) and
+    what the kernel or the launcher says; the container is as before then, and its state has why.
     """
-    record, paths = prepared.record, prepared.paths
+    paths = Paths(engine.settings, record.id)
     with translated(f"container {record.name}"):
-        results = _results(prepared)
-        clear_run_directory(prepared)
+        results = health.before(paths)  # they are in the directory that is cleared
+        clear_run_directory(record, paths)
         ended = not record.auto_remove and _set_exit_aside(paths)
         reached("start.rundir")
-        request = _Request(_body(engine, prepared, kill_on_hangup))
-        if again is not None:
-            request.body["restart"] = again
-        elif not record.auto_remove:
+        if again is None and not record.auto_remove:
             restartrules.set_stopped(paths, stopped=False)
-        ours: _socket.socket | None = None
         # The note of a start matters after a power loss only: it need not hold up the launcher.
         note = None if record.auto_remove else partial(_note_start, engine, record)
+        request = _Request()
         try:
-            user, allowed = _permitted(engine, prepared)
-            spec = prepared.spec(user)
-            if size is not None and record.config.tty:
-                spec = with_console_size(spec, *size)
-            with _networks(engine, record, request.body) as apart:
-                _add_handles(request, engine, prepared, allowed)
-                events.introduce(engine, record, paths, attached=attach and not kill_on_hangup)
-                _add_settings(request, engine, prepared, spec, results)
-                if attach:
-                    ours = request.add_attachment()
-                ports.add(request, engine, record)
-                answer = engine.launcher.start(
-                    request.body, request.handles, spec=spec, meanwhile=note, apart=apart
-                )
+            # Who makes containers is awake by the time the request is complete.
+            request.announce(engine, record, paths)
+            reached("start.announced")
+            prepared = prepared or create.load(engine, record)
+            request.body = _body(engine, prepared, kill_on_hangup)
+            if again is not None:
+                request.body["restart"] = again
+            answer = _launch(request, engine, prepared, results, note, attach=attach, size=size)
         except BaseException as error:
-            if ours is not None:
-                ours.close()
-            _leave_nothing(engine, prepared)
+            request.fail()  # first: whoever was to make it has its run directory
+            _leave_nothing(engine, record, paths)
             if ended:
                 os.rename(paths.exit_before, paths.exit)
             failure = _as_ours(error, record.name)
@@ -146,19 +158,44 @@ def start(
             os.unlink(paths.exit_before)
     for warning in answer["warnings"]:
         _log.warning("container %s: %s", record.name, warning)
-    return None if ours is None else _attached(engine, record, ours)
+    return None if request.ours is None else _attached(engine, record, request.ours)
+
+
+def _launch(
+    request: _Request,
+    engine: Engine,
+    prepared: Prepared,
+    results: list[dict[str, Any]],
+    note: Callable[[], None] | None,
+    *,
+    attach: bool,
+    size: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """Complete the request and have the launcher carry it out; return the answer."""
+    record, paths = prepared.record, prepared.paths
+    user, allowed = _permitted(engine, prepared)
+    spec = prepared.spec(user)
+    if size is not None and record.config.tty:
+        spec = with_console_size(spec, *size)
+    with _networks(engine, record, request.body):
+        _add_handles(request, engine, prepared, allowed)
+        attached = attach and not request.body["kill_on_hangup"]
+        events.introduce(engine, record, paths, attached=attached)
+        _add_settings(request, engine, prepared, spec, results)
+        if attach:
+            request.add_attachment()
+        ports.add(request, engine, record)
+        return engine.launcher.start(
+            request.body, request.handles, spec=spec, meanwhile=note,
+            apart=request.apart, announced=request.line,
+        )  # fmt: skip
 
 
 @contextmanager
-def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> Iterator[bool]:
-    """Have what the maker needs of networks in the request; they stay while the block runs.
-
-    Lends whether all namespaces of the container are its own, so that they can be made ahead.
-    """
-    own = sharing.has_own_network(record.config)
-    apart = record.id_slot is not None and own
-    if not own or not sharing.is_networked(record.config):
-        yield apart
+def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> Iterator[None]:
+    """Have what the maker needs of networks in the request; they stay while the block runs."""
+    if not sharing.has_own_network(record.config) or not sharing.is_networked(record.config):
+        yield
         return
     from knarr.engine import egress
     from knarr.engine.networks import names, watched
@@ -177,7 +214,7 @@ def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> 
                 stack.callback(ensure(engine.settings.run_root, vigil=vigil).close)
                 wanted["resolver"] = resolver
             body["network"] = wanted
-        yield apart
+        yield
 
 
 def _attached(engine: Engine, record: ContainerRecord, ours: _socket.socket) -> Attachment:
@@ -226,43 +263,40 @@ def _known_user(engine: Engine, prepared: Prepared) -> ResolvedUser | None:
     return accounts.resolve_in_image(engine, record, wanted)
 
 
-def clear_run_directory(prepared: Prepared) -> None:
+def clear_run_directory(record: ContainerRecord, paths: Paths) -> None:
     """Leave an empty run directory. Raises NotModified while the container runs.
 
     The successor of a supervisor that was killed may come to it meanwhile, to find that there
     is nothing to do; it is waited for, and the directory is cleared once more.
     """
-    paths = prepared.paths
     for _ in range(_TRIES):
         try:
             os.mkdir(paths.run, 0o700)
         except FileNotFoundError:
             prepare_run_root(paths.run_root)
         except FileExistsError:
-            _clear(prepared)
+            _clear(record, paths)
         else:
             return
     raise errors.Unavailable(f"{paths.run}: is being used by somebody else")
 
 
-def _clear(prepared: Prepared) -> None:
+def _clear(record: ContainerRecord, paths: Paths) -> None:
     """Remove a run directory that is there."""
-    paths = prepared.paths
     waiting.await_start(paths)
     halfstarted.settle(paths)
     live = read_state_file(paths.state)
     if live is not None and live["status"] == "running":
-        raise errors.NotModified(f"container {prepared.record.name} is already running") from None
+        raise errors.NotModified(f"container {record.name} is already running") from None
     waiting.await_supervisor(paths)
     undo.replay(paths.run)
     shutil.rmtree(paths.run, ignore_errors=True)
 
 
-def _leave_nothing(engine: Engine, prepared: Prepared) -> None:
+def _leave_nothing(engine: Engine, record: ContainerRecord, paths: Paths) -> None:
     """Clean up after a start that failed, whatever part of it was done and by whom."""
-    paths = prepared.paths
     waiting.await_start(paths)
-    stop.kill_held(engine, prepared.record, paths)
+    stop.kill_held(engine, record, paths)
     waiting.await_supervisor(paths)
     undo.replay(paths.run)
     shutil.rmtree(paths.run, ignore_errors=True)
@@ -305,11 +339,6 @@ def _body(engine: Engine, prepared: Prepared, kill_on_hangup: bool) -> dict[str,
         "exit_file": None if record.auto_remove else paths.exit,
         "init": None,
     }
-
-
-def _results(prepared: Prepared) -> list[dict[str, Any]]:
-    """Return what health checks found when it ran last, before its run directory is cleared."""
-    return health.before(prepared.paths) if prepared.checked else []
 
 
 def _add_settings(

@@ -12,6 +12,7 @@ from knarr.supervisor import rundir, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -97,6 +98,15 @@ class Launcher:
         self._settings = settings
         self._python = python
 
+    def announce(self, run_dir: str, *, apart: bool = False) -> Channel:
+        """Say that a container is going to be started; return the connection for ``start``.
+
+        Whoever makes it gets ready meanwhile, and takes no harm if the connection is closed
+        instead. apart: see ``start``. Raises LaunchFailed.
+        """
+        operation = wire.RUN_APART if apart else wire.RUN
+        return self._connected(lambda sock: wire.announce(sock, operation, run_dir))
+
     def start(
         self,
         request: "dict[str, Any]",
@@ -105,17 +115,19 @@ class Launcher:
         spec: "str | None" = None,
         meanwhile: "Callable[[], None] | None" = None,
         apart: bool = False,
+        announced: "Channel | None" = None,
     ) -> "dict[str, Any]":
         """Start a container; returns ``pid``, ``started_at`` (ns) and ``warnings``.
 
         spec: JSON text for the request's member ``spec``, where it is not there already.
         meanwhile: called once the request is on its way, before the answer is awaited.
         apart: it has user, network, IPC and UTS namespaces of its own; those of the next may
-        be made ahead. Raises LaunchFailed, and what ``meanwhile`` raises.
+        be made ahead. announced: what ``announce`` returned for it; it is closed. Raises
+        LaunchFailed, and what ``meanwhile`` raises.
         """
         operation = wire.RUN_APART if apart else wire.RUN
         channel, message, _ = self._ask(
-            operation, request["run_dir"], request, fds, spec, meanwhile
+            operation, request["run_dir"], request, fds, spec, meanwhile, announced
         )
         channel.close()
         return message
@@ -161,14 +173,20 @@ class Launcher:
         fds: "list[int]",
         spec: "str | None" = None,
         meanwhile: "Callable[[], None] | None" = None,
+        announced: "Channel | None" = None,
     ) -> "tuple[Channel, dict[str, Any], list[int]]":
         """Return the connection, the answer and its descriptors. Raises LaunchFailed.
 
         A connection that is reset was closed with the request unread, by a launcher
         that was about to end: asking the next one does nothing twice.
         """
+
+        def send(sock: "_socket.socket") -> None:
+            wire.send(sock, operation, run_dir, request, fds, spec)
+
         for _ in range(_TRIES):
-            channel = self._send(operation, run_dir, request, fds, spec)
+            channel = self._begun(announced, send) or self._connected(send)
+            announced = None
             try:
                 failure = _failure_of(meanwhile)
                 meanwhile = None
@@ -183,30 +201,34 @@ class Launcher:
                 raise
         raise LaunchFailed("launcher", "the launcher cannot be reached")
 
-    def _send(
-        self,
-        operation: bytes,
-        run_dir: str,
-        request: "dict[str, Any]",
-        fds: "list[int]",
-        spec: "str | None",
-    ) -> Channel:
-        """Return the channel on which the request was sent to a living launcher."""
+    @staticmethod
+    def _begun(
+        channel: "Channel | None", send: "Callable[[_socket.socket], None]"
+    ) -> "Channel | None":
+        """Return a connection that there is, after the request was sent; None without a peer."""
+        if channel is None:
+            return None
+        try:
+            send(channel.sock)
+        except (BrokenPipeError, ConnectionResetError):
+            channel.close()
+            return None
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def _connected(self, send: "Callable[[_socket.socket], None]") -> Channel:
+        """Return a connection on which a living launcher was sent something."""
         for _ in range(_TRIES):
             try:
                 sock = rundir.connect(self._settings.run_root, SOCKET)
             except _GONE:
                 self._spawn()
                 continue
-            try:
-                wire.send(sock, operation, run_dir, request, fds, spec)
-            except (BrokenPipeError, ConnectionResetError):
-                sock.close()
-                continue
-            except BaseException:
-                sock.close()
-                raise
-            return Channel(sock)
+            channel = self._begun(Channel(sock), send)
+            if channel is not None:
+                return channel
         raise LaunchFailed("launcher", "the launcher cannot be reached")
 
     @staticmethod

@@ -3,6 +3,9 @@
 ``OPERATION VERSION NUL RUN_DIR NUL WHERE BODY``: the launcher peeks at the head and
 forks; only the process that does the work receives the packet. What the
 launcher and the supervisors parsed they would keep in memory for good.
+
+Who has still to work out what it wants can announce it: by a packet that says that the
+whole one follows. Whoever carries it out is found and awake by then.
 """
 
 import _socket
@@ -22,10 +25,11 @@ RUN_APART = b"n"
 RUNS = (RUN, RUN_APART)
 VERSION = __version__.encode()
 LIMIT = 48 * 1024  # fits the send buffer of every configuration; what is longer travels in memory
-_HERE, _MEMORY = b"h", b"m"
+_HERE, _MEMORY, _LATER = b"h", b"m", b"l"
 _HEAD = 4400
 _VERSION_LIMIT = 64
 _encode = json.JSONEncoder(separators=(",", ":")).encode
+_LONG = 86400.0  # seconds for what was announced
 _PARTS = 3  # operation and version, run directory, the rest
 
 
@@ -55,7 +59,7 @@ def send(
     if spec is not None:
         text = f'{text[:-1]}{"," if request else ""}"spec":{spec}}}'
     body = text.encode()
-    head = operation + VERSION + b"\0" + os.fsencode(run_dir) + b"\0"
+    head = _head(operation, run_dir)
     if len(body) <= LIMIT:
         packets.send(sock, head + _HERE + body, fds)
         return
@@ -64,6 +68,15 @@ def send(
         packets.send(sock, head + _MEMORY, [memory, *fds])
     finally:
         os.close(memory)
+
+
+def announce(sock: "_socket.socket", operation: bytes, run_dir: str) -> None:
+    """Say that a request follows on the same connection, by ``send``. OSError."""
+    packets.send(sock, _head(operation, run_dir) + _LATER, [])
+
+
+def _head(operation: bytes, run_dir: str) -> bytes:
+    return operation + VERSION + b"\0" + os.fsencode(run_dir) + b"\0"
 
 
 def peek(sock: "_socket.socket") -> "tuple[bytes, str]":
@@ -88,11 +101,14 @@ def peek(sock: "_socket.socket") -> "tuple[bytes, str]":
 
 def receive(sock: "_socket.socket") -> "tuple[dict[str, Any], list[int]]":
     """Return body and descriptors (close-on-exec) of the request; BadRequest, OSError, EOFError."""
-    try:
-        packet, received = packets.receive(sock, LIMIT + _HEAD)
-    except packets.Cut:
-        raise BadRequest("launcher: the request was cut off") from None
-    body = packet.split(b"\0", 2)[-1]
+    body, received = _packet(sock)
+    if body == _LATER:
+        patience = sock.gettimeout()
+        # It comes, or its sender ends and the connection with it. Not without any limit: such a
+        # socket is told not to wait by whoever else has it and sets one.
+        sock.settimeout(_LONG)
+        body, received = _packet(sock)
+        sock.settimeout(patience)
     if body[:1] == _MEMORY:
         if not received:
             raise BadRequest("launcher: the request's body is missing")
@@ -106,3 +122,12 @@ def receive(sock: "_socket.socket") -> "tuple[dict[str, Any], list[int]]":
     if not isinstance(request, dict):
         raise BadRequest("launcher: the request is not an object")
     return request, received
+
+
+def _packet(sock: "_socket.socket") -> "tuple[bytes, list[int]]":
+    """Return what follows the head of the next packet."""
+    try:
+        packet, received = packets.receive(sock, LIMIT + _HEAD)
+    except packets.Cut:
+        raise BadRequest("launcher: the request was cut off") from None
+    return packet.split(b"\0", 2)[-1], received

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from knarr import Container, ContainerConfig, ExecConfig, errors
-from knarr.engine import create, start
+from knarr.engine import start
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def test_one_that_is_started_meanwhile_shows_what_it_sees_itself(engine: Engine)
             found = pool.submit(made.stat_path, "/proc/meminfo")
             inode = os.stat(f"{engine.settings.run_root}/locks/{made.id}").st_ino
             wait_until(lambda: _is_waited_for(inode))
-            start.start(engine, create.load(engine, made.record), attach=False)
+            start.start(engine, made.record, attach=False)
         assert found.result(30).name == "meminfo"
     made.remove(force=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 from knarr.cgroups import manager
 from knarr.config import Settings
 from knarr.runtime import packets
+from knarr.runtime.channel import Channel
 from knarr.supervisor import rundir, wire
 from knarr.supervisor import state as states
 from knarr.supervisor.client import Launcher, LaunchFailed
@@ -335,6 +337,45 @@ def test_another_container_of_the_same_name_is_busy(box: Box) -> None:
         box.launcher.start(request, [])
     assert caught.value.kind == "busy"
     assert one.run("true")[0] == 0
+
+
+def test_a_start_that_was_announced(box: Box) -> None:
+    """Whoever is going to make it waits for the rest, for as long as the caller is there."""
+    for apart in (False, True, True):
+        request = box.request("echo", "here")
+        run_dir = request["run_dir"]
+        line = box.launcher.announce(run_dir, apart=apart)
+        wait_until(functools.partial(rundir.is_locked, run_dir))
+        with pytest.raises(LaunchFailed) as caught:
+            box.launcher.start(request, [])
+        assert caught.value.kind == "busy"
+        assert box.send(request, announced=line).exit().text == "here\n"
+        assert line.sock.fileno() == -1
+
+
+@pytest.mark.parametrize("word", [b"", b"nonsense", b"r" + V + b"/x\0l", b"r" + V + b"/x\0hnull"])
+def test_nothing_that_can_be_done_follows_an_announcement(box: Box, word: bytes) -> None:
+    run_dir = box.request("true")["run_dir"]
+    for apart in (False, True):
+        line = box.launcher.announce(run_dir, apart=apart)
+        wait_until(lambda: rundir.is_locked(run_dir))
+        if word:
+            line.sock.send(word)
+            told = line.receive()[0]["error"]
+            assert told["message"].startswith("launcher: the request is not"), told
+        line.close()
+        wait_until(lambda: not rundir.is_locked(run_dir))
+        assert os.listdir(run_dir) in ([], ["lock"])
+    assert box.run("echo", "fine").out == b"fine\n"
+
+
+def test_the_launcher_ends_after_an_announcement(box: Box) -> None:
+    """What was announced to one is asked of the next."""
+    box.run("true")
+    request = box.request("echo", "again")
+    path, other = packets.pair()
+    other.close()
+    assert box.send(request, announced=Channel(path)).exit().text == "again\n"
 
 
 def failing(box: Box) -> list[Spec]:
