@@ -88,6 +88,8 @@ class Supervisor:
         for keeper in (given.keeper, given.spare):
             if keeper:
                 os.waitpid(keeper, 0)
+        if self.relay is not None and self.relay.clients:
+            self._rehearse_end()
 
     def let_go(self, given: Handover) -> None:
         """Close all that was taken of a container that its maker did not see run."""
@@ -283,6 +285,19 @@ class Supervisor:
             body = states.ended(start, code=code, oom_killed=oom_killed, error=error, usage=usage)
         crash_point("recorded")
         return body
+
+    def _rehearse_end(self) -> None:
+        """Go through the record of an end while the container begins.
+
+        Most of what that takes is pages to be copied at a first look, for which whoever is
+        attached would wait. Half of them are given back when there is nothing to do.
+        """
+        start = states.read_body(self.run_dir)
+        try:
+            usage, oom_killed = self._account()
+        except OSError:
+            return  # it has ended, and its group may be gone
+        states.ended(start, code=0, oom_killed=oom_killed, error="", usage=usage)
 
     def _tell(self, start: bytes, code: int, *, oom_killed: bool) -> None:
         """Have the end in the journal, before anybody can do what follows from it."""

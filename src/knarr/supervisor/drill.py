@@ -9,6 +9,7 @@ import gc
 import os
 import sys
 
+from knarr.cgroups import manager as cgroups
 from knarr.kernel import process as kprocess
 from knarr.runtime import packets
 from knarr.supervisor import (
@@ -106,8 +107,18 @@ def _live(run_dir: str, end_at_once: "Callable[[_socket.socket], int]") -> None:
     _hand_over(maker, pid, pidfd, f"{run_dir}/exit.json")
     work.attend(sock, ours, pid_of_maker)
     _be_checked(run_dir)
+    _account()
     for end in (maker, caller, other):
         end.close()
+
+
+def _account() -> None:
+    """Read what the machine's own group has used, as of a container's that has ended."""
+    try:
+        used = cgroups.detect("auto").usage("")
+    except (OSError, ValueError):
+        return  # a machine without groups, or one that keeps them from us
+    states.ended(b"", code=0, oom_killed=False, error="", usage=used)
 
 
 def _be_checked(run_dir: str) -> None:
