@@ -54,8 +54,8 @@ def test_it_is_at_most_a_mebibyte(
 
 @pytest.mark.parametrize(
     ("driver", "most"),
-    # The first of a run root, whose pages nobody shares yet, with a second file to write.
-    [("json-file", _MOST + 128), ("local", _MOST), ("none", _MOST)],
+    # The first of a run root, whose pages nobody shares yet, with files to write in other forms.
+    [("json-file", _MOST + 256), ("local", _MOST + 256), ("none", _MOST)],
 )
 def test_so_it_is_with_every_log(
     driver: str, most: int, engine: Engine, settings: Settings
