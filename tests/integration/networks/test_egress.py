@@ -10,12 +10,13 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
 
-from knarr import Container, Engine, errors
+from knarr import Container, Engine, Sandbox, errors
 from knarr.engine.endpointconfig import EndpointConfig
 from knarr.engine.model import ContainerConfig
 from knarr.engine.networks import mending
@@ -514,6 +515,37 @@ def test_two_containers_of_one_mark(
         running(world, engine, "0.0.0.0/0"),
     ):
         pass
+
+
+def test_a_sandbox_and_its_fork_are_limited(world: World, engine: Engine) -> None:
+    allowed = f"{OTHER4}/32:{PORT},example.org"
+    open_way, closed = (f"nc {each} {PORT} </dev/null" for each in (OTHER4, OUTSIDE4))
+    outside = world.host.outside
+
+    def let_in() -> None:
+        for _ in range(2):
+            server.accept()[0].close()
+
+    with (
+        serving(outside, OTHER4) as server,
+        serving(outside, OUTSIDE4),
+        Sandbox("busybox", network="web", egress_allow=allowed, engine=engine) as box,
+        box.fork() as fork,
+    ):
+        server.settimeout(PATIENCE)
+        door = threading.Thread(target=let_in)
+        door.start()
+        for one in (box, fork):
+            assert one.container.inspect()["HostConfig"]["EgressAllow"] == allowed.split(",")
+            assert b"refused" in one.run("sh", "-c", closed, timeout=PATIENCE).stderr
+            assert one.run("sh", "-c", open_way, timeout=PATIENCE).exit_code == 0
+        door.join()
+
+
+def test_a_text_is_no_list_of_entries(engine: Engine) -> None:
+    del engine
+    with pytest.raises(errors.InvalidArgument, match="give its words"):
+        ContainerConfig(image="busybox", egress_allow="example.org")  # type: ignore[arg-type]
 
 
 def test_inspect_and_the_command_line(nethost: NetHost, box: Installation) -> None:
