@@ -55,12 +55,13 @@ def first(
     ending: Ending,
     entrances: "tuple[str, ...]",
     before: "Block | None" = None,
+    at_gate: "Callable[[Builder], None] | None" = None,
 ) -> Program:
     """Return the program of a container's first process. Raises OSError and RuntimeFailure.
 
     entrances: files of control groups into which it writes itself; their addresses
     are in ENTRANCES, as that of the directory for the root is in TARGET_PATH.
-    before: what it has behind it when it comes here.
+    before: what it has behind it when it comes here. at_gate: another gate than ``gate``.
     """
     program = Program()
     if before is not None:
@@ -70,7 +71,7 @@ def first(
     key = ("prepare", setting.in_userns, unshare_flags)
     program.add("prepare", kept.block(key, _prepare, setting.in_userns, unshare_flags))
     add_steps(program, steps, setting)
-    program.add("ready", kept.block(("gate",), gate))
+    program.add("ready", kept.block(("gate", at_gate is None), at_gate or gate))
     finalleg.add(program, "start", leg, ending)
     return program
 

@@ -122,9 +122,11 @@ class Ending:
     stdio: three descriptors (-1: /dev/null of the container), None with a terminal.
     init_fd: knarr's init, executed where the arguments begin with ``INIT_NAME``.
     permitted: the capabilities that the process has to give. has_proc: PROC is a procfs.
+    preserved: how many descriptors from 3 on the program keeps; 0 with an init.
+    keyring: it gets a session keyring of its own.
     """
 
-    __slots__ = ("filter", "has_proc", "init_fd", "permitted", "stdio")
+    __slots__ = ("filter", "has_proc", "init_fd", "keyring", "permitted", "preserved", "stdio")
 
     def __init__(
         self,
@@ -134,7 +136,11 @@ class Ending:
         permitted: int,
         *,
         has_proc: bool,
+        preserved: int = 0,
+        keyring: bool = True,
     ) -> None:
+        self.keyring = keyring
+        self.preserved = preserved
         self.stdio = stdio
         self.filter = program
         self.init_fd = init_fd
@@ -157,9 +163,9 @@ def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
         part(("label", leg.lsm_label, ending.has_proc), _set_label, *leg.lsm_label, ending.has_proc)
     part(("stdio", _shape(ending.stdio)), _put_stdio, ending.stdio)
     program.add(name, kept.make(_settings, leg))
-    part(("keep", has_init), _keep, has_init)
+    part(("keep", has_init, ending.preserved), _keep, has_init, ending.preserved)
     part(("drop", masks["bounding"]), _drop_all_but, masks["bounding"])
-    part(("user",), _become_user)
+    part(("user", ending.keyring), _become_user, ending.keyring)
     part(("cwd", leg.cwd), _enter, leg.cwd)
     behind_init = leg.args[0] == INIT_NAME and has_init
     if not behind_init or len(leg.args) > 1:
@@ -264,15 +270,18 @@ def _settings(b: Builder, leg: FinalLeg) -> None:
     b.call("umask", leg.umask)
 
 
-def _keep(b: Builder, has_init: bool) -> None:
+def _keep(b: Builder, has_init: bool, preserved: int) -> None:
     """Close all descriptors but 0 to 2, the channel (on 3) and knarr's init (on 4).
+
+    The channel stands behind those that the program keeps.
 
     Both were opened on higher numbers. Where failures are told, execve closes it.
     """
-    b.call("dup3", CHANNEL, _KEPT_CHANNEL, os.O_CLOEXEC)
+    kept = _KEPT_CHANNEL + preserved
+    b.call("dup3", CHANNEL, kept, os.O_CLOEXEC)
     if has_init:
         b.call("dup3", INIT, _KEPT_INIT, os.O_CLOEXEC)
-    b.call("close_range", _KEPT_INIT + 1 if has_init else _KEPT_CHANNEL + 1, _EVERYTHING, 0)
+    b.call("close_range", _KEPT_INIT + 1 if has_init else kept + 1, _EVERYTHING, 0)
 
 
 def _drop_all_but(b: Builder, wanted: int) -> None:
@@ -285,11 +294,12 @@ def _drop_all_but(b: Builder, wanted: int) -> None:
     b.place(end)
 
 
-def _become_user(b: Builder) -> None:
+def _become_user(b: Builder, keyring: bool) -> None:
     """Leave the caller's keys behind (keyctl(2)) and take the ids, with all capabilities kept."""
-    none = Label()
-    b.call("keyctl", _KEYCTL_JOIN, None, 0, 0, 0, orelse=none, errors=(errno.ENOSYS,))
-    b.place(none)
+    if keyring:
+        none = Label()
+        b.call("keyctl", _KEYCTL_JOIN, None, 0, 0, 0, orelse=none, errors=(errno.ENOSYS,))
+        b.place(none)
     _prctl(b, k.PR_SET_KEEPCAPS, 1)
     b.call("setgroups", GROUP_COUNT, memory.GROUPS)
     b.call("setresgid", GID, GID, GID)

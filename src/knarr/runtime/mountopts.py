@@ -122,3 +122,10 @@ def attributes(set_flags: int, clear_flags: int = 0) -> "tuple[int, int]":
 def superblock_flags(set_flags: int) -> int:
     """Return the part of mount(2) flags that belongs to the file system, not to the mount."""
     return set_flags & _SUPERBLOCK
+
+
+def known() -> "list[str]":
+    """Return all options that are not a file system's own, sorted."""
+    recursive = [f"r{name}" for name, (flag, _) in _FLAGS.items() if not superblock_flags(flag)]
+    others = ["bind", "defaults", "idmap", "rbind", "ridmap"]
+    return sorted({*_FLAGS, *recursive, *PROPAGATION, *others})

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
+    from knarr.runtime.fifogate import FifoGate
     from knarr.runtime.steps.base import Step
     from knarr.spec.mount import Mount
 
@@ -56,12 +57,16 @@ class Recipe:
     a terminal. program: compiled seccomp filter. init_fd: knarr's init.
     sibling: the process becomes a child of the caller's parent (CLONE_PARENT),
     which then waits for it. append: see ``open_root``. keeper: one that has begun for
-    this container.
+    this container. gate: another than the channel, for a process that outlives who made it.
+    idmapped: a user namespace sees root and bind mounts through its id map, also without
+    the option ``idmap``.
     """
 
     __slots__ = (
         "append",
+        "gate",
         "group",
+        "idmapped",
         "init_fd",
         "keeper",
         "mount_fds",
@@ -87,8 +92,12 @@ class Recipe:
         sibling: bool = False,
         append: bool = True,
         keeper: "Keeper | None" = None,
+        gate: "FifoGate | None" = None,
+        idmapped: bool = True,
     ) -> None:
         self.append = append
+        self.gate = gate
+        self.idmapped = idmapped
         self.plan = plan
         self.rootfs = rootfs
         self.target = target
@@ -138,11 +147,15 @@ class Waiting:
         Until then this process holds the other end too and would not see it close.
         look: called now and then while nothing happens.
         """
+        self.await_stop(look)
+        self._let_go()
+
+    def await_stop(self, look: "Callable[[], None] | None" = None) -> None:
+        """Return when it waits at a stop of its program before the gate."""
         if self._sock.fileno() not in child.readable(self._sock.fileno(), self.pidfd, look=look):
             self._fail()
             raise RuntimeFailure("error", "create", "the process ended before it was ready")
         self._sock.recv(1)
-        self._let_go()
 
     def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it has become what it was to be. look: see ``await_ready``."""
@@ -248,10 +261,13 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
 
     It shares this process's memory and, until it is ready, its descriptors.
     meanwhile: what to do while the process carries out its steps. When it returns, the
-    gate is opened ahead if nothing has to be looked up in the container before.
+    gate is opened ahead if nothing has to be looked up in the container before, and if it
+    is not one of its own.
     """
-    plan = recipe.plan
+    plan, gate = recipe.plan, recipe.gate
     carrier.prepare()
+    if gate is not None:
+        gate.prepare()
     binds = _clone_binds(recipe)
     _join(plan)
     directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in binds)
@@ -274,8 +290,10 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
             _settle_user(plan, setting, created)
         if meanwhile is not None:
             meanwhile(created)
-            if known:
+            if known and gate is None:
                 created.open_gate()
+        if gate is not None:
+            gate.stop_at(process, created)
         process.await_ready()
         created.master = memory.MASTER.get()
         if not known:
@@ -333,12 +351,16 @@ def _program(
     plan = recipe.plan
     init_fd = None if recipe.init_fd is None else child.high(recipe.init_fd)
     permitted = caps.permitted(in_userns=plan.in_userns)
+    gate = recipe.gate
     ending = finalleg.Ending(
         recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc
     )
+    if gate is not None:
+        gate.settle(ending)
     program = child.first(
-        plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances, before
-    )
+        plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances, before,
+        None if gate is None else gate.emit,
+    )  # fmt: skip
     child.set_paths(program, recipe.target, entrances)
     finalleg.set_cells(program, plan.leg, ending)
     return program
@@ -433,11 +455,12 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     raise_limits(created.pid, plan.leg.rlimits)
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))
+        through = userns if recipe.idmapped else None
         created.root_fd = open_root(
-            recipe.rootfs, userns, owner, append=recipe.append, leftover=created.leftover
+            recipe.rootfs, through, owner, append=recipe.append, leftover=created.leftover
         )
         for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
-            if userns is not None:
+            if userns is not None and (recipe.idmapped or step.options.idmap):
                 _idmap_bind(fd, userns, step, created)
             memory.mount_cell(number).set(fd)
     finally:

@@ -159,7 +159,7 @@ def _open(
     leftover: "list[int]",
 ) -> int:
     if mount.type == "bind":
-        fd = clone_tree(mount.source, userns_fd, recursive=False)
+        fd = clone_tree(mount.source, userns_fd, recursive="rbind" in mount.options)
         return _read_only(fd) if "ro" in mount.options else fd
     if mount.type == "erofs":
         return clone_image(mount.source, dict(_pairs(mount))["at"], userns_fd)

@@ -23,7 +23,8 @@ class Mount:
     ``lower=REL:PLACE`` is a layer that is kept as an image: REL holds its files, and it is
     mounted at the absolute PLACE once for all containers, by the first that needs it.
     ``type="erofs"`` is one such layer alone: source holds its files, the option is ``at=PLACE``.
-    For ``type="bind"`` the source is the directory itself.
+    For ``type="bind"`` the source is the directory itself, ``rbind`` takes along what is
+    mounted below, ``ro`` makes it read-only.
     """
 
     __slots__ = ("destination", "options", "source", "type")

@@ -27,6 +27,7 @@ _SIZE = 38 * _PAGE + 4 * _GROUPS_MAX + 2 * _FILE
 # PyBytesObject: the bytes stand behind the header, followed by a NUL.
 _BYTES_HEADER = bytes.__basicsize__ - 1
 
+CELLS_SIZE = _PAGE
 BASE = map_memory(_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS)
 _view = memoryview((ctypes.c_char * _SIZE).from_address(BASE)).cast("B")
 
@@ -71,6 +72,8 @@ PASSWD_SIZE, GROUP_SIZE, CWD_RESULT = _cell(16), _cell(17), _cell(18)
 SPAWNED, PIDFD = _cell(26), _cell(19)
 # A keeper's channel, what its clone returned to it, and the pid of the process it cloned.
 KEEPER_CHANNEL, KEEPER, CLONED = _cell(27), _cell(28), _cell(29)
+# The FIFO that a process waits at whose maker has gone.
+GATE = _cell(30)
 # For the duration of a step; nothing survives the end of one.
 TEMPORARY = tuple(_cell(number) for number in range(32, 48))
 # Descriptors of bind mounts: index n in MOUNTS + 8 * n.
@@ -143,6 +146,14 @@ def address_of(data: bytes) -> int:
 def text_at(address: int) -> str:
     """Return the text of which this is the address."""
     return os.fsdecode(ctypes.string_at(address))
+
+
+def tell_in(fd: int) -> None:
+    """Have the cells in a file of at least ``CELLS_SIZE`` bytes: who reads it sees the fault cells.
+
+    What they held is lost. A child that is forked later shares them.
+    """
+    map_memory(CELLS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, BASE)
 
 
 def share() -> None:

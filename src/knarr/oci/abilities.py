@@ -1,0 +1,93 @@
+"""What this runtime can do, as JSON for ``features``, and a configuration for ``spec``. Pure."""
+
+from knarr.kernel.namespaces import NAMESPACES
+from knarr.oci.config import HOOKS
+from knarr.runtime.mountopts import known
+from knarr.runtime.seccomp import arches, model
+from knarr.spec.capabilities import NAMES
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+VERSION_LEAST, VERSION_MOST = "1.0.0", "1.3.0"
+_WITHOUT_LISTENER = "SCMP_ACT_NOTIFY"  # needs linux.seccomp.listenerPath
+_CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
+_MASKED = ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
+           "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",
+           "/proc/scsi"]  # fmt: skip
+_READONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+_MOUNTS = (
+    ("/proc", "proc", "proc", ()),
+    ("/dev", "tmpfs", "tmpfs", ("nosuid", "strictatime", "mode=755", "size=65536k")),
+    ("/dev/pts", "devpts", "devpts",
+     ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5")),
+    ("/dev/shm", "tmpfs", "shm", ("nosuid", "noexec", "nodev", "mode=1777", "size=65536k")),
+    ("/dev/mqueue", "mqueue", "mqueue", ("nosuid", "noexec", "nodev")),
+    ("/sys", "sysfs", "sysfs", ("nosuid", "noexec", "nodev", "ro")),
+    ("/sys/fs/cgroup", "cgroup", "cgroup", ("nosuid", "noexec", "nodev", "relatime", "ro")),
+)  # fmt: skip
+
+
+def every_feature() -> "dict[str, Any]":
+    """Return what is supported, whatever the machine (runtime-spec features-linux.md)."""
+    return {
+        "ociVersionMin": VERSION_LEAST,
+        "ociVersionMax": VERSION_MOST,
+        "hooks": list(HOOKS),
+        "mountOptions": known(),
+        "linux": {
+            "namespaces": sorted(set(NAMESPACES) - {"time"}),
+            "capabilities": list(NAMES),
+            "cgroup": {
+                "v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True,
+            },
+            "seccomp": {
+                "enabled": True,
+                "actions": sorted(set(model.ACTIONS) - {_WITHOUT_LISTENER}),
+                "operators": sorted(model.OPERATORS),
+                "archs": sorted(arches.ARCHES),
+                "knownFlags": sorted(model.FLAGS),
+                "supportedFlags": sorted(model.FLAGS),
+            },
+            "apparmor": {"enabled": True},
+            "selinux": {"enabled": True},
+            "intelRdt": {"enabled": False},
+            "memoryPolicy": {},
+            "mountExtensions": {"idmap": {"enabled": True}},
+            "netDevices": {"enabled": False},
+        },
+    }  # fmt: skip
+
+
+def default_config() -> "dict[str, Any]":
+    """Return a configuration for a shell in ``rootfs``, with little that it may do."""
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup")
+    sets = ("bounding", "effective", "permitted")
+    return {
+        "ociVersion": VERSION_MOST,
+        "process": {
+            "terminal": True,
+            "user": {"uid": 0, "gid": 0},
+            "args": ["sh"],
+            "env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+                    "TERM=xterm"],
+            "cwd": "/",
+            "capabilities": {name: list(_CAPABILITIES) for name in sets},
+            "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
+            "noNewPrivileges": True,
+        },
+        "root": {"path": "rootfs", "readonly": True},
+        "hostname": "knarr",
+        "mounts": [
+            {"destination": place, "type": kind, "source": source}
+            | ({"options": list(options)} if options else {})
+            for place, kind, source, options in _MOUNTS
+        ],
+        "linux": {
+            "resources": {"devices": [{"allow": False, "access": "rwm"}]},
+            "namespaces": [{"type": kind} for kind in kinds],
+            "maskedPaths": list(_MASKED),
+            "readonlyPaths": list(_READONLY),
+        },
+    }  # fmt: skip

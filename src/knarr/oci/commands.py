@@ -1,0 +1,207 @@
+"""The commands: flags of each, and what it does. Every one returns its exit status."""
+
+import os
+import sys
+
+from knarr.oci import state
+from knarr.oci.errors import UsageError, missing
+from knarr.oci.options import Words, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from knarr.oci.log import Log
+    from knarr.oci.options import Flags
+
+
+class Global:
+    """What is said before the command. manager: of control groups."""
+
+    __slots__ = ("log", "manager", "root")
+
+    def __init__(self, root: str, manager: str, log: "Log") -> None:
+        self.root = root
+        self.manager = manager
+        self.log = log
+
+
+_CREATE: "Flags" = {
+    "bundle": True, "pid-file": True, "console-socket": True, "preserve-fds": True,
+    "no-new-keyring": False,
+}  # fmt: skip
+
+
+def _create(said: Global, words: Words) -> int:
+    _make(said, words, detach=True)
+    return 0
+
+
+def _run(said: Global, words: Words) -> int:
+    detach = words.has("detach")
+    return _make(said, words, detach=detach, start=True)
+
+
+def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> int:
+    from knarr.oci import config as configs
+    from knarr.oci import create, lifecycle, protection
+
+    name = state.check_name(words.one("the container's id"))
+    bundle = os.path.abspath(words.text("bundle", "."))
+    request = create.Request(said.root, bundle, said.log)
+    request.manager = said.manager
+    request.keyring = not words.has("no-new-keyring")
+    for key in ("console-socket", "pid-file"):
+        value = words.text(key)
+        setattr(request, key.partition("-")[0] if key == "console-socket" else "pid_file",
+                os.path.abspath(value) if value else "")  # fmt: skip
+    config = configs.load(bundle)
+    protection.from_others_in(config)
+    request.preserved = create.add_listeners(config, words.number("preserve-fds"))
+    create.arrange_descriptors(request.preserved)
+    terminal = bool((config.get("process") or {}).get("terminal"))
+    if request.console and not (terminal and detach):
+        raise UsageError("--console-socket: needs process.terminal, and nobody who stays (--detach)")
+    if terminal and detach and not request.console:
+        raise UsageError("process.terminal: needs --console-socket when nobody stays to relay it")
+    os.chdir(bundle)
+    creation = create.Creation(request, name, config)
+    container = creation.make()
+    said.log.debug(f"created {name}, pid {container.pid}")
+    if not start:
+        return 0
+    created = creation.created
+    assert created is not None
+    relay = None
+    try:
+        creation.gate.let_go()
+        if not detach:
+            from knarr.oci.foreground import Foreground
+
+            relay = Foreground(created.pidfd, created.master)
+            relay.prepare()
+        lifecycle.start(container)
+    except BaseException:
+        lifecycle.delete(container, said.log, force=True)
+        raise
+    if relay is None:
+        return 0
+    try:
+        return relay.wait()
+    finally:
+        lifecycle.delete(container, said.log, force=True)
+
+
+def _start(said: Global, words: Words) -> int:
+    from knarr.oci import lifecycle
+
+    lifecycle.start(state.load(said.root, words.one("the container's id"), lock=True))
+    return 0
+
+
+def _state(said: Global, words: Words) -> int:
+    from knarr.oci import show
+
+    sys.stdout.write(show.one(said.root, words.one("the container's id")))
+    return 0
+
+
+def _kill(said: Global, words: Words) -> int:
+    from knarr.oci import lifecycle
+
+    if not 1 <= len(words.words) <= 2:
+        raise UsageError("expected the container's id and a signal")
+    number = lifecycle.number_of(words.words[1] if len(words.words) > 1 else "TERM")
+    container = state.load(said.root, words.words[0])
+    if not container.values:
+        missing(container.name)
+    lifecycle.kill(container, number, everybody=words.has("all"))
+    return 0
+
+
+def _delete(said: Global, words: Words) -> int:
+    from knarr.oci import lifecycle
+
+    name = words.one("the container's id")
+    lifecycle.remove(said.root, name, said.log, force=words.has("force"))
+    return 0
+
+
+def _list(said: Global, words: Words) -> int:
+    from knarr.oci import show
+
+    if words.words:
+        raise UsageError("list takes no words")
+    form = words.choice("format", "table", "json")
+    sys.stdout.write(show.listed(said.root, form, quiet=words.has("quiet")))
+    return 0
+
+
+def _ps(said: Global, words: Words) -> int:
+    from knarr.oci import show
+
+    if not words.words:
+        raise UsageError("expected the container's id")
+    name, *rest = words.words
+    form = words.choice("format", "table", "json")
+    sys.stdout.write(show.processes(said.root, name, form, rest))
+    return 0
+
+
+def _features(said: Global, words: Words) -> int:
+    from knarr.oci import show
+
+    del said
+    if words.words:
+        raise UsageError("features takes no words")
+    sys.stdout.write(show.features())
+    return 0
+
+
+def _spec(said: Global, words: Words) -> int:
+    from knarr.oci import show
+
+    del said
+    if words.words:
+        raise UsageError("spec takes no words")
+    show.write_spec(words.text("bundle", "."))
+    return 0
+
+
+# name -> what it does, flags, short names, what follows, one line of help
+COMMANDS: "dict[str, tuple[Callable[[Global, Words], int], Flags, dict[str, str], str, str]]" = {
+    "create": (_create, _CREATE, {"b": "bundle"}, "ID", "make a container that waits for start"),
+    "start": (_start, {}, {}, "ID", "let a created container's program run"),
+    "run": (_run, {**_CREATE, "detach": False}, {"b": "bundle", "d": "detach"}, "ID",
+            "create and start, and wait unless detached"),
+    "state": (_state, {}, {}, "ID", "show a container's state as JSON"),
+    "kill": (_kill, {"all": False}, {"a": "all"}, "ID [SIGNAL]", "send a signal (TERM)"),
+    "delete": (_delete, {"force": False}, {"f": "force"}, "ID",
+               "remove a container that has ended"),
+    "list": (_list, {"format": True, "quiet": False}, {"f": "format", "q": "quiet"}, "",
+             "show all containers"),
+    "ps": (_ps, {"format": True}, {"f": "format"}, "ID [PS-OPTION...]",
+           "show a container's processes"),
+    "features": (_features, {}, {}, "", "show what this runtime can do as JSON"),
+    "spec": (_spec, {"bundle": True}, {"b": "bundle"}, "", "write a config.json to begin with"),
+}  # fmt: skip
+
+
+def execute(said: Global, name: str, left: "list[str]") -> int:
+    """Carry a command out; returns its exit status. Raises UsageError and what it raises."""
+    if name not in COMMANDS:
+        raise UsageError(f"{name!r} is not a command of knarr-oci")
+    act, flags, short, follows, text = COMMANDS[name]
+    if name == "ps":
+        return act(said, _ps_words(left, flags, short))
+    if any(word in ("--help", "-h") for word in left):
+        sys.stdout.write(f"Usage: knarr-oci {name} [FLAGS] {follows}\n\n{text}\n\nFlags:\n")
+        for flag, valued in flags.items():
+            sys.stdout.write(f"  --{flag}{' VALUE' if valued else ''}\n")
+        return 0
+    return act(said, parse(left, flags, short))
+
+
+def _ps_words(left: "list[str]", flags: "Flags", short: "dict[str, str]") -> Words:
+    """Return the words of ps: what follows the container's id is for ps(1)."""
+    return parse(left, flags, short, first=True)

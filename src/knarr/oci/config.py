@@ -1,0 +1,108 @@
+"""Reading a bundle: config.json within limits, and what of it is for this face."""
+
+import json
+import os
+import stat
+
+from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
+from knarr.oci.shape import check
+from knarr.runtime import fifogate
+from knarr.runtime.plan import Plan, plan
+from knarr.runtime.processplan import SpecError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+NAME = "config.json"
+LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
+# In the order in which they run.
+HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
+BEFORE_ROOT = HOOKS[:3]
+
+
+def load(bundle: str) -> "dict[str, Any]":
+    """Return the configuration of a bundle; raises SpecError, and OSError without one."""
+    return read(os.path.join(bundle, NAME))
+
+
+def read(path: str) -> "dict[str, Any]":
+    """Return the configuration in a file; raises as ``load``."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise SpecError(f"{path}: is not a regular file")
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise SpecError(f"{path}: has more than {LIMIT} bytes")
+    try:
+        config = check(json.loads(data))
+    except RecursionError as error:
+        raise SpecError(f"{path}: too many levels") from error
+    except SpecError:
+        raise
+    except ValueError as error:
+        raise SpecError(f"{path}: is not JSON: {error}") from error
+    _check_hooks(config)
+    return config
+
+
+def _check_hooks(config: "dict[str, Any]") -> None:
+    for kind, hooks in (config.get("hooks") or {}).items():
+        for index, hook in enumerate(hooks if kind in HOOKS else ()):
+            if not str(hook.get("path", "")).startswith("/"):
+                raise SpecError(f"hooks.{kind}[{index}].path: is not an absolute path")
+            if "timeout" in hook and hook["timeout"] <= 0:
+                raise SpecError(f"hooks.{kind}[{index}].timeout: is not greater than 0")
+
+
+def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
+    """Return the hooks of a kind."""
+    found: list[dict[str, Any]] = (config.get("hooks") or {}).get(kind) or []
+    return found
+
+
+def plan_of(config: "dict[str, Any]") -> Plan:
+    """Return the plan for a configuration; raises SpecError for what is not supported."""
+    made = plan({key: value for key, value in config.items() if key != "hooks"})
+    for flag, path in made.joins:
+        if flag in (CLONE_NEWNS, CLONE_NEWUSER):
+            kind = "mount" if flag == CLONE_NEWNS else "user"
+            text = f"a {kind} namespace by path ({path}) is not supported by this runtime"
+            raise SpecError(f"linux.namespaces: {text}")
+    fifogate.prepare(made, stop=any(hooks(config, kind) for kind in BEFORE_ROOT))
+    return made
+
+
+def root_of(config: "dict[str, Any]", bundle: str) -> str:
+    """Return the directory of the root file system, absolute; raises SpecError."""
+    path = (config.get("root") or {}).get("path")
+    if not path:
+        raise SpecError("root.path: is missing")
+    found = os.path.realpath(os.path.join(bundle, path))
+    if not os.path.isdir(found):
+        raise SpecError(f"root.path: {found} is not a directory")
+    return found
+
+
+def group_path(config: "dict[str, Any]", name: str) -> str:
+    """Return linux.cgroupsPath: absolute, ``slice:prefix:name``, or one made of the name."""
+    path: str = (config.get("linux") or {}).get("cgroupsPath") or ""
+    if not path:
+        return f"/knarr-oci-{name}"
+    return path
+
+
+def resources_of(config: "dict[str, Any]") -> "dict[str, Any]":
+    """Return linux.resources, with access to the devices that every container has.
+
+    Source: config-linux.md, "Default Devices": they are there, so they can be used; callers
+    send a rule that denies everything, and count on it.
+    """
+    from knarr.cgroups.devicerules import USUAL
+
+    resources = dict((config.get("linux") or {}).get("resources") or {})
+    given = resources.get("devices") or USUAL[:1]
+    if isinstance(given, list):
+        resources["devices"] = given + USUAL[1:]
+    return resources

@@ -1,0 +1,303 @@
+"""``create``: all that a bundle asks for but the program itself, or nothing."""
+
+import fcntl
+import os
+import resource
+import stat
+import time
+
+from knarr.errors import InvalidArgument
+from knarr.kernel import files, process
+from knarr.kernel.namespaces import NAMESPACES, setns
+from knarr.kernel.seccomp import FilterProgram
+from knarr.oci import config as configs
+from knarr.oci import hooks
+from knarr.oci.console import Console
+from knarr.oci.state import SECCOMP, Container, write_new
+from knarr.runtime.fifogate import FifoGate
+from knarr.runtime.plan import Plan
+from knarr.runtime.process import Created, Recipe, create
+from knarr.spec.mount import Mount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.oci.log import Log
+
+_STANDARD = 3
+# The process at the gate reads its program in this one's memory, which stays as it is at the
+# end of this one: nothing of it may be freed, so ``main.finish`` ends without clearing up.
+_kept: "list[Created]" = []
+
+
+class Request:
+    """What the command line says beside the name.
+
+    root: where states are. bundle: absolute. manager: of control groups. console: path of a
+    socket, or empty. detach: nobody stays who could relay a terminal.
+    """
+
+    __slots__ = (
+        "bundle",
+        "console",
+        "detach",
+        "keyring",
+        "log",
+        "manager",
+        "pid_file",
+        "preserved",
+        "root",
+    )
+
+    def __init__(self, root: str, bundle: str, log: "Log") -> None:
+        self.root = root
+        self.bundle = bundle
+        self.log = log
+        self.manager = "cgroupfs"
+        self.console = ""
+        self.pid_file = ""
+        self.preserved = 0
+        self.keyring = True
+        self.detach = True
+
+
+def add_listeners(config: "dict[str, Any]", preserved: int) -> int:
+    """Return how many descriptors the program keeps with those of sd_listen_fds(3).
+
+    The variables that say so are added to its environment: it is the first process.
+    """
+    count = os.environ.get("LISTEN_FDS", "")
+    if not count.isdecimal() or len(count) > 4 or int(count) == 0:
+        return preserved
+    env = config.get("process", {}).setdefault("env", [])
+    env += [f"LISTEN_FDS={count}", "LISTEN_PID=1"]
+    return preserved + int(count)
+
+
+def arrange_descriptors(preserved: int) -> None:
+    """Close what came along unasked, and keep a place free. Raises InvalidArgument.
+
+    Behind those that the program keeps, its process puts one of its own, so nothing else must
+    be there.
+    """
+    first = _STANDARD + preserved
+    if first >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64:
+        raise InvalidArgument(f"--preserve-fds {preserved}: the limit of open files is lower")
+    for fd in range(_STANDARD, first):
+        try:
+            fcntl.fcntl(fd, fcntl.F_GETFD)
+        except OSError:
+            raise InvalidArgument(f"--preserve-fds: descriptor {fd} is not open") from None
+    files.close_range(first)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    if null != first:
+        os.dup2(null, first, inheritable=False)
+        os.close(null)
+
+
+class Creation:
+    """One container in the making; what fails is undone by ``undo``."""
+
+    __slots__ = ("config", "console", "container", "created", "gate", "group", "plan", "request")
+
+    def __init__(self, request: Request, name: str, config: "dict[str, Any]") -> None:
+        self.request = request
+        self.config = config
+        self.container = Container(request.root, name)
+        self.plan: Plan = configs.plan_of(config)
+        self.console: Console | None = None
+        self.created: Created | None = None
+        self.group: Any = None
+        self.gate = FifoGate(
+            self.container.file("gate.new"),
+            self.container.file("cells"),
+            preserved=request.preserved,
+            keyring=request.keyring,
+            at_stop=self._before_root if any(map(self._hooks, configs.BEFORE_ROOT)) else None,
+        )
+
+    def _hooks(self, kind: str) -> "list[dict[str, Any]]":
+        return configs.hooks(self.config, kind)
+
+    def make(self) -> Container:
+        """Return the container, whose process waits at its gate. What fails leaves nothing."""
+        request, container = self.request, self.container
+        rootfs = configs.root_of(self.config, request.bundle)
+        terminal = bool((self.config.get("process") or {}).get("terminal"))
+        if request.console:
+            self.console = Console(request.console)
+        filtered = self._filter()
+        container.make()
+        try:
+            self._note(rootfs)
+            self.group = self._make_group()
+            self._create(rootfs, filtered, terminal=terminal)
+            os.rename(self.gate.fifo, container.gate)
+            if request.pid_file:
+                write_new(request.pid_file, str(container.pid))
+        except BaseException:
+            self._undo()
+            raise
+        return container
+
+    def _filter(self) -> "FilterProgram | None":
+        profile = (self.config.get("linux") or {}).get("seccomp")
+        if not profile:
+            return None
+        from knarr.kernel.libc import MACHINE
+        from knarr.runtime.seccomp.cache import Cache
+
+        try:
+            cache = Cache(os.path.join(self.request.root, SECCOMP))
+            return FilterProgram(cache.program(profile, MACHINE))
+        except ValueError as error:
+            raise InvalidArgument(f"linux.seccomp: {error}") from error
+
+    def _note(self, rootfs: str) -> None:
+        """Write down what ``delete`` needs whatever happens from here on."""
+        import json
+
+        request, container = self.request, self.container
+        container.values = {
+            "ociVersion": self.config["ociVersion"],
+            "pid": 0,
+            "bundle": request.bundle,
+            "rootfs": rootfs,
+            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "owner": "root",
+            "annotations": self.config.get("annotations") or {},
+            "cgroup": {
+                "manager": request.manager,
+                "path": configs.group_path(self.config, container.name),
+            },
+            "preserved": request.preserved,
+            "keyring": request.keyring,
+        }
+        if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
+            container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]
+        write_new(container.file(configs.NAME), json.dumps(self.config))
+        container.save()
+
+    def _make_group(self) -> "Any":
+        path = self.container.values["cgroup"]["path"]
+        try:
+            resources = configs.resources_of(self.config)
+            group = self.container.manager().create(path, resources)
+        except ValueError as error:
+            where = "cgroupsPath" if str(error).startswith("cgroup path") else "resources"
+            raise InvalidArgument(f"linux.{where}: {error}") from error
+        except OSError as error:
+            what = f"linux.cgroupsPath: {path}: {error.strerror}"
+            raise InvalidArgument(what + (f": {error.filename}" if error.filename else "")) from error
+        self.container.values["cgroup"]["made"] = True
+        self.container.save()
+        return group
+
+    def _create(self, rootfs: str, filtered: "FilterProgram | None", *, terminal: bool) -> None:
+        own = _own_namespaces(self.plan)
+        try:
+            recipe = Recipe(
+                self.plan,
+                [Mount("bind", rootfs, ("rbind",))],
+                rootfs,
+                stdio=None if terminal else (0, 1, 2),
+                program=filtered,
+                group=self.group,
+                gate=self.gate,
+                idmapped=False,
+            )
+
+            def meanwhile(created: Created) -> None:
+                for flag, fd in own:
+                    setns(fd, flag)  # hooks are for the namespaces that we came from
+                self._record(created)
+
+            self.created = create(recipe, meanwhile)
+            _kept.append(self.created)
+        finally:
+            for _, fd in own:
+                os.close(fd)
+        for warning in self.created.warnings:
+            self.request.log.warn(warning)
+        if terminal and self.console is not None:
+            self.console.send(self.created.master)
+        elif not terminal:
+            _give_streams(self.created.uid, self.created.gid)
+
+    def _record(self, created: Created) -> None:
+        self.container.values |= {
+            "pid": created.pid,
+            "start_time": process.start_time(created.pid),
+            "seen": {
+                "directories": created.seen.directories,
+                "entrances": created.seen.entrances,
+                "filtered": created.seen.filtered,
+            },
+        }
+        self.container.save()
+
+    def _before_root(self, created: Created) -> None:
+        """Run the hooks for which the namespaces are ready and the root is not yet changed."""
+        state = self.container.told("creating")
+        plan = self.plan
+        flags = plan.clone_flags | plan.unshare_flags
+        for flag, _ in plan.joins:
+            flags |= flag
+        for kind in configs.BEFORE_ROOT:
+            inside = (created.pid, created.pidfd, flags) if kind == "createContainer" else None
+            hooks.run(self.config, kind, state, inside)
+
+    def _undo(self) -> None:
+        """Take back what was made, and let the hooks that clean up do so."""
+        container = self.container
+        if self.created is not None:
+            self.created.abort()
+        if self.group is not None:
+            self.group.destroy()
+        container.remove()
+        if self.request.pid_file and container.pid:
+            _remove_pid_file(self.request.pid_file, container.pid)
+        if container.pid:
+            run_poststop(self.config, container, self.request.log)
+
+
+def run_poststop(config: "dict[str, Any]", container: Container, log: "Log") -> None:
+    """Run the hooks after a container's end: what fails is a warning, and the rest goes on."""
+    state = container.told("stopped")
+    for hook in configs.hooks(config, "poststop"):
+        try:
+            hooks.run({"hooks": {"poststop": [hook]}}, "poststop", state)
+        except Exception as error:  # a hook's, or the kernel's: the container is gone all the same
+            log.warn(str(error))
+
+
+def _remove_pid_file(path: str, pid: int) -> None:
+    try:
+        with open(path) as file:
+            ours = file.read() == str(pid)
+        if ours:
+            os.unlink(path)
+    except (OSError, ValueError):
+        return  # it was not written
+
+
+def _own_namespaces(plan: Plan) -> "list[tuple[int, int]]":
+    """Return flag and descriptor of those of our namespaces that making the process leaves."""
+    left = {flag for flag, _ in plan.joins}
+    kinds = {flag: name for flag, name in NAMESPACES.values() if flag in left}
+    flags = os.O_RDONLY | os.O_CLOEXEC
+    return [(flag, os.open(f"/proc/self/ns/{name}", flags)) for flag, name in kinds.items()]
+
+
+def _give_streams(uid: int, gid: int) -> None:
+    """Let the program's user open its standard descriptors again; what cannot be given stays."""
+    for fd in range(_STANDARD):
+        info = os.fstat(fd)
+        if stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3):
+            continue
+        if info.st_uid != uid and uid >= 0:
+            try:
+                os.fchown(fd, uid, gid)
+            except OSError:
+                continue  # a file system without owners, or a read-only one

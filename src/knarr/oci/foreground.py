@@ -1,0 +1,104 @@
+"""``run`` in the foreground: signals and a terminal are passed on until the program has ended."""
+
+import fcntl
+import os
+import select
+import signal
+import termios
+import tty
+
+from knarr.kernel.files import write_all
+from knarr.kernel.process import pidfd_send_signal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_BLOCK = 32 << 10
+# What is this process's own affair.
+_OWN = frozenset((signal.SIGCHLD, signal.SIGURG, signal.SIGPIPE, signal.SIGKILL, signal.SIGSTOP,
+                  signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH))  # fmt: skip
+
+
+class Foreground:
+    """Whoever waits for a program that is a child of this process. master: -1 for none."""
+
+    __slots__ = ("_before", "_master", "_pidfd", "_wake")
+
+    def __init__(self, pidfd: int, master: int) -> None:
+        self._pidfd = pidfd
+        self._master = master
+        self._before: list[Any] | None = None
+        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def prepare(self) -> None:
+        """Pass signals on from here on, and have the caller's terminal say every key."""
+        for number in signal.valid_signals() - _OWN:
+            signal.signal(number, self._pass_on)
+        if self._master < 0:
+            return
+        signal.signal(signal.SIGWINCH, lambda *_: None)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        if os.isatty(0):
+            self._before = termios.tcgetattr(0)
+            tty.setraw(0)
+            self._resize()
+
+    def _pass_on(self, number: int, frame: object) -> None:
+        del frame
+        try:
+            pidfd_send_signal(self._pidfd, number)
+        except ProcessLookupError:
+            return  # it has just ended
+
+    def _resize(self) -> None:
+        size = fcntl.ioctl(0, termios.TIOCGWINSZ, bytes(8))
+        fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
+
+    def wait(self) -> int:
+        """Return the program's exit status as a shell has it, once it has ended."""
+        try:
+            if self._master >= 0:
+                self._relay()
+            info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
+        finally:
+            if self._before is not None:
+                termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+        assert info is not None
+        return info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
+
+    def _relay(self) -> None:
+        """Copy between the caller's streams and the terminal until nobody has that open."""
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN)
+        poll.register(self._wake[0], select.POLLIN)
+        poll.register(0, select.POLLIN)
+        while True:
+            for fd, _ in poll.poll():
+                if fd == self._wake[0]:
+                    os.read(fd, _BLOCK)
+                    if self._before is not None:
+                        self._resize()
+                elif fd == self._master:
+                    if not self._show():
+                        return
+                else:
+                    data = os.read(0, _BLOCK)
+                    if not data:
+                        poll.unregister(0)
+                        data = b"\x04"  # end of file for a terminal in its usual mode
+                    self._type(data)
+
+    def _show(self) -> bool:
+        try:
+            data = os.read(self._master, _BLOCK)
+        except OSError:
+            return False  # EIO: the last who had it open has closed it
+        write_all(1, data)
+        return True
+
+    def _type(self, data: bytes) -> None:
+        try:
+            write_all(self._master, data)
+        except OSError:
+            return  # as above; the next look says so

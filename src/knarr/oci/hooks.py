@@ -1,0 +1,133 @@
+"""Hooks: programs of the bundle that run at set moments, with the container's state as input.
+
+Source: runtime-spec config.md, "POSIX-platform Hooks". Input and output are files in memory, so
+that no hook can make this process wait by not reading, or by leaving a child behind.
+"""
+
+import json
+import os
+import select
+import signal
+
+from knarr.kernel.files import close_range
+from knarr.kernel.namespaces import CLONE_NEWUSER, setns
+from knarr.oci.config import hooks as hooks_of
+from knarr.runtime.errors import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SHOWN = 1024  # bytes of a hook's output in a message
+_CLOSE_ON_EXEC = 4  # CLOSE_RANGE_CLOEXEC: also what the caller gave the program to keep
+_CANNOT = 127  # the status of a child that could not execute its hook
+
+
+def run(
+    config: "dict[str, Any]",
+    kind: str,
+    state: "dict[str, Any]",
+    inside: "tuple[int, int, int] | None" = None,
+) -> None:
+    """Run the hooks of a kind one after the other. Raises RuntimeFailure at the first that fails.
+
+    inside: pid, pidfd and CLONE_NEW* of the namespaces in which they run: the container's.
+    """
+    for index, hook in enumerate(hooks_of(config, kind)):
+        name = f"hooks.{kind}[{index}] ({hook['path']})"
+        told = dict(state)
+        if inside is not None:
+            told["pid"] = _pid_inside(inside[0])
+        text, output = os.memfd_create("state"), os.memfd_create("output")
+        try:
+            os.write(text, json.dumps(told).encode())
+            os.lseek(text, 0, os.SEEK_SET)
+            _run(name, hook, (text, output), inside)
+        finally:
+            os.close(text)
+            os.close(output)
+
+
+def _run(
+    name: str,
+    hook: "dict[str, Any]",
+    files: "tuple[int, int]",
+    inside: "tuple[int, int, int] | None",
+) -> None:
+    pid = os.fork()
+    if pid == 0:
+        _be(hook, files, inside)
+    pidfd = os.pidfd_open(pid)
+    timeout = hook.get("timeout")
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    try:
+        ended = poll.poll(None if timeout is None else timeout * 1000)
+    finally:
+        os.close(pidfd)
+        # It leads a group of its own: what it left behind in there is not to outlive it when it
+        # is late, or when this process is interrupted.
+        if not _has_ended(pid):
+            _kill(pid)
+        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if not ended:
+        raise RuntimeFailure("error", "hook", f"{name}: did not end within {timeout} s")
+    if status:
+        how = f"exit status {status}" if status > 0 else f"signal {-status}"
+        said = os.pread(files[1], _SHOWN, 0).decode(errors="replace").strip()
+        text = f"{name}: {how}" + (f": {said}" if said else "")
+        raise RuntimeFailure("error", "hook", text)
+
+
+def _has_ended(pid: int) -> bool:
+    """Return whether a child has ended; it stays to be waited for."""
+    flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    return os.waitid(os.P_PID, pid, flags) is not None
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)  # it has not come to lead a group yet
+
+
+def _be(
+    hook: "dict[str, Any]", files: "tuple[int, int]", inside: "tuple[int, int, int] | None"
+) -> None:
+    """Be the child: enter, and execute the hook. Never returns, and imports nothing from here on.
+
+    A new PID namespace is for its children, so there the hook is a child of this one.
+    """
+    code = _CANNOT
+    try:
+        os.setsid()
+        for number, fd in enumerate((files[0], files[1], files[1])):
+            os.dup2(fd, number)
+        close_range(3, flags=_CLOSE_ON_EXEC)
+        args = hook.get("args") or [hook["path"]]
+        words = (entry.partition("=") for entry in hook.get("env") or ())
+        env = {name: value for name, mark, value in words if mark}
+        if inside is None:
+            os.execve(hook["path"], args, env)
+        setns(inside[1], inside[2])
+        if inside[2] & CLONE_NEWUSER:
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+        pid = os.posix_spawn(hook["path"], args, env)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        if code < 0:
+            os.kill(os.getpid(), -code)
+    except OSError as error:
+        os.write(2, f"{error.strerror}\n".encode())
+    finally:
+        os._exit(code if code >= 0 else 128 - code)
+
+
+def _pid_inside(pid: int) -> int:
+    """Return a process's id in its own PID namespace (proc(5), NSpid)."""
+    with open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+    return pid

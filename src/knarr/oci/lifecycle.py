@@ -1,0 +1,193 @@
+"""What happens to a container that was created: start, signals, removal."""
+
+import os
+import select
+import signal
+
+from knarr.errors import Conflict, NotFound
+from knarr.kernel.process import pidfd_send_signal
+from knarr.oci import config as configs
+from knarr.oci import hooks, state
+from knarr.oci.create import run_poststop
+from knarr.oci.errors import missing, not_running
+from knarr.oci.state import Container
+from knarr.runtime import fifogate
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.steps.base import Circumstances
+from knarr.spec import signals
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.oci.log import Log
+
+_ALIVE = ("created", "running", "paused")
+# Signals that end no process which does not ask for it, or that nobody can ask for (signal(7)).
+_HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH,
+                       signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))  # fmt: skip
+
+
+def start(container: Container) -> None:
+    """Let a created container's process become its program. Raises Conflict, RuntimeFailure.
+
+    A hook or an execve that fails is the end of the container: its ``delete`` is left.
+    """
+    status = container.status()
+    if status != "created":
+        raise Conflict(f'cannot start container "{container.name}": it is {status}, not created')
+    config = configs.read(container.file(configs.NAME))
+    pidfd = container.process()
+    if pidfd < 0:
+        not_running(container.name, "stopped")
+    try:
+        if configs.hooks(config, "startContainer"):
+            inside = (container.pid, pidfd, _namespaces(config))
+            hooks.run(config, "startContainer", container.told("created"), inside)
+        fifogate.start(
+            container.gate,
+            container.file("cells"),
+            configs.plan_of(config),
+            _seen(container, config),
+            fifogate.FifoGate(
+                "",
+                "",
+                preserved=container.values["preserved"],
+                keyring=container.values["keyring"],
+            ),
+        )
+        hooks.run(config, "poststart", container.told("running"))
+    except BaseException:
+        _kill(pidfd)
+        raise
+    finally:
+        os.close(pidfd)
+
+
+def _namespaces(config: "dict[str, Any]") -> int:
+    plan = configs.plan_of(config)
+    flags = plan.clone_flags | plan.unshare_flags
+    for flag, _ in plan.joins:
+        flags |= flag
+    return flags
+
+
+def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:
+    seen = container.values["seen"]
+    return Circumstances(
+        None if config["process"].get("terminal") else (0, 1, 2),
+        filtered=seen["filtered"],
+        directories=tuple(seen["directories"]),
+        entrances=seen["entrances"],
+    )
+
+
+def _kill(pidfd: int) -> None:
+    """Kill a process and wait for its end, whoever its parent is."""
+    try:
+        pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    poll.poll()
+
+
+def kill(container: Container, number: int, *, everybody: bool = False) -> None:
+    """Send a signal to a container's process, or to all in its group. Raises Conflict.
+
+    Before its program runs nobody is there to handle one, and the gate hears none but SIGKILL:
+    what would end a process ends this one.
+    """
+    status = container.status()
+    if everybody and status == "stopped":
+        _kill_group(container, number)
+        return
+    if status not in _ALIVE:
+        not_running(container.name, status)
+    if everybody and status != "created":
+        _kill_group(container, number)
+        return
+    pidfd = container.process()
+    if pidfd < 0:
+        not_running(container.name, "stopped")
+    try:
+        if status == "created" and number not in _HARMLESS:
+            _kill(pidfd)
+        else:
+            pidfd_send_signal(pidfd, number)
+    except ProcessLookupError:
+        not_running(container.name, "stopped")
+    finally:
+        os.close(pidfd)
+
+
+def _kill_group(container: Container, number: int) -> None:
+    """Signal all that is left of a container, which may be more than its first process."""
+    try:
+        container.group().kill(number)
+    except FileNotFoundError:
+        not_running(container.name, "stopped")
+
+
+def delete(container: Container, log: "Log", *, force: bool = False) -> None:
+    """Remove a container that has ended or was never started; with ``force`` also a living one.
+
+    Raises Conflict. Twice the same after a command that was killed half-way.
+    """
+    status = container.status()
+    if status not in ("created", "stopped") and not force:
+        raise Conflict(f'cannot delete container "{container.name}": it is {status}, not stopped')
+    pidfd = container.process()
+    if pidfd >= 0:
+        try:
+            if status == "paused":
+                container.group().thaw()
+            _kill(pidfd)
+        finally:
+            os.close(pidfd)
+    if container.values.get("cgroup", {}).get("made"):
+        container.manager().remove(container.values["cgroup"]["path"])
+    config: dict[str, Any] = {}
+    if container.pid:
+        config = configs.read(container.file(configs.NAME))
+    container.remove()
+    run_poststop(config, container, log)
+
+
+def remove(root: str, name: str, log: "Log", *, force: bool) -> None:
+    """Delete a container by its name. Raises NotFound, but with ``force``: then it is gone."""
+    try:
+        container = state.load(root, name, lock=True)
+    except NotFound:
+        if force:
+            return
+        raise
+    delete(container, log, force=force)
+
+
+def number_of(text: str) -> int:
+    """Return the number of a signal by name or number; raises InvalidArgument."""
+    return signals.parse(text)
+
+
+def processes(root: str, name: str) -> "list[int]":
+    """Return the ids of a container's processes; raises NotFound."""
+    container = state.load(root, name)
+    if not container.values:
+        missing(name)
+    try:
+        found: list[int] = container.group().procs()
+    except FileNotFoundError:
+        return []
+    return sorted(found)
+
+
+def said(error: BaseException) -> str:
+    """Return what a failure is called in one line."""
+    if isinstance(error, RuntimeFailure):
+        return error.message
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return str(error)

@@ -1,0 +1,62 @@
+"""Where failures are told: standard error, and a file for callers that parse it.
+
+The lines are those of runc's logger, in JSON or as text; podman and containerd read the first.
+"""
+
+import json
+import os
+import sys
+import time
+
+_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+
+
+class Log:
+    """A log. path: empty: standard error. form: json or text."""
+
+    __slots__ = ("_debug", "_form", "_path")
+
+    def __init__(self, path: str = "", form: str = "text", *, debug: bool = False) -> None:
+        self._path = path
+        self._form = form
+        self._debug = debug
+
+    def debug(self, message: str) -> None:
+        """Tell what is of interest with ``--debug`` only."""
+        if self._debug:
+            self._write("debug", message)
+
+    def warn(self, message: str) -> None:
+        """Tell what is left out, or failed without being a failure."""
+        self._write("warning", message)
+
+    def error(self, message: str) -> None:
+        """Tell why the command failed; on standard error in any case."""
+        self._write("error", message)
+        if self._path:
+            _tell(f"knarr-oci: {message}\n")
+
+    def _write(self, level: str, message: str) -> None:
+        line = " ".join(message.split("\n"))
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        if self._form == "json":
+            text = json.dumps({"level": level, "msg": line, "time": when}) + "\n"
+        elif self._path:
+            text = f"time={json.dumps(when)} level={level} msg={json.dumps(line)}\n"
+        else:
+            text = f"knarr-oci: {line}\n"
+        if not self._path:
+            _tell(text)
+            return
+        try:
+            fd = os.open(self._path, _FLAGS, 0o600)
+        except OSError as error:
+            _tell(f"knarr-oci: --log {self._path}: {error.strerror}\n")
+            return
+        with open(fd, "w", errors="surrogateescape") as file:
+            file.write(text)
+
+
+def _tell(text: str) -> None:
+    if sys.stderr is not None:
+        sys.stderr.write(text)

@@ -1,0 +1,116 @@
+"""The command line of ``knarr-oci``: what is said before the command, and how failures end."""
+
+import os
+import signal
+import sys
+
+from knarr.errors import KnarrError
+from knarr.oci import commands, protection, state
+from knarr.oci.errors import UsageError
+from knarr.oci.log import Log
+from knarr.oci.options import Words, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+_FLAGS = {
+    "root": True, "log": True, "log-format": True, "debug": False, "systemd-cgroup": False,
+    "rootless": True, "version": False, "help": False,
+}  # fmt: skip
+_SHORT = {"v": "version", "h": "help"}
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class _Interrupted(BaseException):
+    """A signal that asks this process to end: what was begun is undone first."""
+
+
+def main(words: "Sequence[str]") -> "NoReturn":
+    """Carry a command line out, and end with its status.
+
+    Without what an interpreter does at its end: it would free the memory in which a container's
+    process that waits to be started has its program.
+    """
+    status = 1
+    try:
+        status = carry_out(words)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError as error:
+        os.write(2, f"knarr-oci: standard output: {error.strerror}\n".encode())
+        status = status or 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        sys.stderr.flush()
+    finally:
+        os._exit(status)
+
+
+def carry_out(words: "Sequence[str]") -> int:
+    """Carry a command line out; returns the exit status."""
+    log = Log()
+    try:
+        before = parse(words, _FLAGS, _SHORT, first=True)
+        log = Log(
+            before.text("log"),
+            before.choice("log-format", "text", "json"),
+            debug=before.has("debug"),
+        )
+        return _execute(before, log)
+    except _Interrupted as error:
+        log.error(f"interrupted by {signal.Signals(error.args[0]).name}")
+        return 128 + int(error.args[0])
+    except (KnarrError, ValueError, ArithmeticError, OSError, RecursionError) as error:
+        log.error(_said(error))
+        return 1
+    except Exception as error:
+        from knarr.runtime.errors import RuntimeFailure
+
+        if not isinstance(error, RuntimeFailure):
+            raise
+        log.error(error.message)
+        return 1
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    return str(error)
+
+
+def _execute(before: Words, log: Log) -> int:
+    if before.has("version"):
+        from knarr.oci.show import version
+
+        sys.stdout.write(version())
+        return 0
+    if before.has("help") or not before.words:
+        return _help()
+    if before.choice("rootless", "auto", "false", "true") == "true" or os.geteuid():
+        raise UsageError("containers without root are not supported: run knarr-oci as root")
+    protection.begin()
+    for number in _ENDING:
+        signal.signal(number, _interrupt)
+    root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
+    manager = "systemd" if before.has("systemd-cgroup") else "cgroupfs"
+    name, *left = before.words
+    return commands.execute(commands.Global(root, manager, log), name, left)
+
+
+def _interrupt(number: int, frame: object) -> "NoReturn":
+    del frame
+    raise _Interrupted(number)
+
+
+def _help() -> int:
+    sys.stdout.write("Usage: knarr-oci [FLAGS] COMMAND [FLAGS] [WORDS]\n\nCommands:\n")
+    for name, (_, _, _, follows, text) in commands.COMMANDS.items():
+        sys.stdout.write(f"  {f'{name} {follows}'.strip():<24} {text}\n")
+    sys.stdout.write("\nFlags:\n")
+    for flag, valued in _FLAGS.items():
+        sys.stdout.write(f"  --{flag}{' VALUE' if valued else ''}\n")
+    return 0

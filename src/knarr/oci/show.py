@@ -1,0 +1,81 @@
+"""What containers look like from outside: state, list, ps, features, spec."""
+
+import json
+import os
+
+from knarr._version import __version__
+from knarr.errors import NotFound
+from knarr.oci import lifecycle, state
+from knarr.oci.errors import UsageError
+
+SPEC_VERSION = "1.3.0"
+_COLUMNS = ("ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER")
+
+
+def version() -> str:
+    """Return the answer to ``--version``, in the lines that podman and containerd take apart."""
+    return f"knarr-oci version {__version__}\nspec: {SPEC_VERSION}\n"
+
+
+def one(root: str, name: str) -> str:
+    """Return a container's state as JSON; raises NotFound."""
+    return json.dumps(state.load(root, name).shown(), indent=2) + "\n"
+
+
+def listed(root: str, form: str, *, quiet: bool) -> str:
+    """Return all containers: as a table, as JSON, or the names alone."""
+    found = []
+    for name in state.names(root):
+        try:
+            found.append(state.load(root, name).shown())
+        except NotFound:
+            continue  # removed meanwhile
+    if quiet:
+        return "".join(f"{one['id']}\n" for one in found)
+    if form == "json":
+        return json.dumps(found or None) + "\n"
+    rows = [_COLUMNS, *(tuple(str(one[name.lower()]) for name in _COLUMNS) for one in found)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    lines = [
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def processes(root: str, name: str, form: str, words: "list[str]") -> str:
+    """Return a container's processes: as ps(1) shows them (with these arguments), or JSON."""
+    found = lifecycle.processes(root, name)
+    if form == "json":
+        return json.dumps(found) + "\n"
+    import subprocess
+
+    shown = subprocess.run(["ps", *(words or ["-ef"])], capture_output=True, text=True, check=False)
+    if shown.returncode:
+        raise UsageError(f"ps {' '.join(words)}: {shown.stderr.strip()}")
+    head, *lines = shown.stdout.splitlines()
+    titles = head.split()
+    if "PID" not in titles:
+        raise UsageError(f"ps {' '.join(words)}: shows no column PID")
+    column = titles.index("PID")
+    own = [line for line in lines if int(line.split()[column]) in found]
+    return "".join(f"{line}\n" for line in (head, *own))
+
+
+def features() -> str:
+    """Return what this runtime can do (runtime-spec features.md): the same on every machine."""
+    from knarr.oci.abilities import every_feature
+
+    return json.dumps(every_feature(), indent=2) + "\n"
+
+
+def write_spec(bundle: str) -> None:
+    """Write a configuration to begin with into a bundle; raises OSError when there is one."""
+    from knarr.oci.abilities import default_config
+
+    path = os.path.join(bundle, "config.json")
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    with open(fd, "w") as file:
+        json.dump(default_config(), file, indent="\t")
+        file.write("\n")
+

@@ -1,0 +1,214 @@
+"""What is known of containers between two commands: a directory for each below ``--root``.
+
+    ROOT/ID/lock          held by the one command that changes the container at a time
+    ROOT/ID/state.json    replaced by rename; what ``Container.save`` writes
+    ROOT/ID/config.json   the configuration as it was at create
+    ROOT/ID/gate          the FIFO at which the process waits until start; gate.new until it does
+    ROOT/ID/cells         where a program that fails says why
+    ROOT/@seccomp/        compiled filters; no container has such a name
+
+The lock is of the kind that belongs to a process and its table of descriptors (fcntl(2)): the
+container's process, which has a copy of that table, does not go on holding it. Whether it runs
+is not written down but looked up: the process with its start time, and who waits at the FIFO.
+"""
+
+import fcntl
+import json
+import os
+import shutil
+
+from knarr.errors import Conflict, InvalidArgument
+from knarr.kernel import process
+from knarr.oci.errors import missing
+from knarr.runtime import fifogate
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+DEFAULT_ROOT = "/run/knarr-oci"
+SECCOMP = "@seccomp"
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+def check_name(name: str) -> str:
+    """Return a container's name; raises InvalidArgument for one that is none, or a path."""
+    if not name or name in (".", "..") or not _LETTERS.issuperset(name) or len(name) > 255:
+        raise InvalidArgument(
+            f"container id {name!r:.300}: expected letters, digits and _ + - . (at most 255)"
+        )
+    return name
+
+
+class Container:
+    """One container. values: what ``state.json`` holds."""
+
+    __slots__ = ("_lock", "name", "path", "values")
+
+    def __init__(self, root: str, name: str) -> None:
+        self.name = check_name(name)
+        self.path = os.path.join(root, name)
+        self.values: dict[str, Any] = {}
+        self._lock = -1
+
+    def file(self, name: str) -> str:
+        """Return the path of one of its files."""
+        return os.path.join(self.path, name)
+
+    @property
+    def gate(self) -> str:
+        """The FIFO at which its process waits."""
+        return self.file("gate")
+
+    @property
+    def pid(self) -> int:
+        """The pid of its process, 0 before there is one."""
+        found: int = self.values.get("pid") or 0
+        return found
+
+    def save(self) -> None:
+        """Write the values. Raises OSError."""
+        write_new(self.file("state.json"), json.dumps(self.values))
+
+    def load(self) -> None:
+        """Read the values; raises NotFound when there is no such container."""
+        try:
+            with open(self.file("state.json"), "rb") as file:
+                self.values = json.load(file)
+        except (FileNotFoundError, NotADirectoryError):
+            if not os.path.isdir(self.path):
+                missing(self.name)
+            self.values = {}  # a create that was killed at its very beginning
+
+    def make(self) -> None:
+        """Make and lock the directory of a new container; raises Conflict for a name in use."""
+        os.makedirs(os.path.dirname(self.path), 0o700, exist_ok=True)
+        try:
+            os.mkdir(self.path, 0o700)
+        except FileExistsError:
+            raise Conflict(f"container with id exists: {self.name}") from None
+        self.lock()
+
+    def lock(self) -> None:
+        """Wait until no other command changes this container; raises NotFound without one."""
+        try:
+            self._lock = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except (FileNotFoundError, NotADirectoryError):
+            missing(self.name)
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        if os.fstat(self._lock).st_nlink == 0:
+            missing(self.name)  # removed while this one waited, and perhaps made anew
+
+    def process(self) -> int:
+        """Return a pid descriptor of its process, -1 when that has ended."""
+        if not self.pid:
+            return -1
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return -1
+        # Looked at only now: from here on the number cannot become another's.
+        if process.start_time(self.pid) == self.values["start_time"]:
+            return fd
+        os.close(fd)
+        return -1
+
+    def status(self) -> str:
+        """Return creating, created, running, paused or stopped."""
+        if self.pid and process.start_time(self.pid) != self.values["start_time"]:
+            return "stopped"
+        try:
+            waiting = fifogate.is_waiting(self.gate)
+        except FileNotFoundError:
+            return "creating" if self.pid or self._is_locked() else "stopped"
+        if waiting:
+            return "created"
+        return "paused" if self._is_frozen() else "running"
+
+    def _is_locked(self) -> bool:
+        """Return whether another command is at it."""
+        if self._lock >= 0:
+            return False
+        try:
+            fd = os.open(self.file("lock"), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def _is_frozen(self) -> bool:
+        try:
+            return self.group().frozen()
+        except OSError:
+            return False  # it has just ended
+
+    def group(self) -> "Any":
+        """Return its control group; FileNotFoundError when there is none."""
+        return self.manager().open(self.values["cgroup"]["path"])
+
+    def manager(self) -> "Any":
+        """Return who makes its control group."""
+        from knarr.cgroups.manager import detect
+
+        return detect(self.values["cgroup"]["manager"])
+
+    def told(self, status: str = "") -> "dict[str, Any]":
+        """Return its state for others (runtime-spec runtime.md, "State"), as hooks get it."""
+        status = status or self.status()
+        found = {
+            "ociVersion": self.values.get("ociVersion", "1.0.0"),
+            "id": self.name,
+            "status": status,
+            "pid": 0 if status == "stopped" else self.pid,
+            "bundle": self.values.get("bundle", ""),
+        }
+        if self.values.get("annotations"):
+            found["annotations"] = self.values["annotations"]
+        return found
+
+    def shown(self) -> "dict[str, Any]":
+        """Return its state with what runc shows beside it."""
+        found = self.told()
+        for key in ("rootfs", "created", "owner"):
+            found[key] = self.values.get(key, "")
+        return found
+
+    def remove(self) -> None:
+        """Remove all that is known of it; that is all gone is no error."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def write_new(path: str, text: str) -> None:
+    """Write a file so that others see it whole or not at all. Raises OSError."""
+    temporary = f"{path}.{os.getpid()}.new"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(temporary, flags, 0o644)
+    try:
+        with open(fd, "w") as file:
+            file.write(text)
+        os.rename(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def load(root: str, name: str, *, lock: bool = False) -> Container:
+    """Return a container that exists; raises NotFound. lock: as ``Container.lock``."""
+    container = Container(root, name)
+    if lock:
+        container.lock()
+    container.load()
+    return container
+
+
+def names(root: str) -> "list[str]":
+    """Return the names of all containers."""
+    try:
+        return sorted(name for name in os.listdir(root) if _LETTERS.issuperset(name))
+    except FileNotFoundError:
+        return []

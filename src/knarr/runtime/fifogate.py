@@ -1,0 +1,211 @@
+"""A gate that nobody holds: a created process waits at a FIFO, whoever made it is gone.
+
+The maker of a container that is created now and started later (``knarr-oci create``) ends in
+between, so there is no channel and no parent to die with. The process reads from a FIFO that
+it has open for reading and writing itself: it never sees an end. A byte lets it go on, and its
+execve or its end closes the last reader, which whoever wrote the byte can wait for. Why it
+failed stands in a file: its cells are mapped from there.
+"""
+
+import errno
+import os
+import select
+
+from knarr.kernel import caps
+from knarr.kernel import process as k
+from knarr.kernel.clone import CLONE_FILES
+from knarr.kernel.mounts import MS_PRIVATE
+from knarr.kernel.seccomp import FILTER_SIZE, FilterProgram
+from knarr.runtime import child
+from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.finalleg import Ending
+from knarr.runtime.plan import Plan
+from knarr.runtime.process import setting_for
+from knarr.runtime.program import memory
+from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT
+from knarr.runtime.steps.base import Circumstances, Setting, Step
+from knarr.runtime.steps.mounts import AttachRoot, PivotRoot, set_propagation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from knarr.runtime.process import Created, Waiting
+    from knarr.runtime.program.builder import Builder
+
+_FAULT = 16  # bytes: FAULT_AT and FAULT_ERROR
+
+
+class Stop(Step):
+    """Wait until the maker has done what has to be done before the root changes: hooks."""
+
+    __slots__ = ()
+
+    def emit(self, b: "Builder", setting: Setting) -> None:
+        """The table of descriptors is still the maker's."""
+        del setting
+        b.call("write", CHANNEL, child.READY, 1)
+        child.wait(b, 1)
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return "stop for hooks"
+
+
+class PrivateRoot(Step):
+    """Cut the root off from where it lies on the host: a clone of a shared mount is its peer."""
+
+    __slots__ = ()
+
+    def emit(self, b: "Builder", setting: Setting) -> None:
+        """See mount_namespaces(7), "Shared subtrees"."""
+        del setting
+        set_propagation(b, ROOT, [(MS_PRIVATE, True)])
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return "root file system: private from the host's"
+
+
+def prepare(plan: Plan, *, stop: bool) -> None:
+    """Change a plan for a root that is a directory of the host. stop: see ``Stop``."""
+    steps: list[Step] = []
+    for step in plan.steps:
+        if stop and isinstance(step, PivotRoot):
+            steps.append(Stop())
+        steps.append(step)
+        if isinstance(step, AttachRoot):
+            steps.append(PrivateRoot())
+    plan.steps = tuple(steps)
+
+
+class FifoGate:
+    """The gate of one process, for ``process.Recipe``.
+
+    fifo, cells: the files. preserved: how many descriptors from 3 on the program keeps.
+    keyring: it gets a session keyring of its own. at_stop: what to do while the process waits
+    before its root changes, if its plan has a ``Stop``.
+    """
+
+    __slots__ = ("_fds", "at_stop", "cells", "fifo", "keyring", "preserved")
+
+    def __init__(
+        self,
+        fifo: str,
+        cells: str,
+        *,
+        preserved: int = 0,
+        keyring: bool = True,
+        at_stop: "Callable[[Created], None] | None" = None,
+    ) -> None:
+        self.fifo = fifo
+        self.cells = cells
+        self.preserved = preserved
+        self.keyring = keyring
+        self.at_stop = at_stop
+        self._fds: list[int] = []
+
+    def prepare(self) -> None:
+        """Make the files, and the first the cell that the program reads. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(self.cells, flags, 0o600)
+        try:
+            os.ftruncate(fd, memory.CELLS_SIZE)
+            memory.tell_in(fd)
+        finally:
+            os.close(fd)
+        os.mkfifo(self.fifo, 0o600)
+        fd = os.open(self.fifo, os.O_RDWR | os.O_CLOEXEC)
+        self._fds.append(child.high(fd))
+        os.close(fd)
+        GATE.set(self._fds[0])
+
+    def settle(self, ending: Ending) -> None:
+        """Say what is special in the last leg."""
+        ending.preserved = self.preserved
+        ending.keyring = self.keyring
+
+    @staticmethod
+    def emit(b: "Builder") -> None:
+        """Wait at the FIFO, which takes the channel's place; the parent may go from here on.
+
+        A failure is no longer heard by the channel, and neither is execve: by the FIFO instead.
+        """
+        b.call("unshare", CLONE_FILES)
+        b.call("prctl", k.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+        b.call("write", CHANNEL, child.READY, 1)
+        b.call("read", GATE, BYTE, 1)
+        b.call("close", CHANNEL)
+        b.set(CHANNEL, GATE)
+
+    def stop_at(self, process: "Waiting", created: "Created") -> None:
+        """Do what is to be done at the stop, if there is one."""
+        if self.at_stop is not None:
+            process.await_stop()
+            self.at_stop(created)
+            process.go()
+
+    def let_go(self) -> None:
+        """Close this process's end of the FIFO; the process at the gate has its own."""
+        while self._fds:
+            os.close(self._fds.pop())
+
+
+def is_waiting(fifo: str) -> bool:
+    """Return whether a process waits at the FIFO. Raises FileNotFoundError when there is none."""
+    try:
+        os.close(_open(fifo))
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return False
+    return True
+
+
+def _open(fifo: str) -> int:
+    return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+
+
+def start(fifo: str, cells: str, plan: Plan, seen: Circumstances, gate: FifoGate) -> None:
+    """Let the process go; returns when its program runs. Raises RuntimeFailure where it does not.
+
+    plan, seen, gate: what it was made of, for the message.
+    """
+    fd = _open(fifo)
+    try:
+        os.write(fd, child.GO)
+        poll = select.poll()
+        poll.register(fd, 0)  # POLLERR: nobody reads any more
+        poll.poll()
+    finally:
+        os.close(fd)
+    failure = _failure(cells, plan, seen, gate)
+    if failure is not None:
+        raise failure
+
+
+def _failure(
+    cells: str, plan: Plan, seen: Circumstances, gate: FifoGate
+) -> "RuntimeFailure | None":
+    """Return why a program failed whose maker has gone: the program is written down once more."""
+    with open(cells, "rb") as file:
+        fault = file.read(_FAULT)
+    number = int.from_bytes(fault[8:], "little", signed=True)
+    if not number:
+        return None
+    try:
+        setting = setting_for(plan, seen.directories)
+        permitted = caps.permitted(in_userns=plan.in_userns)
+        filtered = FilterProgram(bytes(FILTER_SIZE)) if seen.filtered else None
+        ending = Ending(seen.stdio, filtered, None, permitted, has_proc=setting.has_proc)
+        gate.settle(ending)
+        entrances = ("",) * seen.entrances
+        program = child.first(
+            plan.unshare_flags, plan.steps, setting, plan.leg, ending, entrances, None, gate.emit
+        )
+    except (OSError, RuntimeFailure):
+        # A device of the host that was there at the time is not there now.
+        return RuntimeFailure("error", "start", os.strerror(number), number)
+    memory.FAULT_AT.set(int.from_bytes(fault[:8], "little", signed=True))
+    memory.FAULT_ERROR.set(number)
+    return program.failure()
