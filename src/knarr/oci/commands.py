@@ -11,19 +11,19 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from knarr.oci.log import Log
+    from knarr.oci.log import Journal
     from knarr.oci.options import Flags
 
 
 class Global:
     """What is said before the command. manager: of control groups."""
 
-    __slots__ = ("log", "manager", "root")
+    __slots__ = ("journal", "manager", "root")
 
-    def __init__(self, root: str, manager: str, log: "Log") -> None:
+    def __init__(self, root: str, manager: str, journal: "Journal") -> None:
         self.root = root
         self.manager = manager
-        self.log = log
+        self.journal = journal
 
 
 _CREATE: "Flags" = {
@@ -48,7 +48,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
 
     name = state.check_name(words.one("the container's id"))
     bundle = os.path.abspath(words.text("bundle", "."))
-    request = create.Request(said.root, bundle, said.log)
+    request = create.Request(said.root, bundle, said.journal)
     request.manager = said.manager
     request.keyring = not words.has("no-new-keyring")
     for key in ("console-socket", "pid-file"):
@@ -61,13 +61,13 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     create.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))
     if request.console and not (terminal and detach):
-        raise UsageError("--console-socket: needs process.terminal, and nobody who stays (--detach)")
+        raise UsageError("--console-socket: is for process.terminal and a detached container")
     if terminal and detach and not request.console:
         raise UsageError("process.terminal: needs --console-socket when nobody stays to relay it")
     os.chdir(bundle)
     creation = create.Creation(request, name, config)
     container = creation.make()
-    said.log.debug(f"created {name}, pid {container.pid}")
+    said.journal.debug(f"created {name}, pid {container.pid}")
     if not start:
         return 0
     created = creation.created
@@ -82,14 +82,14 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
             relay.prepare()
         lifecycle.start(container)
     except BaseException:
-        lifecycle.delete(container, said.log, force=True)
+        lifecycle.delete(container, said.journal, force=True)
         raise
     if relay is None:
         return 0
     try:
         return relay.wait()
     finally:
-        lifecycle.delete(container, said.log, force=True)
+        lifecycle.delete(container, said.journal, force=True)
 
 
 def _start(said: Global, words: Words) -> int:
@@ -123,7 +123,7 @@ def _delete(said: Global, words: Words) -> int:
     from knarr.oci import lifecycle
 
     name = words.one("the container's id")
-    lifecycle.remove(said.root, name, said.log, force=words.has("force"))
+    lifecycle.remove(said.root, name, said.journal, force=words.has("force"))
     return 0
 
 

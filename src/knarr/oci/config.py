@@ -8,13 +8,14 @@ from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from knarr.oci.shape import check
 from knarr.runtime import fifogate
 from knarr.runtime.plan import Plan, plan
-from knarr.runtime.processplan import SpecError
+from knarr.runtime.processplan import SpecError, number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 NAME = "config.json"
+_MOST_ID = (1 << 32) - 2  # the last is no id
 LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
 # In the order in which they run.
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -44,7 +45,15 @@ def read(path: str) -> "dict[str, Any]":
     except ValueError as error:
         raise SpecError(f"{path}: is not JSON: {error}") from error
     _check_hooks(config)
+    _check_ids((config.get("process") or {}).get("user") or {})
     return config
+
+
+def _check_ids(user: "dict[str, Any]") -> None:
+    for name in ("uid", "gid"):
+        number(user.get(name, 0), f"process.user.{name}", 0, _MOST_ID)
+    for index, gid in enumerate(user.get("additionalGids") or ()):
+        number(gid, f"process.user.additionalGids[{index}]", 0, _MOST_ID)
 
 
 def _check_hooks(config: "dict[str, Any]") -> None:

@@ -1,9 +1,8 @@
 """The console socket: where a caller gets the master of a container's terminal."""
 
+import _socket
 import array
 import os
-
-import _socket
 
 from knarr.errors import InvalidArgument
 

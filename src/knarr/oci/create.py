@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from knarr.oci.log import Log
+    from knarr.oci.log import Journal
 
 _STANDARD = 3
 # The process at the gate reads its program in this one's memory, which stays as it is at the
@@ -42,18 +42,18 @@ class Request:
         "bundle",
         "console",
         "detach",
+        "journal",
         "keyring",
-        "log",
         "manager",
         "pid_file",
         "preserved",
         "root",
     )
 
-    def __init__(self, root: str, bundle: str, log: "Log") -> None:
+    def __init__(self, root: str, bundle: str, journal: "Journal") -> None:
         self.root = root
         self.bundle = bundle
-        self.log = log
+        self.journal = journal
         self.manager = "cgroupfs"
         self.console = ""
         self.pid_file = ""
@@ -188,8 +188,9 @@ class Creation:
             where = "cgroupsPath" if str(error).startswith("cgroup path") else "resources"
             raise InvalidArgument(f"linux.{where}: {error}") from error
         except OSError as error:
-            what = f"linux.cgroupsPath: {path}: {error.strerror}"
-            raise InvalidArgument(what + (f": {error.filename}" if error.filename else "")) from error
+            where = f": {error.filename}" if error.filename else ""
+            text = f"linux.cgroupsPath: {path}: {error.strerror}{where}"
+            raise InvalidArgument(text) from error
         self.container.values["cgroup"]["made"] = True
         self.container.save()
         return group
@@ -219,7 +220,7 @@ class Creation:
             for _, fd in own:
                 os.close(fd)
         for warning in self.created.warnings:
-            self.request.log.warn(warning)
+            self.request.journal.warning(warning)
         if terminal and self.console is not None:
             self.console.send(self.created.master)
         elif not terminal:
@@ -259,17 +260,17 @@ class Creation:
         if self.request.pid_file and container.pid:
             _remove_pid_file(self.request.pid_file, container.pid)
         if container.pid:
-            run_poststop(self.config, container, self.request.log)
+            run_poststop(self.config, container, self.request.journal)
 
 
-def run_poststop(config: "dict[str, Any]", container: Container, log: "Log") -> None:
+def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journal") -> None:
     """Run the hooks after a container's end: what fails is a warning, and the rest goes on."""
     state = container.told("stopped")
     for hook in configs.hooks(config, "poststop"):
         try:
             hooks.run({"hooks": {"poststop": [hook]}}, "poststop", state)
         except Exception as error:  # a hook's, or the kernel's: the container is gone all the same
-            log.warn(str(error))
+            journal.warning(str(error))
 
 
 def _remove_pid_file(path: str, pid: int) -> None:

@@ -20,7 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from knarr.oci.log import Log
+    from knarr.oci.log import Journal
 
 _ALIVE = ("created", "running", "paused")
 # Signals that end no process which does not ask for it, or that nobody can ask for (signal(7)).
@@ -130,7 +130,7 @@ def _kill_group(container: Container, number: int) -> None:
         not_running(container.name, "stopped")
 
 
-def delete(container: Container, log: "Log", *, force: bool = False) -> None:
+def delete(container: Container, journal: "Journal", *, force: bool = False) -> None:
     """Remove a container that has ended or was never started; with ``force`` also a living one.
 
     Raises Conflict. Twice the same after a command that was killed half-way.
@@ -152,10 +152,10 @@ def delete(container: Container, log: "Log", *, force: bool = False) -> None:
     if container.pid:
         config = configs.read(container.file(configs.NAME))
     container.remove()
-    run_poststop(config, container, log)
+    run_poststop(config, container, journal)
 
 
-def remove(root: str, name: str, log: "Log", *, force: bool) -> None:
+def remove(root: str, name: str, journal: "Journal", *, force: bool) -> None:
     """Delete a container by its name. Raises NotFound, but with ``force``: then it is gone."""
     try:
         container = state.load(root, name, lock=True)
@@ -163,7 +163,7 @@ def remove(root: str, name: str, log: "Log", *, force: bool) -> None:
         if force:
             return
         raise
-    delete(container, log, force=force)
+    delete(container, journal, force=force)
 
 
 def number_of(text: str) -> int:

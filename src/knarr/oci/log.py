@@ -11,7 +11,7 @@ import time
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
-class Log:
+class Journal:
     """A log. path: empty: standard error. form: json or text."""
 
     __slots__ = ("_debug", "_form", "_path")
@@ -26,7 +26,7 @@ class Log:
         if self._debug:
             self._write("debug", message)
 
-    def warn(self, message: str) -> None:
+    def warning(self, message: str) -> None:
         """Tell what is left out, or failed without being a failure."""
         self._write("warning", message)
 

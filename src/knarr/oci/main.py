@@ -7,7 +7,7 @@ import sys
 from knarr.errors import KnarrError
 from knarr.oci import commands, protection, state
 from knarr.oci.errors import UsageError
-from knarr.oci.log import Log
+from knarr.oci.log import Journal
 from knarr.oci.options import Words, parse
 
 TYPE_CHECKING = False
@@ -51,27 +51,27 @@ def main(words: "Sequence[str]") -> "NoReturn":
 
 def carry_out(words: "Sequence[str]") -> int:
     """Carry a command line out; returns the exit status."""
-    log = Log()
+    journal = Journal()
     try:
         before = parse(words, _FLAGS, _SHORT, first=True)
-        log = Log(
+        journal = Journal(
             before.text("log"),
             before.choice("log-format", "text", "json"),
             debug=before.has("debug"),
         )
-        return _execute(before, log)
+        return _execute(before, journal)
     except _Interrupted as error:
-        log.error(f"interrupted by {signal.Signals(error.args[0]).name}")
+        journal.error(f"interrupted by {signal.Signals(error.args[0]).name}")
         return 128 + int(error.args[0])
     except (KnarrError, ValueError, ArithmeticError, OSError, RecursionError) as error:
-        log.error(_said(error))
+        journal.error(_said(error))
         return 1
     except Exception as error:
         from knarr.runtime.errors import RuntimeFailure
 
         if not isinstance(error, RuntimeFailure):
             raise
-        log.error(error.message)
+        journal.error(error.message)
         return 1
 
 
@@ -82,7 +82,7 @@ def _said(error: BaseException) -> str:
     return str(error)
 
 
-def _execute(before: Words, log: Log) -> int:
+def _execute(before: Words, journal: Journal) -> int:
     if before.has("version"):
         from knarr.oci.show import version
 
@@ -98,7 +98,7 @@ def _execute(before: Words, log: Log) -> int:
     root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
     manager = "systemd" if before.has("systemd-cgroup") else "cgroupfs"
     name, *left = before.words
-    return commands.execute(commands.Global(root, manager, log), name, left)
+    return commands.execute(commands.Global(root, manager, journal), name, left)
 
 
 def _interrupt(number: int, frame: object) -> "NoReturn":

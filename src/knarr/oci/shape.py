@@ -56,8 +56,7 @@ CONFIG = {
     "hostname": str, "domainname": str, "annotations": Each(str), "linux": _LINUX,
     "mounts": [{"destination": str, "type": str, "source": str, "options": [str],
                 "uidMappings": _IDS, "gidMappings": _IDS}],
-    "hooks": {name: _HOOK for name in ("prestart", "createRuntime", "createContainer",
-                                       "startContainer", "poststart", "poststop")},
+    "hooks": Each(_HOOK),
 }  # fmt: skip
 _CALLED = {str: "a text", int: "a whole number", bool: "true or false"}
 

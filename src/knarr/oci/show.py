@@ -78,4 +78,3 @@ def write_spec(bundle: str) -> None:
     with open(fd, "w") as file:
         json.dump(default_config(), file, indent="\t")
         file.write("\n")
-

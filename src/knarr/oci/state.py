@@ -143,7 +143,7 @@ class Container:
 
     def _is_frozen(self) -> bool:
         try:
-            return self.group().frozen()
+            return bool(self.group().frozen())
         except OSError:
             return False  # it has just ended
 

@@ -16,9 +16,9 @@ from knarr.kernel import process as k
 from knarr.kernel.clone import CLONE_FILES
 from knarr.kernel.mounts import MS_PRIVATE
 from knarr.kernel.seccomp import FILTER_SIZE, FilterProgram
-from knarr.runtime import child
+from knarr.runtime import child, command
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.finalleg import Ending
+from knarr.runtime.finalleg import DEFAULT_PATH, Ending
 from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
 from knarr.runtime.program import memory
@@ -67,6 +67,31 @@ class PrivateRoot(Step):
         return "root file system: private from the host's"
 
 
+class LookUp(Step):
+    """See that the program is there while its creator can still be told.
+
+    Callers take a failure of create for the command's, and one of start for the runtime's. The
+    program's user may see less: what decides is the look before execve.
+    """
+
+    __slots__ = ("name", "path")
+
+    def __init__(self, name: str, path: str) -> None:
+        self.name = name
+        self.path = path
+
+    def emit(self, b: "Builder", setting: Setting) -> None:
+        """See ``command.find``; a name that begins at the working directory is left for later."""
+        del setting
+        places = [self.name] if "/" in self.name else self.path.split(":")
+        if all(place.startswith("/") for place in places):
+            command.find(b, self.name, self.path)
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return f"look for {self.name}"
+
+
 def prepare(plan: Plan, *, stop: bool) -> None:
     """Change a plan for a root that is a directory of the host. stop: see ``Stop``."""
     steps: list[Step] = []
@@ -76,7 +101,8 @@ def prepare(plan: Plan, *, stop: bool) -> None:
         steps.append(step)
         if isinstance(step, AttachRoot):
             steps.append(PrivateRoot())
-    plan.steps = tuple(steps)
+    path = plan.leg.environment().get("PATH", DEFAULT_PATH)
+    plan.steps = (*steps, LookUp(plan.leg.args[0], path))
 
 
 class FifoGate:

@@ -1,0 +1,100 @@
+"""Bundles of busybox, and ``knarr-oci`` as callers start it: a file with nothing but a path."""
+
+from __future__ import annotations
+
+import io
+import json
+import secrets
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+from tests.support import busybox
+
+SOURCES = Path(__file__).resolve().parents[2] / "src"
+_SCRIPT = """#!/bin/sh
+exec {python} -I -S -E -B -c 'import sys; sys.path.append("{sources}"); from knarr.oci.main \
+import main; main(sys.argv[1:])' {flags} "$@"
+"""
+
+
+def tree(target: Path) -> None:
+    """Unpack busybox into a directory."""
+    with tarfile.open(fileobj=io.BytesIO(busybox.layer())) as tar:
+        tar.extractall(target, filter="fully_trusted")
+
+
+class Oci:
+    """The command with a ``--root`` of its own; every container is removed by ``close``."""
+
+    def __init__(self, folder: Path, rootfs: Path) -> None:
+        self.folder = folder
+        self.rootfs = rootfs
+        self.root = folder / "states"
+        self.program = folder / "knarr-oci"
+        text = _SCRIPT.format(python=sys.executable, sources=SOURCES, flags=f"--root {self.root}")
+        self.program.write_text(text)
+        self.program.chmod(0o755)
+        self.prefix = f"t{secrets.token_hex(4)}-"
+
+    def name(self, name: str) -> str:
+        """Return a name that no other test on this machine has."""
+        return self.prefix + name
+
+    def __call__(self, *words: str, check: bool = True) -> str:
+        """Run a command; return its standard output, both outputs if it must not succeed.
+
+        They go to files: a container keeps those that create had.
+        """
+        out, err = (self.folder / f"{name}-{secrets.token_hex(4)}" for name in ("out", "err"))
+        with out.open("w") as stdout, err.open("w") as stderr:
+            done = subprocess.run(
+                [str(self.program), *words],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                check=False,
+                timeout=60,
+            )
+        if check:
+            assert done.returncode == 0, (words, done.returncode, err.read_text())
+            return out.read_text()
+        assert done.returncode != 0, (words, out.read_text())
+        return out.read_text() + err.read_text()
+
+    def bundle(self, *args: str, **changes: Any) -> Path:
+        """Return a new bundle for a command; changes: of the configuration's top level."""
+        path = self.folder / f"bundle-{secrets.token_hex(4)}"
+        path.mkdir()
+        self("spec", "--bundle", str(path))
+        file = path / "config.json"
+        config = json.loads(file.read_text())
+        config["root"] = {"path": str(self.rootfs)}
+        config["process"] |= {"terminal": False, "args": list(args), "rlimits": []}
+        for key, value in changes.items():
+            config[key] = config[key] | value if isinstance(config.get(key), dict) else value
+        file.write_text(json.dumps(config))
+        return path
+
+    def state(self, name: str) -> dict[str, Any]:
+        """Return a container's state."""
+        found: dict[str, Any] = json.loads(self("state", name))
+        return found
+
+    def groups(self) -> list[str]:
+        """Return the control groups of this test's containers that are there."""
+        return [
+            str(path)
+            for pattern in ("*", "*/*")
+            for path in Path("/sys/fs/cgroup").glob(f"{pattern}{self.prefix}*")
+            if path.is_dir()
+        ]
+
+    def close(self) -> None:
+        """Remove every container, and see that nothing is left of any."""
+        for name in self("list", "-q").split():
+            self("delete", "--force", name)
+        assert [path.name for path in self.root.glob("[!@]*")] == []
+        assert self.groups() == []
