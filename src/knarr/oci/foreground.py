@@ -9,6 +9,7 @@ import tty
 
 from knarr.kernel.files import write_all
 from knarr.kernel.process import pidfd_send_signal
+from knarr.runtime.program import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +33,16 @@ class Foreground:
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def prepare(self) -> None:
-        """Pass signals on from here on, and have the caller's terminal say every key."""
+        """Pass signals on from here on, and have the caller's terminal say every key.
+
+        The other side of the container's terminal was opened in the table of descriptors that
+        its process shared with this one: as long as it is open here it has no end.
+        """
         for number in signal.valid_signals() - _OWN:
             signal.signal(number, self._pass_on)
         if self._master < 0:
             return
+        os.close(memory.SLAVE.get())
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         if os.isatty(0):

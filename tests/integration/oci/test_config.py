@@ -37,6 +37,8 @@ BAD: list[tuple[str, Any, str]] = [
     ("mounts", [{"destination": "/proc/1", "type": "tmpfs"}], "/proc/1"),
     ("mounts", [{"destination": "/a", "type": "bind", "source": "/no/such", "options": ["bind"]}],
      "/no/such"),
+    ("mounts", [{"destination": "/tmp", "type": "tmpfs", "options": ["tmpcopyup"]}],
+     "mounts[0].options: tmpcopyup"),
     ("hooks", {"prestart": [{"path": "relative"}]}, "hooks.prestart[0].path"),
     ("hooks", {"poststop": [{"path": "/x", "timeout": 0}]}, "hooks.poststop[0].timeout"),
     ("hooks", {"poststop": {}}, "hooks.poststop: expected a list"),
