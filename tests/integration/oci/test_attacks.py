@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import subprocess
@@ -71,9 +70,7 @@ def test_joined_pid_namespace_sees_no_writable_interpreter(oci: Oci) -> None:
     file.write_text(json.dumps(config))
     oci("create", "-b", str(bundle), second)
     waiting = oci.state(second)["pid"]
-    with pytest.raises(OSError) as caught:
-        os.close(os.open(f"/proc/{waiting}/exe", os.O_WRONLY))
-    assert caught.value.errno == errno.EROFS
+    assert os.statvfs(f"/proc/{waiting}/exe").f_flag & os.ST_RDONLY
     oci("start", second)
     assert oci.state(second)["status"] == "running"
 
