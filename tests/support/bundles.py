@@ -23,7 +23,9 @@ import main; main(sys.argv[1:])' {flags} "$@"
 def tree(target: Path) -> None:
     """Unpack busybox into a directory."""
     with tarfile.open(fileobj=io.BytesIO(busybox.layer())) as tar:
-        tar.extractall(target, filter="fully_trusted")
+        # As an attribute: Debian 12's Python has no such argument yet, later ones ask for one.
+        tar.extraction_filter = lambda member, _path: member
+        tar.extractall(target)
 
 
 class Oci:

@@ -221,7 +221,7 @@ def test_a_start_that_is_killed_is_tried_again(
 
     monkeypatch.setattr(start, "reached", reached)
     engine.recover_container(container.record)
-    assert tries == ["start.rundir", "start.rundir", "start.launched"]
+    assert tries == ["start.rundir", "start.rundir", "start.announced", "start.launched"]
     assert (container.state.running, container.state.restarts) == (True, 2)
     container.remove(force=True)
 
