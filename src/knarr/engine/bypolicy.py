@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine import start
-from knarr.engine.state import read_state_file
+from knarr.engine.state import awaits_start, read_state_file
 from knarr.supervisor import restart
 
 if TYPE_CHECKING:
@@ -36,11 +36,13 @@ def start_after_boot(engine: Engine, record: ContainerRecord, paths: Paths) -> b
 def start_again(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     """Start a container whose policy wants it; the caller holds its lock. False: it does not.
 
+    Only once for each end: who was to do it may come after somebody who took it for dead.
     Raises what a start raises; that is noted as the reason why it does not run.
     """
-    before = read_state_file(paths.state) or read_state_file(paths.exit) or {}
+    files = (paths.state, paths.exit, paths.exit_before)
+    before = next(filter(None, map(read_state_file, files)), None)
     wanted = restart.rules(paths.exit)
-    if wanted is None or before.get("status") == "running":
+    if wanted is None or before is None or not awaits_start(before):
         return False
     progress = before.get("restart") or {}
     count = int(progress.get("count") or 0)

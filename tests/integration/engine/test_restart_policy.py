@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from knarr import Container, ContainerConfig, Engine, Settings, errors
-from knarr.engine import host, restartrules, start, waiting
+from knarr.engine import bypolicy, host, restartrules, start, waiting
 from knarr.engine.model import RestartPolicy
 from knarr.engine.paths import Paths
 from knarr.engine.state import merged
@@ -49,6 +49,8 @@ def test_on_failure_stops_after_so_many(engine: Engine) -> None:
     shown = container.inspect()
     assert (shown["RestartCount"], shown["State"]["ExitCode"]) == (3, 3)
     assert shown["HostConfig"]["RestartPolicy"] == {"Name": "on-failure", "MaximumRetryCount": 3}
+    with container.paths.locked():  # who was to start it and comes late: somebody else did
+        assert not bypolicy.start_again(engine, container.record, container.paths)
     counted = b"".join(container.get_archive("/count"))
     assert counted.count(b"x\n") == 4
 
