@@ -22,12 +22,27 @@ import pytest
 from knarr.kernel import links
 from knarr.kernel.netlink import Netlink
 from knarr.networks.firewall import Firewall, NetworkRules
-from tests.support.nethost import NetHost, inside, new_namespace
+from tests.support.nethost import (
+    HOST4,
+    HOST6,
+    OUTSIDE4,
+    OUTSIDE6,
+    UPLINK,
+    NetHost,
+    inside,
+    new_namespace,
+)
 from tests.support.waiting import PATIENCE, wait_until
 
 TABLE = "knarr"
 ANY = {4: "0.0.0.0", 6: "::"}
 PORT = 4000
+HOST = {4: HOST4, 6: HOST6}
+OUTSIDE = {4: OUTSIDE4, 6: OUTSIDE6}
+VERSIONS = pytest.mark.parametrize("version", [4, 6])
+PROTOCOLS = pytest.mark.parametrize("proto", ["tcp", "udp"])
+FIRST = NetworkRules("a" * 64, "br-a", ["10.0.1.0/24"], ["fd00:a::/64"])
+SECOND = NetworkRules("b" * 64, "br-b", ["10.0.2.0/24"], ["fd00:b::/64"])
 # Each interface that a packet is handed on by has it queued once more. A call over two hosts with
 # the questions for the neighbours' addresses before it, and its answers, is about twenty.
 _HOPS = 64
@@ -124,6 +139,19 @@ class Bridges:
         os.sched_setaffinity(0, self._processors)
         for fd in self._open:
             os.close(fd)
+
+
+def made(nethost: NetHost, *, filters: bool) -> Bridges:
+    """Return networks to be on a host that is ready for them."""
+    bridge_filters(filters)
+    setting("ipv4/ip_forward", "1")
+    setting("ipv6/conf/all/forwarding", "1")
+    with Netlink(groups=(links.GROUP_LINK,)) as sock:
+        assert links.await_running(sock, {links.index_of(UPLINK)}, PATIENCE)
+    for namespace in (nethost.host, nethost.outside):
+        with inside(namespace):
+            wait_until(addresses_work)
+    return Bridges(nethost, hairpin=filters)
 
 
 def _set_up(box: Box, subnets: list[IPv4Network | IPv6Network], number: int) -> None:

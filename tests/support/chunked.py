@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import itertools
 import json
 import re
 import struct
 import tarfile
-from base64 import b64encode
 from typing import Any
 
 from knarr.content.compression import zstd_module
+from tests.support.fakeregistry import digest_of
+from tests.support.layertables import TYPES, xattrs
 
-_TYPES = {
-    tarfile.DIRTYPE: "dir",
-    tarfile.REGTYPE: "reg",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.LNKTYPE: "hardlink",
-    tarfile.CHRTYPE: "char",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
-}
 PREFIX = "io.github.containers.zstd-chunked."
-_XATTR = "SCHILY.xattr."
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def packed(data: bytes) -> bytes:
@@ -62,13 +48,8 @@ class Chunked:
         self.blob, self.annotations = finished(bytes(self._blob), self.entries)
 
     def _add(self, member: tarfile.TarInfo, done: int) -> int:
-        xattrs = {
-            name.removeprefix(_XATTR): b64encode(value.encode("utf-8", "surrogateescape")).decode()
-            for name, value in member.pax_headers.items()
-            if name.startswith(_XATTR)
-        }
         entry = {
-            "type": _TYPES[member.type],
+            "type": TYPES[member.type],
             "name": member.name + ("/" if member.isdir() else ""),
             "linkName": member.linkname,
             "mode": member.mode,
@@ -79,7 +60,7 @@ class Chunked:
             "accesstime": "0001-01-01T00:00:00Z",
             "devMajor": member.devmajor,
             "devMinor": member.devminor,
-            "xattrs": xattrs,
+            "xattrs": xattrs(member),
         }
         self.entries.append({name: value for name, value in entry.items() if value})
         if not entry["size"]:
@@ -91,13 +72,13 @@ class Chunked:
 
     def _contents(self, name: str, data: bytes) -> None:
         first = self.entries[-1]
-        first["digest"], chunks = _digest(data), []
+        first["digest"], chunks = digest_of(data), []
         for at, piece in _cut(data, self._chunk):
             chunks.append({
                 "chunkOffset": at,
                 "offset": len(self._blob),
                 "chunkSize": len(piece),
-                "chunkDigest": _digest(piece),
+                "chunkDigest": digest_of(piece),
                 "chunkType": "" if piece.strip(b"\0") or len(piece) < 1024 else "zeros",
             })  # fmt: skip
             self._blob += packed(piece)
@@ -137,7 +118,7 @@ def finished(
     table, offset = packed(text), len(blob) + 8
     footer = struct.pack("<7Q", offset, len(table), len(text), 1, 0, 0, 0) + b"GNUlInUx"
     annotations = {
-        f"{PREFIX}manifest-checksum": _digest(table),
+        f"{PREFIX}manifest-checksum": digest_of(table),
         f"{PREFIX}manifest-position": f"{offset}:{len(table)}:{len(text)}:1",
     }
     return blob + skipped(table) + skipped(footer), annotations

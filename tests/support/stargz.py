@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import json
 import struct
 import tarfile
-from base64 import b64encode
 from typing import Any
 
-_TYPES = {
-    tarfile.DIRTYPE: "dir",
-    tarfile.REGTYPE: "reg",
-    tarfile.SYMTYPE: "symlink",
-    tarfile.LNKTYPE: "hardlink",
-    tarfile.CHRTYPE: "char",
-    tarfile.BLKTYPE: "block",
-    tarfile.FIFOTYPE: "fifo",
-}
-
-
-def _digest(data: bytes) -> str:
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+from tests.support.fakeregistry import digest_of
+from tests.support.layertables import TYPES, xattrs
 
 
 class Stargz:
@@ -49,7 +36,7 @@ class Stargz:
         self._finish(table)
         self.blob, self.tar = bytes(self._blob), bytes(self._tar)
         self.annotations = {
-            "containerd.io/snapshot/stargz/toc.digest": _digest(table),
+            "containerd.io/snapshot/stargz/toc.digest": digest_of(table),
             "io.containers.estargz.uncompressed-size": str(len(self.tar)),
         }
 
@@ -63,7 +50,7 @@ class Stargz:
         self._open += member.tobuf(tarfile.PAX_FORMAT)
         entry: dict[str, Any] = {
             "name": member.name + ("/" if member.isdir() else ""),
-            "type": _TYPES[member.type],
+            "type": TYPES[member.type],
             "mode": member.mode,
             "uid": member.uid,
             "gid": member.gid,
@@ -73,21 +60,15 @@ class Stargz:
             entry["devMajor"], entry["devMinor"] = member.devmajor, member.devminor
         if member.linkname:
             entry["linkName"] = member.linkname
-        prefix = "SCHILY.xattr."
-        xattrs = {
-            name.removeprefix(prefix): b64encode(value.encode("utf-8", "surrogateescape")).decode()
-            for name, value in member.pax_headers.items()
-            if name.startswith(prefix)
-        }
-        if xattrs:
-            entry["xattrs"] = xattrs
+        if found := xattrs(member):
+            entry["xattrs"] = found
         if not (member.isreg() and member.size):
             self.entries.append(entry)
             return
         opened = source.extractfile(member)
         assert opened is not None
         data = opened.read()
-        entry["size"], entry["digest"] = len(data), _digest(data)
+        entry["size"], entry["digest"] = len(data), digest_of(data)
         for start in range(0, len(data), self._chunk):
             piece = data[start : start + self._chunk]
             if len(piece) > self._together or not self._blob:
@@ -95,7 +76,7 @@ class Stargz:
                 entry["offset"] = len(self._blob)
             else:
                 entry["offset"], entry["innerOffset"] = len(self._blob), len(self._open)
-            entry["chunkDigest"] = _digest(piece)
+            entry["chunkDigest"] = digest_of(piece)
             if start:
                 entry["chunkOffset"] = start
             if start + self._chunk < len(data):

@@ -19,12 +19,16 @@ from knarr.kernel.nftables import INET, Nftables
 from knarr.networks.firewall import NetworkRules
 from knarr.runtime import egress, portmap
 from tests.support.bridges import (
+    FIRST,
+    HOST,
+    OUTSIDE,
     PORT,
+    PROTOCOLS,
+    SECOND,
     TABLE,
+    VERSIONS,
     Box,
     Bridges,
-    addresses_work,
-    bridge_filters,
     checksum,
     cut_off,
     datagram,
@@ -33,21 +37,16 @@ from tests.support.bridges import (
     forge,
     hears,
     mac_of,
+    made,
     peer,
     serving,
     setting,
 )
-from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, UPLINK, NetHost, inside
+from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost, inside
 from tests.support.waiting import PATIENCE, wait_until
 
-HOST = {4: HOST4, 6: HOST6}
-OUTSIDE = {4: OUTSIDE4, 6: OUTSIDE6}
-VERSIONS = pytest.mark.parametrize("version", [4, 6])
-PROTOCOLS = pytest.mark.parametrize("proto", ["tcp", "udp"])
 NUMBERS = {"tcp": 6, "udp": 17}
 
-FIRST = NetworkRules("a" * 64, "br-a", ["10.0.1.0/24"], ["fd00:a::/64"])
-SECOND = NetworkRules("b" * 64, "br-b", ["10.0.2.0/24"], ["fd00:b::/64"])
 MARK = egress.PREFIX | 0x102
 CONTAINER = "c" * 64
 
@@ -56,15 +55,7 @@ pytestmark = pytest.mark.vm
 
 @pytest.fixture(params=[True, False], ids=["bridge-nf", "no-bridge-nf"])
 def bridges(request: pytest.FixtureRequest, nethost: NetHost) -> Iterator[Bridges]:
-    bridge_filters(request.param)
-    setting("ipv4/ip_forward", "1")
-    setting("ipv6/conf/all/forwarding", "1")
-    with Netlink(groups=(links.GROUP_LINK,)) as sock:
-        assert links.await_running(sock, {links.index_of(UPLINK)}, PATIENCE)
-    for namespace in (nethost.host, nethost.outside):
-        with inside(namespace):
-            wait_until(addresses_work)
-    found = Bridges(nethost, hairpin=request.param)
+    found = made(nethost, filters=request.param)
     try:
         yield found
     finally:

@@ -13,49 +13,34 @@ from knarr.networks.firewall import Firewall, NetworkRules
 from knarr.runtime import portmap
 from tests.support.bridges import (
     ANY,
+    FIRST,
+    HOST,
+    OUTSIDE,
     PORT,
+    PROTOCOLS,
+    SECOND,
     TABLE,
+    VERSIONS,
     Box,
     Bridges,
-    addresses_work,
-    bridge_filters,
     cut_off,
     datagram,
     family_of,
     forge,
     hears,
     mac_of,
+    made,
     peer,
     serving,
     setting,
 )
 from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, UPLINK, NetHost, inside
-from tests.support.waiting import PATIENCE, wait_until
 
-HOST = {4: HOST4, 6: HOST6}
-OUTSIDE = {4: OUTSIDE4, 6: OUTSIDE6}
 LOCAL = {4: "127.0.0.1", 6: "::1"}
-VERSIONS = pytest.mark.parametrize("version", [4, 6])
-PROTOCOLS = pytest.mark.parametrize("proto", ["tcp", "udp"])
 
-FIRST = NetworkRules("a" * 64, "br-a", ["10.0.1.0/24"], ["fd00:a::/64"])
-SECOND = NetworkRules("b" * 64, "br-b", ["10.0.2.0/24"], ["fd00:b::/64"])
 QUIET = NetworkRules("c" * 64, "br-c", ["10.0.3.0/24"], ["fd00:c::/64"], icc=False)
 INTERNAL = NetworkRules("d" * 64, "br-d", ["10.0.4.0/24"], ["fd00:d::/64"], internal=True)
 BARE = NetworkRules("e" * 64, "br-e", ["10.0.5.0/24"], ["fd00:e::/64"], masquerade=False)
-
-
-def made(nethost: NetHost, *, filters: bool) -> Bridges:
-    """Return networks to be on a host that is ready for them."""
-    bridge_filters(filters)
-    setting("ipv4/ip_forward", "1")
-    setting("ipv6/conf/all/forwarding", "1")
-    with Netlink(groups=(links.GROUP_LINK,)) as sock:
-        assert links.await_running(sock, {links.index_of(UPLINK)}, PATIENCE)
-    for namespace in (nethost.host, nethost.outside):
-        with inside(namespace):
-            wait_until(addresses_work)
-    return Bridges(nethost, hairpin=filters)
 
 
 @pytest.fixture(params=[True, False], ids=["bridge-nf", "no-bridge-nf"])

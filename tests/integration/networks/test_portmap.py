@@ -18,17 +18,16 @@ from knarr.kernel.nftables import Nftables
 from knarr.networks.firewall import Firewall, NetworkRules
 from knarr.runtime import portmap
 from tests.integration.networks.test_firewall import (
-    FIRST,
-    HOST,
     INTERNAL,
-    OUTSIDE,
     QUIET,
     binding,
-    made,
     publish,
 )
 from tests.support.bridges import (
     ANY,
+    FIRST,
+    HOST,
+    OUTSIDE,
     PORT,
     TABLE,
     Bridges,
@@ -36,6 +35,7 @@ from tests.support.bridges import (
     cut_off,
     family_of,
     hears,
+    made,
     peer,
     serving,
 )
