@@ -211,9 +211,6 @@ def test_a_start_that_is_killed_is_tried_again(
     container = make(engine, *ENDURE)
     os.kill(container.state.pid, signal.SIGKILL)
     wait_until(lambda: container.state.restarts == 1 and container.state.running)
-    os.kill(container.state.pid, signal.SIGKILL)
-    wait_until(lambda: container.state.restarting)
-    waiting.kill_supervisor(container.paths)
     tries: list[str] = []
 
     def reached(step: str) -> None:
@@ -222,7 +219,13 @@ def test_a_start_that_is_killed_is_tried_again(
             raise errors.Unavailable("the launcher ended before it answered")
 
     monkeypatch.setattr(start, "reached", reached)
-    engine.recover_container(container.record)
+    with container.paths.locked():  # its supervisor is not to be quicker with the start
+        supervisor = json.loads(Path(container.paths.state).read_text())["supervisor_pid"]
+        os.kill(container.state.pid, signal.SIGKILL)
+        wait_until(lambda: container.state.restarting)
+        os.kill(supervisor, signal.SIGKILL)
+        wait_until(lambda: ended(supervisor))
+        engine.recover_container(container.record, held=True)
     assert tries == ["start.rundir", "start.rundir", "start.announced", "start.launched"]
     assert (container.state.running, container.state.restarts) == (True, 2)
     container.remove(force=True)
