@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from knarr import errors
 from knarr.engine import start
-from knarr.engine.state import awaits_start, read_state_file
+from knarr.engine.state import is_due, read_state_file
 from knarr.supervisor import restart
 
 if TYPE_CHECKING:
@@ -41,14 +41,15 @@ def start_again(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
     """
     files = (paths.state, paths.exit, paths.exit_before)
     before = next(filter(None, map(read_state_file, files)), None)
-    wanted = restart.rules(paths.exit)
-    if wanted is None or before is None or not awaits_start(before):
+    if before is None or not is_due(before, paths):
         return False
-    progress = before.get("restart") or {}
-    count = int(progress.get("count") or 0)
-    if not restart.allowed(wanted, int(before.get("exit_code") or 0), count - 1):
-        return False
-    _start(engine, record, count=count, seconds=progress.get("seconds") or 0)
+    progress = before["restart"]
+    _start(
+        engine,
+        record,
+        count=int(progress.get("count") or 0),
+        seconds=progress.get("seconds") or 0,
+    )
     return True
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from knarr.engine import sharing
+from knarr.engine import acts, sharing
 from knarr.errors import InvalidArgument, Unsupported
 from knarr.networks import driver as drivers
 from knarr.networks import egress, naming
-from knarr.supervisor import undo
 
 if TYPE_CHECKING:
     from knarr.config import Settings
@@ -49,43 +47,30 @@ def plan(settings: Settings, record: ContainerRecord) -> Plan | None:
     """Return what the maker does about it; None for a container that reaches everything."""
     if record.config.egress_allow is None:
         return None
-    return {
-        "container": record.id,
-        "table": naming.table(settings.data_root),
-        "mark": egress.mark(record.id),
-        "networks": egress.ranges(egress.parse(record.config.egress_allow)),
-    }
+    return {"container": record.id, **_limits(settings, record)}
 
 
 def told(settings: Settings, record: ContainerRecord) -> dict[str, Any]:
     """Return what the resolver learns of it: nothing for a container that reaches everything."""
     if record.config.egress_allow is None:
         return {}
-    entries = egress.parse(record.config.egress_allow)
+    names = egress.names(egress.parse(record.config.egress_allow))
+    return {"egress": {"names": names, **_limits(settings, record)}}
+
+
+def _limits(settings: Settings, record: ContainerRecord) -> dict[str, Any]:
     return {
-        "egress": {
-            "table": naming.table(settings.data_root),
-            "mark": egress.mark(record.id),
-            "names": egress.names(entries),
-            "networks": egress.ranges(entries),
-        }
+        "table": naming.table(settings.data_root),
+        "mark": egress.mark(record.id),
+        "networks": egress.ranges(egress.parse(record.config.egress_allow or ())),
     }
 
 
 def current(settings: Settings) -> list[Plan]:
     """Return the plans of all containers that run, are about to, or have just ended. OSError."""
-    folder = f"{settings.run_root}/containers"
-    try:
-        found = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    return [each for name in found for each in of(f"{folder}/{name}")]
+    return [each for run_dir in acts.run_dirs(settings) for each in of(run_dir)]
 
 
 def of(run_dir: str) -> list[Plan]:
     """Return the plan that was carried out for a container, if there is one."""
-    try:
-        records = undo.pending(run_dir)
-    except (NotADirectoryError, ValueError):
-        return []
-    return [value for operation, value in records if operation == _OPERATION][:1]
+    return acts.of(run_dir, _OPERATION)[:1]

@@ -167,11 +167,8 @@ def _after_its_end(live: dict[str, Any], paths: Paths) -> ContainerState:
     that has the lock is the successor of one that was killed: it finds nothing to do.
     """
     state = from_live(live)
-    if not awaits_start(live):
+    if not is_due(live, paths):
         return state
-    wanted = restart.rules(paths.exit)
-    if wanted is None or not restart.allowed(wanted, state.exit_code, state.restarts - 1):
-        return state  # it was stopped since, or has another policy
     pid = int(live.get("supervisor_pid") or 0)
     sleeps = paths.supervisor_lives() and states.start_time(pid) is not None
     awake = sleeps or _lives(pid, paths)
@@ -184,6 +181,20 @@ def refuse_restarting(state: ContainerState, container_id: str) -> None:
         raise errors.Conflict(
             f"Container {container_id} is restarting, wait until the container is running"
         )
+
+
+def is_due(live: dict[str, Any] | None, paths: Paths) -> bool:
+    """Return whether a container is to be started again, by its record and its policy as it is.
+
+    False for one that was stopped since, or has another policy.
+    """
+    if live is None or not awaits_start(live):
+        return False
+    wanted = restart.rules(paths.exit)
+    count = int(live["restart"].get("count") or 0)
+    return wanted is not None and restart.allowed(
+        wanted, int(live.get("exit_code") or 0), count - 1
+    )
 
 
 def awaits_start(live: dict[str, Any] | None) -> bool:

@@ -9,6 +9,7 @@ ip-link(8) the modes). Gateways are other machines: there is none where none was
 from __future__ import annotations
 
 import errno
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from knarr.errors import InvalidArgument, Unsupported
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 PARENT = "parent"
 
 
-class Beside:
+class Beside(ABC):
     """A driver of such networks, but for what differs. kind: its name. known: its options."""
 
     addressed = True
@@ -34,13 +35,13 @@ class Beside:
     kind: str
     known: frozenset[str]
 
+    @abstractmethod
     def _check(self, network: Definition) -> None:
         """Raise InvalidArgument for what the driver's own options cannot be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _link(self, network: Definition) -> dict[str, str]:
         """Return what is said of an interface beside its parent."""
-        raise NotImplementedError
 
     def check(self, network: Definition) -> None:
         """Raise InvalidArgument in Docker's words, Unsupported for an option there is not."""
@@ -91,9 +92,11 @@ class Beside:
 
     def unmake(self, network: Definition, firewall: Firewall) -> None:
         """Do nothing."""
+        del network, firewall
 
     def plug(self, sock: Netlink, network: Definition, index: int, own: int) -> None:
         """Do nothing: there is no end on the host."""
+        del sock, network, index, own
 
     def rules(self, network: Definition) -> NetworkRules | None:
         """Return None: its packets never come to the host's rules."""

@@ -51,10 +51,8 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request = create.Request(said.root, bundle, said.journal)
     request.manager = said.manager
     request.keyring = not words.has("no-new-keyring")
-    for key in ("console-socket", "pid-file"):
-        value = words.text(key)
-        setattr(request, key.partition("-")[0] if key == "console-socket" else "pid_file",
-                os.path.abspath(value) if value else "")  # fmt: skip
+    request.console = _absolute(words.text("console-socket"))
+    request.pid_file = _absolute(words.text("pid-file"))
     config = configs.load(bundle)
     protection.from_others_in(config)
     request.preserved = create.add_listeners(config, words.number("preserve-fds"))
@@ -90,6 +88,10 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
         return relay.wait()
     finally:
         lifecycle.delete(container, said.journal, force=True)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
 
 
 def _start(said: Global, words: Words) -> int:

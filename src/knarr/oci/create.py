@@ -15,7 +15,7 @@ from knarr.oci import hooks
 from knarr.oci.console import Console
 from knarr.oci.state import SECCOMP, Container, write_new
 from knarr.runtime.fifogate import FifoGate
-from knarr.runtime.plan import Plan
+from knarr.runtime.plan import Plan, namespace_flags
 from knarr.runtime.process import Created, Recipe, create
 from knarr.spec.mount import Mount
 
@@ -241,10 +241,7 @@ class Creation:
     def _before_root(self, created: Created) -> None:
         """Run the hooks for which the namespaces are ready and the root is not yet changed."""
         state = self.container.told("creating")
-        plan = self.plan
-        flags = plan.clone_flags | plan.unshare_flags
-        for flag, _ in plan.joins:
-            flags |= flag
+        flags = namespace_flags(self.config["linux"])
         for kind in configs.BEFORE_ROOT:
             inside = (created.pid, created.pidfd, flags) if kind == "createContainer" else None
             hooks.run(self.config, kind, state, inside)

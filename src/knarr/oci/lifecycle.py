@@ -1,7 +1,6 @@
 """What happens to a container that was created: start, signals, removal."""
 
 import os
-import select
 import signal
 
 from knarr.errors import Conflict, NotFound
@@ -11,8 +10,9 @@ from knarr.oci import hooks, state
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
 from knarr.oci.state import Container
-from knarr.runtime import fifogate
+from knarr.runtime import child, fifogate
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.plan import namespace_flags
 from knarr.runtime.steps.base import Circumstances
 from knarr.spec import signals
 
@@ -42,7 +42,7 @@ def start(container: Container) -> None:
         not_running(container.name, "stopped")
     try:
         if configs.hooks(config, "startContainer"):
-            inside = (container.pid, pidfd, _namespaces(config))
+            inside = (container.pid, pidfd, namespace_flags(config["linux"]))
             hooks.run(config, "startContainer", container.told("created"), inside)
         fifogate.start(
             container.gate,
@@ -64,14 +64,6 @@ def start(container: Container) -> None:
         os.close(pidfd)
 
 
-def _namespaces(config: "dict[str, Any]") -> int:
-    plan = configs.plan_of(config)
-    flags = plan.clone_flags | plan.unshare_flags
-    for flag, _ in plan.joins:
-        flags |= flag
-    return flags
-
-
 def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:
     seen = container.values["seen"]
     return Circumstances(
@@ -84,13 +76,8 @@ def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:
 
 def _kill(pidfd: int) -> None:
     """Kill a process and wait for its end, whoever its parent is."""
-    try:
-        pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll()
+    child.kill(pidfd)
+    child.readable(pidfd)
 
 
 def kill(container: Container, number: int, *, everybody: bool = False) -> None:

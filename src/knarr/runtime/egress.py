@@ -140,11 +140,11 @@ def elements(plan: "Plan") -> "Contents":
     found = {LIMITED.name: [nftables.element(_own_order(number), comment=plan["container"])]}
     wire = struct.pack(">I", number)
     for first, last, protocol, port in plan["networks"]:
-        family = _socket.AF_INET6 if ":" in first else _socket.AF_INET
+        family, lowest = links.packed(first)
         rest = (bytes((protocol,)), struct.pack(">H", port)) if port else ()
         v4 = family == _socket.AF_INET
         where = (NETPORTS4 if v4 else NETPORTS6) if port else (NETS4 if v4 else NETS6)
-        key, end = (pack(wire, _socket.inet_pton(family, each), *rest) for each in (first, last))
+        key, end = (pack(wire, each, *rest) for each in (lowest, links.packed(last)[1]))
         found.setdefault(where.name, []).append(nftables.element(key, end=end))
     return found
 

@@ -8,9 +8,10 @@ answers to somebody in the world whom the container pretends to be. Why: docs/de
 Instructions: the kernel's bpf/standardization/instruction-set.rst, linux/bpf.h.
 """
 
-import _socket
 import struct
 import sys
+
+from knarr.kernel.links import packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def program(
     bridge: its Ethernet address. sources: the container's addresses. networks: addresses with
     the prefixes in which siblings are. gateways: addresses there that are the host's.
     """
-    own = [_packed(each.partition("/")[0]) for each in sources]
+    own = [packed(each.partition("/")[0])[1] for each in sources]
     beside = [_prefix(each) for each in networks]
     code = _Code()
     code.add(0xBF, 0x16)  # r6 = r1
@@ -151,9 +152,4 @@ def program(
 
 def _prefix(text: str) -> Prefix:
     address, _, bits = text.partition("/")
-    return _packed(address), int(bits)
-
-
-def _packed(address: str) -> bytes:
-    family = _socket.AF_INET6 if ":" in address else _socket.AF_INET
-    return _socket.inet_pton(family, address)
+    return packed(address)[1], int(bits)

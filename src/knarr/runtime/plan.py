@@ -164,6 +164,14 @@ def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ..
     return made, tuple(joins)
 
 
+def namespace_flags(linux: "dict[str, Any]") -> int:
+    """Return CLONE_NEW* of all namespaces that are named: what has to be entered by who joins."""
+    word = 0
+    for entry in linux.get("namespaces") or ():
+        word |= NAMESPACES[entry["type"]][0]
+    return word
+
+
 def enters_user(joins: "tuple[tuple[int, str], ...]") -> bool:
     """Return whether a user namespace is among those to enter."""
     return any(flag == CLONE_NEWUSER for flag, _ in joins)

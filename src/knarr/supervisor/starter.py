@@ -12,12 +12,11 @@ import time
 from knarr.cgroups import manager as cgroups
 from knarr.cgroups import oom
 from knarr.kernel.namespaces import CLONE_NEWCGROUP
-from knarr.kernel.namespaces import NAMESPACES as KINDS
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import elsewhere
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import NAMESPACES, Keeper
-from knarr.runtime.plan import enters_user, namespaces, plan
+from knarr.runtime.plan import enters_user, namespace_flags, namespaces, plan
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.program import carrier
 from knarr.spec.mount import Mount
@@ -241,7 +240,7 @@ class Starter:
             "supervisor_pid": os.getppid(),
             "started_at": time.time_ns(),
             "tty": bool(request["tty"]),
-            "namespaces": namespace_flags(request["spec"]),
+            "namespaces": namespace_flags(request["spec"].get("linux") or {}),
             "cgroup": request["cgroup"],
             "log": request.get("log"),
             "log_config": request.get("log_config"),
@@ -321,14 +320,6 @@ class Starter:
         self.undo.close()
         if lock >= 0:
             os.close(lock)
-
-
-def namespace_flags(spec: "dict[str, Any]") -> int:
-    """Return the CLONE_NEW* flags of the namespaces that a spec names: what exec has to enter."""
-    word = 0
-    for entry in (spec.get("linux") or {}).get("namespaces") or ():
-        word |= KINDS[entry["type"]][0]
-    return word
 
 
 def read_program(request: "dict[str, Any]", fds: "list[int]") -> "FilterProgram | None":

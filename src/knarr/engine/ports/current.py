@@ -5,10 +5,10 @@ What leads where stands in undo files, written before it is so.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from knarr.engine import acts
 from knarr.engine.ports import plan
 from knarr.runtime import portmap
 from knarr.supervisor import undo
@@ -23,22 +23,13 @@ _OPERATION = "ports"
 
 def bindings(settings: Settings) -> list[Binding]:
     """Return what all containers publish, are about to, or have just ceased to. Raises OSError."""
-    folder = f"{settings.run_root}/containers"
-    try:
-        names = os.listdir(folder)
-    except FileNotFoundError:
-        return []
-    return [each for name in names for each in _of(f"{folder}/{name}")]
+    return [each for run_dir in acts.run_dirs(settings) for each in _of(run_dir)]
 
 
 def _of(run_dir: str) -> list[Binding]:
     """Return the bindings that were made for a container last."""
-    try:
-        records = undo.pending(run_dir)
-    except (NotADirectoryError, ValueError):
-        return []
-    made = [value["bindings"] for operation, value in records if operation == _OPERATION]
-    return made[-1] if made else []
+    made = acts.of(run_dir, _OPERATION)
+    return made[-1]["bindings"] if made else []
 
 
 def move(paths: Paths, table: str, attachments: Iterable[Mapping[str, Any]]) -> None:

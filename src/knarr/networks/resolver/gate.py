@@ -13,6 +13,7 @@ import time
 
 from knarr.kernel.nftables import Nftables
 from knarr.networks.resolver import message
+from knarr.networks.resolver.names import pack
 from knarr.networks.resolver.records import Records
 from knarr.runtime import egress
 
@@ -95,7 +96,7 @@ class Gate:
             names = self._below if each["below"] else self._exact
             ports = tuple((int(protocol), int(port)) for protocol, port in each["ports"])
             names[key] = _both(names.get(key), ports)
-        self._networks = [(_packed(first), _packed(last)) for first, last, *_ in told["networks"]]
+        self._networks = [(pack(first), pack(last)) for first, last, *_ in told["networks"]]
         self._open: dict[tuple[bytes, Ports], float] = {}  # until when
 
     def ports(self, query: message.Query) -> "Ports | None":
@@ -195,7 +196,3 @@ def _both(one: "Ports | None", other: "Ports") -> "Ports":
     if one is None:
         return other
     return tuple(sorted({*one, *other})) if one and other else ()
-
-
-def _packed(text: str) -> bytes:
-    return _socket.inet_pton(_socket.AF_INET6 if ":" in text else _socket.AF_INET, text)

@@ -7,8 +7,8 @@ nowhere else; the first of them that knows it decides; ``web.front`` is ``web`` 
 """
 
 import _random
-import _socket
 
+from knarr.kernel.links import packed
 from knarr.networks.resolver import message
 
 TYPE_CHECKING = False
@@ -48,9 +48,7 @@ class Endpoint:
 
 def pack(address: object) -> bytes:
     """Return the bytes of an address; a prefix length behind it is of no interest. OSError."""
-    text = str(address).partition("/")[0]
-    family = _socket.AF_INET6 if ":" in text else _socket.AF_INET
-    return _socket.inet_pton(family, text)
+    return packed(str(address).partition("/")[0])[1]
 
 
 class Network:
