@@ -153,13 +153,7 @@ def _settle_locked(
             report.started.append(record.id)
         return
     if state.stale:
-        if _take_over(engine, record, paths):
-            report.adopted.append(record.id)
-            return
-        _note_end(record, paths, REBOOT_EXIT, _LOST, again=True)
-        events.note_end(engine, record, REBOOT_EXIT)
-        if merged(record, paths).restarting and bypolicy.start_again(engine, record, paths):
-            report.started.append(record.id)
+        if _settle_orphan(engine, record, paths, report):
             return
     elif state.running and _has_lost_owner(record):
         stop.kill_held(engine, record, paths)
@@ -177,6 +171,23 @@ def _settle_locked(
         report.removed.append(record.id)
     else:
         _start_after_boot(engine, record, paths, report)
+
+
+def _settle_orphan(
+    engine: Engine, record: ContainerRecord, paths: Paths, report: RecoverReport
+) -> bool:
+    """Settle one whose supervisor is dead; False when it has ended and will stay so."""
+    if _take_over(engine, record, paths):
+        report.adopted.append(record.id)
+        return True
+    if not merged(record, paths).stale:
+        return True  # the launcher was quicker, and whom it sent has seen the end and told it
+    _note_end(record, paths, REBOOT_EXIT, _LOST, again=True)
+    events.note_end(engine, record, REBOOT_EXIT)
+    if merged(record, paths).restarting and bypolicy.start_again(engine, record, paths):
+        report.started.append(record.id)
+        return True
+    return False
 
 
 def _start_after_boot(

@@ -15,12 +15,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from knarr import Container, ContainerConfig, Engine, errors
+from knarr.engine import recover
 from knarr.engine.model import ExecConfig, Limits
 from knarr.supervisor import state as states
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 if TYPE_CHECKING:
     from knarr.config import Settings
+    from knarr.engine.paths import Paths
+    from knarr.engine.records import ContainerRecord
 
 
 # One process that wants more than there may be, and that the kernel takes before all others.
@@ -191,6 +194,32 @@ def test_an_end_that_nobody_saw(engine: Engine) -> None:
     for pid in (live["supervisor_pid"], live["pid"]):
         os.kill(pid, 9)
     container.wait(PATIENCE)
+    container.remove()
+    assert actions(engine, container) == ["create", "start", "die", "destroy"]
+
+
+def test_an_end_that_a_successor_saw_meanwhile(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The launcher gives it a supervisor, and it ends, just before somebody else tries so too."""
+    container = engine.containers.create(ContainerConfig("busybox", ("sleep", "1000")))
+    container.start()
+    live = states.read(container.paths.run)
+    assert live is not None
+    engine.launcher.quit()
+    os.kill(live["supervisor_pid"], 9)
+    wait_until(lambda: not container.paths.supervisor_lives())
+    take_over = recover._take_over
+
+    def late(engine: Engine, record: ContainerRecord, paths: Paths) -> bool:
+        assert engine.launcher.adopt(paths.run)
+        os.kill(live["pid"], 9)
+        wait_until(lambda: (states.read(paths.run) or {}).get("status") == "exited")
+        assert not take_over(engine, record, paths)
+        return False
+
+    monkeypatch.setattr(recover, "_take_over", late)
+    recover.recover_container(engine, container.record)
     container.remove()
     assert actions(engine, container) == ["create", "start", "die", "destroy"]
 
