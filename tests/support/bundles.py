@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,11 @@ class Oci:
         """Return a name that no other test on this machine has."""
         return self.prefix + name
 
-    def __call__(self, *words: str, check: bool = True) -> str:
+    def __call__(self, *words: str, check: bool = True, status: int | None = -1) -> str:
         """Run a command; return its standard output, both outputs if it must not succeed.
 
         They go to files: a container keeps those that create had.
+        status: the one that it has to have, None for any; both outputs are returned.
         """
         out, err = (self.folder / f"{name}-{secrets.token_hex(4)}" for name in ("out", "err"))
         with out.open("w") as stdout, err.open("w") as stderr:
@@ -60,6 +62,9 @@ class Oci:
                 check=False,
                 timeout=60,
             )
+        if status != -1:
+            assert status in (None, done.returncode), (words, out.read_text(), err.read_text())
+            return out.read_text() + err.read_text()
         if check:
             assert done.returncode == 0, (words, done.returncode, err.read_text())
             return out.read_text()
@@ -79,6 +84,19 @@ class Oci:
             config[key] = config[key] | value if isinstance(config.get(key), dict) else value
         file.write_text(json.dumps(config))
         return path
+
+    def copy_root(self, target: Path) -> None:
+        """Make a copy of the busybox tree that a test may change."""
+        target.mkdir()
+        subprocess.run(["cp", "-a", f"{self.rootfs}/.", str(target)], check=True)
+
+    @staticmethod
+    def change(bundle: Path, act: Callable[[dict[str, Any]], object]) -> None:
+        """Change a bundle's configuration."""
+        file = bundle / "config.json"
+        config = json.loads(file.read_text())
+        act(config)
+        file.write_text(json.dumps(config))
 
     def state(self, name: str) -> dict[str, Any]:
         """Return a container's state."""

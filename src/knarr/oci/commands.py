@@ -44,7 +44,7 @@ def _run(said: Global, words: Words) -> int:
 
 def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> int:
     from knarr.oci import config as configs
-    from knarr.oci import create, lifecycle, protection
+    from knarr.oci import create, lifecycle
 
     name = state.check_name(words.one("the container's id"))
     bundle = os.path.abspath(words.text("bundle", "."))
@@ -54,7 +54,6 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request.console = _absolute(words.text("console-socket"))
     request.pid_file = _absolute(words.text("pid-file"))
     config = configs.load(bundle)
-    protection.from_others_in(config)
     request.preserved = create.add_listeners(config, words.number("preserve-fds"))
     create.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))

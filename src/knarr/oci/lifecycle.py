@@ -6,7 +6,7 @@ import signal
 from knarr.errors import Conflict, NotFound
 from knarr.kernel.process import pidfd_send_signal
 from knarr.oci import config as configs
-from knarr.oci import hooks, state
+from knarr.oci import hooks, protection, state
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
 from knarr.oci.state import Container
@@ -37,6 +37,8 @@ def start(container: Container) -> None:
     if status != "created":
         raise Conflict(f'cannot start container "{container.name}": it is {status}, not created')
     config = configs.read(container.file(configs.NAME))
+    if configs.hooks(config, "startContainer"):
+        protection.be_read_only()  # a child of this one enters; the container has the hook's path
     pidfd = container.process()
     if pidfd < 0:
         not_running(container.name, "stopped")

@@ -5,7 +5,7 @@ import signal
 import sys
 
 from knarr.errors import KnarrError
-from knarr.oci import commands, protection, state
+from knarr.oci import protection
 from knarr.oci.errors import UsageError
 from knarr.oci.log import Journal
 from knarr.oci.options import Words, parse
@@ -92,12 +92,17 @@ def _execute(before: Words, journal: Journal) -> int:
         return _help()
     if before.choice("rootless", "auto", "false", "true") == "true" or os.geteuid():
         raise UsageError("containers without root are not supported: run knarr-oci as root")
+    name, *left = before.words
     protection.begin()
+    if name in protection.ENTERING:
+        protection.be_read_only()
+    # Not before: what is loaded here would be loaded twice.
+    from knarr.oci import commands, state
+
     for number in _ENDING:
         signal.signal(number, _interrupt)
     root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
     manager = "systemd" if before.has("systemd-cgroup") else "cgroupfs"
-    name, *left = before.words
     return commands.execute(commands.Global(root, manager, journal), name, left)
 
 
@@ -107,6 +112,8 @@ def _interrupt(number: int, frame: object) -> "NoReturn":
 
 
 def _help() -> int:
+    from knarr.oci import commands
+
     sys.stdout.write("Usage: knarr-oci [FLAGS] COMMAND [FLAGS] [WORDS]\n\nCommands:\n")
     for name, (_, _, _, follows, text) in commands.COMMANDS.items():
         sys.stdout.write(f"  {f'{name} {follows}'.strip():<24} {text}\n")

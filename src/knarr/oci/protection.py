@@ -1,9 +1,10 @@
-"""Keeping this program safe from a container that another one's processes are in already.
+"""Keeping this program safe from the container that it makes.
 
-Until its execve a container's process is one of the interpreter's, and what runs beside it in
-a PID namespace that is joined can look at it: only with rights over the host's users, since it
-is not dumpable, but then also through /proc/PID/exe (CVE-2019-5736). There the interpreter runs
-from a read-only clone of its file, through which nobody writes.
+Until its execve a container's process is one of the interpreter's. What is executed there can
+name that file: a script or a library loader of the image that is ``/proc/self/exe``, and, where a
+PID namespace is joined or is the host's, whoever has rights over the host's users
+(CVE-2019-5736). So the interpreter runs from a read-only clone of its file, through which nobody
+writes; nothing of it can be looked at from inside, since it is not dumpable.
 """
 
 import os
@@ -11,10 +12,8 @@ import sys
 
 from knarr.kernel import process
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
-
+# Commands that put a process into a container.
+ENTERING = frozenset(("create", "run", "exec"))
 _START = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from knarr.oci.main import main; main(sys.argv[1:])"
@@ -26,11 +25,8 @@ def begin() -> None:
     process.set_dumpable(False)
 
 
-def from_others_in(config: "dict[str, Any]") -> None:
-    """Begin anew from a read-only clone if a container's PID namespace is not a new one."""
-    entries = (config.get("linux") or {}).get("namespaces") or []
-    if any(entry.get("type") == "pid" and not entry.get("path") for entry in entries):
-        return
+def be_read_only() -> None:
+    """Begin the command anew from a file that nobody can write to, unless this one is such."""
     if os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY or _is_in_memory():
         return
     from knarr.runtime.detached import read_only_program
