@@ -20,7 +20,7 @@ import shutil
 from knarr.errors import Conflict, InvalidArgument
 from knarr.kernel import process
 from knarr.oci.errors import missing
-from knarr.runtime import fifogate
+from knarr.runtime import fifo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Container:
         if self.pid and process.start_time(self.pid) != self.values["start_time"]:
             return "stopped"
         try:
-            waiting = fifogate.is_waiting(self.gate)
+            waiting = fifo.is_waiting(self.gate)
         except FileNotFoundError:
             return "creating" if self.pid or self._is_locked() else "stopped"
         if waiting:

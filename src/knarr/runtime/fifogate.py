@@ -7,7 +7,6 @@ execve or its end closes the last reader, which whoever wrote the byte can wait 
 failed stands in a file: its cells are mapped from there.
 """
 
-import errno
 import os
 import select
 
@@ -18,6 +17,7 @@ from knarr.kernel.mounts import MS_PRIVATE
 from knarr.kernel.seccomp import FILTER_SIZE, FilterProgram
 from knarr.runtime import child, command
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.fifo import open_writer
 from knarr.runtime.finalleg import DEFAULT_PATH, Ending
 from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
@@ -30,8 +30,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from knarr.runtime.process import Created, Waiting
+    from knarr.runtime.process import Created
     from knarr.runtime.program.builder import Builder
+    from knarr.runtime.waiting import Waiting
 
 _FAULT = 16  # bytes: FAULT_AT and FAULT_ERROR
 
@@ -177,27 +178,12 @@ class FifoGate:
             os.close(self._fds.pop())
 
 
-def is_waiting(fifo: str) -> bool:
-    """Return whether a process waits at the FIFO. Raises FileNotFoundError when there is none."""
-    try:
-        os.close(_open(fifo))
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        return False
-    return True
-
-
-def _open(fifo: str) -> int:
-    return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-
-
 def start(fifo: str, cells: str, plan: Plan, seen: Circumstances, gate: FifoGate) -> None:
     """Let the process go; returns when its program runs. Raises RuntimeFailure where it does not.
 
     plan, seen, gate: what it was made of, for the message.
     """
-    fd = _open(fifo)
+    fd = open_writer(fifo)
     try:
         os.write(fd, child.GO)
         poll = select.poll()

@@ -20,13 +20,13 @@ from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
-from knarr.runtime.process import Waiting, is_known, resolve
 from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program
 from knarr.runtime.program.memory import CLONED, PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
 from knarr.runtime.rlimits import raise_limits
 from knarr.runtime.steps.base import Setting, Step
+from knarr.runtime.waiting import Waiting, is_known, resolve
 
 _COMMAND = TEMPORARY[13]
 

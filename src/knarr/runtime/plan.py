@@ -8,15 +8,22 @@ OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
 from knarr.runtime.mountopts import PROPAGATION, MountOptions
-from knarr.runtime.processplan import SpecError, final_leg, number, required, unknown_capabilities
+from knarr.runtime.processplan import (
+    SpecError,
+    console_size,
+    final_leg,
+    number,
+    required,
+    unknown_capabilities,
+    user_of,
+)
 from knarr.runtime.steps.devices import (
     DEFAULT_DEVICES,
     Console,
     Device,
     DeviceLinks,
-    JoinConsole,
 )
-from knarr.runtime.steps.identity import HostName, Loopback, User
+from knarr.runtime.steps.identity import HostName, Loopback
 from knarr.runtime.steps.mounts import (
     AttachRoot,
     BindMount,
@@ -35,9 +42,6 @@ if TYPE_CHECKING:
 
     from knarr.runtime.finalleg import FinalLeg
     from knarr.runtime.steps.base import Step
-
-USER_NAME = "x-knarr-name"
-GROUPS = "x-knarr-groups"
 
 
 class Plan:
@@ -212,8 +216,8 @@ def _steps(
     process = required(spec, "process")
     steps += _devices(linux)
     if process.get("terminal"):
-        steps.append(Console(*_size(process)))
-    steps.append(_user(process))
+        steps.append(Console(*console_size(process)))
+    steps.append(user_of(process))
     steps.append(WorkingDirectory(required(process, "cwd", "process.")))
     steps += _protections(spec, linux, propagation)
     steps.append(PivotRoot())
@@ -337,32 +341,3 @@ def _devices(linux: "dict[str, Any]") -> "list[Step]":
         kind = "c" if usual else kind
         found[path] = Device(path, kind, major, minor, mode & 0o7777, uid, gid)
     return [*found.values(), DeviceLinks()]
-
-
-def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
-    """Return the steps that a further process of a container needs before its gate."""
-    steps: list[Step] = []
-    if process.get("terminal"):
-        steps.append(JoinConsole(*_size(process)))
-    return (*steps, _user(process))
-
-
-def _user(process: "dict[str, Any]") -> User:
-    user = process.get("user") or {}
-    gid = user.get("gid", 0)
-    gids = tuple(user.get("additionalGids") or ())
-    name = user.get(USER_NAME)
-    return User(
-        user.get("uid", 0),
-        gid,
-        gids if name is not None else tuple(dict.fromkeys((gid, *gids))),
-        name,
-        tuple(user.get(GROUPS) or ()),
-    )
-
-
-def _size(process: "dict[str, Any]") -> "tuple[int, int]":
-    """Return rows and columns of a terminal."""
-    size = process.get("consoleSize") or {}
-    rows = number(size.get("height", 0), "process.consoleSize.height")
-    return rows, number(size.get("width", 0), "process.consoleSize.width")

@@ -1,9 +1,13 @@
-"""``process`` of an OCI spec becomes the final leg; how fields are read, and refused. Pure."""
+"""``process`` of an OCI spec becomes the final leg, and steps of an exec. Pure.
+
+How fields are read, and refused, is here as well.
+"""
 
 import resource
 
 from knarr.kernel.seccomp import FLAG_LOG, FLAG_SPEC_ALLOW, FLAG_TSYNC, FLAG_WAIT_KILLABLE_RECV
 from knarr.runtime.finalleg import FinalLeg
+from knarr.runtime.steps.identity import User
 from knarr.spec.capabilities import NUMBERS
 from knarr.spec.capabilities import mask as mask_of
 
@@ -11,6 +15,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.runtime.steps.base import Step
+
+USER_NAME = "x-knarr-name"
+GROUPS = "x-knarr-groups"
 _WORD, _LONG = (1 << 32) - 1, (1 << 64) - 1
 _SCHEDULERS = {"SCHED_OTHER": 0, "SCHED_FIFO": 1, "SCHED_RR": 2, "SCHED_BATCH": 3,
                "SCHED_ISO": 4, "SCHED_IDLE": 5, "SCHED_DEADLINE": 6}  # fmt: skip
@@ -65,6 +73,38 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
         lsm_label=_lsm_label(process),
         umask=number((process.get("user") or {}).get("umask", 0o022), "process.user.umask"),
     )
+
+
+def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
+    """Return the steps that a further process of a container needs before its gate."""
+    user = user_of(process)
+    if not process.get("terminal"):
+        return (user,)
+    from knarr.runtime.steps.devices import JoinConsole
+
+    return JoinConsole(*console_size(process)), user
+
+
+def user_of(process: "dict[str, Any]") -> User:
+    """Return who the process is to be."""
+    user = process.get("user") or {}
+    gid = user.get("gid", 0)
+    gids = tuple(user.get("additionalGids") or ())
+    name = user.get(USER_NAME)
+    return User(
+        user.get("uid", 0),
+        gid,
+        gids if name is not None else tuple(dict.fromkeys((gid, *gids))),
+        name,
+        tuple(user.get(GROUPS) or ()),
+    )
+
+
+def console_size(process: "dict[str, Any]") -> "tuple[int, int]":
+    """Return rows and columns of a terminal."""
+    size = process.get("consoleSize") or {}
+    rows = number(size.get("height", 0), "process.consoleSize.height")
+    return rows, number(size.get("width", 0), "process.consoleSize.width")
 
 
 def unknown_capabilities(sets: "dict[str, list[str]]", leg: FinalLeg) -> "tuple[str, ...]":

@@ -8,9 +8,9 @@ from knarr.kernel.namespaces import CLONE_NEWUSER
 from knarr.kernel.seccomp import FILTER_SIZE, FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.finalleg import Ending, FinalLeg
-from knarr.runtime.plan import Plan, exec_steps
+from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
-from knarr.runtime.processplan import final_leg
+from knarr.runtime.processplan import exec_steps, final_leg
 from knarr.runtime.program.builder import Program
 from knarr.runtime.steps.base import Circumstances, Setting
 

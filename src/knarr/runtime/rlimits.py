@@ -1,5 +1,6 @@
-"""Limits of setrlimit(2) that a container's processes cannot raise by themselves."""
+"""What a container's process cannot set by itself, or must not: limits, its score."""
 
+import os
 import resource
 
 from knarr.runtime.errors import RuntimeFailure
@@ -22,3 +23,16 @@ def raise_limits(pid: int, limits: "tuple[tuple[int, int, int], ...]") -> None:
         except ValueError as error:  # how Python tells that a privilege is missing
             text = f"error setting rlimit type {number}: {error}"
             raise RuntimeFailure("error", "rlimits", text) from error
+
+
+def set_score(pid: int, value: int) -> None:
+    """Say how likely the kernel kills a process for want of memory (proc(5), oom_score_adj)."""
+    try:
+        fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, str(value).encode())
+        finally:
+            os.close(fd)
+    except OSError as error:
+        text = f"oom_score_adj {value}: {error.strerror}"
+        raise RuntimeFailure("error", "oom_score_adj", text, error.errno or 0) from error

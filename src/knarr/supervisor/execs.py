@@ -9,8 +9,7 @@ from knarr.kernel import process as kprocess
 from knarr.kernel import tty
 from knarr.runtime.channel import Channel
 from knarr.runtime.join import Join, start
-from knarr.runtime.plan import exec_steps
-from knarr.runtime.processplan import final_leg
+from knarr.runtime.processplan import exec_steps, final_leg
 from knarr.runtime.steps.base import Circumstances
 from knarr.supervisor import journal, lessons
 from knarr.supervisor import state as states

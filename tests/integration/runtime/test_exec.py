@@ -265,7 +265,7 @@ def test_it_ends_with_the_container(one: Running) -> None:
 # Kills the helper, which waits for the command's execve, while the command is at its gate.
 WATCHER = """
 import json, os, sys
-from knarr.runtime.process import Waiting
+from knarr.runtime.waiting import Waiting
 from knarr.supervisor.execs import Exec
 ready = Waiting.await_ready
 def kill(process, look=None):

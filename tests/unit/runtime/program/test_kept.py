@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime import child, plan
+from knarr.runtime import child, plan, processplan
 from knarr.runtime.finalleg import Ending
 from knarr.runtime.process import setting_for
 from knarr.runtime.program import kept, memory
@@ -82,7 +82,7 @@ _process = st.fixed_dictionaries({
     "terminal": _flags,
     "consoleSize": _some(({}, {"height": 1, "width": 0}, {"height": 1, "width": 2})),
     "user": st.fixed_dictionaries({"uid": _some((0, 1)), "umask": _some((0, 0o22))},
-                                  optional={plan.USER_NAME: _some(("", "a"))}),
+                                  optional={processplan.USER_NAME: _some(("", "a"))}),
     "capabilities": st.dictionaries(
         _some(("bounding", "effective", "permitted", "inheritable", "ambient")), _caps),
     "noNewPrivileges": _flags,
