@@ -24,6 +24,7 @@ import stat
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from knarr.errors import InvalidArchive
+from knarr.kernel import filedata
 from knarr.snapshots import nodes, tarentry, whiteouts
 from knarr.snapshots.disktree import DiskTree
 from knarr.snapshots.layertree import MAX_PATH
@@ -205,10 +206,10 @@ class _Applier(Generic[H]):
         if copy.kind != tarentry.FILE:
             self._tree.make(parent, base, copy, ())
             return
-        fd = nodes.open_file(found.base, found.place)
+        fd = filedata.open_file(found.base, found.place)
         try:
-            stretches = nodes.data_map(fd, copy.size)
-            self._tree.make(parent, base, copy, nodes.read_stretches(fd, stretches))
+            stretches = filedata.data_map(fd, copy.size)
+            self._tree.make(parent, base, copy, filedata.read_stretches(fd, stretches))
         finally:
             os.close(fd)
         self._size += copy.size

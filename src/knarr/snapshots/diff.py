@@ -11,16 +11,17 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from knarr.kernel import filedata
+from knarr.runtime.trees import OPEN_DIRECTORY, walk
 from knarr.snapshots import nodes, tarentry, tarwriter, whiteouts
 from knarr.snapshots.driver import Change, DiskUsage
-from knarr.snapshots.trees import OPEN_DIRECTORY, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from knarr.runtime.trees import Directory
     from knarr.snapshots.lowers import Lowers
     from knarr.snapshots.tarentry import Entry
-    from knarr.snapshots.trees import Directory
 
     EntryFilter = Callable[[Entry], None]
     """Changes an entry (owner, say) before it is written."""
@@ -62,7 +63,7 @@ class _Packer:
             yield tarwriter.entry_header(entry)
         elif entry.kind == tarentry.FILE:
             try:
-                fd = nodes.open_file(parent, name)
+                fd = filedata.open_file(parent, name)
             except OSError as error:
                 if error.errno in _NOT_A_FILE_NOW:
                     return
@@ -89,13 +90,13 @@ class _Packer:
 def _file(fd: int, entry: Entry) -> Iterator[bytes]:
     """Yield an open regular file, as long as it is now."""
     entry.size = os.fstat(fd).st_size
-    stretches = nodes.data_map(fd, entry.size)
+    stretches = filedata.data_map(fd, entry.size)
     if nodes.worth_sparse(stretches, entry.size):
         entry.sparse = stretches
     else:
         stretches = [(0, entry.size)] if entry.size else []
     yield tarwriter.entry_header(entry)
-    for _, piece in nodes.read_stretches(fd, stretches):
+    for _, piece in filedata.read_stretches(fd, stretches):
         yield bytes(piece)
     fill = tarwriter.padding(tarwriter.stored_size(entry))
     if fill:

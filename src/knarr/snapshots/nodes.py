@@ -17,12 +17,11 @@ from knarr.kernel.files import RESOLVE_NO_XDEV, openat2
 from knarr.snapshots import tarentry as kinds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
     from knarr.snapshots.tarentry import Entry
     from knarr.snapshots.tarheader import Sparse
 
-_CHUNK = 1024 * 1024
 # Holes smaller than this are not worth a sparse entry in an archive.
 _MIN_HOLES = 64 * 1024
 _KEPT_XATTRS = frozenset(
@@ -203,19 +202,6 @@ def read_xattrs(path: bytes, *, follow: bool = False) -> dict[bytes, bytes]:
     return found
 
 
-def open_file(parent: int, name: bytes) -> int:
-    """Return a descriptor to read a regular file; raises OSError, also when it is another kind.
-
-    Without O_NONBLOCK a fifo put in the file's place would stop us for ever.
-    """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    fd = os.open(name, flags, dir_fd=parent)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, "no longer a regular file", os.fsdecode(name))
-    return fd
-
-
 def is_mount(parent: int, name: bytes) -> bool:
     """Return whether something else is mounted on that file."""
     flags = os.O_PATH | os.O_NOFOLLOW
@@ -226,37 +212,6 @@ def is_mount(parent: int, name: bytes) -> bool:
     return False
 
 
-def data_map(fd: int, size: int) -> Sparse:
-    """Return (offset, length) of the stretches of data in the first size bytes of a file."""
-    found: Sparse = []
-    position = 0
-    while position < size:
-        try:
-            start = os.lseek(fd, position, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:
-                break  # only a hole is left
-            return [(0, size)]  # this file system does not tell
-        end = min(os.lseek(fd, start, os.SEEK_HOLE), size)
-        if start >= size or end <= start:
-            break
-        found.append((start, end - start))
-        position = end
-    return found
-
-
 def worth_sparse(stretches: Sparse, size: int) -> bool:
     """Return whether the holes are big enough to write the file as a sparse one."""
     return size - sum(length for _, length in stretches) >= _MIN_HOLES
-
-
-def read_stretches(fd: int, stretches: Sparse) -> Iterator[tuple[int, memoryview]]:
-    """Yield (offset, data) of the stretches; what a shrinking file lacks comes as zeros."""
-    for offset, length in stretches:
-        end = offset + length
-        while offset < end:
-            piece = os.pread(fd, min(_CHUNK, end - offset), offset)
-            if not piece:
-                piece = bytes(min(_CHUNK, end - offset))
-            yield offset, memoryview(piece)
-            offset += len(piece)

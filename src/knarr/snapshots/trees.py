@@ -1,6 +1,6 @@
-"""Whole directory trees by descriptor: removal and walking, however deep and hostile.
+"""Whole directory trees are removed by descriptor, however deep and hostile.
 
-Neither follows a symlink nor keeps more than a few descriptors open, so a
+No symlink is followed and no more than a few descriptors are open, so a
 container that nests ten thousand directories, or swaps one for a symlink
 while we look, gets nothing out of it.
 """
@@ -12,19 +12,10 @@ import fcntl
 import os
 import stat
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from knarr.kernel.files import (
-    RESOLVE_BENEATH,
-    RESOLVE_NO_SYMLINKS,
-    RESOLVE_NO_XDEV,
-    openat2,
-)
+from knarr.runtime.trees import OPEN_DIRECTORY
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # ioctl_iflags(2): _IOR/_IOW('f', 1|2, long), the same on all 64-bit machines.
 _FS_IOC_GETFLAGS = 0x80086601
 _FS_IOC_SETFLAGS = 0x40086602
@@ -142,60 +133,3 @@ def _clear_flags(parent: int, name: bytes) -> None:
             raise  # a file system without such flags refused for another reason
     finally:
         os.close(fd)
-
-
-class Directory(NamedTuple):
-    """One directory of a walk: its path below the root, a descriptor, its sorted names.
-
-    The descriptor is closed when the walk goes on.
-    """
-
-    path: bytes
-    fd: int
-    names: list[bytes]
-
-
-def walk(
-    root: int, enter: Callable[[int], bool] | None = None, *, one_mount: bool = False
-) -> Iterator[Directory]:
-    """Yield root and every directory below it, parents before children, each level sorted.
-
-    enter: called with the descriptor of each directory but root; False leaves
-    it and all below it out. one_mount: leave out what is mounted below root.
-    Directories that vanish meanwhile are left out, and so are those whose
-    path is longer than the kernel takes (4095 bytes).
-    """
-    pending = [b""]
-    resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | (RESOLVE_NO_XDEV if one_mount else 0)
-    while pending:
-        path = pending.pop()
-        try:
-            fd = openat2(root, path or b".", OPEN_DIRECTORY, resolve=resolve)
-        except OSError as error:
-            if not path or error.errno not in _GONE:
-                raise
-            continue
-        try:
-            if path and enter is not None and not enter(fd):
-                continue
-            names, directories = _list(fd)
-            yield Directory(path, fd, names)
-        finally:
-            os.close(fd)
-        pending += [path + b"/" + each if path else each for each in reversed(directories)]
-
-
-_GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EXDEV}
-
-
-def _list(fd: int) -> tuple[list[bytes], list[bytes]]:
-    """Return (all names, those of directories) of a directory, both sorted."""
-    names: list[bytes] = []
-    directories: list[bytes] = []
-    with os.scandir(fd) as found:
-        for each in found:
-            name = os.fsencode(each.name)
-            names.append(name)
-            if each.is_dir(follow_symlinks=False):
-                directories.append(name)
-    return sorted(names), sorted(directories)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.kernel import filedata
 from knarr.snapshots import nodes
 from knarr.snapshots.tarentry import FILE, SYMLINK, Entry
 
@@ -54,13 +55,13 @@ def test_holes(folder: int, tmp_path: Path) -> None:
     size = 1 << 20
     data = [(4096, memoryview(b"x" * 4096)), (size - 8192, memoryview(b"y" * 4096))]
     nodes.make(folder, b"f", mine(b"f", FILE, size=size), data)
-    fd = nodes.open_file(folder, b"f")
+    fd = filedata.open_file(folder, b"f")
     try:
-        stretches = nodes.data_map(fd, size)
+        stretches = filedata.data_map(fd, size)
         assert nodes.worth_sparse(stretches, size)
-        read = {offset: bytes(piece) for offset, piece in nodes.read_stretches(fd, stretches)}
+        read = {offset: bytes(piece) for offset, piece in filedata.read_stretches(fd, stretches)}
         assert b"".join(read.values()).strip(b"\0") != b""
-        assert nodes.data_map(fd, 0) == []
+        assert filedata.data_map(fd, 0) == []
         assert not nodes.worth_sparse([(0, size)], size)
     finally:
         os.close(fd)
@@ -69,9 +70,9 @@ def test_holes(folder: int, tmp_path: Path) -> None:
 
 def test_a_shrinking_file_is_filled_with_zeros(folder: int, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"abc")
-    fd = nodes.open_file(folder, b"f")
+    fd = filedata.open_file(folder, b"f")
     try:
-        assert b"".join(bytes(p) for _, p in nodes.read_stretches(fd, [(0, 6)])) == b"abc\0\0\0"
+        assert b"".join(bytes(p) for _, p in filedata.read_stretches(fd, [(0, 6)])) == b"abc\0\0\0"
     finally:
         os.close(fd)
 
@@ -81,7 +82,7 @@ def test_only_regular_files_are_opened(folder: int, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     for name in (b"fifo", b"link", b"absent"):
         with pytest.raises(OSError):
-            nodes.open_file(folder, name)
+            filedata.open_file(folder, name)
 
 
 def test_sockets_have_no_entry(folder: int, tmp_path: Path) -> None:

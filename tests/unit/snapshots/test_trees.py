@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from knarr.snapshots.trees import remove_tree, walk
+from knarr.runtime.trees import walk
+from knarr.snapshots.trees import remove_tree
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from knarr.kernel.files import fstatfs_type
 from knarr.kernel.mounts import fsopen
 from knarr.runtime.imagemount import names, release
 from knarr.runtime.rootfs import open_image
+from knarr.runtime.treecopy import copy_tree
+from knarr.runtime.trees import OPEN_DIRECTORY
 from knarr.snapshots import diff, nodes, whiteouts
 from knarr.snapshots.apply import Applied, apply_layer
 from knarr.snapshots.hashing import HashingReader
@@ -26,8 +28,7 @@ from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory, image_name
 from knarr.snapshots.lowers import Below, Lowers
 from knarr.snapshots.tarentry import Limits
 from knarr.snapshots.tarstream import TarReader
-from knarr.snapshots.treecopy import copy_tree
-from knarr.snapshots.trees import OPEN_DIRECTORY, remove_tree
+from knarr.snapshots.trees import remove_tree
 from knarr.spec.mount import Mount
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from knarr.snapshots.treecopy import copy_tree
-from knarr.snapshots.trees import OPEN_DIRECTORY, walk
+from knarr.runtime.treecopy import copy_tree
+from knarr.runtime.trees import OPEN_DIRECTORY, walk
 
 
 def copied(source: Path, target: Path) -> None:

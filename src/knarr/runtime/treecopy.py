@@ -4,21 +4,19 @@ Where the file system can share blocks (Btrfs, XFS) no data is copied; elsewhere
 copies it. The source may change meanwhile: what vanishes is left out.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl
 import os
 import stat
-from typing import TYPE_CHECKING
 
+from knarr.kernel import filedata
 from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
-from knarr.snapshots import nodes
-from knarr.snapshots.trees import OPEN_DIRECTORY, walk
+from knarr.runtime.trees import OPEN_DIRECTORY, walk
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from knarr.snapshots.trees import Directory
+    from knarr.runtime.trees import Directory
 
 _FICLONE = 0x40049409  # ioctl_ficlone(2)
 _CANNOT_SHARE = {errno.EOPNOTSUPP, errno.ENOTTY, errno.EXDEV, errno.EINVAL, errno.ENOSYS}
@@ -30,12 +28,13 @@ _NOT_COPIED = frozenset({
 })  # fmt: skip
 
 
-def copy_tree(source: int, target: int) -> None:
+def copy_tree(source: int, target: int, *, lossy: bool = False) -> None:
     """Copy everything below the directory descriptor source into the empty directory target.
 
-    The attributes of target become those of source too. Raises OSError.
+    The attributes of target become those of source too. lossy: extended attributes that the
+    file system of target cannot have are left out. Raises OSError.
     """
-    copier = _Copier(target)
+    copier = _Copier(target, lossy)
     for directory in walk(source):
         copier.directory(directory)
 
@@ -43,12 +42,13 @@ def copy_tree(source: int, target: int) -> None:
 class _Copier:
     """The copy while it grows: its root, where each linked inode is, whether data is shared."""
 
-    def __init__(self, root: int) -> None:
+    def __init__(self, root: int, lossy: bool) -> None:
         self._root = root
-        self._linked: dict[tuple[int, int], bytes] = {}
+        self._lossy = lossy
+        self._linked: "dict[tuple[int, int], bytes]" = {}
         self._shares = True
 
-    def directory(self, found: Directory) -> None:
+    def directory(self, found: "Directory") -> None:
         """Fill a directory that is there already, and give it its attributes last."""
         resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
         here = openat2(self._root, found.path or b".", OPEN_DIRECTORY, resolve=resolve)
@@ -57,11 +57,12 @@ class _Copier:
                 with contextlib.suppress(FileNotFoundError):
                     self._node(found, here, name)
             place = b"/proc/self/fd/%d/." % here
-            _set_attributes(b"/proc/self/fd/%d/." % found.fd, place, os.fstat(found.fd))
+            status = os.fstat(found.fd)
+            _set_attributes(b"/proc/self/fd/%d/." % found.fd, place, status, self._lossy)
         finally:
             os.close(here)
 
-    def _node(self, found: Directory, here: int, name: bytes) -> None:
+    def _node(self, found: "Directory", here: int, name: bytes) -> None:
         status = os.stat(name, dir_fd=found.fd, follow_symlinks=False)
         if stat.S_ISDIR(status.st_mode):
             os.mkdir(name, 0o700, dir_fd=here)
@@ -74,7 +75,7 @@ class _Copier:
                 return
         if stat.S_ISREG(status.st_mode):
             try:
-                origin = nodes.open_file(found.fd, name)
+                origin = filedata.open_file(found.fd, name)
             except OSError as error:
                 if error.errno in _GONE:
                     return
@@ -88,7 +89,8 @@ class _Copier:
         else:
             os.mknod(name, status.st_mode, status.st_rdev, dir_fd=here)
         origin_path = b"/proc/self/fd/%d/%s" % (found.fd, name)
-        _set_attributes(origin_path, b"/proc/self/fd/%d/%s" % (here, name), status)
+        copy_path = b"/proc/self/fd/%d/%s" % (here, name)
+        _set_attributes(origin_path, copy_path, status, self._lossy)
 
     def _file(self, origin: int, here: int, name: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -112,7 +114,7 @@ def _copy_data(origin: int, copy: int) -> None:
     """Copy a file's data, in the kernel where it can, and leave its holes."""
     size = os.fstat(origin).st_size
     os.ftruncate(copy, size)
-    for offset, length in nodes.data_map(origin, size):
+    for offset, length in filedata.data_map(origin, size):
         end, position = offset + length, offset
         while position < end:
             try:
@@ -120,7 +122,7 @@ def _copy_data(origin: int, copy: int) -> None:
             except OSError as error:
                 if error.errno not in _CANNOT_SHARE:
                     raise
-                for at, piece in nodes.read_stretches(origin, [(position, end - position)]):
+                for at, piece in filedata.read_stretches(origin, [(position, end - position)]):
                     os.pwrite(copy, piece, at)
                 break
             if not done:
@@ -128,7 +130,7 @@ def _copy_data(origin: int, copy: int) -> None:
             position += done
 
 
-def _set_attributes(origin: bytes, copy: bytes, status: os.stat_result) -> None:
+def _set_attributes(origin: bytes, copy: bytes, status: os.stat_result, lossy: bool) -> None:
     """Give a copy the owner, mode, extended attributes and times of what it is a copy of."""
     os.chown(copy, status.st_uid, status.st_gid, follow_symlinks=False)
     if not stat.S_ISLNK(status.st_mode):
@@ -137,5 +139,14 @@ def _set_attributes(origin: bytes, copy: bytes, status: os.stat_result) -> None:
         if name not in _NOT_COPIED:
             with contextlib.suppress(FileNotFoundError):
                 value = os.getxattr(origin, name, follow_symlinks=False)
-                os.setxattr(copy, name, value, follow_symlinks=False)
+                _set_xattr(copy, name, value, lossy)
     os.utime(copy, ns=(status.st_atime_ns, status.st_mtime_ns), follow_symlinks=False)
+
+
+def _set_xattr(path: bytes, name: str, value: bytes, lossy: bool) -> None:
+    try:
+        os.setxattr(path, name, value, follow_symlinks=False)
+    except OSError as error:
+        # EPERM: user attributes of what is neither file nor directory, labels without their module.
+        if not lossy or error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
+            raise
