@@ -46,6 +46,7 @@ _NEW = {
     "fsopen": 430,
     "fsconfig": 431,
     "fsmount": 432,
+    "fspick": 433,
     "pidfd_open": 434,
     "clone3": 435,
     "close_range": 436,

@@ -73,10 +73,6 @@ def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
 
 def plan_of(config: "dict[str, Any]") -> Plan:
     """Return the plan for a configuration; raises SpecError for what is not supported."""
-    for index, mount in enumerate(config.get("mounts") or ()):
-        if "tmpcopyup" in (mount.get("options") or ()):
-            text = "tmpcopyup is not supported by this runtime"
-            raise SpecError(f"mounts[{index}].options: {text}")
     made = plan({key: value for key, value in config.items() if key != "hooks"})
     for flag, path in made.joins:
         if flag in (CLONE_NEWNS, CLONE_NEWUSER):

@@ -154,6 +154,12 @@ def gate(b: Builder) -> None:
     wait(b, 0)
 
 
+def stop(b: Builder) -> None:
+    """Wait until the maker, whose table of descriptors this still is, has done its part."""
+    b.call("write", CHANNEL, READY, 1)
+    wait(b, 1)
+
+
 def wait(b: Builder, status: int, poll: int = POLL, channel: Cell = CHANNEL) -> None:
     """Wait for a byte from the parent; end with ``status`` when that is gone.
 

@@ -23,30 +23,33 @@ from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
 from knarr.runtime.program import memory
 from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT
-from knarr.runtime.steps.base import Circumstances, Setting, Step
+from knarr.runtime.steps.base import Circumstances, Setting, Step, Stop
 from knarr.runtime.steps.mounts import AttachRoot, PivotRoot, set_propagation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from knarr.runtime.process import Created
+    from knarr.runtime.process import Created, Recipe
     from knarr.runtime.program.builder import Builder
-    from knarr.runtime.waiting import Waiting
 
 _FAULT = 16  # bytes: FAULT_AT and FAULT_ERROR
 
 
-class Stop(Step):
+class HookStop(Stop):
     """Wait until the maker has done what has to be done before the root changes: hooks."""
 
     __slots__ = ()
 
     def emit(self, b: "Builder", setting: Setting) -> None:
-        """The table of descriptors is still the maker's."""
+        """See ``FifoGate``, at_stop."""
         del setting
-        b.call("write", CHANNEL, child.READY, 1)
-        child.wait(b, 1)
+        child.stop(b)
+
+    def outside(self, recipe: "Recipe", created: "Created") -> None:
+        """Do what the gate was given for this moment."""
+        if recipe.gate is not None and recipe.gate.at_stop is not None:
+            recipe.gate.at_stop(created)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -94,11 +97,11 @@ class LookUp(Step):
 
 
 def prepare(plan: Plan, *, stop: bool) -> None:
-    """Change a plan for a root that is a directory of the host. stop: see ``Stop``."""
+    """Change a plan for a root that is a directory of the host. stop: see ``HookStop``."""
     steps: list[Step] = []
     for step in plan.steps:
         if stop and isinstance(step, PivotRoot):
-            steps.append(Stop())
+            steps.append(HookStop())
         steps.append(step)
         if isinstance(step, AttachRoot):
             steps.append(PrivateRoot())
@@ -111,7 +114,7 @@ class FifoGate:
 
     fifo, cells: the files. preserved: how many descriptors from 3 on the program keeps.
     keyring: it gets a session keyring of its own. at_stop: what to do while the process waits
-    before its root changes, if its plan has a ``Stop``.
+    before its root changes, if its plan has a ``HookStop``.
     """
 
     __slots__ = ("_fds", "at_stop", "cells", "fifo", "keyring", "preserved")
@@ -164,13 +167,6 @@ class FifoGate:
         b.call("read", GATE, BYTE, 1)
         b.call("close", CHANNEL)
         b.set(CHANNEL, GATE)
-
-    def stop_at(self, process: "Waiting", created: "Created") -> None:
-        """Do what is to be done at the stop, if there is one."""
-        if self.at_stop is not None:
-            process.await_stop()
-            self.at_stop(created)
-            process.go()
 
     def let_go(self) -> None:
         """Close this process's end of the FIFO; the process at the gate has its own."""

@@ -28,6 +28,7 @@ PROPAGATION = {
     "unbindable": (k.MS_UNBINDABLE, False), "runbindable": (k.MS_UNBINDABLE, True),
 }  # fmt: skip
 
+_ATIME = k.MS_NOATIME | k.MS_RELATIME | k.MS_STRICTATIME
 # mount(2) flag -> attribute of mount_setattr(2); atime modes are one field of their own
 _ATTRIBUTES = (
     (k.MS_RDONLY, k.MOUNT_ATTR_RDONLY),
@@ -36,6 +37,11 @@ _ATTRIBUTES = (
     (k.MS_NOEXEC, k.MOUNT_ATTR_NOEXEC),
     (k.MS_NODIRATIME, k.MOUNT_ATTR_NODIRATIME),
     (k.MS_NOSYMFOLLOW, k.MOUNT_ATTR_NOSYMFOLLOW),
+)
+_OF_A_MOUNT = frozenset(
+    name
+    for name, (flag, _) in _FLAGS.items()
+    if flag & (_ATIME | sum(flag for flag, _ in _ATTRIBUTES))
 )
 _SUPERBLOCK = k.MS_SYNCHRONOUS | k.MS_DIRSYNC | k.MS_MANDLOCK | k.MS_LAZYTIME | k.MS_I_VERSION
 
@@ -46,25 +52,27 @@ class MountOptions:
     set_flags, clear_flags: mount(2) flags. recursive_set, recursive_clear: for
     the whole tree below. propagation: (flag, recursive) pairs in order.
     data: what the file system itself gets. bind, recursive: bind and rbind.
-    words: the options as given.
+    remount: what is mounted there is changed. copy_up: tmpcopyup. words: the options as given.
     """
 
     __slots__ = (
         "bind",
         "clear_flags",
+        "copy_up",
         "data",
         "idmap",
         "propagation",
         "recursive",
         "recursive_clear",
         "recursive_set",
+        "remount",
         "set_flags",
         "words",
     )
 
     def __init__(self, options: "list[str]") -> None:
         self.words = tuple(options)
-        self.bind = self.recursive = self.idmap = False
+        self.bind = self.recursive = self.idmap = self.remount = self.copy_up = False
         self.set_flags = self.clear_flags = self.recursive_set = self.recursive_clear = 0
         self.propagation: list[tuple[int, bool]] = []
         self.data: list[str] = []
@@ -91,7 +99,11 @@ class MountOptions:
             self.propagation.append(PROPAGATION[option])
         elif option in ("idmap", "ridmap"):
             self.idmap = True
-        elif option[0] == "r" and option[1:] in _FLAGS:
+        elif option == "remount":
+            self.remount = True
+        elif option == "tmpcopyup":
+            self.copy_up = True
+        elif option[0] == "r" and option[1:] in _OF_A_MOUNT:
             flag, on = _FLAGS[option[1:]]
             self.recursive_set = self.recursive_set | flag if on else self.recursive_set & ~flag
             self.recursive_clear = (
@@ -99,6 +111,18 @@ class MountOptions:
             )
         else:
             self.data.append(option)
+
+    def own_flags(self) -> int:
+        """Return the flags for a mount that has nothing below it: recursive ones are its own."""
+        return self.set_flags & ~self.recursive_clear | self.recursive_set
+
+    def ignored(self) -> "list[str]":
+        """Return the options that mean nothing where no file system is made: a bind mount."""
+        return [
+            word
+            for word in self.words
+            if word in self.data or (word in _FLAGS and superblock_flags(_FLAGS[word][0]))
+        ]
 
 
 def attributes(set_flags: int, clear_flags: int = 0) -> "tuple[int, int]":
@@ -109,14 +133,22 @@ def attributes(set_flags: int, clear_flags: int = 0) -> "tuple[int, int]":
             attr_set |= attribute
         if clear_flags & flag:
             attr_clr |= attribute
-    atime = k.MS_NOATIME | k.MS_RELATIME | k.MS_STRICTATIME
-    if (set_flags | clear_flags) & atime:
+    if (set_flags | clear_flags) & _ATIME:
         attr_clr |= k.MOUNT_ATTR__ATIME
         if set_flags & k.MS_NOATIME:
             attr_set |= k.MOUNT_ATTR_NOATIME
         elif set_flags & k.MS_STRICTATIME or clear_flags & k.MS_RELATIME:
             attr_set |= k.MOUNT_ATTR_STRICTATIME
     return attr_set, attr_clr
+
+
+def superblock_options(options: MountOptions) -> "list[str]":
+    """Return the parameters of fsconfig(2) for what a file system, not a mount, is told."""
+    return [
+        name
+        for name in ("sync", "async", "dirsync", "lazytime", "nolazytime", "mand", "nomand")
+        if _FLAGS[name][0] & (options.set_flags if _FLAGS[name][1] else options.clear_flags)
+    ]
 
 
 def superblock_flags(set_flags: int) -> int:
@@ -126,6 +158,6 @@ def superblock_flags(set_flags: int) -> int:
 
 def known() -> "list[str]":
     """Return all options that are not a file system's own, sorted."""
-    recursive = [f"r{name}" for name, (flag, _) in _FLAGS.items() if not superblock_flags(flag)]
-    others = ["bind", "defaults", "idmap", "rbind", "ridmap"]
+    recursive = [f"r{name}" for name in _OF_A_MOUNT]
+    others = ["bind", "defaults", "idmap", "rbind", "remount", "ridmap", "tmpcopyup"]
     return sorted({*_FLAGS, *recursive, *PROPAGATION, *others})

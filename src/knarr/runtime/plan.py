@@ -7,7 +7,8 @@ OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 """
 
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
-from knarr.runtime.mountopts import PROPAGATION, MountOptions
+from knarr.runtime import mountplan
+from knarr.runtime.mountopts import PROPAGATION
 from knarr.runtime.processplan import (
     SpecError,
     console_size,
@@ -24,16 +25,7 @@ from knarr.runtime.steps.devices import (
     DeviceLinks,
 )
 from knarr.runtime.steps.identity import HostName, Loopback
-from knarr.runtime.steps.mounts import (
-    AttachRoot,
-    BindMount,
-    CgroupMount,
-    NewMount,
-    PivotRoot,
-    PrivateTree,
-    RootAttributes,
-    SysfsMount,
-)
+from knarr.runtime.steps.mounts import AttachRoot, PivotRoot, PrivateTree, RootAttributes
 from knarr.runtime.steps.paths import MaskPaths, ReadonlyPaths, Sysctl, WorkingDirectory
 
 TYPE_CHECKING = False
@@ -120,7 +112,10 @@ def plan(spec: "dict[str, Any]") -> Plan:
         steps=tuple(_steps(spec, linux, made, in_userns)),
         leg=leg,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
-        warnings=unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
+        warnings=(
+            *unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
+            *mountplan.ignored(spec),
+        ),
     )
 
 
@@ -207,11 +202,9 @@ def _steps(
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))
     if made & NAMESPACES["network"][0]:
         steps.append(Loopback())
-    mounts = [
-        _mount(index, entry, in_userns) for index, entry in enumerate(spec.get("mounts") or ())
-    ]
-    if linux.get("sysctl") and not any(map(_is_procfs, mounts)):
-        raise _without_procfs(spec)
+    mounts = mountplan.steps(spec, in_userns)
+    if linux.get("sysctl") and not any(map(mountplan.is_procfs, mounts)):
+        raise mountplan.without_procfs(spec)
     steps += mounts
     process = required(spec, "process")
     steps += _devices(linux)
@@ -236,27 +229,6 @@ def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: s
     if readonly or propagation:
         steps.append(RootAttributes(readonly, propagation))
     return steps
-
-
-def _mount(index: int, entry: "dict[str, Any]", in_userns: bool) -> "Step":
-    destination = required(entry, "destination", f"mounts[{index}].")
-    if not destination.startswith("/"):
-        destination = "/" + destination
-    options = MountOptions(entry.get("options") or [])
-    kind = entry.get("type") or ""
-    source = entry.get("source") or ""
-    _check_proc(destination, kind, options.bind)
-    bind = options.bind or kind in ("bind", "none")
-    if options.idmap and not (bind and in_userns):
-        # Without ids of its own a mount gets those of the container's new user namespace.
-        which = "a new user namespace" if bind else "a bind mount"
-        raise SpecError(f"mounts[{index}].options: idmap needs {which}")
-    if bind:
-        return BindMount(index, destination, source, options)
-    if kind == "cgroup":
-        return CgroupMount(destination, options)
-    step = SysfsMount if kind == "sysfs" else NewMount
-    return step(destination, kind, source, options)
 
 
 _SYSCTL_NAMESPACE = {
@@ -284,40 +256,6 @@ def _sysctls(linux: "dict[str, Any]") -> "tuple[tuple[str, str], ...]":
         if kind not in own:
             raise SpecError(f"linux.sysctl: {key!r} needs a {kind} namespace of its own")
     return tuple(sorted((key, str(value)) for key, value in linux["sysctl"].items()))
-
-
-def _is_procfs(step: "Step") -> bool:
-    return isinstance(step, NewMount) and step.fstype == "proc"
-
-
-def _without_procfs(spec: "dict[str, Any]") -> SpecError:
-    """Return the error for parameters of the kernel without a procfs to write them to."""
-    why = "linux.sysctl needs the kernel's procfs there"
-    for index, entry in enumerate(spec["mounts"]):
-        if _normal(entry["destination"]) == "/proc":
-            return SpecError(f"mounts[{index}]: {entry.get('source')!r} on /proc, but {why}")
-    return SpecError(f"mounts: none on /proc, but {why}")
-
-
-_PROC_FILES = frozenset("/proc/" + name for name in (
-    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
-    "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"))  # fmt: skip
-
-
-def _check_proc(destination: str, kind: str, bind: bool) -> None:
-    """Refuse mounts that would stand in for the kernel's own files (CVE-2019-16884)."""
-    path = _normal(destination)
-    if ".." in path.split("/"):
-        raise SpecError(f"mounts: destination {destination!r} must not climb")
-    if path == "/proc" and kind not in ("proc", "") and not bind:
-        raise SpecError(f"mounts: a {kind} on /proc is refused")
-    if path.startswith("/proc/") and path not in _PROC_FILES:
-        raise SpecError(f"mounts: {destination!r} is inside /proc")
-
-
-def _normal(path: str) -> str:
-    """Return a path from the root on without empty parts and dots."""
-    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
 
 
 _USUAL = {path: (major, minor) for path, major, minor in DEFAULT_DEVICES}

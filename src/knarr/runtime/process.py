@@ -19,8 +19,8 @@ from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Block, Program
 from knarr.runtime.rlimits import raise_limits, set_score
-from knarr.runtime.rootfs import clone_tree, close_all, idmap, open_root
-from knarr.runtime.steps.base import Circumstances, Setting
+from knarr.runtime.rootfs import clone_tree, close_all, host_id, idmap, open_root
+from knarr.runtime.steps.base import Circumstances, Setting, Stop
 from knarr.runtime.steps.mounts import BindMount, NewMount
 from knarr.runtime.waiting import Waiting, is_known, resolve
 
@@ -180,8 +180,8 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
 
     It shares this process's memory and, until it is ready, its descriptors.
     meanwhile: what to do while the process carries out its steps. When it returns, the
-    gate is opened ahead if nothing has to be looked up in the container before, and if it
-    is not one of its own.
+    gate is opened ahead if nothing has to be looked up in the container before, if the
+    process does not stop on its way, and if the gate is not one of its own.
     """
     plan, gate = recipe.plan, recipe.gate
     carrier.prepare()
@@ -201,6 +201,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     )
     created = Created(process, seen)
     created.warnings += plan.warnings
+    stops = [step for step in plan.steps if isinstance(step, Stop)]
     try:
         _hand_over(recipe, created, binds)
         process.go()
@@ -209,10 +210,12 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
             _settle_user(plan, setting, created)
         if meanwhile is not None:
             meanwhile(created)
-            if known and gate is None:
+            if known and gate is None and not stops:
                 created.open_gate()
-        if gate is not None:
-            gate.stop_at(process, created)
+        for stop in stops:
+            process.await_stop()
+            stop.outside(recipe, created)
+            process.go()
         process.await_ready()
         created.master = memory.MASTER.get()
         if not known:
@@ -381,13 +384,3 @@ def _idmap_bind(fd: int, userns: int, step: BindMount, created: Created) -> None
         f"{step.source}: its file system has no id-mapped mounts, "
         f"so files on {step.destination} belong to nobody inside the container"
     )
-
-
-def host_id(inside: int, maps: "tuple[tuple[int, int, int], ...]") -> int:
-    """Return the host's id for one of the container, -1 (leave alone) when it has none."""
-    if not maps:
-        return inside
-    for start, outside, size in maps:
-        if start <= inside < start + size:
-            return outside + inside - start
-    return -1

@@ -173,7 +173,7 @@ def _open(
             if mark:
                 leftover.append(fd)
             lower.append((name, fd))
-    with _acting_as(owner):
+    with acting_as(owner):
         return _overlay(base, lower, mount, append=append)
 
 
@@ -202,8 +202,18 @@ def _read_only(fd: int) -> int:
         os.close(fd)
 
 
+def host_id(inside: int, maps: "tuple[tuple[int, int, int], ...]") -> int:
+    """Return the host's id for one of the container, -1 (leave alone) when it has none."""
+    if not maps:
+        return inside
+    for start, outside, size in maps:
+        if start <= inside < start + size:
+            return outside + inside - start
+    return -1
+
+
 @contextmanager
-def _acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
+def acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
     """Access files as ``owner`` with all capabilities kept.
 
     An overlay makes its own directories as whoever mounts it, and an idmapped

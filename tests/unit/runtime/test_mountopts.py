@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knarr.kernel import mounts as k
-from knarr.runtime.mountopts import MountOptions, attributes, superblock_flags
+from knarr.runtime.mountopts import MountOptions, attributes, known, superblock_flags
 
 MUST = """
 async atime bind defaults dev diratime dirsync exec iversion lazytime loud noatime nodev
@@ -13,13 +13,22 @@ nodiratime noexec noiversion nolazytime norelatime nostrictatime nosuid private 
 remount ro rprivate rshared rslave runbindable rw shared silent slave strictatime suid sync
 unbindable nosymfollow symfollow idmap ridmap rro rrw rnosuid rsuid rnodev rdev rnoexec rexec
 rnodiratime rdiratime rrelatime rnorelatime rnoatime ratime rstrictatime rnostrictatime
-rnosymfollow rsymfollow mand nomand
+rnosymfollow rsymfollow mand nomand tmpcopyup
 """.split()  # noqa: SIM905 - a table of words
 
 
-@pytest.mark.parametrize("option", [o for o in MUST if o != "remount"])
+@pytest.mark.parametrize("option", MUST)
 def test_every_option_of_the_spec_is_known(option: str) -> None:
     assert MountOptions([option]).data == []
+
+
+def test_no_other_option_is_said_to_be_known() -> None:
+    assert known() == sorted(MUST)
+
+
+@pytest.mark.parametrize("option", ["rsync", "rmand", "rlazytime", "rsilent", "rdirsync"])
+def test_only_what_belongs_to_a_mount_is_there_for_a_tree(option: str) -> None:
+    assert MountOptions([option]).data == [option]
 
 
 @pytest.mark.parametrize("option", ["size=64k", "mode=0755", "nr_inodes=5", "lowerdir=/a", "x"])

@@ -3,6 +3,7 @@
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from knarr.runtime.finalleg import FinalLeg
+    from knarr.runtime.process import Created, Recipe
     from knarr.runtime.program.builder import Builder
 
 
@@ -94,3 +95,14 @@ class Step:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {self.describe()}>"
+
+
+class Stop(Step):
+    """A step in which the process waits (``child.stop``) while its maker does a part of it."""
+
+    __slots__ = ()
+
+    def outside(self, recipe: "Recipe", created: "Created") -> None:
+        """Do the maker's part, in the host's namespaces. Raises RuntimeFailure and OSError."""
+        del recipe, created
+        raise TypeError(f"{type(self).__name__} has no part outside")

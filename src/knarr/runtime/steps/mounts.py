@@ -7,7 +7,12 @@ import struct
 from knarr.kernel import mounts as k
 from knarr.kernel.files import PROC_SUPER_MAGIC
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.mountopts import MountOptions, attributes, superblock_flags
+from knarr.runtime.mountopts import (
+    MountOptions,
+    attributes,
+    superblock_flags,
+    superblock_options,
+)
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import (
     PROC,
@@ -21,10 +26,8 @@ from knarr.runtime.program.memory import (
     mount_cell,
 )
 from knarr.runtime.program.paths import (
-    DIRECTORY,
     ensure_directory,
     ensure_file,
-    open_in_root,
 )
 from knarr.runtime.steps.base import Setting, Step
 
@@ -98,15 +101,18 @@ def clone(
     b.call("open_tree", mount, "", flags, out=out, orelse=orelse, errors=errors)
 
 
-def set_attributes(b: Builder, mount: Cell, options: MountOptions) -> None:
+def set_attributes(
+    b: Builder, mount: Cell, options: MountOptions, path: "str | None" = None
+) -> None:
     """Apply the flags of ``options`` to an attached mount, recursive ones to its subtree."""
     attr_set, attr_clr = attributes(options.set_flags, options.clear_flags)
     if attr_set or attr_clr:
         old_flags = options.set_flags & ~superblock_flags(options.set_flags)
-        _setattr(b, mount, 0, (attr_set, attr_clr, 0), k.MS_REMOUNT | k.MS_BIND | old_flags)
+        old_flags |= k.MS_REMOUNT | k.MS_BIND
+        _setattr(b, mount, 0, (attr_set, attr_clr, 0), old_flags, path)
     rec_set, rec_clr = attributes(options.recursive_set, options.recursive_clear)
     if rec_set or rec_clr:
-        _setattr(b, mount, k.AT_RECURSIVE, (rec_set, rec_clr, 0), None)
+        _setattr(b, mount, k.AT_RECURSIVE, (rec_set, rec_clr, 0), None, path)
 
 
 def set_propagation(b: Builder, mount: Cell, propagation: "list[tuple[int, bool]]") -> None:
@@ -122,6 +128,7 @@ def _setattr(
     flags: int,
     values: "tuple[int, int, int]",
     old_flags: "int | None",
+    path: "str | None" = None,
 ) -> None:
     """Change a mount; before Linux 5.12 through mount(2) and a path that leads to the descriptor.
 
@@ -130,15 +137,22 @@ def _setattr(
     data = struct.pack("=QQQQ", *values, 0)
     arguments = (mount, "", flags | k.AT_EMPTY_PATH, data, len(data))
     if old_flags is None:
-        b.call("mount_setattr", *arguments)
+        b.call("mount_setattr", *arguments, path=path)
         return
     old, end = Label(), Label()
-    b.call("mount_setattr", *arguments, orelse=old, errors=(errno.ENOSYS,))
+    b.call("mount_setattr", *arguments, orelse=old, errors=(errno.ENOSYS,), path=path)
     b.jump(end)
     b.place(old)
     b.call("dup3", mount, SCRATCH, os.O_CLOEXEC)
     b.call("mount", None, SCRATCH_PATH, None, old_flags, None)
     b.place(end)
+
+
+def count_versions(b: Builder, mount: Cell, options: MountOptions) -> None:
+    """Carry out ``iversion`` and ``noiversion`` on an attached mount: only mount(2) knows them."""
+    if (options.set_flags | options.clear_flags) & k.MS_I_VERSION:
+        b.call("dup3", mount, SCRATCH, os.O_CLOEXEC)
+        b.call("mount", None, SCRATCH_PATH, None, k.MS_REMOUNT | options.own_flags(), None)
 
 
 class NewMount(Step):
@@ -165,6 +179,7 @@ class NewMount(Step):
         b.call("close", _TARGET)
         if self.options.propagation:
             set_propagation(b, _MOUNT, self.options.propagation)
+        count_versions(b, _MOUNT, self.options)
         if self.fstype == "proc":
             b.call("fstatfs", _MOUNT, STATFS)
             b.test(STATFS, 0xFFFFFFFF, PROC_SUPER_MAGIC, path=self.destination)
@@ -185,31 +200,34 @@ def new_mount(
     options: MountOptions,
     out: Cell,
     refused: "Label | None" = None,
+    *,
+    writable: bool = False,
 ) -> None:
-    """Make a detached mount of a new file-system instance with the given options."""
+    """Make a detached mount of a new file-system instance with the given options.
 
-    def config(command: int, key: "str | None" = None, value: "str | None" = None) -> None:
-        b.call("fsconfig", _CONTEXT, command, key, value, 0, path=key, orelse=refused,
-               errors=_REFUSED if refused else ())  # fmt: skip
-
+    writable: also where the options say otherwise; see there.
+    """
     b.call("fsopen", fstype, k.FSOPEN_CLOEXEC, out=_CONTEXT, path=fstype, orelse=refused,
            errors=_REFUSED if refused else ())  # fmt: skip
-    if source:
-        config(k.FSCONFIG_SET_STRING, "source", source)
-    for item in options.data:
-        key, mark, value = item.partition("=")
-        if mark:
-            config(k.FSCONFIG_SET_STRING, key, value)
-        else:
-            config(k.FSCONFIG_SET_FLAG, key)
-    for flag, name in ((k.MS_SYNCHRONOUS, "sync"), (k.MS_DIRSYNC, "dirsync"),
-                       (k.MS_LAZYTIME, "lazytime")):  # fmt: skip
-        if superblock_flags(options.set_flags) & flag:
-            config(k.FSCONFIG_SET_FLAG, name)
-    config(k.FSCONFIG_CMD_CREATE)
-    b.call("fsmount", _CONTEXT, k.FSMOUNT_CLOEXEC, attributes(options.set_flags, 0)[0], out=out,
-           orelse=refused, errors=_REFUSED if refused else ())  # fmt: skip
+    words = [f"source={source}"] if source else []
+    configure(b, _CONTEXT, [*words, *options.data, *superblock_options(options)], refused)
+    b.call("fsconfig", _CONTEXT, k.FSCONFIG_CMD_CREATE, None, None, 0, orelse=refused,
+           errors=_REFUSED if refused else ())  # fmt: skip
+    flags = options.own_flags() & ~(k.MS_RDONLY if writable else 0)
+    b.call("fsmount", _CONTEXT, k.FSMOUNT_CLOEXEC, attributes(flags, options.clear_flags)[0],
+           out=out, orelse=refused, errors=_REFUSED if refused else ())  # fmt: skip
     b.call("close", _CONTEXT)
+
+
+def configure(
+    b: Builder, context: Cell, options: "list[str]", refused: "Label | None" = None
+) -> None:
+    """Give a file-system context options as mount(8) has them: names, and names with values."""
+    for item in options:
+        key, mark, value = item.partition("=")
+        command, given = (k.FSCONFIG_SET_STRING, value) if mark else (k.FSCONFIG_SET_FLAG, None)
+        b.call("fsconfig", context, command, key, given, 0, path=key, orelse=refused,
+               errors=_REFUSED if refused else ())  # fmt: skip
 
 
 class SysfsMount(NewMount):
@@ -289,61 +307,6 @@ class _NotAttached:
                 "check that the host path is of the expected type"
             )
         return RuntimeFailure("error", name, f"{name}: {text}", number)
-
-
-class CgroupMount(Step):
-    """Mount the cgroup file systems: one tree on v2, one mount per hierarchy on v1."""
-
-    __slots__ = ("destination", "options")
-
-    def __init__(self, destination: str, options: MountOptions) -> None:
-        self.destination = destination
-        self.options = options
-
-    def emit(self, b: Builder, setting: Setting) -> None:
-        """The hierarchies are those of /proc/self/cgroup, seen from the cgroup namespace."""
-        hierarchies = _hierarchies()
-        if not hierarchies:
-            NewMount(self.destination, "cgroup2", "cgroup", self.options).emit(b, setting)
-            return
-        frame = MountOptions(["nosuid", "nodev", "noexec", "mode=755"])
-        NewMount(self.destination, "tmpfs", "cgroup", frame).emit(b, setting)
-        flags = ["nosuid", "nodev", "noexec"]
-        for controllers in hierarchies:
-            place = f"{self.destination}/{controllers.removeprefix('name=')}"
-            data = ["none", controllers] if "=" in controllers else controllers.split(",")
-            NewMount(place, "cgroup", "cgroup", self._with(flags + data)).emit(b, setting)
-            if "," in controllers:
-                _link_controllers(b, self.destination, controllers)
-        unified = f"{self.destination}/unified"
-        NewMount(unified, "cgroup2", "cgroup", self._with(flags)).emit(b, setting)
-        if self.options.set_flags & k.MS_RDONLY:
-            open_in_root(b, self.destination, _TARGET)
-            set_attributes(b, _TARGET, MountOptions(["ro"]))
-            b.call("close", _TARGET)
-
-    def _with(self, options: "list[str]") -> MountOptions:
-        read_only = ["ro"] if self.options.set_flags & k.MS_RDONLY else []
-        return MountOptions(options + read_only)
-
-    def describe(self) -> str:
-        """Return the step as one line of text."""
-        return f"mount cgroup on {self.destination}"
-
-
-def _hierarchies() -> "list[str]":
-    """Return the controller lists of the v1 hierarchies; empty on pure v2."""
-    with open("/proc/self/cgroup") as file:
-        fields = [line.rstrip("\n").split(":", 2) for line in file]
-    return [controllers for number, controllers, _ in reversed(fields) if number != "0"]
-
-
-def _link_controllers(b: Builder, destination: str, controllers: str) -> None:
-    """Give each controller of a joined hierarchy a link of its own name, as hosts have it."""
-    open_in_root(b, destination, _TARGET, DIRECTORY)
-    for name in controllers.split(","):
-        b.call("symlinkat", controllers, _TARGET, name, path=name)
-    b.call("close", _TARGET)
 
 
 class PivotRoot(Step):

@@ -56,14 +56,26 @@ _caps = st.lists(_some(("CAP_CHOWN", "CAP_KILL", "CAP_SYS_ADMIN", "CAP_CHECKPOIN
 _names = ("/data", "/etc/hosts", "/sys", "/proc/cpuinfo")
 _options = st.lists(
     _some(("ro", "rw", "rro", "bind", "rbind", "rslave", "shared", "private", "nosuid", "noatime",
-           "mode=755", "size=1", "sync", "relatime"))
+           "mode=755", "size=1", "sync", "relatime", "iversion", "remount", "rnoexec"))
     , max_size=4)  # fmt: skip
 _mounts = st.fixed_dictionaries({
     "destination": _some(_names[:3]),
     "type": _some(("bind", "tmpfs", "sysfs", "cgroup", "cgroup2", "devpts")),
-    "source": _some(("", "/a", "/b")),
+    "source": _some(("/a", "/b")),
     "options": _options,
 })  # fmt: skip
+_tmpfs = st.fixed_dictionaries({
+    "destination": _some(_names[:3]),
+    "type": st.just("tmpfs"),
+    "options": _some((["tmpcopyup"], ["ro", "tmpcopyup"], ["tmpcopyup", "mode=755"])),
+})  # fmt: skip
+
+
+def _is_possible(mount: dict[str, Any]) -> bool:
+    """Hierarchies of cgroup v1 have no options of their own."""
+    return mount["type"] != "cgroup" or not any("=" in option for option in mount["options"])
+
+
 _tty = {"path": "/dev/tty", "type": "c", "major": 5, "minor": 0}
 _devices = st.just(_tty) | st.fixed_dictionaries({
     "path": _some(("/dev/fuse", "/dev/kvm", "/dev/x")),
@@ -113,7 +125,7 @@ def _cases(draw: st.DrawFn) -> tuple[plan.Plan, tuple[bool, ...], Ending, tuple[
     ]
     made["root"]["readonly"] = draw(_flags)
     made["mounts"] = [one for one in made["mounts"] if draw(_flags)] + draw(
-        st.lists(_mounts, max_size=3)
+        st.lists(_mounts.filter(_is_possible) | _tmpfs, max_size=3)
     )
     if not any(one["destination"] == "/proc" for one in made["mounts"]):
         made["linux"]["sysctl"] = {}

@@ -1,0 +1,103 @@
+"""``mounts[]`` of an OCI spec becomes steps. Pure. Source: runtime-spec config.md, "Mounts"."""
+
+from knarr.runtime.copyup import CopiedTmpfs
+from knarr.runtime.mountopts import MountOptions
+from knarr.runtime.processplan import SpecError, required
+from knarr.runtime.steps.cgroups import CgroupMount
+from knarr.runtime.steps.mounts import BindMount, NewMount, SysfsMount
+from knarr.runtime.steps.remount import Remount
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from knarr.runtime.steps.base import Step
+
+
+def steps(spec: "dict[str, Any]", in_userns: bool) -> "list[Step]":
+    """Return a step for each mount, in order; raises SpecError naming the field."""
+    return [
+        _mount(f"mounts[{index}]", index, entry, in_userns)
+        for index, entry in enumerate(spec.get("mounts") or ())
+    ]
+
+
+def ignored(spec: "dict[str, Any]") -> "tuple[str, ...]":
+    """Return a warning for each bind mount with options that only a new file system could have."""
+    found = []
+    for index, entry in enumerate(spec.get("mounts") or ()):
+        options = MountOptions(entry.get("options") or [])
+        words = options.ignored() if _is_bind(entry, options) else []
+        if words:
+            text = "have no effect on a bind mount and are left out"
+            found.append(f"mounts[{index}].options: {', '.join(words)} {text}")
+    return tuple(found)
+
+
+def _is_bind(entry: "dict[str, Any]", options: MountOptions) -> bool:
+    return options.bind or entry.get("type") in ("bind", "none")
+
+
+def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool) -> "Step":
+    destination = required(entry, "destination", f"{where}.")
+    if not destination.startswith("/"):
+        destination = "/" + destination
+    options = MountOptions(entry.get("options") or [])
+    kind = entry.get("type") or ""
+    source = entry.get("source") or ""
+    bind = _is_bind(entry, options)
+    _check_proc(destination, kind, bind)
+    if options.idmap and not (bind and in_userns):
+        # Without ids of its own a mount gets those of the container's new user namespace.
+        which = "a new user namespace" if bind else "a bind mount"
+        raise SpecError(f"{where}.options: idmap needs {which}")
+    if options.copy_up and (bind or kind != "tmpfs"):
+        raise SpecError(f"{where}.options: tmpcopyup needs a tmpfs")
+    if options.remount:
+        if options.copy_up or options.idmap:
+            word = "tmpcopyup" if options.copy_up else "idmap"
+            raise SpecError(f"{where}.options: {word} cannot be combined with remount")
+        return Remount(destination, options)
+    if bind:
+        return BindMount(index, destination, required(entry, "source", f"{where}."), options)
+    required(entry, "type", f"{where}.")
+    if options.copy_up:
+        return CopiedTmpfs(destination, source, options)
+    if kind == "cgroup":
+        return CgroupMount(destination, options)
+    return (SysfsMount if kind == "sysfs" else NewMount)(destination, kind, source, options)
+
+
+def is_procfs(step: "Step") -> bool:
+    """Return whether a step mounts the kernel's procfs."""
+    return isinstance(step, NewMount) and step.fstype == "proc"
+
+
+def without_procfs(spec: "dict[str, Any]") -> SpecError:
+    """Return the error for parameters of the kernel without a procfs to write them to."""
+    why = "linux.sysctl needs the kernel's procfs there"
+    for index, entry in enumerate(spec["mounts"]):
+        if _normal(entry["destination"]) == "/proc":
+            return SpecError(f"mounts[{index}]: {entry.get('source')!r} on /proc, but {why}")
+    return SpecError(f"mounts: none on /proc, but {why}")
+
+
+_PROC_FILES = frozenset("/proc/" + name for name in (
+    "cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo",
+    "net/dev", "sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"))  # fmt: skip
+
+
+def _check_proc(destination: str, kind: str, bind: bool) -> None:
+    """Refuse mounts that would stand in for the kernel's own files (CVE-2019-16884)."""
+    path = _normal(destination)
+    if ".." in path.split("/"):
+        raise SpecError(f"mounts: destination {destination!r} must not climb")
+    if path == "/proc" and kind not in ("proc", "") and not bind:
+        raise SpecError(f"mounts: a {kind} on /proc is refused")
+    if path.startswith("/proc/") and path not in _PROC_FILES:
+        raise SpecError(f"mounts: {destination!r} is inside /proc")
+
+
+def _normal(path: str) -> str:
+    """Return a path from the root on without empty parts and dots."""
+    return "/" + "/".join(part for part in path.split("/") if part not in ("", "."))
