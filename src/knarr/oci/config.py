@@ -5,17 +5,17 @@ import os
 import stat
 
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
+from knarr.oci import checks
 from knarr.oci.shape import check
 from knarr.runtime import fifogate
 from knarr.runtime.plan import Plan, plan
-from knarr.runtime.processplan import SpecError, number
+from knarr.runtime.processplan import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 NAME = "config.json"
-_MOST_ID = (1 << 32) - 2  # the last is no id
 LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
 # In the order in which they run.
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
@@ -45,15 +45,7 @@ def read(path: str) -> "dict[str, Any]":
     except ValueError as error:
         raise SpecError(f"{path}: is not JSON: {error}") from error
     _check_hooks(config)
-    _check_ids((config.get("process") or {}).get("user") or {})
     return config
-
-
-def _check_ids(user: "dict[str, Any]") -> None:
-    for name in ("uid", "gid"):
-        number(user.get(name, 0), f"process.user.{name}", 0, _MOST_ID)
-    for index, gid in enumerate(user.get("additionalGids") or ()):
-        number(gid, f"process.user.additionalGids[{index}]", 0, _MOST_ID)
 
 
 def _check_hooks(config: "dict[str, Any]") -> None:
@@ -61,8 +53,6 @@ def _check_hooks(config: "dict[str, Any]") -> None:
         for index, hook in enumerate(hooks if kind in HOOKS else ()):
             if not str(hook.get("path", "")).startswith("/"):
                 raise SpecError(f"hooks.{kind}[{index}].path: is not an absolute path")
-            if "timeout" in hook and hook["timeout"] <= 0:
-                raise SpecError(f"hooks.{kind}[{index}].timeout: is not greater than 0")
 
 
 def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
@@ -79,6 +69,7 @@ def plan_of(config: "dict[str, Any]") -> Plan:
             kind = "mount" if flag == CLONE_NEWNS else "user"
             text = f"a {kind} namespace by path ({path}) is not supported by this runtime"
             raise SpecError(f"linux.namespaces: {text}")
+    checks.check(config)
     fifogate.prepare(made, stop=any(hooks(config, kind) for kind in BEFORE_ROOT))
     return made
 

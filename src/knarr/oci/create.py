@@ -13,10 +13,15 @@ from knarr.kernel.seccomp import FilterProgram
 from knarr.oci import config as configs
 from knarr.oci import hooks
 from knarr.oci.console import Console
+from knarr.oci.fields import named
 from knarr.oci.state import SECCOMP, Container, write_new
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.fifogate import FifoGate
 from knarr.runtime.plan import Plan, namespace_flags
 from knarr.runtime.process import Created, Recipe, create
+from knarr.runtime.processplan import SpecError
+from knarr.runtime.rootfs import clone_tree
+from knarr.runtime.steps.mounts import BindMount
 from knarr.spec.mount import Mount
 
 TYPE_CHECKING = False
@@ -99,13 +104,24 @@ def arrange_descriptors(preserved: int) -> None:
 class Creation:
     """One container in the making; what fails is undone by ``undo``."""
 
-    __slots__ = ("config", "console", "container", "created", "gate", "group", "plan", "request")
+    __slots__ = (
+        "config",
+        "console",
+        "container",
+        "created",
+        "filtered",
+        "gate",
+        "group",
+        "plan",
+        "request",
+    )
 
     def __init__(self, request: Request, name: str, config: "dict[str, Any]") -> None:
         self.request = request
         self.config = config
         self.container = Container(request.root, name)
         self.plan: Plan = configs.plan_of(config)
+        self.filtered = self._filter()
         self.console: Console | None = None
         self.created: Created | None = None
         self.group: Any = None
@@ -127,12 +143,11 @@ class Creation:
         terminal = bool((self.config.get("process") or {}).get("terminal"))
         if request.console:
             self.console = Console(request.console)
-        filtered = self._filter()
         container.make()
         try:
             self._note(rootfs)
             self.group = self._make_group()
-            self._create(rootfs, filtered, terminal=terminal)
+            self._create(rootfs, terminal=terminal)
             os.rename(self.gate.fifo, container.gate)
             if request.pid_file:
                 write_new(request.pid_file, str(container.pid))
@@ -188,22 +203,26 @@ class Creation:
             where = "cgroupsPath" if str(error).startswith("cgroup path") else "resources"
             raise InvalidArgument(f"linux.{where}: {error}") from error
         except OSError as error:
-            where = f": {error.filename}" if error.filename else ""
-            text = f"linux.cgroupsPath: {path}: {error.strerror}{where}"
-            raise InvalidArgument(text) from error
+            file = str(error.filename or "")
+            # A file of the group is what a limit was written to.
+            is_limit = os.path.dirname(file).endswith(os.path.normpath(path))
+            field = "linux.resources" if is_limit else f"linux.cgroupsPath: {path}"
+            where = f": {file}" if file else ""
+            raise InvalidArgument(f"{field}: {error.strerror}{where}") from error
         self.container.values["cgroup"]["made"] = True
         self.container.save()
         return group
 
-    def _create(self, rootfs: str, filtered: "FilterProgram | None", *, terminal: bool) -> None:
+    def _create(self, rootfs: str, *, terminal: bool) -> None:
         own = _own_namespaces(self.plan)
         try:
             recipe = Recipe(
                 self.plan,
                 [Mount("bind", rootfs, ("rbind",))],
                 rootfs,
+                mount_fds=_clone_binds(self.plan),
                 stdio=None if terminal else (0, 1, 2),
-                program=filtered,
+                program=self.filtered,
                 group=self.group,
                 gate=self.gate,
                 idmapped=False,
@@ -214,7 +233,10 @@ class Creation:
                     setns(fd, flag)  # hooks are for the namespaces that we came from
                 self._record(created)
 
-            self.created = create(recipe, meanwhile)
+            try:
+                self.created = create(recipe, meanwhile)
+            except RuntimeFailure as failure:
+                raise named(self.plan, failure) from failure
             _kept.append(self.created)
         finally:
             for _, fd in own:
@@ -278,6 +300,20 @@ def _remove_pid_file(path: str, pid: int) -> None:
             os.unlink(path)
     except (OSError, ValueError):
         return  # it was not written
+
+
+def _clone_binds(plan: Plan) -> "dict[int, int]":
+    """Return detached clones of what bind mounts show, by index; raises SpecError."""
+    found = {}
+    for step in plan.steps:
+        if isinstance(step, BindMount):
+            try:
+                clone = clone_tree(step.source, None, recursive=step.options.recursive)
+            except OSError as error:
+                text = f"mounts[{step.index}].source: {error.strerror}: {step.source}"
+                raise SpecError(text) from error
+            found[step.index] = clone
+    return found
 
 
 def _own_namespaces(plan: Plan) -> "list[tuple[int, int]]":

@@ -9,6 +9,7 @@ from knarr.oci import config as configs
 from knarr.oci import hooks, protection, state
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
+from knarr.oci.fields import named
 from knarr.oci.state import Container
 from knarr.runtime import child, fifogate
 from knarr.runtime.errors import RuntimeFailure
@@ -46,24 +47,24 @@ def start(container: Container) -> None:
         if configs.hooks(config, "startContainer"):
             inside = (container.pid, pidfd, namespace_flags(config["linux"]))
             hooks.run(config, "startContainer", container.told("created"), inside)
-        fifogate.start(
-            container.gate,
-            container.file("cells"),
-            configs.plan_of(config),
-            _seen(container, config),
-            fifogate.FifoGate(
-                "",
-                "",
-                preserved=container.values["preserved"],
-                keyring=container.values["keyring"],
-            ),
-        )
+        _open_gate(container, config)
         hooks.run(config, "poststart", container.told("running"))
     except BaseException:
         _kill(pidfd)
         raise
     finally:
         os.close(pidfd)
+
+
+def _open_gate(container: Container, config: "dict[str, Any]") -> None:
+    plan = configs.plan_of(config)
+    values = container.values
+    gate = fifogate.FifoGate("", "", preserved=values["preserved"], keyring=values["keyring"])
+    try:
+        seen = _seen(container, config)
+        fifogate.start(container.gate, container.file("cells"), plan, seen, gate)
+    except RuntimeFailure as failure:
+        raise named(plan, failure) from failure
 
 
 def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:

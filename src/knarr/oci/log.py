@@ -8,6 +8,8 @@ import os
 import sys
 import time
 
+_LONGEST = 4096
+_ESCAPED = {"\n": " ", "\t": " "}
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
@@ -34,10 +36,10 @@ class Journal:
         """Tell why the command failed; on standard error in any case."""
         self._write("error", message)
         if self._path:
-            _tell(f"knarr-oci: {message}\n")
+            _tell(f"knarr-oci: {_line(message)}\n")
 
     def _write(self, level: str, message: str) -> None:
-        line = " ".join(message.split("\n"))
+        line = _line(message)
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._form == "json":
             text = json.dumps({"level": level, "msg": line, "time": when}) + "\n"
@@ -55,6 +57,13 @@ class Journal:
             return
         with open(fd, "w", errors="surrogateescape") as file:
             file.write(text)
+
+
+def _line(message: str) -> str:
+    """Return a message on one line, and nothing in it that a terminal would act upon."""
+    line = "".join([one if one.isprintable() else _ESCAPED.get(one, ascii(one)[1:-1])
+                    for one in message[:_LONGEST]])  # fmt: skip
+    return line if len(message) <= _LONGEST else f"{line} ..."
 
 
 def _tell(text: str) -> None:

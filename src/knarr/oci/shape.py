@@ -23,8 +23,26 @@ class Each:
         self.of = of
 
 
-_IDS = [{"containerID": int, "hostID": int, "size": int}]
-_HOOK = [{"path": str, "args": [str], "env": [str], "timeout": int}]
+class Number:
+    """A whole number from ``least`` to ``most``."""
+
+    __slots__ = ("least", "most")
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least = least
+        self.most = most
+
+
+_ANY = Number(-(1 << 63), (1 << 64) - 1)
+_WORD = Number(0, (1 << 32) - 1)
+_ID = Number(0, (1 << 32) - 2)  # the last is no id
+_LIMIT = Number(0, (1 << 64) - 1)
+_CHARACTERS = Number(0, (1 << 16) - 1)  # struct winsize
+_MAJOR, _MINOR = Number(0, (1 << 12) - 1), Number(0, (1 << 20) - 1)
+_SECONDS = Number(1, ((1 << 31) - 1) // 1000)  # poll(2) takes milliseconds
+
+_IDS = [{"containerID": _ID, "hostID": _ID, "size": Number(1, (1 << 32) - 1)}]
+_HOOK = [{"path": str, "args": [str], "env": [str], "timeout": _SECONDS}]
 _SECCOMP = {
     "defaultAction": str, "defaultErrnoRet": int, "architectures": [str], "flags": [str],
     "listenerPath": str, "listenerMetadata": str,
@@ -32,11 +50,13 @@ _SECCOMP = {
                   "args": [{"index": int, "value": int, "valueTwo": int, "op": str}]}],
 }  # fmt: skip
 _PROCESS = {
-    "terminal": bool, "consoleSize": {"height": int, "width": int}, "cwd": str,
+    "terminal": bool, "consoleSize": {"height": _CHARACTERS, "width": _CHARACTERS}, "cwd": str,
     "env": [str], "args": [str],
-    "user": {"uid": int, "gid": int, "umask": int, "additionalGids": [int]},
-    "capabilities": Each([str]), "rlimits": [{"type": str, "soft": int, "hard": int}],
-    "noNewPrivileges": bool, "oomScoreAdj": int, "apparmorProfile": str, "selinuxLabel": str,
+    "user": {"uid": _ID, "gid": _ID, "umask": Number(0, 0o777), "additionalGids": [_ID]},
+    "capabilities": Each([str]),
+    "rlimits": [{"type": str, "soft": _LIMIT, "hard": _LIMIT}],
+    "noNewPrivileges": bool, "oomScoreAdj": Number(-1000, 1000),
+    "apparmorProfile": str, "selinuxLabel": str,
     "scheduler": {"policy": str, "nice": int, "priority": int, "flags": [str],
                   "runtime": int, "deadline": int, "period": int},
     "ioPriority": {"class": str, "priority": int},
@@ -44,8 +64,8 @@ _PROCESS = {
 }  # fmt: skip
 _LINUX = {
     "namespaces": [{"type": str, "path": str}], "uidMappings": _IDS, "gidMappings": _IDS,
-    "devices": [{"path": str, "type": str, "major": int, "minor": int, "fileMode": int,
-                 "uid": int, "gid": int}],
+    "devices": [{"path": str, "type": str, "major": _MAJOR, "minor": _MINOR, "fileMode": _WORD,
+                 "uid": _ID, "gid": _ID}],
     "cgroupsPath": str, "resources": Each(None), "rootfsPropagation": str, "seccomp": _SECCOMP,
     "maskedPaths": [str], "readonlyPaths": [str], "sysctl": Each(str), "mountLabel": str,
     "personality": {"domain": str, "flags": [str]}, "intelRdt": {}, "timeOffsets": {},
@@ -58,7 +78,7 @@ CONFIG = {
                 "uidMappings": _IDS, "gidMappings": _IDS}],
     "hooks": Each(_HOOK),
 }  # fmt: skip
-_CALLED = {str: "a text", int: "a whole number", bool: "true or false"}
+_CALLED = {str: "a text", bool: "true or false"}
 
 
 def check(config: "Any") -> "dict[str, Any]":
@@ -92,10 +112,33 @@ def _check(value: "Any", shape: "Any", where: str) -> None:
         if not isinstance(value, dict):
             raise SpecError(f"{where or 'config.json'}: expected an object")
         for name, one in value.items():
+            _check_text(name, f"{where or 'config.json'}: the name {name!a:.80}")
             inner = shape.of if isinstance(shape, Each) else shape.get(name)
             _check(one, inner, f"{where}.{name}" if where else name)
+    elif shape is int or isinstance(shape, Number):
+        _check_number(value, shape if isinstance(shape, Number) else _ANY, where)
     # A bool is an int to Python, and none to JSON.
     elif type(value) is not shape:
         raise SpecError(f"{where}: {value!r:.80} is not {_CALLED[shape]}")
-    elif shape is str and "\0" in value:
+    elif shape is str:
+        _check_text(value, where)
+
+
+def _check_number(value: "Any", shape: Number, where: str) -> None:
+    if type(value) is not int:
+        raise SpecError(f"{where}: {value!r:.80} is not a whole number")
+    if not shape.least <= value <= shape.most:
+        # Python writes no number of more than 4,300 digits.
+        text = str(value) if abs(value) >> 256 == 0 else "a number of many digits"
+        raise SpecError(f"{where}: {text} is not from {shape.least} to {shape.most}")
+
+
+def _check_text(value: str, where: str) -> None:
+    """Refuse what the kernel takes for the end of a text, and halves of surrogate pairs."""
+    if "\0" in value:
         raise SpecError(f"{where}: has a NUL byte")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise SpecError(f"{where}: has half of a surrogate pair") from error

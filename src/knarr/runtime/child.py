@@ -57,7 +57,7 @@ def first(
     before: "Block | None" = None,
     at_gate: "Callable[[Builder], None] | None" = None,
 ) -> Program:
-    """Return the program of a container's first process. Raises OSError and RuntimeFailure.
+    """Return the program of a container's first process. Raises RuntimeFailure.
 
     entrances: files of control groups into which it writes itself; their addresses
     are in ENTRANCES, as that of the directory for the root is in TARGET_PATH.
@@ -134,13 +134,18 @@ def become_root(b: Builder) -> None:
 
 
 def add_steps(program: Program, steps: "tuple[Step, ...]", setting: Setting) -> None:
-    """Add a block for each step."""
+    """Add a block for each step. Raises RuntimeFailure for one that cannot be carried out."""
     for step in steps:
         key = step.key(setting)
-        if key is None:
-            block = kept.make(step.emit, setting)
-        else:
-            block = kept.block((type(step), *key), step.emit, setting)
+        try:
+            if key is None:
+                block = kept.make(step.emit, setting)
+            else:
+                block = kept.block((type(step), *key), step.emit, setting)
+        except OSError as error:
+            name = step.describe()
+            text = f"{name}: {error.strerror or error}"
+            raise RuntimeFailure("error", name, text, error.errno or 0) from error
         program.add(step.describe, block)
 
 

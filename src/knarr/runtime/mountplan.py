@@ -76,7 +76,7 @@ def is_procfs(step: "Step") -> bool:
 def without_procfs(spec: "dict[str, Any]") -> SpecError:
     """Return the error for parameters of the kernel without a procfs to write them to."""
     why = "linux.sysctl needs the kernel's procfs there"
-    for index, entry in enumerate(spec["mounts"]):
+    for index, entry in enumerate(spec.get("mounts") or ()):
         if _normal(entry["destination"]) == "/proc":
             return SpecError(f"mounts[{index}]: {entry.get('source')!r} on /proc, but {why}")
     return SpecError(f"mounts: none on /proc, but {why}")

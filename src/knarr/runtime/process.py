@@ -347,8 +347,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     userns = None
     if plan.in_userns and not plan.joins_user:
         for name, maps in (("uid_map", plan.uid_maps), ("gid_map", plan.gid_maps)):
-            text = "\n".join(f"{inside} {outside} {size}" for inside, outside, size in maps)
-            _write(f"/proc/{created.pid}/{name}", text)
+            _write_map(created.pid, name, maps)
     if plan.in_userns:
         userns = os.open(f"/proc/{created.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     if plan.oom_score_adj is not None:
@@ -368,6 +367,16 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         if userns is not None:
             os.close(userns)
     memory.ROOT.set(created.root_fd)
+
+
+def _write_map(pid: int, name: str, maps: "tuple[tuple[int, int, int], ...]") -> None:
+    """Write an id map (user_namespaces(7)): once, and whole."""
+    try:
+        text = "\n".join(f"{inside} {outside} {size}" for inside, outside, size in maps)
+        _write(f"/proc/{pid}/{name}", text)
+    except OSError as error:
+        text = f"{name}: {error.strerror}"
+        raise RuntimeFailure("error", name, text, error.errno or 0) from error
 
 
 def _idmap_bind(fd: int, userns: int, step: BindMount, created: Created) -> None:

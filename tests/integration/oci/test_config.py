@@ -30,7 +30,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("process.scheduler", {"policy": "SCHED_X"}, "process.scheduler.policy"),
     ("process.ioPriority", {"class": "X"}, "process.ioPriority.class"),
     ("process.execCPUAffinity", {"initial": "0"}, "process.execCPUAffinity"),
-    ("process.oomScoreAdj", 4000, "oom_score_adj"),
+    ("process.oomScoreAdj", 4000, "process.oomScoreAdj: 4000 is not from -1000 to 1000"),
     ("mounts", {}, "mounts: expected a list"),
     ("mounts", [{"type": "proc"}], "mounts[0].destination"),
     ("mounts", [{"destination": "/x", "type": "nosuchfs"}], "nosuchfs"),

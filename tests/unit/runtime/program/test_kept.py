@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, plan, processplan
+from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending
 from knarr.runtime.process import setting_for
 from knarr.runtime.program import kept, memory
@@ -154,8 +155,8 @@ def test_what_is_kept_is_what_would_be_made(
         patch.setattr(kept, "block", _compared)
         try:
             child.first(made.unshare_flags, made.steps, setting, made.leg, ending, entrances)
-        except OSError as error:
-            assert "the host has no node" in str(error)
+        except RuntimeFailure as error:
+            assert "the host has no node" in error.message
 
 
 @pytest.fixture

@@ -1,0 +1,71 @@
+"""What no kernel would take of a configuration, found before anything is made. Pure.
+
+Types and single numbers are in ``shape``, what this runtime does not do is refused by ``plan``;
+here is what depends on a length, or on another field.
+"""
+
+from knarr.runtime.processplan import SpecError
+from knarr.runtime.program.memory import MOUNTS_MAX
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_NAME = 64  # bytes: __NEW_UTS_LEN
+_MAPS = 340  # lines of an id map (user_namespaces(7))
+
+
+def check(config: "dict[str, Any]") -> None:
+    """Raise SpecError that names the field for what cannot be."""
+    for field in ("hostname", "domainname"):
+        if len((config.get(field) or "").encode()) > _NAME:
+            raise SpecError(f"{field}: has more than {_NAME} bytes")
+    linux = config.get("linux") or {}
+    process = config.get("process") or {}
+    if (process.get("args") or ["x"])[0] == "":
+        raise SpecError("process.args[0]: is empty")
+    for index, limit in enumerate(process.get("rlimits") or ()):
+        if limit.get("soft", 0) > limit.get("hard", 0):
+            raise SpecError(f"process.rlimits[{index}].soft: is above hard")
+    for index, device in enumerate(linux.get("devices") or ()):
+        parts = (device.get("path") or "").split("/")
+        if parts[0] or not parts[-1] or {".", ".."} & set(parts):
+            raise SpecError(f"linux.devices[{index}].path: is not an absolute path of a file")
+    for kind, name in (("uidMappings", "uid"), ("gidMappings", "gid")):
+        maps = linux.get(kind) or ()
+        if maps:
+            _check_maps(maps, f"linux.{kind}")
+            _check_mapped(process.get("user") or {}, name, maps)
+    binds = [entry for entry in config.get("mounts") or () if _is_bind(entry)]
+    if len(binds) > MOUNTS_MAX:
+        raise SpecError(f"mounts: more than {MOUNTS_MAX} bind mounts are not supported")
+
+
+def _is_bind(entry: "dict[str, Any]") -> bool:
+    options = entry.get("options") or ()
+    return "bind" in options or "rbind" in options or entry.get("type") in ("bind", "none")
+
+
+def _check_maps(maps: "list[dict[str, int]]", where: str) -> None:
+    if len(maps) > _MAPS:
+        raise SpecError(f"{where}: has more than {_MAPS} entries")
+    for field in ("containerID", "hostID"):
+        ranges = sorted((entry.get(field, 0), entry.get("size", 0)) for entry in maps)
+        end = 0
+        for start, size in ranges:
+            if start < end:
+                raise SpecError(f"{where}: {start} is in two ranges of {field}")
+            end = start + size
+        if end >= 1 << 32:
+            raise SpecError(f"{where}: {field} and size go beyond 32 bits")
+
+
+def _check_mapped(user: "dict[str, Any]", name: str, maps: "list[dict[str, int]]") -> None:
+    """An id that has none on the host can be nobody's (setresuid(2): EINVAL)."""
+    ids = [(f"process.user.{name}", user.get(name, 0))]
+    if name == "gid":
+        more = enumerate(user.get("additionalGids") or ())
+        ids += [(f"process.user.additionalGids[{index}]", gid) for index, gid in more]
+    for field, number in ids:
+        if not any(0 <= number - one["containerID"] < one["size"] for one in maps):
+            raise SpecError(f"{field}: {number} is not in linux.{name}Mappings")
