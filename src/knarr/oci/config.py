@@ -63,7 +63,13 @@ def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
 
 def plan_of(config: "dict[str, Any]") -> Plan:
     """Return the plan for a configuration; raises SpecError for what is not supported."""
-    made = plan({key: value for key, value in config.items() if key != "hooks"})
+    warnings = []
+    linux = config.get("linux") or {}
+    if linux.get("mountLabel") and not _has_selinux():
+        linux = {**linux, "mountLabel": ""}
+        warnings.append("linux.mountLabel: without SELinux in this kernel nothing is labelled")
+    made = plan({**config, "linux": linux, "hooks": {}})
+    made.warnings += tuple(warnings)
     for flag, path in made.joins:
         if flag in (CLONE_NEWNS, CLONE_NEWUSER):
             kind = "mount" if flag == CLONE_NEWNS else "user"
@@ -72,6 +78,11 @@ def plan_of(config: "dict[str, Any]") -> Plan:
     checks.check(config)
     fifogate.prepare(made, stop=any(hooks(config, kind) for kind in BEFORE_ROOT))
     return made
+
+
+def _has_selinux() -> bool:
+    with open("/proc/filesystems") as file:
+        return any(line.split()[-1] == "selinuxfs" for line in file)
 
 
 def root_of(config: "dict[str, Any]", bundle: str) -> str:

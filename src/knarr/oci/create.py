@@ -262,11 +262,13 @@ class Creation:
 
     def _before_root(self, created: Created) -> None:
         """Run the hooks for which the namespaces are ready and the root is not yet changed."""
-        state = self.container.told("creating")
         flags = namespace_flags(self.config["linux"])
         for kind in configs.BEFORE_ROOT:
             inside = (created.pid, created.pidfd, flags) if kind == "createContainer" else None
-            hooks.run(self.config, kind, state, inside)
+            # Those who wrote the former ones were promised a created container: until version
+            # 1.0.2 of the specification they were for ``start``.
+            status = "created" if kind == "prestart" else "creating"
+            hooks.run(self.config, kind, self.container.told(status), inside)
 
     def _undo(self) -> None:
         """Take back what was made, and let the hooks that clean up do so."""

@@ -121,12 +121,12 @@ def _kill_group(container: Container, number: int) -> None:
 
 
 def delete(container: Container, journal: "Journal", *, force: bool = False) -> None:
-    """Remove a container that has ended or was never started; with ``force`` also a living one.
+    """Remove a container that has ended; with ``force`` also a living one.
 
     Raises Conflict. Twice the same after a command that was killed half-way.
     """
     status = container.status()
-    if status not in ("created", "stopped") and not force:
+    if status != "stopped" and not force:
         raise Conflict(f'cannot delete container "{container.name}": it is {status}, not stopped')
     pidfd = container.process()
     if pidfd >= 0:

@@ -13,7 +13,7 @@ import select
 from knarr.kernel import caps
 from knarr.kernel import process as k
 from knarr.kernel.clone import CLONE_FILES
-from knarr.kernel.mounts import MS_PRIVATE
+from knarr.kernel.mounts import MS_PRIVATE, MS_SLAVE
 from knarr.kernel.seccomp import FILTER_SIZE, FilterProgram
 from knarr.runtime import child, command
 from knarr.runtime.errors import RuntimeFailure
@@ -24,7 +24,13 @@ from knarr.runtime.process import setting_for
 from knarr.runtime.program import memory
 from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT
 from knarr.runtime.steps.base import Circumstances, Setting, Step, Stop
-from knarr.runtime.steps.mounts import AttachRoot, PivotRoot, set_propagation
+from knarr.runtime.steps.mounts import (
+    AttachRoot,
+    BindMount,
+    PivotRoot,
+    PrivateTree,
+    set_propagation,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,18 +63,24 @@ class HookStop(Stop):
 
 
 class PrivateRoot(Step):
-    """Cut the root off from where it lies on the host: a clone of a shared mount is its peer."""
+    """Cut the root off from where it lies on the host: a clone of a shared mount is its peer.
 
-    __slots__ = ()
+    slave: what is mounted there on the host is still to be seen inside.
+    """
+
+    __slots__ = ("slave",)
+
+    def __init__(self, slave: bool) -> None:
+        self.slave = slave
 
     def emit(self, b: "Builder", setting: Setting) -> None:
         """See mount_namespaces(7), "Shared subtrees"."""
         del setting
-        set_propagation(b, ROOT, [(MS_PRIVATE, True)])
+        set_propagation(b, ROOT, [(MS_SLAVE if self.slave else MS_PRIVATE, True)])
 
     def describe(self) -> str:
         """Return the step as one line of text."""
-        return "root file system: private from the host's"
+        return f"root file system: {'slave of' if self.slave else 'private from'} the host's"
 
 
 class LookUp(Step):
@@ -102,9 +114,10 @@ def prepare(plan: Plan, *, stop: bool) -> None:
     for step in plan.steps:
         if stop and isinstance(step, PivotRoot):
             steps.append(HookStop())
-        steps.append(step)
+        steps.append(step.in_turn() if isinstance(step, BindMount) else step)
         if isinstance(step, AttachRoot):
-            steps.append(PrivateRoot())
+            slave = any(step.slave for step in plan.steps if isinstance(step, PrivateTree))
+            steps.append(PrivateRoot(slave))
     path = plan.leg.environment().get("PATH", DEFAULT_PATH)
     plan.steps = (*steps, LookUp(plan.leg.args[0], path))
 

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 def steps(spec: "dict[str, Any]", in_userns: bool) -> "list[Step]":
     """Return a step for each mount, in order; raises SpecError naming the field."""
+    label = (spec.get("linux") or {}).get("mountLabel") or ""
     return [
-        _mount(f"mounts[{index}]", index, entry, in_userns)
+        _mount(f"mounts[{index}]", index, entry, in_userns, label)
         for index, entry in enumerate(spec.get("mounts") or ())
     ]
 
@@ -38,7 +39,11 @@ def _is_bind(entry: "dict[str, Any]", options: MountOptions) -> bool:
     return options.bind or entry.get("type") in ("bind", "none")
 
 
-def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool) -> "Step":
+# The kernel labels what is in its own file systems by itself.
+_UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
+
+
+def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool, label: str) -> "Step":
     destination = required(entry, "destination", f"{where}.")
     if not destination.startswith("/"):
         destination = "/" + destination
@@ -61,6 +66,8 @@ def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool) -> 
     if bind:
         return BindMount(index, destination, required(entry, "source", f"{where}."), options)
     required(entry, "type", f"{where}.")
+    if label and kind not in _UNLABELLED:
+        options = MountOptions([*options.words, f"context={label}"])
     if options.copy_up:
         return CopiedTmpfs(destination, source, options)
     if kind == "cgroup":

@@ -25,7 +25,13 @@ from knarr.runtime.steps.devices import (
     DeviceLinks,
 )
 from knarr.runtime.steps.identity import HostName, Loopback
-from knarr.runtime.steps.mounts import AttachRoot, PivotRoot, PrivateTree, RootAttributes
+from knarr.runtime.steps.mounts import (
+    AttachRoot,
+    PivotRoot,
+    PrivateTree,
+    ReadonlyRoot,
+    RootPropagation,
+)
 from knarr.runtime.steps.paths import MaskPaths, ReadonlyPaths, Sysctl, WorkingDirectory
 
 TYPE_CHECKING = False
@@ -101,6 +107,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
     linux = spec.get("linux") or {}
     _refuse_unsupported(spec, linux)
     made, joins = namespaces(linux)
+    _refuse_for_others(spec, made, joins)
     in_userns = bool(made & CLONE_NEWUSER) or enters_user(joins)
     leg = final_leg(required(spec, "process"), linux)
     return Plan(
@@ -120,7 +127,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
 
 
 # What the spec defines and this runtime does not do yet; silence would be a lie.
-_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "mountLabel", "netDevices", "timeOffsets")
+_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "netDevices", "timeOffsets")
 
 
 def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:
@@ -137,6 +144,16 @@ def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None
     for index, entry in enumerate(spec.get("mounts") or ()):
         if entry.get("uidMappings") or entry.get("gidMappings"):
             raise SpecError(f"mounts[{index}].uidMappings: is not supported by this runtime")
+
+
+def _refuse_for_others(
+    spec: "dict[str, Any]", made: int, joins: "tuple[tuple[int, str], ...]"
+) -> None:
+    """Refuse what would change the caller's own namespaces."""
+    own = made | sum(flag for flag, _ in joins)
+    for field in ("hostname", "domainname"):
+        if spec.get(field) and not own & NAMESPACES["uts"][0]:
+            raise SpecError(f"{field}: needs a uts namespace of its own, or one by path")
 
 
 def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ...]]":
@@ -197,8 +214,6 @@ def _steps(
     steps: list[Step] = [PrivateTree(propagation in ("shared", "slave", "rshared", "rslave"))]
     steps.append(AttachRoot())
     if spec.get("hostname") or spec.get("domainname"):
-        if not made & NAMESPACES["uts"][0]:
-            raise SpecError("hostname: needs a new uts namespace")
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))
     if made & NAMESPACES["network"][0]:
         steps.append(Loopback())
@@ -212,12 +227,14 @@ def _steps(
         steps.append(Console(*console_size(process)))
     steps.append(user_of(process))
     steps.append(WorkingDirectory(required(process, "cwd", "process.")))
-    steps += _protections(spec, linux, propagation)
+    steps += _protections(spec, linux)
     steps.append(PivotRoot())
+    if propagation:
+        steps.append(RootPropagation(propagation))
     return steps
 
 
-def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: str) -> "list[Step]":
+def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]") -> "list[Step]":
     steps: list[Step] = []
     if linux.get("sysctl"):
         steps.append(Sysctl(_sysctls(linux)))
@@ -225,9 +242,8 @@ def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]", propagation: s
         steps.append(ReadonlyPaths(tuple(linux["readonlyPaths"])))
     if linux.get("maskedPaths"):
         steps.append(MaskPaths(tuple(linux["maskedPaths"])))
-    readonly = bool((spec.get("root") or {}).get("readonly"))
-    if readonly or propagation:
-        steps.append(RootAttributes(readonly, propagation))
+    if (spec.get("root") or {}).get("readonly"):
+        steps.append(ReadonlyRoot())
     return steps
 
 

@@ -66,7 +66,7 @@ def test_order_namespaces_and_states(oci: Oci, tmp_path: Path) -> None:
     spaces = [OURS, OURS, inside, inside, OURS, OURS]
     assert [space for _, space, _ in found] == spaces
     assert [state["status"] for _, _, state in found] == [
-        "creating", "creating", "creating", "created", "running", "stopped",
+        "created", "creating", "creating", "created", "running", "stopped",
     ]  # fmt: skip
     assert [state["pid"] for _, _, state in found] == [pid, pid, 1, 1, pid, 0]
     for _, _, state in found:
@@ -109,7 +109,7 @@ def test_failure_of_poststop_is_a_warning_and_the_next_runs(oci: Oci, tmp_path: 
     name, after = oci.name("end"), tmp_path / "after"
     hooks = {"poststop": hook("exit 4") + hook(f"cat >{after}")}
     oci("create", "--bundle", str(oci.bundle("true", hooks=hooks)), name)
-    oci("delete", name)
+    oci("delete", "--force", name)
     assert after.exists()
 
 

@@ -95,7 +95,9 @@ def test_delete_of_a_created_container(oci: Oci) -> None:
     name = oci.name("unused")
     oci("create", "--bundle", str(oci.bundle(*SLEEP)), name)
     pid = oci.state(name)["pid"]
-    oci("delete", name)
+    assert "it is created, not stopped" in oci("delete", name, check=False)
+    assert oci.state(name)["status"] == "created"
+    oci("delete", "--force", name)
     wait_until(lambda: not Path(f"/proc/{pid}/ns/pid").exists())
 
 

@@ -8,6 +8,7 @@ from knarr.kernel import mounts as k
 from knarr.kernel.files import PROC_SUPER_MAGIC
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.mountopts import (
+    PROPAGATION,
     MountOptions,
     attributes,
     superblock_flags,
@@ -35,7 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from knarr.runtime.program.builder import Explain
 
-_CONTEXT, _MOUNT, _TARGET = TEMPORARY[0], TEMPORARY[1], TEMPORARY[2]
+_CONTEXT, _MOUNT, _TARGET, _AGAIN = TEMPORARY[0], TEMPORARY[1], TEMPORARY[2], TEMPORARY[3]
 # Kernel file systems in which a symbolic link of the image must not decide the place.
 _FIXED = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "devpts", "mqueue"))
 _REFUSED = (errno.EPERM, errno.EACCES)
@@ -275,6 +276,8 @@ class BindMount(Step):
         ensure = ensure_directory if is_directory else ensure_file
         ensure(b, self.destination, _TARGET)
         attach(b, mount, _TARGET, explain=_NotAttached(self.destination, is_directory))
+        if number >= 0:
+            self._renew(b, mount)
         b.call("close", _TARGET)
         set_propagation(b, mount, self.options.propagation)
         set_attributes(b, mount, self.options)
@@ -284,6 +287,33 @@ class BindMount(Step):
         """Return the step as one line of text."""
         read_only = (self.options.set_flags | self.options.recursive_set) & k.MS_RDONLY
         return f"bind {self.source} on {self.destination}" + (" read-only" if read_only else "")
+
+    def in_turn(self) -> "BindInTurn":
+        """Return the same for who counts on the order in /proc/PID/mountinfo."""
+        return BindInTurn(self.index, self.destination, self.source, self.options)
+
+    def _renew(self, b: Builder, mount: Cell) -> None:
+        """Nothing to do."""
+
+
+class BindInTurn(BindMount):
+    """A bind mount that came to be when its turn was.
+
+    Since Linux 6.8 /proc/PID/mountinfo has mounts in the order in which they came to be, and
+    a prepared one is older than all that the steps before it made. So it is cloned once more,
+    which can be done only when it is attached: the kernel clones no detached mount that was made
+    in another mount namespace.
+    """
+
+    __slots__ = ()
+
+    def _renew(self, b: Builder, mount: Cell) -> None:
+        clone(b, mount, _AGAIN, recursive=True)
+        b.call("dup3", mount, SCRATCH, os.O_CLOEXEC)
+        b.call("umount2", SCRATCH_PATH, k.MNT_DETACH)
+        b.call("dup3", _AGAIN, mount, os.O_CLOEXEC)
+        b.call("close", _AGAIN)
+        attach(b, mount, _TARGET, self.destination)
 
 
 class _NotAttached:
@@ -327,28 +357,35 @@ class PivotRoot(Step):
         return "pivot root, let go of the host's tree"
 
 
-class RootAttributes(Step):
-    """Make the root read-only, or set its propagation, after all that is mounted below."""
+class ReadonlyRoot(Step):
+    """Make the root read-only, after all that is mounted below."""
 
-    __slots__ = ("propagation", "readonly")
-
-    def __init__(self, readonly: bool, propagation: str) -> None:
-        self.readonly = readonly
-        self.propagation = propagation
+    __slots__ = ()
 
     def emit(self, b: Builder, setting: Setting) -> None:
-        """See config.md, "root" and "linux.rootfsPropagation"."""
+        """See config.md, "root"."""
         del setting
-        options = MountOptions(
-            (["ro"] if self.readonly else []) + ([self.propagation] if self.propagation else [])
-        )
-        set_attributes(b, ROOT, options)
-        if self.propagation:
-            set_propagation(b, ROOT, options.propagation)
+        set_attributes(b, ROOT, MountOptions(["ro"]))
 
     def describe(self) -> str:
         """Return the step as one line of text."""
-        words = (["read-only"] if self.readonly else []) + (
-            [self.propagation] if self.propagation else []
-        )
-        return f"root file system: {', '.join(words)}"
+        return "root file system: read-only"
+
+
+class RootPropagation(Step):
+    """Set the root's propagation once it is the root: pivot_root(2) takes no shared one."""
+
+    __slots__ = ("propagation",)
+
+    def __init__(self, propagation: str) -> None:
+        self.propagation = propagation
+
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """See config-linux.md, "Rootfs Mount Propagation"."""
+        del setting
+        flag, recursive = PROPAGATION[self.propagation]
+        b.call("mount", None, "/", None, flag | (k.MS_REC if recursive else 0), None, path="/")
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return f"root file system: {self.propagation}"
