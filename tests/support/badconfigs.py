@@ -15,6 +15,73 @@ _IDS = [{"containerID": 0, "hostID": 100000, "size": 65536}]
 _HOOK = {"path": "/bin/true", "args": ["true", "x"], "env": ["A=b"], "timeout": 5}
 
 
+def _process() -> dict[str, Any]:
+    return {
+        "terminal": True,
+        "consoleSize": {"height": 24, "width": 80},
+        "cwd": "/",
+        "env": ["PATH=/bin:/usr/bin", "TERM=xterm"],
+        "args": ["sh", "-c", "true"],
+        "user": {"uid": 0, "gid": 0, "umask": 18, "additionalGids": [5, 6]},
+        "capabilities": {
+            kind: ["CAP_KILL", "CAP_AUDIT_WRITE"]
+            for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
+        },
+        "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024}],
+        "noNewPrivileges": True,
+        "oomScoreAdj": 100,
+        "apparmorProfile": "",
+        "selinuxLabel": "",
+        "scheduler": {"policy": "SCHED_OTHER", "nice": 5, "priority": 0, "flags": [],
+                      "runtime": 0, "deadline": 0, "period": 0},
+        "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+    }  # fmt: skip
+
+
+def _resources() -> dict[str, Any]:
+    return {
+        "devices": [{"allow": False, "access": "rwm"},
+                    {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}],
+        "memory": {"limit": 1 << 28, "reservation": 1 << 27, "swap": 1 << 29,
+                   "swappiness": 0, "disableOOMKiller": False, "useHierarchy": True,
+                   "checkBeforeUpdate": False},
+        "cpu": {"shares": 512, "quota": 50000, "period": 100000, "burst": 0,
+                "cpus": "0", "mems": "0", "idle": 0},
+        "pids": {"limit": 100},
+        "blockIO": {"weight": 500,
+                    "weightDevice": [{"major": 8, "minor": 0, "weight": 500}],
+                    "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}]},
+        "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
+        "network": {"classID": 1048577, "priorities": [{"name": "lo", "priority": 5}]},
+        "rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}},
+        "unified": {"pids.max": "100"},
+    }  # fmt: skip
+
+
+def _linux() -> dict[str, Any]:
+    return {
+        "namespaces": [{"type": kind} for kind in (
+            "pid", "network", "ipc", "uts", "mount", "cgroup")],
+        "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
+                     "fileMode": 438, "uid": 0, "gid": 0}],
+        "cgroupsPath": "/knarr-test/x",
+        "resources": _resources(),
+        "rootfsPropagation": "private",
+        "seccomp": {
+            "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
+            "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+            "syscalls": [{"names": ["getcwd", "chmod"], "action": "SCMP_ACT_ERRNO",
+                          "errnoRet": 1,
+                          "args": [{"index": 0, "value": 1, "valueTwo": 2,
+                                    "op": "SCMP_CMP_MASKED_EQ"}]}],
+        },
+        "maskedPaths": ["/proc/kcore", "/sys/firmware"],
+        "readonlyPaths": ["/proc/sys", "/proc/bus"],
+        "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "65536"},
+        "personality": {"domain": "LINUX", "flags": []},
+    }  # fmt: skip
+
+
 def full() -> dict[str, Any]:
     """Return a configuration in which every field that this runtime reads has a value it takes."""
     return {
@@ -23,26 +90,7 @@ def full() -> dict[str, Any]:
         "hostname": "box",
         "domainname": "example.org",
         "annotations": {"org.example.key": "value"},
-        "process": {
-            "terminal": True,
-            "consoleSize": {"height": 24, "width": 80},
-            "cwd": "/",
-            "env": ["PATH=/bin:/usr/bin", "TERM=xterm"],
-            "args": ["sh", "-c", "true"],
-            "user": {"uid": 0, "gid": 0, "umask": 18, "additionalGids": [5, 6]},
-            "capabilities": {
-                kind: ["CAP_KILL", "CAP_AUDIT_WRITE"]
-                for kind in ("bounding", "effective", "permitted", "inheritable", "ambient")
-            },
-            "rlimits": [{"type": "RLIMIT_NOFILE", "soft": 512, "hard": 1024}],
-            "noNewPrivileges": True,
-            "oomScoreAdj": 100,
-            "apparmorProfile": "",
-            "selinuxLabel": "",
-            "scheduler": {"policy": "SCHED_OTHER", "nice": 5, "priority": 0, "flags": [],
-                          "runtime": 0, "deadline": 0, "period": 0},
-            "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
-        },
+        "process": _process(),
         "mounts": [
             {"destination": "/proc", "type": "proc", "source": "proc", "options": ["nosuid"]},
             {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["mode=755"]},
@@ -56,43 +104,7 @@ def full() -> dict[str, Any]:
         "hooks": {kind: [copy.deepcopy(_HOOK)] for kind in (
             "prestart", "createRuntime", "createContainer", "startContainer", "poststart",
             "poststop")},
-        "linux": {
-            "namespaces": [{"type": kind} for kind in (
-                "pid", "network", "ipc", "uts", "mount", "cgroup")],
-            "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
-                         "fileMode": 438, "uid": 0, "gid": 0}],
-            "cgroupsPath": "/knarr-test/x",
-            "resources": {
-                "devices": [{"allow": False, "access": "rwm"},
-                            {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rw"}],
-                "memory": {"limit": 1 << 28, "reservation": 1 << 27, "swap": 1 << 29,
-                           "swappiness": 0, "disableOOMKiller": False, "useHierarchy": True,
-                           "checkBeforeUpdate": False},
-                "cpu": {"shares": 512, "quota": 50000, "period": 100000, "burst": 0,
-                        "cpus": "0", "mems": "0", "idle": 0},
-                "pids": {"limit": 100},
-                "blockIO": {"weight": 500, "leafWeight": 500,
-                            "weightDevice": [{"major": 8, "minor": 0, "weight": 500}],
-                            "throttleReadBpsDevice": [{"major": 8, "minor": 0, "rate": 600}]},
-                "hugepageLimits": [{"pageSize": "2MB", "limit": 0}],
-                "network": {"classID": 1048577, "priorities": [{"name": "lo", "priority": 5}]},
-                "rdma": {"mlx5_1": {"hcaHandles": 3, "hcaObjects": 10000}},
-                "unified": {"pids.max": "100"},
-            },
-            "rootfsPropagation": "private",
-            "seccomp": {
-                "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
-                "flags": ["SECCOMP_FILTER_FLAG_LOG"],
-                "syscalls": [{"names": ["getcwd", "chmod"], "action": "SCMP_ACT_ERRNO",
-                              "errnoRet": 1,
-                              "args": [{"index": 0, "value": 1, "valueTwo": 2,
-                                        "op": "SCMP_CMP_MASKED_EQ"}]}],
-            },
-            "maskedPaths": ["/proc/kcore", "/sys/firmware"],
-            "readonlyPaths": ["/proc/sys", "/proc/bus"],
-            "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "65536"},
-            "personality": {"domain": "LINUX", "flags": []},
-        },
+        "linux": _linux(),
     }  # fmt: skip
 
 

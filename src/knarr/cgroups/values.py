@@ -8,13 +8,13 @@ if TYPE_CHECKING:
 INT64_MAX = 2**63 - 1
 
 
-def section(resources: "Mapping[str, Any]", name: str) -> "Mapping[str, Any]":
+def section(resources: "Mapping[str, Any]", name: str, where: str = "") -> "Mapping[str, Any]":
     """Return an object of linux.resources, empty when absent; ValueError when it is none."""
     value = resources.get(name)
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise ValueError(f"{name}: expected an object, not {value!r}")
+        raise ValueError(f"{where}{name}: expected an object, not {value!r}")
     return value
 
 

@@ -200,8 +200,9 @@ class Creation:
             resources = configs.resources_of(self.config)
             group = self.container.manager().create(path, resources)
         except ValueError as error:
-            where = "cgroupsPath" if str(error).startswith("cgroup path") else "resources"
-            raise InvalidArgument(f"linux.{where}: {error}") from error
+            is_path = str(error).startswith("cgroup path")
+            where = "linux.cgroupsPath: " if is_path else "linux.resources."
+            raise InvalidArgument(f"{where}{error}") from error
         except OSError as error:
             file = str(error.filename or "")
             # A file of the group is what a limit was written to.

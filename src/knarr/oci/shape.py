@@ -33,6 +33,7 @@ class Number:
         self.most = most
 
 
+_LATER = object()  # of values the control groups see to the types; texts are texts all the same
 _ANY = Number(-(1 << 63), (1 << 64) - 1)
 _WORD = Number(0, (1 << 32) - 1)
 _ID = Number(0, (1 << 32) - 2)  # the last is no id
@@ -66,7 +67,7 @@ _LINUX = {
     "namespaces": [{"type": str, "path": str}], "uidMappings": _IDS, "gidMappings": _IDS,
     "devices": [{"path": str, "type": str, "major": _MAJOR, "minor": _MINOR, "fileMode": _WORD,
                  "uid": _ID, "gid": _ID}],
-    "cgroupsPath": str, "resources": Each(None), "rootfsPropagation": str, "seccomp": _SECCOMP,
+    "cgroupsPath": str, "resources": Each(_LATER), "rootfsPropagation": str, "seccomp": _SECCOMP,
     "maskedPaths": [str], "readonlyPaths": [str], "sysctl": Each(str), "mountLabel": str,
     "personality": {"domain": str, "flags": [str]}, "intelRdt": {}, "timeOffsets": {},
     "memoryPolicy": {}, "netDevices": {},
@@ -103,7 +104,12 @@ def _without_nulls(value: "Any", level: int) -> "Any":
 def _check(value: "Any", shape: "Any", where: str) -> None:
     if shape is None:
         return
-    if isinstance(shape, list):
+    if shape is _LATER:
+        shape = Each(_LATER) if isinstance(value, dict) else [_LATER]
+        if not isinstance(value, dict | list):
+            shape = str if isinstance(value, str) else None
+        _check(value, shape, where)
+    elif isinstance(shape, list):
         if not isinstance(value, list):
             raise SpecError(f"{where}: expected a list")
         for index, one in enumerate(value):

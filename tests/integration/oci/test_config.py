@@ -53,7 +53,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("linux.namespaces", [{"type": "pid"}], "linux.namespaces: a container without a mount"),
     ("linux.namespaces", [{"type": "uts"}, {"type": "mount", "path": "/proc/self/ns/mnt"}],
      "linux.namespaces: a mount namespace by path"),
-    ("linux.resources", {"pids": {"limit": "x"}}, "linux.resources: pids.limit"),
+    ("linux.resources", {"pids": {"limit": "x"}}, "linux.resources.pids.limit"),
     ("linux.cgroupsPath", "/a/../..", "linux.cgroupsPath"),
     ("linux.cgroupsPath", 7, "linux.cgroupsPath: 7 is not a text"),
     ("linux.seccomp", {"defaultAction": "X"}, "linux.seccomp"),

@@ -46,6 +46,9 @@ def plan(resources: "Mapping[str, Any]") -> "list[Write]":
     disable = values.boolean(memory, "memory.", "disableOOMKiller")
     if disable is not None:
         writes.append(("memory.oom_control", str(int(disable)), "memory.disableOOMKiller"))
+    values.boolean(
+        memory, "memory.", "checkBeforeUpdate"
+    )  # of an update; a wrong one is wrong here
     if values.boolean(memory, "memory.", "useHierarchy") is False:
         raise UnsupportedResource("memory.useHierarchy", "current kernels are always hierarchical")
     return writes

@@ -48,6 +48,9 @@ def _refuse_v1_only(memory: "Mapping[str, Any]") -> None:
         raise UnsupportedResource("memory.kernelTCP", reason)
     if values.boolean(memory, "memory.", "disableOOMKiller"):
         raise UnsupportedResource("memory.disableOOMKiller", reason)
+    values.boolean(
+        memory, "memory.", "checkBeforeUpdate"
+    )  # of an update; a wrong one is wrong here
     if values.boolean(memory, "memory.", "useHierarchy") is False:
         raise UnsupportedResource("memory.useHierarchy", "cgroup v2 is always hierarchical")
 

@@ -21,7 +21,7 @@ def plan(resources: "Mapping[str, Any]") -> "list[Write]":
         where = f"rdma.{name}."
         if not name or any(letter.isspace() for letter in name):
             raise ValueError(f"rdma: {name!r} is not a device name")
-        limits = values.section(devices, name)
+        limits = values.section(devices, name, "rdma.")
         handles = values.integer(limits, where, "hcaHandles", low=0, high=2**32 - 1)
         objects = values.integer(limits, where, "hcaObjects", low=0, high=2**32 - 1)
         words = [name]
