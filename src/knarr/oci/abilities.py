@@ -4,6 +4,7 @@ from knarr.kernel.namespaces import NAMESPACES
 from knarr.oci.config import HOOKS
 from knarr.runtime.mountopts import known
 from knarr.runtime.seccomp import arches, model
+from knarr.runtime.settings import MEMORY_FLAGS, MEMORY_MODES
 from knarr.spec.capabilities import NAMES
 
 TYPE_CHECKING = False
@@ -53,7 +54,7 @@ def every_feature() -> "dict[str, Any]":
             "apparmor": {"enabled": True},
             "selinux": {"enabled": True},
             "intelRdt": {"enabled": False},
-            "memoryPolicy": {},
+            "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
             "netDevices": {"enabled": False},
         },

@@ -4,7 +4,7 @@ Types and single numbers are in ``shape``, what this runtime does not do is refu
 here is what depends on a length, or on another field.
 """
 
-from knarr.runtime.processplan import SpecError
+from knarr.runtime.fields import SpecError
 from knarr.runtime.program.memory import MOUNTS_MAX
 
 TYPE_CHECKING = False

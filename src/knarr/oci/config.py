@@ -8,8 +8,8 @@ from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from knarr.oci import checks
 from knarr.oci.shape import check
 from knarr.runtime import fifogate
+from knarr.runtime.fields import SpecError
 from knarr.runtime.plan import Plan, plan
-from knarr.runtime.processplan import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

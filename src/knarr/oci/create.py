@@ -16,10 +16,10 @@ from knarr.oci.console import Console
 from knarr.oci.fields import named
 from knarr.oci.state import SECCOMP, Container, write_new
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.fields import SpecError
 from knarr.runtime.fifogate import FifoGate
 from knarr.runtime.plan import Plan, namespace_flags
 from knarr.runtime.process import Created, Recipe, create
-from knarr.runtime.processplan import SpecError
 from knarr.runtime.rootfs import clone_tree
 from knarr.runtime.steps.mounts import BindMount
 from knarr.spec.mount import Mount

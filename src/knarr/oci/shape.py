@@ -5,7 +5,7 @@ belongs together, are for those who use them. Unknown fields are left alone, as 
 Source: runtime-spec, schema/config-schema.json.
 """
 
-from knarr.runtime.processplan import SpecError
+from knarr.runtime.fields import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ _LINUX = {
     "cgroupsPath": str, "resources": Each(_LATER), "rootfsPropagation": str, "seccomp": _SECCOMP,
     "maskedPaths": [str], "readonlyPaths": [str], "sysctl": Each(str), "mountLabel": str,
     "personality": {"domain": str, "flags": [str]}, "intelRdt": {}, "timeOffsets": {},
-    "memoryPolicy": {}, "netDevices": {},
+    "memoryPolicy": {"mode": str, "nodes": str, "flags": [str]}, "netDevices": {},
 }  # fmt: skip
 CONFIG = {
     "ociVersion": str, "root": {"path": str, "readonly": bool}, "process": _PROCESS,

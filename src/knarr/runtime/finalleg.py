@@ -65,7 +65,7 @@ class FinalLeg:
     """What the process becomes: pure data, taken from ``process`` of a spec.
 
     capabilities: set name -> bit mask. rlimits: (resource number, soft, hard).
-    seccomp_flags: flags of seccomp(2).
+    seccomp_flags: flags of seccomp(2). memory_policy: see ``settings.memory_policy``.
     """
 
     __slots__ = (
@@ -75,6 +75,7 @@ class FinalLeg:
         "env",
         "io_priority",
         "lsm_label",
+        "memory_policy",
         "no_new_privileges",
         "personality",
         "rlimits",
@@ -95,6 +96,7 @@ class FinalLeg:
         env: tuple[str, ...]
         io_priority: int | None
         lsm_label: tuple[str, str] | None
+        memory_policy: tuple[int, bytes] | None
         no_new_privileges: bool
         personality: int | None
         rlimits: tuple[tuple[int, int, int], ...]
@@ -262,11 +264,19 @@ def _settings(b: Builder, leg: FinalLeg) -> None:
     for number, soft, hard in leg.rlimits:
         b.call("prlimit64", 0, number, struct.pack("=qq", soft, hard), None)
     if leg.scheduler is not None:
-        b.call("sched_setattr", 0, k.sched_attributes(**leg.scheduler), 0)
+        explain = Told("error", "scheduler", "process.scheduler")
+        b.call("sched_setattr", 0, k.sched_attributes(**leg.scheduler), 0, explain=explain)
     if leg.io_priority is not None:
-        b.call("ioprio_set", 1, 0, leg.io_priority)
+        explain = Told("error", "ioPriority", "process.ioPriority")
+        b.call("ioprio_set", 1, 0, leg.io_priority, explain=explain)
     if leg.personality is not None:
-        b.call("personality", leg.personality)
+        explain = Told("error", "personality", "linux.personality")
+        b.call("personality", leg.personality, explain=explain)
+    if leg.memory_policy is not None:
+        mode, nodes = leg.memory_policy
+        explain = Told("error", "memoryPolicy", "linux.memoryPolicy")
+        b.call("set_mempolicy", mode, nodes or None, len(nodes) * 8 + 1 if nodes else 0,
+               explain=explain)  # fmt: skip
     b.call("umask", leg.umask)
 
 

@@ -1,8 +1,8 @@
 """``mounts[]`` of an OCI spec becomes steps. Pure. Source: runtime-spec config.md, "Mounts"."""
 
 from knarr.runtime.copyup import CopiedTmpfs
+from knarr.runtime.fields import SpecError, required
 from knarr.runtime.mountopts import MountOptions
-from knarr.runtime.processplan import SpecError, required
 from knarr.runtime.steps.cgroups import CgroupMount
 from knarr.runtime.steps.mounts import BindMount, NewMount, SysfsMount
 from knarr.runtime.steps.remount import Remount

@@ -8,16 +8,9 @@ OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
 from knarr.runtime import mountplan
+from knarr.runtime.fields import SpecError, number, required
 from knarr.runtime.mountopts import PROPAGATION
-from knarr.runtime.processplan import (
-    SpecError,
-    console_size,
-    final_leg,
-    number,
-    required,
-    unknown_capabilities,
-    user_of,
-)
+from knarr.runtime.processplan import console_size, final_leg, unknown_capabilities, user_of
 from knarr.runtime.steps.devices import (
     DEFAULT_DEVICES,
     Console,
@@ -127,7 +120,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
 
 
 # What the spec defines and this runtime does not do yet; silence would be a lie.
-_UNSUPPORTED_LINUX = ("intelRdt", "memoryPolicy", "netDevices", "timeOffsets")
+_UNSUPPORTED_LINUX = ("intelRdt", "netDevices", "timeOffsets")
 
 
 def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:

@@ -17,7 +17,7 @@ from knarr.kernel.files import keep_only
 from knarr.runtime import packets
 from knarr.runtime.channel import Channel
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.processplan import SpecError
+from knarr.runtime.fields import SpecError
 from knarr.supervisor import features, handover, lessons, rundir, spare, undo, wire
 from knarr.supervisor import state as states
 from knarr.supervisor.container import Supervisor

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from knarr.errors import InvalidArgument
-from knarr.runtime.processplan import SpecError
+from knarr.runtime.fields import SpecError
 from tests.support import badconfigs
 from tests.unit.oci.test_config_fuzz import carry_as_far_as_possible
 

@@ -23,7 +23,7 @@ from knarr.oci import create
 from knarr.oci.fields import named
 from knarr.runtime import child, fifogate, finalleg, process, waiting
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.processplan import SpecError
+from knarr.runtime.fields import SpecError
 from knarr.runtime.steps.mounts import BindMount
 from tests.support import badconfigs
 

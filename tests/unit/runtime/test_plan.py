@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from knarr.errors import KnarrError
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWNET, CLONE_NEWUSER
+from knarr.runtime.fields import SpecError
 from knarr.runtime.plan import plan
-from knarr.runtime.processplan import SpecError
 from knarr.runtime.steps.devices import Device
 from tests.support.launch import spec
 
@@ -380,5 +380,5 @@ def test_a_number_is_a_number(field: str, value: object) -> None:
     plan(made)
     places = {"umask": made["process"]["user"], "height": size, "minor": entry, "uid": entry}
     places[field][field] = value
-    with pytest.raises(SpecError, match=rf"\.{field}: .*32 bits"):
+    with pytest.raises(SpecError, match=rf"\.{field}: .*is not a number"):
         plan(made)
