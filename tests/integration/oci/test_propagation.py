@@ -36,6 +36,7 @@ def shared(tmp_path: Path, rootfs: Path) -> Iterator[Path]:
     """A directory on a shared mount of its own, with the root file system in it."""
     path = tmp_path / "shared"
     path.mkdir()
+    (rootfs / "mnt").mkdir(exist_ok=True)
     subprocess.run(["mount", "--bind", str(rootfs), str(path)], check=True)
     try:
         subprocess.run(["mount", "--make-private", str(path)], check=True)
