@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 DATA_ROOT = "/var/lib/knarr"
 RUN_ROOT = "/run/knarr"
 POLICY = "/etc/knarr/policy.toml"
+RUNTIME = "knarr"
+RUNTIME_TIMEOUT = 60.0
 LAUNCHER_IDLE = 300.0
 SERVER_IDLE = 300.0
 # What the kernel waits at most where it is told in milliseconds, in whole millions of seconds.
@@ -27,6 +29,8 @@ class Settings:
     userns: ``auto`` (own user namespace and id range for each container) or ``host``.
     cgroup_manager: ``auto``, ``cgroupfs``, ``systemd`` or ``none``.
     cgroup_parent: parent of all container cgroups; cgroupfs path such as ``/knarr``.
+    runtime: what makes containers that say nothing of it: ``knarr``, or another OCI runtime by
+    name or absolute path. runtime_timeout: seconds that one call of such a runtime may take.
     default_network: what containers are on that were not given any: ``bridge``, ``none`` or the
     name of another.
     keep_compressed: layers stay as they came, also where a driver keeps their tars.
@@ -45,6 +49,8 @@ class Settings:
         "launcher_idle",
         "policy",
         "run_root",
+        "runtime",
+        "runtime_timeout",
         "server_idle",
         "storage_driver",
         "userns",
@@ -62,6 +68,8 @@ class Settings:
         default_network: str = "bridge",
         keep_compressed: bool = False,
         policy: "str | None" = None,
+        runtime: str = RUNTIME,
+        runtime_timeout: float = RUNTIME_TIMEOUT,
         launcher_idle: float = LAUNCHER_IDLE,
         server_idle: float = SERVER_IDLE,
     ) -> None:
@@ -72,6 +80,8 @@ class Settings:
         for name in ("launcher_idle", "server_idle"):
             if not 0 <= values[name] <= _LONGEST:
                 raise ValueError(f"{name}: {values[name]} is not between 0 and {_LONGEST:.0f}")
+        if not 0 < runtime_timeout <= _LONGEST:
+            raise ValueError(f"runtime_timeout: {runtime_timeout} is not in (0, {_LONGEST:.0f}]")
         for name in self.__slots__:
             object.__setattr__(self, name, values[name])
 
@@ -85,6 +95,8 @@ class Settings:
         default_network: str
         keep_compressed: bool
         policy: "str | None"
+        runtime: str
+        runtime_timeout: float
         launcher_idle: float
         server_idle: float
 
@@ -97,7 +109,8 @@ class Settings:
 
         KNARR_ROOT, KNARR_RUN_ROOT, KNARR_USERNS, KNARR_CGROUP_MANAGER,
         KNARR_CGROUP_PARENT, KNARR_STORAGE_DRIVER, KNARR_DEFAULT_NETWORK, KNARR_KEEP_COMPRESSED
-        (true or false), KNARR_POLICY, KNARR_LAUNCHER_IDLE, KNARR_SERVER_IDLE (both in seconds).
+        (true or false), KNARR_POLICY, KNARR_RUNTIME, KNARR_RUNTIME_TIMEOUT, KNARR_LAUNCHER_IDLE,
+        KNARR_SERVER_IDLE (the last three in seconds).
         Raises ValueError naming what is wrong with one.
         """
         env = os.environ if environ is None else environ
@@ -111,6 +124,8 @@ class Settings:
             default_network=env.get("KNARR_DEFAULT_NETWORK") or "bridge",
             keep_compressed=_switch(env, "KNARR_KEEP_COMPRESSED"),
             policy=os.path.abspath(env["KNARR_POLICY"]) if env.get("KNARR_POLICY") else None,
+            runtime=env.get("KNARR_RUNTIME") or RUNTIME,
+            runtime_timeout=_seconds(env, "KNARR_RUNTIME_TIMEOUT", RUNTIME_TIMEOUT),
             launcher_idle=_seconds(env, "KNARR_LAUNCHER_IDLE", LAUNCHER_IDLE),
             server_idle=_seconds(env, "KNARR_SERVER_IDLE", SERVER_IDLE),
         )

@@ -221,6 +221,15 @@ def _device(context: Context, typed: str) -> list[Candidate]:
     return _host_path(context, typed or "/dev/")
 
 
+def _runtimes(context: Context, typed: str) -> list[Candidate]:
+    """Return the runtimes that are installed; a path is one of the host."""
+    from knarr.engine import runtimes
+
+    if "/" in typed:
+        return files(context, typed)
+    return _that_begin(typed, runtimes.listed(context.settings))
+
+
 def _log_options(_context: Context, typed: str) -> list[Candidate]:
     from knarr.engine import logoptions
 
@@ -364,6 +373,7 @@ VALUES: dict[str, Sequence[str] | Source] = {
     "restart": ("always", "no", "on-failure", "on-failure:", "unless-stopped"),
     "root": files,
     "run-root": files,
+    "runtime": _runtimes,
     "security-opt": _security,
     "source": files,
     "signal": _SIGNALS,

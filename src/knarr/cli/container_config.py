@@ -92,11 +92,17 @@ def from_args(args: Args, environ: Mapping[str, str]) -> ContainerConfig:
         device_cgroup_rules=args.many("device-cgroup-rule"),
         cgroup_parent=args.text("cgroup-parent") or None,
         restart=restart_policy(args.text("restart")),
+        runtime=_runtime(args.text("runtime")),
         cidfile=args.text("cidfile") or None,
         log_driver=args.text("log-driver") or None,
         log_opts=pairs(args.many("log-opt")),
         health=_health(args),
     )
+
+
+def _runtime(text: str | None) -> str | None:
+    """Return a runtime's name, or its path as the caller means it."""
+    return os.path.abspath(text) if text and "/" in text else text or None
 
 
 def _ports(args: Args) -> dict[str, Any]:

@@ -177,6 +177,8 @@ COMMON: tuple[Flag, ...] = (
     Flag("read-only", SWITCH, "Mount the container's root file system read-only",
          example="--read-only"),
     Flag("rm", SWITCH, "Remove the container when it ends", example="--rm"),
+    Flag("runtime", TEXT, "OCI runtime that makes the container: knarr, or another one's name or "
+         "path (default knarr)", example="--runtime runc"),
     Flag("security-opt", LIST, "Security options: seccomp=FILE|unconfined, no-new-privileges, "
          "apparmor=PROFILE, systempaths=unconfined", example="--security-opt no-new-privileges"),
     Flag("shm-size", BYTES, "Size of /dev/shm (default 64m)", example="--shm-size 256m"),
@@ -226,7 +228,6 @@ MISSING: dict[str, str] = {
     "isolation": "only Docker on Windows has it; on Linux it can be nothing but default",
     "kernel-memory": "gone from Linux; use --memory",
     "link": "gone from Docker; use --network-alias",
-    "runtime": "knarr is its own runtime",
     "storage-opt": "the writable layer has no quota; use --read-only and --tmpfs PATH:size=SIZE",
     "use-api-socket": "knarr has no daemon whose socket could be shared",
     "volume-driver": _NO_VOLUMES,

@@ -6,27 +6,20 @@ so that no symbolic link of the image leads to a file of the host.
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from knarr.engine.security.users import ResolvedUser, resolve_user
 from knarr.errors import InvalidArgument, UnknownUser
-from knarr.kernel import files
-from knarr.runtime import rootfs
+from knarr.runtime import rootfs, userfiles
 
 if TYPE_CHECKING:
-    from io import FileIO
-
     from knarr.engine.engine import Engine
     from knarr.engine.records import ContainerRecord
     from knarr.spec.mount import Mount
 
-_LIMIT = 4 * 1024 * 1024
-_FILES = ("etc/passwd", "etc/group")
 _CONTEXT_MOUNTS = (6, 8)  # the first kernel whose overlays need no place in a tree to be made
 
 T = TypeVar("T")
@@ -38,8 +31,7 @@ def resolve(user: str, root: int, groups: Sequence[str] = ()) -> ResolvedUser:
     groups: further ones, names or numbers. Raises UnknownUser as :func:`resolve_user`
     InvalidArgument, and for a file of 4 MiB or more.
     """
-    passwd, group = (_read_inside(root, name) for name in _FILES)
-    return _resolved(user, passwd, group, groups)
+    return _resolved(user, *userfiles.read(root), groups)
 
 
 def _resolved(user: str, passwd: bytes, group: bytes, groups: Sequence[str]) -> ResolvedUser:
@@ -99,33 +91,3 @@ def _in_thread(work: Callable[[], T]) -> T:
     if failures:
         raise failures[0]
     return results[0]
-
-
-def _read_inside(root: int, path: str) -> bytes:
-    """Return the bytes of a file below ``root``; nothing when no regular file is there.
-
-    It is looked at before it is opened: opening a device of the image would act on it.
-    """
-    resolve_flags = files.RESOLVE_IN_ROOT | files.RESOLVE_NO_MAGICLINKS
-    try:
-        found = files.openat2(root, path, os.O_PATH, 0, resolve_flags)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return b""
-        raise
-    try:
-        if not stat.S_ISREG(os.fstat(found).st_mode):
-            return b""
-        with open(f"/proc/self/fd/{found}", "rb", buffering=0) as file:
-            return _read(file, path)
-    finally:
-        os.close(found)
-
-
-def _read(file: FileIO, path: str) -> bytes:
-    data = bytearray()
-    while chunk := file.read(65536):
-        data += chunk
-        if len(data) >= _LIMIT:
-            raise UnknownUser(f"/{path} in the container has {_LIMIT} bytes or more")
-    return bytes(data)

@@ -14,7 +14,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from knarr import errors
-from knarr.engine import binds, hostfiles, pulling, sharing, spec_process
+from knarr.engine import binds, hostfiles, pulling, runtimes, sharing, spec_process
 from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.paths import Paths
 from knarr.engine.specbuild import build_spec
@@ -46,7 +46,8 @@ class Blueprint:
     """Everything but the identity of containers with one configuration; never changed.
 
     tag: the name by which the image was found, None when it was an id. user: who they run
-    as, in the image's or the caller's words. profile: their seccomp profile, None without one.
+    as, in the image's or the caller's words. profile: of what knarr makes their seccomp filter,
+    None without one.
     nodes: device nodes to be made for each.
     """
 
@@ -60,7 +61,12 @@ class Blueprint:
         self._first = secrets.randbits(60) | 1 << 60
         spec = self._build(engine, config)
         self.profile: dict[str, Any] | None = spec["linux"].get("seccomp")
-        if self.profile is not None:
+        if self.profile is not None and runtimes.is_foreign(config):
+            # The other runtime makes its filter of the whole of it.
+            rest = {name: each for name, each in self.profile.items() if name != "flags"}
+            spec["linux"]["seccomp"] = {**rest, **_head(self.profile)}
+            self.profile = None
+        elif self.profile is not None:
             spec["linux"]["seccomp"] = _head(self.profile)
         self.user: str = spec["process"]["user"][spec_process.USER_NAME]
         self.binds = binds.listed(spec["mounts"])

@@ -25,6 +25,7 @@ from knarr.engine import (
     pulling,
     remove,
     restartrules,
+    runtimes,
     serial,
     sharing,
     unfinished,
@@ -62,8 +63,8 @@ class Prepared:
     """A container that can be started.
 
     cgroup: where its group goes. user: who it runs as, by name; None when the spec has ids
-    already. filtered: it has a seccomp filter. checked: its health is. spec: returns the spec as
-    JSON, with a user's ids in it if they are given.
+    already. filtered: knarr makes it a seccomp filter. checked: its health is. spec: returns
+    the spec as JSON, with a user's ids in it if they are given.
     """
 
     record: ContainerRecord
@@ -163,7 +164,7 @@ def load(engine: Engine, record: ContainerRecord) -> Prepared:
             spec["linux"]["cgroupsPath"],
             binds.listed(spec["mounts"]),
             process["user"].get(USER_NAME),
-            "seccomp" in spec["linux"],
+            "seccomp" in spec["linux"] and not runtimes.is_foreign(record.config),
             os.path.exists(f"{paths.data}/{healthstate.CHECK}"),
             lambda user: (
                 text if user is None else encode({**spec, "process": with_user(process, user)})
@@ -179,6 +180,9 @@ def effective(engine: Engine, config: ContainerConfig) -> ContainerConfig:
         raise errors.InvalidArgument("conflicting options: cannot specify both --restart and --rm")
     if config.log_driver or config.log_opts:
         logoptions.check(config)
+    runtime = runtimes.settled(engine.settings, config.runtime)
+    if runtime != config.runtime:
+        config = replace(config, runtime=runtime)
     limits = discarded.kept(engine.machine, config.limits)
     if limits is not config.limits:
         config = replace(config, limits=limits)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from knarr import errors
 from knarr.closing import Closing
-from knarr.engine import events, execprocess, host, serial
+from knarr.engine import events, execprocess, host, runtimes, serial
 from knarr.engine.launchfailure import explained
 from knarr.engine.model import RunResult, Usage
 from knarr.engine.pump import write_all
@@ -193,7 +193,8 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
             rules.command(process, privileged=config.privileged)
         if ends.size is not None and config.tty:
             process["consoleSize"] = {"height": ends.size[0], "width": ends.size[1]}
-        with _Streams() as streams:
+        foreign = runtimes.is_foreign(container.record.config)
+        with _Streams(relayed=foreign and ends.by_name) as streams:
             body: dict[str, Any] = {
                 "id": container.id,
                 "run_dir": container.paths.run,
@@ -202,7 +203,7 @@ def start(engine: Engine, container: Container, config: ExecConfig, ends: Ends) 
                 "linux": linux,
                 "fds": None if config.tty else streams.pass_in(ends),
                 "seccomp": streams.add_filter(container.paths.filter)
-                if "seccomp" in linux
+                if "seccomp" in linux and not foreign
                 else None,
             }
             command = " ".join(config.command)
@@ -239,7 +240,9 @@ def run(
 class _Streams:
     """The descriptors that go with an exec: handed in as they are, or by way of a pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, relayed: bool) -> None:
+        """relayed: all but /dev/null is, as another runtime writes its complaints there too."""
+        self.relayed = relayed
         self.handles: list[int] = []
         self._owned: list[int] = []
         self._relays: dict[int, int] = {}
@@ -302,6 +305,8 @@ class _Streams:
         info = os.fstat(handle)
         if stat.S_ISCHR(info.st_mode):
             return (os.major(info.st_rdev), os.minor(info.st_rdev)) == _NULL_DEVICE
+        if self.relayed:
+            return False
         if stat.S_ISFIFO(info.st_mode):
             return not self._by_name or bool(info.st_mode & right)
         return stat.S_ISSOCK(info.st_mode)

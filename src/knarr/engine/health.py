@@ -120,8 +120,11 @@ def before(paths: Paths) -> list[dict[str, Any]]:
     return [] if found is None else found.log
 
 
-def introduce(paths: Paths, spec: str, log: list[dict[str, Any]]) -> None:
-    """Have a container that is about to be started checked by its supervisor. Raises OSError."""
+def introduce(paths: Paths, spec: str, log: list[dict[str, Any]], *, filtered: bool) -> None:
+    """Have a container that is about to be started checked by its supervisor. Raises OSError.
+
+    filtered: knarr gives what runs in it a seccomp filter.
+    """
     body = read_state_file(f"{paths.data}/{healthstate.CHECK}") or {}
     whole = json.loads(spec)
     linux = whole.get("linux") or {}
@@ -130,7 +133,7 @@ def introduce(paths: Paths, spec: str, log: list[dict[str, Any]]) -> None:
         own = {name: value for name, value in whole["process"].items() if name not in _FIRST_ONLY}
         body["process"] = {**own, "args": args, "terminal": False}
         body["linux"] = {name: linux[name] for name in _COMMON if name in linux}
-        body["filter"] = paths.filter if "seccomp" in linux else None
+        body["filter"] = paths.filter if filtered else None
     else:
         body["problem"] = f"healthcheck for container {paths.id} has no command"
     states.replace(paths.run, healthstate.encode_check(body), healthstate.CHECK)

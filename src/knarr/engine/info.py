@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from knarr import errors
 from knarr._version import __version__
-from knarr.engine import logoptions, storagedriver, when
+from knarr.engine import logoptions, runtimes, storagedriver, when
 from knarr.engine.specbuild import OCI_VERSION
 
 if TYPE_CHECKING:
@@ -67,7 +67,8 @@ def info(engine: Engine) -> dict[str, Any]:
         "RunRoot": engine.settings.run_root,
         "Name": system.nodename,
         "ServerVersion": __version__,
-        "DefaultRuntime": "knarr",
+        "Runtimes": runtimes.listed(engine.settings),
+        "DefaultRuntime": engine.settings.runtime,
         "SecurityOptions": _security(engine),
         "PolicyFiles": policies,
         "SystemTime": when.rfc3339(time.time_ns()),

@@ -163,7 +163,7 @@ def host_config(config: ContainerConfig, spec: Object) -> Object:
         "UTSMode": config.uts or "",
         "UsernsMode": "private" if "user" in own_namespaces(linux) else "host",
         "ShmSize": config.shm_size,
-        "Runtime": "knarr",
+        "Runtime": config.runtime or "knarr",
         "Isolation": "",
         **({"Sysctls": dict(config.sysctls)} if config.sysctls else {}),
         **_limits(config),

@@ -232,6 +232,7 @@ class ContainerConfig:
     group_add: further groups, names of the container's /etc/group or numbers. extra_hosts:
     ``NAME:ADDRESS``. device_cgroup_rules: ``c 1:3 rwm``. oom_score_adj: -1000 to 1000.
     sandbox: pid 1 is knarr's init in waiting mode; image command and entrypoint are ignored.
+    runtime: ``knarr``, or another OCI runtime by name or absolute path; None is the settings'.
     cidfile: where the id was written, for ``inspect``; nothing is written by the engine.
     log_driver, log_opts: as ``--log-driver`` and ``--log-opt``; None keeps all output.
     health: what differs from the image's health check, which a sandbox does not have.
@@ -293,6 +294,7 @@ class ContainerConfig:
     cgroup_parent: str | None = None
     kill_on_owner_exit: bool = False
     restart: RestartPolicy = RestartPolicy()
+    runtime: str | None = None
     cidfile: str | None = None
     log_driver: str | None = None
     log_opts: dict[str, str] = field(default_factory=dict)

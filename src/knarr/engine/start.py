@@ -25,6 +25,7 @@ from knarr.engine import (
     host,
     logconfig,
     restartrules,
+    runtimes,
     sharing,
     stop,
     waiting,
@@ -59,19 +60,22 @@ class _Request:
     """The launcher's request while it grows: its keys and the descriptors that go with it.
 
     line: the connection on which it was announced. apart: all namespaces of the container are
-    its own, so that they can be made ahead. ours: the client's end of an attachment.
+    its own, so that they can be made ahead. foreign: another OCI runtime makes it. ours:
+    the client's end of an attachment.
     """
 
     body: dict[str, Any] = field(default_factory=dict)
     handles: list[int] = field(default_factory=list)
     line: Channel | None = None
     apart: bool = False
+    foreign: bool = False
     ours: _socket.socket | None = None
 
     def announce(self, engine: Engine, record: ContainerRecord, paths: Paths) -> None:
         """Say that it is going to be made. Raises LaunchFailed."""
         self.apart = record.id_slot is not None and sharing.has_own_network(record.config)
-        self.line = engine.launcher.announce(paths.run, apart=self.apart)
+        self.foreign = runtimes.is_foreign(record.config)
+        self.line = engine.launcher.announce(paths.run, apart=self.apart, foreign=self.foreign)
 
     def add(self, handle: int) -> int:
         """Take a descriptor over; return its index in the message."""
@@ -135,6 +139,8 @@ def start(
             reached("start.announced")
             prepared = prepared or create.load(engine, record)
             request.body = _body(engine, prepared, kill_on_hangup)
+            if request.foreign:
+                request.body["runtime"] = runtimes.request(engine.settings, record.config)
             if again is not None:
                 request.body["restart"] = again
             answer = _launch(request, engine, prepared, results, note, attach=attach, size=size)
@@ -187,7 +193,7 @@ def _launch(
         ports.add(request, engine, record)
         return engine.launcher.start(
             request.body, request.handles, spec=spec, meanwhile=note,
-            apart=request.apart, announced=request.line,
+            apart=request.apart, foreign=request.foreign, announced=request.line,
         )  # fmt: skip
 
 
@@ -350,7 +356,7 @@ def _add_settings(
 ) -> None:
     """Add what not every container has: a health check, a log driver. Raises OSError."""
     if prepared.checked:
-        health.introduce(prepared.paths, spec, results)
+        health.introduce(prepared.paths, spec, results, filtered=prepared.filtered)
         request.body["health"] = True
     if not logconfig.is_plain(prepared.record):
         request.body.update(logconfig.request(engine, prepared.record, prepared.paths))

@@ -19,7 +19,7 @@ from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Block, Program
 from knarr.runtime.rlimits import raise_limits, set_score
-from knarr.runtime.rootfs import clone_tree, close_all, host_id, idmap, open_root
+from knarr.runtime.rootfs import clone_tree, close_all, host_id, idmap_bind, open_root
 from knarr.runtime.steps.base import Circumstances, Setting, Stop
 from knarr.runtime.steps.mounts import BindMount, NewMount
 from knarr.runtime.waiting import Waiting, is_known, resolve
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
         def entrances(self) -> tuple[str, ...]:
             """Return the files into which a process writes 0 to enter."""
-
-
-_UNSUPPORTED = frozenset((22, 95))  # EINVAL, EOPNOTSUPP: this file system cannot be idmapped
 
 
 class Recipe:
@@ -361,7 +358,8 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         )
         for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
             if userns is not None and (recipe.idmapped or step.options.idmap):
-                _idmap_bind(fd, userns, step, created)
+                problem = idmap_bind(fd, userns, step, recursive=step.options.recursive)
+                created.warnings += [problem] if problem else []
             memory.mount_cell(number).set(fd)
     finally:
         if userns is not None:
@@ -377,19 +375,3 @@ def _write_map(pid: int, name: str, maps: "tuple[tuple[int, int, int], ...]") ->
     except OSError as error:
         text = f"{name}: {error.strerror}"
         raise RuntimeFailure("error", name, text, error.errno or 0) from error
-
-
-def _idmap_bind(fd: int, userns: int, step: BindMount, created: Created) -> None:
-    """Map the ids of a bind mount, as much of its tree as its file systems allow."""
-    for recursive in (True, False) if step.options.recursive else (False,):
-        try:
-            idmap(fd, userns, recursive=recursive)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
-        else:
-            return
-    created.warnings.append(
-        f"{step.source}: its file system has no id-mapped mounts, "
-        f"so files on {step.destination} belong to nobody inside the container"
-    )

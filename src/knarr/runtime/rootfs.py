@@ -15,13 +15,22 @@ from knarr.kernel.namespaces import CLONE_NEWNS, unshare
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Protocol
 
     from knarr.spec.mount import Mount
 
     Lower = list[tuple[str, int]]
 
+    class Bind(Protocol):
+        """What is known of a bind mount."""
+
+        source: str
+        destination: str
+
+
 TREE = "fs"  # in a layer's directory: its tree, or an empty directory to mount its image on
 _PAGE = 4096
+_UNSUPPORTED = frozenset((22, 95))  # EINVAL, EOPNOTSUPP: a file system that cannot be idmapped
 _EROFS = 0xE0F5E1E2
 # Directories that every Linux system has; both are covered only in a namespace of our own.
 _PLACE = "/sys"
@@ -44,6 +53,25 @@ def idmap(fd: int, userns_fd: int, *, recursive: bool = False) -> None:
     """Map the ids of a detached mount through a user namespace (mount_setattr(2), Linux 5.12)."""
     flags = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0)
     k.mount_setattr(fd, "", flags, attr_set=k.MOUNT_ATTR_IDMAP, userns_fd=userns_fd)
+
+
+def idmap_bind(fd: int, userns_fd: int, bind: "Bind", *, recursive: bool) -> str:
+    """Map the ids of a detached bind mount, as much of its tree as its file systems allow.
+
+    Returns what there is to be said of it, usually nothing.
+    """
+    for whole in (True, False) if recursive else (False,):
+        try:
+            idmap(fd, userns_fd, recursive=whole)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
+        else:
+            return ""
+    return (
+        f"{bind.source}: its file system has no id-mapped mounts, "
+        f"so files on {bind.destination} belong to nobody inside the container"
+    )
 
 
 def open_image(directory: str, place: str) -> int:

@@ -98,13 +98,13 @@ class Launcher:
         self._settings = settings
         self._python = python
 
-    def announce(self, run_dir: str, *, apart: bool = False) -> Channel:
+    def announce(self, run_dir: str, *, apart: bool = False, foreign: bool = False) -> Channel:
         """Say that a container is going to be started; return the connection for ``start``.
 
         Whoever makes it gets ready meanwhile, and takes no harm if the connection is closed
-        instead. apart: see ``start``. Raises LaunchFailed.
+        instead. apart, foreign: see ``start``. Raises LaunchFailed.
         """
-        operation = wire.RUN_APART if apart else wire.RUN
+        operation = _operation(apart=apart, foreign=foreign)
         return self._connected(lambda sock: wire.announce(sock, operation, run_dir))
 
     def start(
@@ -115,6 +115,7 @@ class Launcher:
         spec: "str | None" = None,
         meanwhile: "Callable[[], None] | None" = None,
         apart: bool = False,
+        foreign: bool = False,
         announced: "Channel | None" = None,
     ) -> "dict[str, Any]":
         """Start a container; returns ``pid``, ``started_at`` (ns) and ``warnings``.
@@ -122,10 +123,10 @@ class Launcher:
         spec: JSON text for the request's member ``spec``, where it is not there already.
         meanwhile: called once the request is on its way, before the answer is awaited.
         apart: it has user, network, IPC and UTS namespaces of its own; those of the next may
-        be made ahead. announced: what ``announce`` returned for it; it is closed. Raises
-        LaunchFailed, and what ``meanwhile`` raises.
+        be made ahead. foreign: another OCI runtime makes it. announced: what ``announce``
+        returned for it; it is closed. Raises LaunchFailed, and what ``meanwhile`` raises.
         """
-        operation = wire.RUN_APART if apart else wire.RUN
+        operation = _operation(apart=apart, foreign=foreign)
         channel, message, _ = self._ask(
             operation, request["run_dir"], request, fds, spec, meanwhile, announced
         )
@@ -251,6 +252,12 @@ class Launcher:
         words = [settings.run_root, str(settings.launcher_idle)]
         if not detached.start(_PROGRAM, words, log, self._python):
             raise LaunchFailed("launcher", f"the launcher did not start: see {log}")
+
+
+def _operation(*, apart: bool, foreign: bool) -> bytes:
+    if foreign:
+        return wire.RUN_FOREIGN
+    return wire.RUN_APART if apart else wire.RUN
 
 
 def _failure_of(work: "Callable[[], None] | None") -> "Exception | None":

@@ -127,6 +127,8 @@ class Supervisor:
             self.watch_memory()
         if "ports" in state:
             self._keep_ports(state["ports"]["bindings"])
+        if "runtime" in state:
+            self.drive(state)
         return True
 
     def _watch(
@@ -194,6 +196,13 @@ class Supervisor:
             if state is not None and "oom" not in state:  # for whoever takes over from us
                 states.write(self.run_dir, {**state, "oom": True})
 
+    def drive(self, state: "dict[str, Any]") -> None:
+        """Have signals go by the runtime that made the container."""
+        from knarr.runtime.foreign import Foreign
+
+        assert self.relay is not None
+        self.relay.drive(Foreign(state["runtime"], self.run_dir, state["id"]))
+
     def thaw(self) -> None:
         """Have a paused container go on: with cgroup v1 nothing that is frozen dies."""
         if self.manager != _NO_MANAGER and os.access(f"{self.run_dir}/paused", os.F_OK):
@@ -215,6 +224,8 @@ class Supervisor:
             self.relay.health = None
         if self.relay.oom is not None:
             self.relay.oom.close()
+        if self.relay.foreign is not None:
+            self.relay.foreign.close()
         if self.ports >= 0:
             self._free_ports()
         code, error = self._exit_code()

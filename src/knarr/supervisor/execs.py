@@ -11,7 +11,7 @@ from knarr.runtime.channel import Channel
 from knarr.runtime.join import Join, start
 from knarr.runtime.processplan import exec_steps, final_leg
 from knarr.runtime.steps.base import Circumstances
-from knarr.supervisor import journal, lessons
+from knarr.supervisor import journal, lessons, rundir
 from knarr.supervisor import state as states
 from knarr.supervisor.starter import read_program
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.cgroups.protocol import Group
+    from knarr.supervisor.foreign.process import Tree
 
 _MARGIN = 8192  # KiB that a fork may add to its parent's peak
 _SECTOR = 512  # bytes: Linux counts in ru_inblock and ru_oublock neither blocks nor operations
@@ -35,17 +36,22 @@ class Exec:
     pid, pidfd: of the command, which is our child. master: of its terminal, or -1.
     """
 
-    __slots__ = ("group", "master", "name", "pid", "pidfd", "run_dir")
+    __slots__ = ("group", "master", "name", "pid", "pidfd", "run_dir", "tree")
 
     def __init__(self) -> None:
         self.run_dir = self.name = ""
         self.group: Group | None = None
+        self.tree: Tree | None = None  # in place of a group, where another runtime started it
         self.pid = self.pidfd = self.master = -1
 
     def start(self, request: "dict[str, Any]", fds: "list[int]") -> None:
         """Start the command; raises NotRunning, RuntimeFailure, SpecError, OSError."""
         self.run_dir, self.name = request["run_dir"], request["exec_id"]
         state, target = _running(self.run_dir)
+        if "runtime" in state:
+            os.close(target)
+            self._start_foreign(state, request, fds)
+            return
         linux = request.get("linux") or {}
         leg = final_leg(request["process"], linux)
         steps = exec_steps(request["process"])
@@ -66,6 +72,18 @@ class Exec:
         seen = Circumstances(stdio, filtered=program is not None)
         namespaces = state["namespaces"]
         lessons.teach(seen, process=request["process"], linux=linux, flags=namespaces)
+
+    def _start_foreign(
+        self, state: "dict[str, Any]", request: "dict[str, Any]", fds: "list[int]"
+    ) -> None:
+        """Have the runtime that made the container start the command."""
+        from knarr.supervisor.foreign import exec as foreign
+
+        started = foreign.start(state, request, fds)
+        self.pid, self.pidfd, self.master = started.pid, started.pidfd, started.master
+        self.tree = started.tree
+        for fd in fds:
+            os.close(fd)
 
     def _groups(self, state: "dict[str, Any]", name: str) -> "list[int]":
         """Return open control files of all groups that the command enters by writing ``0``."""
@@ -120,6 +138,8 @@ class Exec:
     def close(self) -> None:
         """Remove its group, which nobody has to wait for."""
         self._remove_group()
+        if self.tree is not None:
+            rundir.remove_file(self.run_dir, f"{self.name}.pid")
 
     def finish(self) -> "tuple[int, resource.struct_rusage]":
         """Wait for the end and note it; return the exit code and what was used."""
@@ -150,6 +170,8 @@ class Exec:
 
     def kill(self) -> None:
         """Kill the command and everything it started."""
+        if self.tree is not None:
+            self.tree.kill()
         kprocess.pidfd_send_signal(self.pidfd, 9)
         if self.group is not None:
             self.group.kill()

@@ -3,14 +3,14 @@
 import os
 
 from knarr.kernel import mounts as k
-from knarr.kernel.clone import clone3
-from knarr.kernel.namespaces import CLONE_NEWUSER
+from knarr.runtime import usernamespace
 from knarr.runtime.rootfs import clone_tree, open_root
 from knarr.spec.mount import Mount
 
 TYPE_CHECKING = False
 
 _BASE = 0x20000000
+_RANGE = ((0, _BASE, 65536),)
 
 
 def probe(directory: str) -> "dict[str, bool | str]":
@@ -87,7 +87,7 @@ def _idmap(directory: str, append: bool) -> None:
     for name in ("", *layers):
         os.mkdir(f"{base}/{name}")
     try:
-        userns = _user_namespace()
+        userns = usernamespace.make(_RANGE, _RANGE)
         try:
             os.close(clone_tree(base, userns))
             mount = Mount("overlay", base, ("lower=lower", "upper=upper", "work=work"))
@@ -109,23 +109,3 @@ def _remove(base: str) -> None:
         for name in names:
             os.rmdir(f"{directory}/{name}")
     os.rmdir(base)
-
-
-def _user_namespace() -> int:
-    """Return a descriptor of a new user namespace that maps one container range."""
-    reader, writer = os.pipe()
-    pid, pidfd = clone3(CLONE_NEWUSER)
-    if pid == 0:
-        os.close(writer)
-        os.read(reader, 1)
-        os._exit(0)
-    os.close(reader)
-    try:
-        for name in ("uid_map", "gid_map"):
-            with open(f"/proc/{pid}/{name}", "w") as file:
-                file.write(f"0 {_BASE} 65536")
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    finally:
-        os.close(writer)
-        os.waitpid(pid, 0)
-        os.close(pidfd)

@@ -101,11 +101,20 @@ class _Check:
         where = self._state.get("cgroup") or {}
         if name and where.get("manager") not in (None, "none"):
             try:
-                group = cgroups.detect(where["manager"]).open(where["path"])
-                group.child(name, made=True).destroy()
+                if "runtime" in self._state:
+                    self._sweep_foreign(name)
+                else:
+                    group = cgroups.detect(where["manager"]).open(where["path"])
+                    group.child(name, made=True).destroy()
             except (OSError, ValueError) as error:  # it goes with the container's own
                 print(f"knarr: health check: {error}", file=sys.stderr)
         rundir.remove_file(self._run_dir, PROBE)
+
+    def _sweep_foreign(self, name: str) -> None:
+        """The same where another runtime started the command. Raises OSError, ValueError."""
+        from knarr.supervisor.foreign import exec as foreign
+
+        foreign.sweep(self._state, self._run_dir, name)
 
     def _note(self, result: Result) -> None:
         """Write a result down, and tell a status that is another now."""

@@ -17,7 +17,9 @@ from knarr.supervisor.streams import widen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from knarr.runtime.foreign import Foreign
     from knarr.supervisor.container import Supervisor
+    from knarr.supervisor.foreign.signals import Signals
     from knarr.supervisor.health import Monitor
     from knarr.supervisor.oom import OomWatch
     from knarr.supervisor.outlet import Outlet
@@ -43,13 +45,13 @@ class Relay:
     for a moment, or 0. outlet: what the log has beside its file, usually nothing.
     owner: has the container go on if it is frozen, since it does not die before, and begins to
     watch its memory. health: what checks it, usually nothing. oom: tells of out-of-memory
-    kills, where memory is limited.
+    kills, where memory is limited. foreign: sends signals where another runtime made it.
     """
 
     __slots__ = (
         "_before", "_epoll", "_exit", "_held", "_input", "_input_done", "_paused", "_wide",
-        "acknowledged", "clients", "health", "hello", "listener", "log", "log_errors", "maker",
-        "maker_fd", "oom", "outlet", "owner", "pidfd", "streams", "tty",
+        "acknowledged", "clients", "foreign", "health", "hello", "listener", "log", "log_errors",
+        "maker", "maker_fd", "oom", "outlet", "owner", "pidfd", "streams", "tty",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +70,7 @@ class Relay:
         self.outlet, self.owner, self.listener = outlet, owner, listener
         self.health: Monitor | None = None
         self.oom: OomWatch | None = None
+        self.foreign: Signals | None = None
         self.streams, self.pidfd, self.maker = streams, pidfd, maker
         self.maker_fd = os.pidfd_open(maker) if maker else -1
         self.log, self.log_errors = log, 0
@@ -108,6 +111,12 @@ class Relay:
         """Have out-of-memory kills noted when they happen."""
         self.oom = watch
         self._epoll.register(watch.fd, select.EPOLLIN if watch.is_event else select.EPOLLPRI)
+
+    def drive(self, runtime: "Foreign") -> None:
+        """Have signals sent by another runtime, which made the container."""
+        from knarr.supervisor.foreign.signals import Signals
+
+        self.foreign = Signals(runtime, self.pidfd, self._epoll)
 
     def run(self) -> None:
         """Relay until the first process has ended and all its output is in the log."""
@@ -209,6 +218,8 @@ class Relay:
             self.health.turn()
         elif self.oom is not None and fd == self.oom.fd:
             self.oom.turn()
+        elif self.foreign is not None and fd == self.foreign.fd:
+            self.foreign.turn()
         elif self.outlet is not None:
             self.outlet.handle(fd)
             self._hold()
@@ -384,6 +395,9 @@ class Relay:
     def _signal(self, number: int) -> None:
         # After the exit the descriptor's number may already be something else's.
         if self._exit is None:
+            if self.foreign is not None and number != signal.SIGKILL:
+                self.foreign.send(number)
+                return
             kprocess.pidfd_send_signal(self.pidfd, number)
             if number == signal.SIGKILL:
                 self.owner.thaw()

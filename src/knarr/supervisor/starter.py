@@ -29,6 +29,7 @@ from knarr.supervisor.undo import Undo, crash_point
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Any
 
     from knarr.cgroups.protocol import Group
@@ -93,7 +94,7 @@ class Starter:
                     self._hand_over(created, supervisor, fds)
                 crash_point("running")
 
-            self.created = create(self._recipe(fds, group), meanwhile)
+            self.created = self._made(fds, group, meanwhile)
             crash_point("created")
             if self.names is not None:
                 self.names.confirm()
@@ -116,6 +117,12 @@ class Starter:
         state = self.state
         warnings = self.created.warnings
         return {"pid": state["pid"], "started_at": state["started_at"], "warnings": warnings}
+
+    def _made(
+        self, fds: "list[int]", group: "Group | None", meanwhile: "Callable[[Created], None]"
+    ) -> Created:
+        """Return the first process on its way to its gate; what ``meanwhile`` does is done."""
+        return create(self._recipe(fds, group), meanwhile)
 
     @staticmethod
     def _need(supervisor: "_socket.socket") -> None:
@@ -249,8 +256,9 @@ class Starter:
         }
         if request.get("restart"):
             self.state["restart"] = request["restart"]
-        if request.get("health"):
-            self.state["health"] = True
+        for name in ("health", "runtime"):
+            if request.get(name):
+                self.state[name] = request[name]
         if self.oom >= 0:
             self.state["oom"] = True
         if request.get("ports"):

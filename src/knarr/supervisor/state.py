@@ -141,10 +141,18 @@ def settled(run_dir: str) -> "dict[str, Any] | None":
     """Return the record of a start whose makers died, published, if the container runs.
 
     None when there is no such record, or its process never passed the gate: one that
-    waits there sees that nobody will open it and ends, for which this waits.
+    waits there sees that nobody will open it and ends, for which this waits. One of another
+    runtime goes on to wait, and that is asked.
     """
     state = unpublished(run_dir)
-    if state is None or not alive(state) or _ends(state["pid"]):
+    if state is None or not alive(state):
+        return None
+    if "runtime" in state:
+        from knarr.runtime.foreign import Foreign
+
+        if Foreign(state["runtime"], run_dir, state["id"]).status() in ("", "created", "creating"):
+            return None
+    elif _ends(state["pid"]):
         return None
     publish(run_dir)
     return state

@@ -74,6 +74,12 @@ def _undo_egress(value: "Any") -> None:
     egress.withdraw(value)
 
 
+def _undo_runtime(value: "Any") -> None:
+    from knarr.runtime.foreign import Foreign
+
+    Foreign(value, value["run_dir"], value["container"]).remove()
+
+
 OPERATIONS: "dict[str, Callable[[Any], None]]" = {
     "cgroup": _undo_cgroup,
     "egress": _undo_egress,
@@ -81,6 +87,7 @@ OPERATIONS: "dict[str, Callable[[Any], None]]" = {
     "file": _undo_file,
     "link": _undo_link,
     "ports": _undo_ports,
+    "runtime": _undo_runtime,
 }
 
 

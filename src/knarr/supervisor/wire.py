@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 RUN, EXEC, ADOPT, FEATURES, QUIT = b"r", b"e", b"a", b"f", b"q"
 # A container that has all the namespaces that can be made ahead: a word to the launcher.
 RUN_APART = b"n"
-RUNS = (RUN, RUN_APART)
+# One that another OCI runtime makes: its supervisor takes in what that leaves behind.
+RUN_FOREIGN = b"o"
+RUNS = (RUN, RUN_APART, RUN_FOREIGN)
 VERSION = __version__.encode()
 LIMIT = 48 * 1024  # fits the send buffer of every configuration; what is longer travels in memory
 _HERE, _MEMORY, _LATER = b"h", b"m", b"l"

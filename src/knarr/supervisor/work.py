@@ -153,7 +153,7 @@ def attend(sock: "_socket.socket", maker: "_socket.socket", pid: int) -> None:
     operation, run_dir, fd = given
     caller = _caller(fd)
     if operation in wire.RUNS:
-        _run(caller, run_dir, (maker, pid))
+        _run(caller, run_dir, (maker, pid), foreign=operation == wire.RUN_FOREIGN)
         return
     taken = operation == wire.EXEC and not (spare.has_gone(maker) and _waits(caller))
     maker.close()
@@ -196,10 +196,21 @@ def _caller(fd: int) -> "_socket.socket":
     return sock
 
 
+def _run_foreign(sock: "_socket.socket", run_dir: str) -> None:
+    """Be the supervisor of a container that another OCI runtime makes."""
+    _run(sock, run_dir, foreign=True)
+
+
 def _run(
-    sock: "_socket.socket", run_dir: str, standing_by: "tuple[_socket.socket, int] | None" = None
+    sock: "_socket.socket",
+    run_dir: str,
+    standing_by: "tuple[_socket.socket, int] | None" = None,
+    *,
+    foreign: bool = False,
 ) -> None:
     """Be a container's supervisor; a process of its own, here already or not, makes it."""
+    if foreign:
+        _take_orphans(True)  # before anything is made: nothing is before the lock is held
     # It reads the request meanwhile, and makes nothing before it is told of the lock.
     maker, pid = standing_by or _fork_maker(sock)
     lock, word = -1, _LOCKED
@@ -230,8 +241,14 @@ def _run(
     maker.close()
     if root_fd >= 0 or supervisor.adopt(ours=True):
         sock.close()
+        if foreign:
+            _take_orphans(False)
+            if root_fd >= 0:
+                supervisor.drive(states.read(run_dir) or {})
         _supervise(supervisor, lock)
     else:
+        if foreign:
+            _bury_foreign(run_dir)
         _bury(run_dir)
         # The maker has said why, and this is not read any more, unless it was killed: by the
         # kernel too, which kills all who share the memory of a process in the group. Whose
@@ -271,7 +288,7 @@ def _make(
                 _answer(Channel(sock), json.loads(word))
             return
         lessons.begin()
-        starter = Starter(request, keeper)
+        starter = _starter(request, keeper)
         answer = starter.start(fds, supervisor)
     except BaseException as error:  # whatever it is, the caller waits for an answer
         _answer(Channel(sock), _failure(error))
@@ -282,11 +299,34 @@ def _make(
     created = starter.created
     keep_only(lessons.teacher(), *(created.leftover if created is not None else ()))
     kprocess.step_back()
-    if created is not None:
+    if created is not None and "runtime" not in request:
         lessons.teach(created.seen, spec=request["spec"])
     # The kernel takes a processor for a millisecond to end a process, and lets nobody interrupt
     # it: a container that is soon done would be told late. Its supervisor says when it was told.
     signal.sigtimedwait(_DISMISSED, _MOMENT)
+
+
+def _starter(request: "dict[str, Any]", keeper: "Keeper | None") -> Starter:
+    """Return what makes a container: our own, or with another OCI runtime."""
+    if "runtime" not in request:
+        return Starter(request, keeper)
+    from knarr.supervisor.foreign.start import ForeignStarter
+
+    return ForeignStarter(request, keeper)
+
+
+def _take_orphans(value: bool) -> None:
+    from knarr.supervisor.foreign.process import be_reaper
+
+    be_reaper(value)
+
+
+def _bury_foreign(run_dir: str) -> None:
+    """Have another runtime take back what its killed maker left, and end what is left of that."""
+    from knarr.runtime import foreign
+
+    undo.replay(run_dir)
+    foreign.end_children()
 
 
 def _bury(run_dir: str) -> None:
@@ -357,6 +397,7 @@ def _features(sock: "_socket.socket", run_dir: str) -> None:
 FORKED: "dict[bytes, Work]" = {
     wire.RUN: _run,
     wire.RUN_APART: _run,
+    wire.RUN_FOREIGN: _run_foreign,
     wire.EXEC: _exec,
     wire.ADOPT: _adopt,
     wire.FEATURES: _features,

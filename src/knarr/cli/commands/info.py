@@ -23,6 +23,7 @@ _LINES = (
     ("LoggingDriver", "Logging Driver"),
     ("CgroupDriver", "Cgroup Driver"),
     ("CgroupVersion", "Cgroup Version"),
+    ("RuntimeNames", "Runtimes"),
     ("DefaultRuntime", "Default Runtime"),
     ("KernelVersion", "Kernel Version"),
     ("OperatingSystem", "Operating System"),
@@ -44,7 +45,7 @@ def run(context: Context, args: Args) -> int:
         print(listing.show_one(found, template), end="")
         return 0
     memory = f"{found['MemTotal'] / 2**30:.4g}GiB"
-    shown = {**found, "MemTotal": memory}
+    shown = {**found, "MemTotal": memory, "RuntimeNames": " ".join(found.get("Runtimes") or ())}
     for _, note in found.get("DriverStatus") or ():
         shown["DriverNote"] = note
     print(listing.facts(shown, _LINES), end="")

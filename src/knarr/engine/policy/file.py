@@ -28,7 +28,8 @@ class Containers:
 
     privileged: False forbids it. Lists are of what is allowed: capabilities by name,
     host_namespaces by kind, seccomp profiles, AppArmor profiles, bind_mounts as absolute paths
-    (``:ro`` behind: read-only), devices as patterns of paths.
+    (``:ro`` behind: read-only), devices as patterns of paths, runtimes by name or absolute path;
+    these are programs that carry all else out, so without that rule there is knarr's alone.
     """
 
     non_root: bool = False
@@ -42,6 +43,7 @@ class Containers:
     apparmor: tuple[str, ...] | None = None
     bind_mounts: tuple[str, ...] | None = None
     devices: tuple[str, ...] | None = None
+    runtimes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +230,8 @@ def _checked(rule: str, values: tuple[str, ...]) -> tuple[str, ...]:
             raise _Wrong(f"containers.{rule}: {value!r} is none of {', '.join(NAMESPACES)}")
         if rule in ("bind_mounts", "devices") and not value.startswith("/"):
             raise _Wrong(f"containers.{rule}: {value!r} is no absolute path")
+        if rule == "runtimes" and "/" in value and not value.startswith("/"):
+            raise _Wrong(f"containers.{rule}: {value!r} is neither a name nor an absolute path")
         if rule == "digests" and not value.startswith("sha256:"):
             raise _Wrong(f"images.digests: {value!r} does not begin with sha256:")
     return values

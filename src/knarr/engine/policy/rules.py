@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from knarr.config import RUNTIME as OWN
 from knarr.engine.security import options
 from knarr.errors import RefusedByPolicy
 
@@ -214,6 +215,16 @@ def _devices(policy: Policy, facts: Facts) -> str:
     return ""
 
 
+def _runtimes(policy: Policy, facts: Facts) -> str:
+    asked, allowed = facts.config.runtime, policy.containers.runtimes or ()
+    if asked is None or asked == OWN:
+        return ""
+    # A path is what it says only where no link leads elsewhere.
+    if asked in allowed and ("/" not in asked or os.path.realpath(asked) == asked):
+        return ""
+    return f"OCI runtime {asked} would make it: use --runtime {' or '.join((OWN, *allowed))}"
+
+
 def _binds(policy: Policy, facts: Facts) -> str:
     for bind in facts.config.binds:
         reason = _bind(policy, os.path.realpath(bind.source), read_only=bind.read_only)
@@ -297,5 +308,6 @@ _RULES: dict[str, Rule] = {
     "containers.apparmor": _apparmor,
     "containers.bind_mounts": _binds,
     "containers.devices": _devices,
+    "containers.runtimes": _runtimes,
     "images": _images,
 }
