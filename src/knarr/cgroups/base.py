@@ -92,13 +92,19 @@ def make_directory(directory: str) -> bool:
     except FileNotFoundError:
         os.makedirs(directory)
     except FileExistsError:
-        if processes.procs(directory):
-            raise OSError(errno.EBUSY, "cgroup exists and has processes", directory) from None
+        if found := processes.procs(directory):
+            raise OSError(errno.EBUSY, not_empty(found), directory) from None
         for name in ("cgroup.freeze", "freezer.self_freezing"):
             if files.read_int(f"{directory}/{name}"):
-                raise OSError(errno.EBUSY, "cgroup exists and is frozen", directory) from None
+                text = "container's cgroup unexpectedly frozen"
+                raise OSError(errno.EBUSY, text, directory) from None
         return False
     return True
+
+
+def not_empty(pids: "list[int]") -> str:
+    """Return why a group that has processes is no new container's, in words that others use."""
+    return f"container's cgroup is not empty: {len(pids)} process(es) found"
 
 
 def delegate(directory: str, owner: "int | tuple[int, int]") -> None:

@@ -57,6 +57,10 @@ class Group:
         """Return whether the group was frozen."""
         return False
 
+    def freezing(self) -> str:
+        """Return no file."""
+        return ""
+
     def kill(self, signal: int = 9) -> None:
         """Kill nothing: the pid namespace's first process takes the others with it."""
 

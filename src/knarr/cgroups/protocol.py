@@ -65,7 +65,10 @@ if TYPE_CHECKING:
             """
 
         def update(self, resources: Mapping[str, Any]) -> None:
-            """Change limits; what resources do not name stays. Errors as ``Manager.create``."""
+            """Change limits; what resources do not name stays. Errors as ``Manager.create``.
+
+            What fails changes nothing; where something cannot be put back the error says so.
+            """
 
         def freeze(self) -> None:
             """Stop all processes; returns when they stand still. TimeoutError when one does not."""
@@ -75,6 +78,12 @@ if TYPE_CHECKING:
 
         def frozen(self) -> bool:
             """Return whether it was frozen."""
+
+        def freezing(self) -> str:
+            """Return the file that has 1 while ``frozen`` is true, empty where nothing freezes.
+
+            For who looks often and has nothing else to do with the group.
+            """
 
         def kill(self, signal: int = 9) -> None:
             """Send a signal to all processes inside, also those that fork meanwhile.

@@ -19,7 +19,7 @@ import errno
 import os
 import select
 
-from knarr.cgroups import processes, values
+from knarr.cgroups import base, processes, values
 from knarr.cgroups.dbus import MEMBER as MEMBER_FIELD
 from knarr.cgroups.dbus import SIGNAL, Connection, DBusError
 from knarr.cgroups.errors import UnsupportedResource
@@ -241,8 +241,8 @@ class Manager(v2.Manager):
         """Start a scope with a keeper in it and make the container's group. OSError if in use."""
         del work
         found = self.at(path)
-        if processes.procs(found.scope):
-            raise OSError(errno.EBUSY, "cgroup exists and has processes", found.scope)
+        if pids := processes.procs(found.scope):
+            raise OSError(errno.EBUSY, base.not_empty(pids), found.scope)
         found.keeper = start_keeper()
         try:
             start(parse(path)[0], found.unit, found.keeper)

@@ -29,8 +29,8 @@ from knarr.engine.model import (
     RunResult,
     Tmpfs,
 )
-from knarr.engine.quantity import cpus as parse_cpus
-from knarr.engine.quantity import size as parse_size
+from knarr.spec.quantity import cpus as parse_cpus
+from knarr.spec.quantity import size as parse_size
 
 if TYPE_CHECKING:
     from knarr.engine.container import Container

@@ -6,7 +6,6 @@ and row are replaced, from which the next start and ``inspect`` take it.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,6 @@ from knarr.engine.translate import translated
 from knarr.supervisor import restart as policies
 
 if TYPE_CHECKING:
-    from knarr.cgroups.protocol import Group
     from knarr.engine.engine import Engine
     from knarr.engine.model import RestartPolicy
     from knarr.engine.paths import Paths
@@ -132,9 +130,8 @@ def _set_limits(
         changed = {name: value for name, value in wanted.items() if value != before.get(name)}
         if config.limits.memory_swap == -1 and "memory" in wanted:
             changed["memory"] = {**wanted["memory"], "swap": -1}
-        old = {name: before[name] for name in changed if name in before}
         try:
-            _apply(pause.running_group(paths), changed, old)
+            pause.running_group(paths).update(changed)
         except (ValueError, UnsupportedResource, OSError) as error:
             raise _cannot(record.id, str(error)) from error
     spec["linux"]["resources"] = wanted
@@ -168,16 +165,6 @@ def _resources(engine: Engine, config: ContainerConfig) -> Resources:
     )
     found = spec_resources.resources(only, context)
     return {name: value for name, value in found.items() if name != "devices"}
-
-
-def _apply(group: Group, changed: Resources, before: Resources) -> None:
-    """Change the limits of a group, or leave those that there were."""
-    try:
-        group.update(changed)
-    except BaseException:  # also a signal's: half of the limits must not stay
-        with contextlib.suppress(ValueError, UnsupportedResource, OSError):
-            group.update(before)
-        raise
 
 
 def _cannot(container_id: str, reason: str) -> errors.Conflict:

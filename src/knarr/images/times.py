@@ -7,22 +7,11 @@ import os
 import re
 
 from knarr.errors import InvalidArgument
+from knarr.spec import quantity
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d|w)", re.ASCII)
-_UNITS = {
-    "ns": 1e-9,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ms": 1e-3,
-    "s": 1.0,
-    "m": 60.0,
-    "h": 3600.0,
-    "d": 86400.0,
-    "w": 604800.0,
-}
 
 
 def parse(text: str) -> dt.datetime | None:
@@ -100,7 +89,5 @@ def age(text: str) -> float:
 
 
 def _seconds(text: str) -> float | None:
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        return None
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    found = quantity.nanoseconds(text, days=True)
+    return None if found is None else found / 1e9

@@ -3,7 +3,7 @@
 import os
 import sys
 
-from knarr.oci import state
+from knarr.oci import limits, state
 from knarr.oci.errors import UsageError, missing
 from knarr.oci.options import Words, parse
 
@@ -128,6 +128,40 @@ def _delete(said: Global, words: Words) -> int:
     return 0
 
 
+def _pause(said: Global, words: Words) -> int:
+    from knarr.oci import control
+
+    control.pause(state.load(said.root, words.one("the container's id"), lock=True))
+    return 0
+
+
+def _resume(said: Global, words: Words) -> int:
+    from knarr.oci import control
+
+    control.resume(state.load(said.root, words.one("the container's id"), lock=True))
+    return 0
+
+
+def _update(said: Global, words: Words) -> int:
+    from knarr.oci import update
+
+    given = update.asked_for(words)
+    container = state.load(said.root, words.one("the container's id"), lock=True)
+    update.update(container, given, said.journal)
+    return 0
+
+
+def _events(said: Global, words: Words) -> int:
+    from knarr.oci import events
+
+    container = state.load(said.root, words.one("the container's id"))
+    if words.has("stats"):
+        events.once(container)
+    else:
+        events.follow(container, events.interval_of(words.text("interval", "5s")))
+    return 0
+
+
 def _list(said: Global, words: Words) -> int:
     from knarr.oci import show
 
@@ -179,6 +213,11 @@ COMMANDS: "dict[str, tuple[Callable[[Global, Words], int], Flags, dict[str, str]
     "kill": (_kill, {"all": False}, {"a": "all"}, "ID [SIGNAL]", "send a signal (TERM)"),
     "delete": (_delete, {"force": False}, {"f": "force"}, "ID",
                "remove a container that has ended"),
+    "pause": (_pause, {}, {}, "ID", "have all processes of a container stand still"),
+    "resume": (_resume, {}, {}, "ID", "have a paused container go on"),
+    "update": (_update, limits.FLAGS, {"r": "resources"}, "ID", "change a container's limits"),
+    "events": (_events, {"stats": False, "interval": True}, {}, "ID",
+               "show what a container uses, and kills for want of memory, as JSON"),
     "list": (_list, {"format": True, "quiet": False}, {"f": "format", "q": "quiet"}, "",
              "show all containers"),
     "ps": (_ps, {"format": True}, {"f": "format"}, "ID [PS-OPTION...]",

@@ -15,6 +15,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.oci.log import Journal
+
 NAME = "config.json"
 LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
 # In the order in which they run.
@@ -30,22 +32,26 @@ def load(bundle: str) -> "dict[str, Any]":
 def read(path: str) -> "dict[str, Any]":
     """Return the configuration in a file; raises as ``load``."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise SpecError(f"{path}: is not a regular file")
+    config = check(parse(fd, path))
+    _check_hooks(config)
+    return config
+
+
+def parse(fd: int, path: str) -> "Any":
+    """Return the JSON that a descriptor has, and close it; raises SpecError for other things."""
     with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise SpecError(f"{path}: is not a regular file")
         data = file.read(LIMIT + 1)
     if len(data) > LIMIT:
         raise SpecError(f"{path}: has more than {LIMIT} bytes")
     try:
-        config = check(json.loads(data))
+        return json.loads(data)
     except RecursionError as error:
         raise SpecError(f"{path}: too many levels") from error
-    except SpecError:
-        raise
     except ValueError as error:
         raise SpecError(f"{path}: is not JSON: {error}") from error
-    _check_hooks(config)
-    return config
 
 
 def _check_hooks(config: "dict[str, Any]") -> None:
@@ -117,3 +123,10 @@ def resources_of(config: "dict[str, Any]") -> "dict[str, Any]":
     if isinstance(given, list):
         resources["devices"] = given + USUAL[1:]
     return resources
+
+
+def warn_of(resources: "dict[str, Any]", journal: "Journal") -> None:
+    """Tell of what current kernels leave out: memory of the kernel counts as memory."""
+    memory = resources.get("memory")
+    if isinstance(memory, dict) and memory.get("kernel"):
+        journal.warning("linux.resources.memory.kernel: is counted as memory, and ignored")

@@ -8,7 +8,7 @@ import time
 
 from knarr.errors import InvalidArgument
 from knarr.kernel import files, process
-from knarr.kernel.namespaces import NAMESPACES, setns
+from knarr.kernel.namespaces import CLONE_NEWPID, NAMESPACES, setns
 from knarr.kernel.seccomp import FilterProgram
 from knarr.oci import config as configs
 from knarr.oci import hooks
@@ -179,13 +179,14 @@ class Creation:
             "pid": 0,
             "bundle": request.bundle,
             "rootfs": rootfs,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "created": _now(),
             "owner": "root",
             "annotations": self.config.get("annotations") or {},
             "cgroup": {
                 "manager": request.manager,
                 "path": configs.group_path(self.config, container.name),
             },
+            "shared": not self.plan.clone_flags & CLONE_NEWPID,
             "preserved": request.preserved,
             "keyring": request.keyring,
         }
@@ -198,6 +199,7 @@ class Creation:
         path = self.container.values["cgroup"]["path"]
         try:
             resources = configs.resources_of(self.config)
+            configs.warn_of(resources, self.request.journal)
             group = self.container.manager().create(path, resources)
         except ValueError as error:
             is_path = str(error).startswith("cgroup path")
@@ -210,7 +212,7 @@ class Creation:
             field = "linux.resources" if is_limit else f"linux.cgroupsPath: {path}"
             where = f": {file}" if file else ""
             raise InvalidArgument(f"{field}: {error.strerror}{where}") from error
-        self.container.values["cgroup"]["made"] = True
+        self.container.values["cgroup"] |= {"made": True, "freezing": group.freezing()}
         self.container.save()
         return group
 
@@ -283,6 +285,13 @@ class Creation:
             _remove_pid_file(self.request.pid_file, container.pid)
         if container.pid:
             run_poststop(self.config, container, self.request.journal)
+
+
+def _now() -> str:
+    """Return the time as runc writes it: RFC 3339 with the nanoseconds that count."""
+    seconds, rest = divmod(time.time_ns(), 10**9)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return text + f".{rest:09}".rstrip("0").rstrip(".") + "Z"
 
 
 def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journal") -> None:

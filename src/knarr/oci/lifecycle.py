@@ -86,38 +86,51 @@ def _kill(pidfd: int) -> None:
 def kill(container: Container, number: int, *, everybody: bool = False) -> None:
     """Send a signal to a container's process, or to all in its group. Raises Conflict.
 
-    Before its program runs nobody is there to handle one, and the gate hears none but SIGKILL:
-    what would end a process ends this one.
+    Without a PID namespace of its own SIGKILL is for all, as nobody ends with the first. Before
+    its program runs nobody is there to handle a signal, and the gate hears none but SIGKILL:
+    what would end a process ends this one. What stands still dies when it goes on again.
     """
     status = container.status()
-    if everybody and status == "stopped":
-        _kill_group(container, number)
-        return
+    shared = bool(container.values.get("shared"))
+    waiting = container.waits()
+    if not container.grouped:
+        if everybody and (shared or number != signal.SIGKILL):
+            raise Conflict(f'container "{container.name}" has no control group to find all in')
+    elif status != "creating" and not waiting:
+        if everybody or (shared and number == signal.SIGKILL):
+            if not _kill_all(container, number) and not everybody:
+                not_running(container.name, "stopped")
+            return
     if status not in _ALIVE:
         not_running(container.name, status)
-    if everybody and status != "created":
-        _kill_group(container, number)
-        return
     pidfd = container.process()
     if pidfd < 0:
         not_running(container.name, "stopped")
     try:
-        if status == "created" and number not in _HARMLESS:
-            _kill(pidfd)
-        else:
-            pidfd_send_signal(pidfd, number)
+        deadly = number == signal.SIGKILL or (waiting and number not in _HARMLESS)
+        pidfd_send_signal(pidfd, signal.SIGKILL if deadly else number)
+        if deadly and status == "paused":
+            container.group().thaw()
+        if waiting and deadly:
+            child.readable(pidfd)
     except ProcessLookupError:
         not_running(container.name, "stopped")
     finally:
         os.close(pidfd)
 
 
-def _kill_group(container: Container, number: int) -> None:
-    """Signal all that is left of a container, which may be more than its first process."""
+def _kill_all(container: Container, number: int) -> bool:
+    """Signal all that is left of a container; return whether there was somebody.
+
+    That may be more than its first process, and after it.
+    """
     try:
-        container.group().kill(number)
+        group = container.group()
     except FileNotFoundError:
-        not_running(container.name, "stopped")
+        return False
+    there = bool(group.procs())
+    group.kill(number)
+    return there
 
 
 def delete(container: Container, journal: "Journal", *, force: bool = False) -> None:
@@ -131,9 +144,10 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
     pidfd = container.process()
     if pidfd >= 0:
         try:
+            child.kill(pidfd)
             if status == "paused":
-                container.group().thaw()
-            _kill(pidfd)
+                container.group().thaw()  # what stands still does not die
+            child.readable(pidfd)
         finally:
             os.close(pidfd)
     if container.values.get("cgroup", {}).get("made"):

@@ -90,6 +90,14 @@ def check(config: "Any") -> "dict[str, Any]":
     return checked
 
 
+def resources_of(found: "Any") -> "dict[str, Any]":
+    """Return linux.resources that came by itself, without what is null; raises SpecError."""
+    found = _without_nulls(found, 0)
+    _check(found, _LINUX["resources"], "resources")
+    checked: dict[str, Any] = found
+    return checked
+
+
 def _without_nulls(value: "Any", level: int) -> "Any":
     """Return a value without what is null in objects: what Go's tools write for nothing."""
     if level > _LEVELS:

@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 
+from knarr.cgroups import files
 from knarr.errors import Conflict, InvalidArgument
 from knarr.kernel import process
 from knarr.oci.errors import missing
@@ -117,13 +118,18 @@ class Container:
         """Return creating, created, running, paused or stopped."""
         if self.pid and process.start_time(self.pid) != self.values["start_time"]:
             return "stopped"
-        try:
-            waiting = fifo.is_waiting(self.gate)
-        except FileNotFoundError:
+        if not os.path.exists(self.gate):
             return "creating" if self.pid or self._is_locked() else "stopped"
-        if waiting:
-            return "created"
-        return "paused" if self._is_frozen() else "running"
+        if self._is_frozen():
+            return "paused"
+        return "created" if self.waits() else "running"
+
+    def waits(self) -> bool:
+        """Return whether its process has yet to be started."""
+        try:
+            return fifo.is_waiting(self.gate)
+        except FileNotFoundError:
+            return False
 
     def _is_locked(self) -> bool:
         """Return whether another command is at it."""
@@ -142,10 +148,14 @@ class Container:
         return False
 
     def _is_frozen(self) -> bool:
-        try:
-            return bool(self.group().frozen())
-        except OSError:
-            return False  # it has just ended
+        """Return what the group would say, without what it takes to have one."""
+        path = self.values["cgroup"].get("freezing")
+        return bool(path) and files.read_int(path) == 1
+
+    @property
+    def grouped(self) -> bool:
+        """Whether it has a control group."""
+        return bool(self.values["cgroup"]["manager"] != "none")
 
     def group(self) -> "Any":
         """Return its control group; FileNotFoundError when there is none."""
@@ -172,11 +182,13 @@ class Container:
         return found
 
     def shown(self) -> "dict[str, Any]":
-        """Return its state with what runc shows beside it."""
-        found = self.told()
-        for key in ("rootfs", "created", "owner"):
-            found[key] = self.values.get(key, "")
-        return found
+        """Return its state with what runc shows beside it, in its order."""
+        told = self.told()
+        keys = ("ociVersion", "id", "pid", "status", "bundle", "rootfs", "created")
+        found = {key: told.get(key, self.values.get(key, "")) for key in keys}
+        if "annotations" in told:
+            found["annotations"] = told["annotations"]
+        return found | {"owner": self.values.get("owner", "")}
 
     def remove(self) -> None:
         """Remove all that is known of it; that is all gone is no error."""

@@ -164,7 +164,7 @@ def test_a_group_with_processes_is_not_taken_over(
     group = make()
     worker = process(SLEEP)
     group.attach(worker.pid)
-    with pytest.raises(OSError, match="has processes") as caught:
+    with pytest.raises(OSError, match="cgroup is not empty: 1 process") as caught:
         machine.create(f"{path}-0", {})
     assert caught.value.errno == errno.EBUSY
     assert worker.alive()

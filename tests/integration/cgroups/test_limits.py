@@ -160,6 +160,27 @@ def test_update_leaves_alone_what_it_does_not_name(make: Make, process: Start) -
         assert files.read(f"{group.paths['unified']}/cpu.max") == "50000 200000\n"
 
 
+def test_an_update_that_is_refused_changes_nothing(make: Make, process: Start) -> None:
+    group = make({"pids": {"limit": 50}, "cpu": {"shares": 512}})
+    group.attach(process("").pid)
+    before = group.stats(), memory_of(group)
+    with pytest.raises(OSError, match=r"cpu\.cpus"):
+        group.update(
+            {
+                "pids": {"limit": 20},
+                "memory": {"limit": 64 * MIB, "swap": 64 * MIB},
+                "cpu": {"quota": 5000, "shares": 200, "cpus": "4000"},
+            }
+        )
+    assert group.stats()["pids"]["limit"] == before[0]["pids"]["limit"] == 50
+    assert memory_of(group) == before[1]
+    if directory := group.paths.get("cpu"):
+        assert files.read_int(f"{directory}/cpu.cfs_quota_us") == -1
+        assert files.read_int(f"{directory}/cpu.shares") == 512
+    else:
+        assert files.read(f"{group.paths['unified']}/cpu.max") == "max 100000\n"
+
+
 def test_check_before_update_refuses_a_limit_below_use(make: Make, process: Start) -> None:
     group = make({"memory": {"limit": 256 * MIB, "swap": 256 * MIB}})
     worker = process("data = bytearray(64 << 20)\nprint('there')\ntime.sleep(600)")

@@ -45,6 +45,15 @@ def _line(key: "Key", bits: int) -> str:
 _usual = _plan({"devices": devicerules.USUAL})
 
 
+def former(directory: str, writes: "Iterable[Write]") -> "list[Write]":
+    """Return the writes for ``apply`` that make the list what it is now."""
+    del writes
+    lines = files.read(f"{directory}/devices.list").splitlines()
+    if "a *:* rwm" in lines:
+        return [(ALLOW, "a", "devices")]
+    return [(DENY, "a", "devices"), *((ALLOW, line, "devices") for line in lines)]
+
+
 def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> None:
     """Carry out the writes; raises as ``files.carry_out``.
 

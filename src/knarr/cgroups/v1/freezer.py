@@ -8,6 +8,8 @@ import time
 
 from knarr.cgroups import files, processes
 
+FROZEN = "freezer.self_freezing"  # has 1 while the group itself is frozen
+
 
 def freeze(directory: str, timeout: float = 10.0) -> None:
     """Freeze a group and all below it; returns when every task stands still.
@@ -35,4 +37,4 @@ def thaw(directory: str) -> None:
 
 def frozen(directory: str) -> bool:
     """Return whether the group itself was frozen (not through a parent)."""
-    return files.read_int(f"{directory}/freezer.self_freezing") == 1
+    return files.read_int(f"{directory}/{FROZEN}") == 1

@@ -3,7 +3,7 @@
 import errno
 import os
 
-from knarr.cgroups import accounting, files, processes, values
+from knarr.cgroups import accounting, files, processes, undo, values
 from knarr.cgroups.errors import UnsupportedResource
 from knarr.cgroups.v1 import (
     cpu,
@@ -214,6 +214,12 @@ class Group:
             return module.frozen(directory)
         return False
 
+    def freezing(self) -> str:
+        """Return the file that has 1 while it is frozen (``protocol.Group``)."""
+        if self._manager.controllers.get("freezer") in self.mount_points:
+            return f"{self.at('freezer')}/{freezer.FROZEN}"
+        return f"{self.unified}/{v2_freezer.FROZEN}" if self.unified is not None else ""
+
     def kill(self, signal: int = processes.SIGKILL) -> None:
         """Send a signal to all processes inside; with SIGKILL return when they are gone."""
         if signal == processes.SIGKILL:
@@ -265,12 +271,22 @@ class Group:
 
 
 def carry_out(found: Group, work: "Plan", update: bool = False) -> None:
-    """Set what a plan says in a group's directories; raises as ``files.carry_out``."""
+    """Set what a plan says in a group's directories; raises as ``files.carry_out``.
+
+    An update that is refused changes nothing.
+    """
     here, there, program = work
-    for name, writes in here:
-        CONTROLLERS[name].apply(found.at(name), writes, update)
-    if found.unified is not None and (there or program is not None):
-        v2.carry_out(found.unified, work, update)
+    former = undo.Former() if update else None
+    try:
+        for name, writes in here:
+            if former is not None:
+                former.keep(CONTROLLERS[name], found.at(name), writes)
+            CONTROLLERS[name].apply(found.at(name), writes, update)
+        if found.unified is not None and (there or program is not None):
+            v2.carry_out(found.unified, work, update)
+    except BaseException as error:
+        undo.settle(former, error)
+        raise
 
 
 def kill(directories: list[str]) -> None:

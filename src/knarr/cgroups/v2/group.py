@@ -3,7 +3,7 @@
 import errno
 import os
 
-from knarr.cgroups import accounting, files, processes, values
+from knarr.cgroups import accounting, files, processes, undo, values
 from knarr.cgroups.v2 import (
     controllers,
     cpu,
@@ -76,14 +76,21 @@ def carry_out(directory: str, work: "Plan", update: bool, wanted: "Iterable[str]
     """Carry out the v2 part of a plan in a group's directory.
 
     wanted: controllers to hand down even if nothing is set in them. Raises as
-    ``controllers.enable`` and ``files.carry_out``.
+    ``controllers.enable`` and ``files.carry_out``; an update that is refused changes nothing.
     """
     _, writes, program = work
     controllers.enable(directory, needed(writes), wanted)
-    for name, part in writes:
-        CONTROLLERS[name].apply(directory, part, update)
-    if program is not None:
-        devices.attach(directory, program, replace=update)
+    former = undo.Former() if update else None
+    try:
+        for name, part in writes:
+            if former is not None:
+                former.keep(CONTROLLERS[name], directory, part)
+            CONTROLLERS[name].apply(directory, part, update)
+        if program is not None:
+            devices.attach(directory, program, replace=update)
+    except BaseException as error:
+        undo.settle(former, error)
+        raise
 
 
 class Group:
@@ -141,6 +148,10 @@ class Group:
     def frozen(self) -> bool:
         """Return whether the group was frozen."""
         return freezer.frozen(self.directory)
+
+    def freezing(self) -> str:
+        """Return the file that has 1 while it is frozen (``protocol.Group``)."""
+        return f"{self.directory}/{freezer.FROZEN}"
 
     def kill(self, signal: int = processes.SIGKILL) -> None:
         """Send a signal to all processes inside; with SIGKILL return when they are gone."""

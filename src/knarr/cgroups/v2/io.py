@@ -62,10 +62,10 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
     """
     del update
     for name, value, field in writes:
-        if name != "io.bfq.weight":
+        head, _, weight = value.rpartition(" ")
+        if name != "io.bfq.weight" or not weight.isdecimal():
             files.carry_out(directory, ((name, value, field),))
             continue
-        head, _, weight = value.rpartition(" ")
         cost = f"{head or 'default'} {convert.blkio_weight(int(weight))}"
         done = [_try(directory, name, value, field), _try(directory, "io.weight", cost, field)]
         if not any(done):

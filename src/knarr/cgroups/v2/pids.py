@@ -15,11 +15,14 @@ apply = files.carry_out
 
 
 def plan(resources: "Mapping[str, Any]") -> "list[Write]":
-    """Return the write for ``pids.limit``: below 0 is unlimited, 0 forbids every fork."""
+    """Return the write for ``pids.limit``: below 0 is unlimited, 0 forbids every fork.
+
+    That is written as 1, by which the container's process can be made inside; systemd has no 0.
+    """
     limit = values.integer(values.section(resources, "pids"), "pids.", "limit", low=-(2**63))
     if limit is None:
         return []
-    return [("pids.max", convert.maximum(limit), "pids.limit")]
+    return [("pids.max", convert.maximum(limit or 1), "pids.limit")]
 
 
 # peak is there since kernel 6.1.

@@ -13,9 +13,9 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from knarr import errors
-from knarr.engine import quantity
 from knarr.engine.policy.rules import NAMESPACES
 from knarr.engine.security import capabilities
+from knarr.spec import quantity
 
 _LARGEST = 1 << 20  # bytes
 _OTHERS = 0o022  # writable by group or others

@@ -7,18 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 from knarr.errors import InvalidArgument
+from knarr.spec import quantity
 
 _OPTION = re.compile(r"--([a-z-]+)=(\S+)\s+")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
-_UNITS = {
-    "ns": 1,
-    "us": 10**3,
-    "µs": 10**3,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
 _DURATIONS = {
     "interval": "Interval",
     "timeout": "Timeout",
@@ -72,7 +63,7 @@ def _option(name: str, text: str) -> dict[str, int]:
 def _nanoseconds(text: str) -> int:
     if text == "0":
         return 0
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    found = quantity.nanoseconds(text)
+    if found is None:
         raise InvalidArgument(f"HEALTHCHECK: invalid duration {text!r}: use for example 1m30s")
-    return round(sum(float(number) * _UNITS[unit] for number, unit in parts))
+    return found

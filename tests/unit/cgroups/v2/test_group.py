@@ -29,7 +29,7 @@ def writes(resources: dict[str, Any]) -> list[tuple[str, str]]:
         ({"cpu": {"realtimeRuntime": 0}}, []),
         ({"cpu": {"cpus": "0-1", "mems": "0"}}, [("cpuset.cpus", "0-1"), ("cpuset.mems", "0")]),
         ({"pids": {"limit": -1}}, [("pids.max", "max")]),
-        ({"pids": {"limit": 0}}, [("pids.max", "0")]),
+        ({"pids": {"limit": 0}}, [("pids.max", "1")]),
         ({"blockIO": {"weight": 500}}, [("io.bfq.weight", "500")]),
         (
             {"blockIO": {"weightDevice": [{"major": 8, "minor": 0, "weight": 10}]}},

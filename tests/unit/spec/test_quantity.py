@@ -1,11 +1,11 @@
-"""Sizes and processors as people write them."""
+"""Sizes, processors and times as people write them."""
 
 from __future__ import annotations
 
 import pytest
 
-from knarr.engine import quantity
 from knarr.errors import InvalidArgument
+from knarr.spec import quantity
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,11 @@ def test_processors() -> None:
     for bad in ("x", "0", -1, "nan", "inf"):
         with pytest.raises(InvalidArgument):
             quantity.cpus(bad)
+
+
+def test_times() -> None:
+    assert quantity.nanoseconds("1m30s") == 90 * 10**9
+    assert quantity.nanoseconds("1.5ms") == 1_500_000
+    assert quantity.nanoseconds("2d", days=True) == 2 * 86400 * 10**9
+    for bad in ("", "5", "2d", "1s ", "-1s", "1x"):
+        assert quantity.nanoseconds(bad) is None

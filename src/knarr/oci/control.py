@@ -1,0 +1,38 @@
+"""What is done to a container by its control group: it stands still, and goes on."""
+
+from knarr.errors import Conflict
+from knarr.oci.errors import not_running
+from knarr.oci.state import Container
+
+
+def pause(container: Container) -> None:
+    """Have all processes stand still. Raises Conflict, TimeoutError when one does not.
+
+    What fails or is interrupted lets them go on.
+    """
+    status = container.status()
+    if status not in ("created", "running"):
+        not_running(container.name, status)
+    check_grouped(container, "pause")
+    group = container.group()
+    try:
+        group.freeze()
+        if container.status() != "paused":
+            not_running(container.name, "stopped")  # it has just ended
+    except BaseException:
+        group.thaw()
+        raise
+
+
+def resume(container: Container) -> None:
+    """Have all processes go on. Raises Conflict when they do not stand still."""
+    status = container.status()
+    if status != "paused":
+        raise Conflict(f'container not paused: "{container.name}" is {status}')
+    container.group().thaw()
+
+
+def check_grouped(container: Container, what: str) -> None:
+    """Raise Conflict for a container without a control group. what: the command."""
+    if not container.grouped:
+        raise Conflict(f'{what}: container "{container.name}" has no control group')
