@@ -52,6 +52,8 @@ def named(plan: "Plan", failure: RuntimeFailure) -> RuntimeFailure:
 
 
 def _field(plan: "Plan", name: str) -> str:
+    if name.startswith("sysctl "):
+        return "linux.sysctl"  # one of them
     index = -1
     for step in plan.steps:
         index += isinstance(step, _MOUNTS)

@@ -69,7 +69,7 @@ def carry_as_far_as_possible(path: Path) -> None:
 
 @pytest.mark.timeout(180 + EXAMPLES // 10)
 @settings(max_examples=EXAMPLES)
-@given(badconfigs.configs())
+@given(badconfigs.configs(badconfigs.full, badconfigs.private_users))
 def test_whatever_is_wrong_is_named(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "config.json"
