@@ -149,6 +149,15 @@ def start_time(pid: int) -> "int | None":
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
 
 
+def pid_inside(pid: int) -> int:
+    """Return a process's id in its own PID namespace (proc(5), NSpid). Raises OSError."""
+    with open(f"/proc/{pid}/status") as file:
+        for line in file:
+            if line.startswith("NSpid:"):
+                return int(line.split()[-1])
+    return pid
+
+
 def sched_attributes(
     policy: int,
     flags: int = 0,

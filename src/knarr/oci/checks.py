@@ -21,24 +21,29 @@ def check(config: "dict[str, Any]") -> None:
         if len((config.get(field) or "").encode()) > _NAME:
             raise SpecError(f"{field}: has more than {_NAME} bytes")
     linux = config.get("linux") or {}
-    process = config.get("process") or {}
+    for index, device in enumerate(linux.get("devices") or ()):
+        parts = (device.get("path") or "").split("/")
+        if parts[0] or not parts[-1] or {".", ".."} & set(parts):
+            raise SpecError(f"linux.devices[{index}].path: is not an absolute path of a file")
+    for kind in ("uidMappings", "gidMappings"):
+        if linux.get(kind):
+            _check_maps(linux[kind], f"linux.{kind}")
+    check_process(config.get("process") or {}, linux)
+    binds = [entry for entry in config.get("mounts") or () if _is_bind(entry)]
+    if len(binds) > MOUNTS_MAX:
+        raise SpecError(f"mounts: more than {MOUNTS_MAX} bind mounts are not supported")
+
+
+def check_process(process: "dict[str, Any]", linux: "dict[str, Any]") -> None:
+    """Raise SpecError for what a process object cannot be in a container with this ``linux``."""
     if (process.get("args") or ["x"])[0] == "":
         raise SpecError("process.args[0]: is empty")
     for index, limit in enumerate(process.get("rlimits") or ()):
         if limit.get("soft", 0) > limit.get("hard", 0):
             raise SpecError(f"process.rlimits[{index}].soft: is above hard")
-    for index, device in enumerate(linux.get("devices") or ()):
-        parts = (device.get("path") or "").split("/")
-        if parts[0] or not parts[-1] or {".", ".."} & set(parts):
-            raise SpecError(f"linux.devices[{index}].path: is not an absolute path of a file")
     for kind, name in (("uidMappings", "uid"), ("gidMappings", "gid")):
-        maps = linux.get(kind) or ()
-        if maps:
-            _check_maps(maps, f"linux.{kind}")
-            _check_mapped(process.get("user") or {}, name, maps)
-    binds = [entry for entry in config.get("mounts") or () if _is_bind(entry)]
-    if len(binds) > MOUNTS_MAX:
-        raise SpecError(f"mounts: more than {MOUNTS_MAX} bind mounts are not supported")
+        if linux.get(kind):
+            _check_mapped(process.get("user") or {}, name, linux[kind])
 
 
 def _is_bind(entry: "dict[str, Any]") -> bool:

@@ -32,6 +32,18 @@ _CREATE: "Flags" = {
 }  # fmt: skip
 
 
+_EXEC: "Flags" = {
+    "process": True, "detach": False, "tty": False, "pid-file": True, "console-socket": True,
+    "cwd": True, "env": True, "user": True, "additional-gids": True, "cap": True,
+    "no-new-privs": False, "apparmor": True, "process-label": True, "preserve-fds": True,
+    "cgroup": True, "ignore-paused": False,
+}  # fmt: skip
+_EXEC_SHORT = {"p": "process", "d": "detach", "t": "tty", "e": "env", "u": "user", "c": "cap",
+               "g": "additional-gids"}  # fmt: skip
+# Commands that pass on what follows the container's id.
+_PASSING = ("exec", "ps")
+
+
 def _create(said: Global, words: Words) -> int:
     _make(said, words, detach=True)
     return 0
@@ -44,7 +56,7 @@ def _run(said: Global, words: Words) -> int:
 
 def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> int:
     from knarr.oci import config as configs
-    from knarr.oci import create, lifecycle
+    from knarr.oci import create, lifecycle, streams
 
     name = state.check_name(words.one("the container's id"))
     bundle = os.path.abspath(words.text("bundle", "."))
@@ -54,8 +66,8 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request.console = _absolute(words.text("console-socket"))
     request.pid_file = _absolute(words.text("pid-file"))
     config = configs.load(bundle)
-    request.preserved = create.add_listeners(config, words.number("preserve-fds"))
-    create.arrange_descriptors(request.preserved)
+    request.preserved = streams.add_listeners(config, words.number("preserve-fds"))
+    streams.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))
     if request.console and not (terminal and detach):
         raise UsageError("--console-socket: is for process.terminal and a detached container")
@@ -75,10 +87,12 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
         if not detach:
             from knarr.oci.foreground import Foreground
 
-            relay = Foreground(created.pidfd, created.master)
-            relay.prepare()
+            relay = Foreground()
+            relay.prepare(created.pidfd, created.master)
         lifecycle.start(container)
     except BaseException:
+        if relay is not None:
+            relay.restore()
         lifecycle.delete(container, said.journal, force=True)
         raise
     if relay is None:
@@ -87,6 +101,12 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
         return relay.wait()
     finally:
         lifecycle.delete(container, said.journal, force=True)
+
+
+def _exec(said: Global, words: Words) -> int:
+    from knarr.oci import execs
+
+    return execs.execute(said, words)
 
 
 def _absolute(path: str) -> str:
@@ -209,6 +229,8 @@ COMMANDS: "dict[str, tuple[Callable[[Global, Words], int], Flags, dict[str, str]
     "start": (_start, {}, {}, "ID", "let a created container's program run"),
     "run": (_run, {**_CREATE, "detach": False}, {"b": "bundle", "d": "detach"}, "ID",
             "create and start, and wait unless detached"),
+    "exec": (_exec, _EXEC, _EXEC_SHORT, "ID COMMAND [WORD...]",
+             "run a further command in a container, and wait unless detached"),
     "state": (_state, {}, {}, "ID", "show a container's state as JSON"),
     "kill": (_kill, {"all": False}, {"a": "all"}, "ID [SIGNAL]", "send a signal (TERM)"),
     "delete": (_delete, {"force": False}, {"f": "force"}, "ID",
@@ -232,16 +254,10 @@ def execute(said: Global, name: str, left: "list[str]") -> int:
     if name not in COMMANDS:
         raise UsageError(f"{name!r} is not a command of knarr-oci")
     act, flags, short, follows, text = COMMANDS[name]
-    if name == "ps":
-        return act(said, _ps_words(left, flags, short))
-    if any(word in ("--help", "-h") for word in left):
+    words = parse(left, {**flags, "help": False}, {"h": "help", **short}, first=name in _PASSING)
+    if words.has("help"):
         sys.stdout.write(f"Usage: knarr-oci {name} [FLAGS] {follows}\n\n{text}\n\nFlags:\n")
         for flag, valued in flags.items():
             sys.stdout.write(f"  --{flag}{' VALUE' if valued else ''}\n")
         return 0
-    return act(said, parse(left, flags, short))
-
-
-def _ps_words(left: "list[str]", flags: "Flags", short: "dict[str, str]") -> Words:
-    """Return the words of ps: what follows the container's id is for ps(1)."""
-    return parse(left, flags, short, first=True)
+    return act(said, words)

@@ -7,15 +7,14 @@ import stat
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWUSER
 from knarr.oci import checks
 from knarr.oci.shape import check
-from knarr.runtime import fifogate
 from knarr.runtime.fields import SpecError
-from knarr.runtime.plan import Plan, plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from knarr.oci.log import Journal
+    from knarr.runtime.plan import Plan
 
 NAME = "config.json"
 LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
@@ -67,8 +66,11 @@ def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
     return found
 
 
-def plan_of(config: "dict[str, Any]") -> Plan:
+def plan_of(config: "dict[str, Any]") -> "Plan":
     """Return the plan for a configuration; raises SpecError for what is not supported."""
+    from knarr.runtime import fifogate
+    from knarr.runtime.plan import plan
+
     warnings = []
     linux = config.get("linux") or {}
     if linux.get("mountLabel") and not _has_selinux():

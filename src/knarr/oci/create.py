@@ -1,20 +1,18 @@
 """``create``: all that a bundle asks for but the program itself, or nothing."""
 
-import fcntl
 import os
-import resource
-import stat
 import time
 
 from knarr.errors import InvalidArgument
-from knarr.kernel import files, process
+from knarr.kernel import process
 from knarr.kernel.namespaces import CLONE_NEWPID, NAMESPACES, setns
-from knarr.kernel.seccomp import FilterProgram
 from knarr.oci import config as configs
 from knarr.oci import hooks
 from knarr.oci.console import Console
 from knarr.oci.fields import named
-from knarr.oci.state import SECCOMP, Container, write_new
+from knarr.oci.filters import filter_of
+from knarr.oci.state import Container, remove_pid_file, write_new
+from knarr.oci.streams import give_streams
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.fields import SpecError
 from knarr.runtime.fifogate import FifoGate
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
     from knarr.oci.log import Journal
 
-_STANDARD = 3
 # The process at the gate reads its program in this one's memory, which stays as it is at the
 # end of this one: nothing of it may be freed, so ``main.finish`` ends without clearing up.
 _kept: "list[Created]" = []
@@ -67,40 +64,6 @@ class Request:
         self.detach = True
 
 
-def add_listeners(config: "dict[str, Any]", preserved: int) -> int:
-    """Return how many descriptors the program keeps with those of sd_listen_fds(3).
-
-    The variables that say so are added to its environment: it is the first process.
-    """
-    count = os.environ.get("LISTEN_FDS", "")
-    if not count.isdecimal() or len(count) > 4 or int(count) == 0:
-        return preserved
-    env = config.get("process", {}).setdefault("env", [])
-    env += [f"LISTEN_FDS={count}", "LISTEN_PID=1"]
-    return preserved + int(count)
-
-
-def arrange_descriptors(preserved: int) -> None:
-    """Close what came along unasked, and keep a place free. Raises InvalidArgument.
-
-    Behind those that the program keeps, its process puts one of its own, so nothing else must
-    be there.
-    """
-    first = _STANDARD + preserved
-    if first >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 64:
-        raise InvalidArgument(f"--preserve-fds {preserved}: the limit of open files is lower")
-    for fd in range(_STANDARD, first):
-        try:
-            fcntl.fcntl(fd, fcntl.F_GETFD)
-        except OSError:
-            raise InvalidArgument(f"--preserve-fds: descriptor {fd} is not open") from None
-    files.close_range(first)
-    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-    if null != first:
-        os.dup2(null, first, inheritable=False)
-        os.close(null)
-
-
 class Creation:
     """One container in the making; what fails is undone by ``undo``."""
 
@@ -121,7 +84,7 @@ class Creation:
         self.config = config
         self.container = Container(request.root, name)
         self.plan: Plan = configs.plan_of(config)
-        self.filtered = self._filter()
+        self.filtered = filter_of(config, request.root)
         self.console: Console | None = None
         self.created: Created | None = None
         self.group: Any = None
@@ -155,19 +118,6 @@ class Creation:
             self._undo()
             raise
         return container
-
-    def _filter(self) -> "FilterProgram | None":
-        profile = (self.config.get("linux") or {}).get("seccomp")
-        if not profile:
-            return None
-        from knarr.kernel.libc import MACHINE
-        from knarr.runtime.seccomp.cache import Cache
-
-        try:
-            cache = Cache(os.path.join(self.request.root, SECCOMP))
-            return FilterProgram(cache.program(profile, MACHINE))
-        except ValueError as error:
-            raise InvalidArgument(f"linux.seccomp: {error}") from error
 
     def _note(self, rootfs: str) -> None:
         """Write down what ``delete`` needs whatever happens from here on."""
@@ -249,7 +199,7 @@ class Creation:
         if terminal and self.console is not None:
             self.console.send(self.created.master)
         elif not terminal:
-            _give_streams(self.created.uid, self.created.gid)
+            give_streams(self.created.uid, self.created.gid)
 
     def _record(self, created: Created) -> None:
         self.container.values |= {
@@ -282,7 +232,7 @@ class Creation:
             self.group.destroy()
         container.remove()
         if self.request.pid_file and container.pid:
-            _remove_pid_file(self.request.pid_file, container.pid)
+            remove_pid_file(self.request.pid_file, container.pid)
         if container.pid:
             run_poststop(self.config, container, self.request.journal)
 
@@ -302,16 +252,6 @@ def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journ
             hooks.run({"hooks": {"poststop": [hook]}}, "poststop", state)
         except Exception as error:  # a hook's, or the kernel's: the container is gone all the same
             journal.warning(str(error))
-
-
-def _remove_pid_file(path: str, pid: int) -> None:
-    try:
-        with open(path) as file:
-            ours = file.read() == str(pid)
-        if ours:
-            os.unlink(path)
-    except (OSError, ValueError):
-        return  # it was not written
 
 
 def _clone_binds(plan: Plan) -> "dict[int, int]":
@@ -334,16 +274,3 @@ def _own_namespaces(plan: Plan) -> "list[tuple[int, int]]":
     kinds = {flag: name for flag, name in NAMESPACES.values() if flag in left}
     flags = os.O_RDONLY | os.O_CLOEXEC
     return [(flag, os.open(f"/proc/self/ns/{name}", flags)) for flag, name in kinds.items()]
-
-
-def _give_streams(uid: int, gid: int) -> None:
-    """Let the program's user open its standard descriptors again; what cannot be given stays."""
-    for fd in range(_STANDARD):
-        info = os.fstat(fd)
-        if stat.S_ISCHR(info.st_mode) and info.st_rdev == os.makedev(1, 3):
-            continue
-        if info.st_uid != uid and uid >= 0:
-            try:
-                os.fchown(fd, uid, gid)
-            except OSError:
-                continue  # a file system without owners, or a read-only one

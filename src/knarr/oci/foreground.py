@@ -1,4 +1,4 @@
-"""``run`` in the foreground: signals and a terminal are passed on until the program has ended."""
+"""``run`` and ``exec`` in the foreground: signals and a terminal are passed on until the end."""
 
 import fcntl
 import os
@@ -16,33 +16,38 @@ if TYPE_CHECKING:
     from typing import Any
 
 _BLOCK = 32 << 10
+_REST = 1 << 20  # bytes; more than a terminal holds in a block each
 # What is this process's own affair.
 _OWN = frozenset((signal.SIGCHLD, signal.SIGURG, signal.SIGPIPE, signal.SIGKILL, signal.SIGSTOP,
                   signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGWINCH))  # fmt: skip
 
 
 class Foreground:
-    """Whoever waits for a program that is a child of this process. master: -1 for none."""
+    """Whoever waits for a program that is a child of this process."""
 
     __slots__ = ("_before", "_master", "_pidfd", "_wake")
 
-    def __init__(self, pidfd: int, master: int) -> None:
-        self._pidfd = pidfd
-        self._master = master
+    def __init__(self) -> None:
+        self._pidfd = self._master = -1
         self._before: list[Any] | None = None
-        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._wake = (-1, -1)
 
-    def prepare(self) -> None:
+    def prepare(self, pidfd: int, master: int) -> None:
         """Pass signals on from here on, and have the caller's terminal say every key.
+
+        master: of the program's terminal, -1 for none.
 
         The other side of the container's terminal was opened in the table of descriptors that
         its process shared with this one: as long as it is open here it has no end.
         """
+        self._pidfd = pidfd
+        self._master = master
         for number in signal.valid_signals() - _OWN:
             signal.signal(number, self._pass_on)
         if self._master < 0:
             return
         os.close(memory.SLAVE.get())
+        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         if os.isatty(0):
@@ -68,19 +73,29 @@ class Foreground:
                 self._relay()
             info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         finally:
-            if self._before is not None:
-                termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+            self.restore()
         assert info is not None
         return info.si_status if info.si_code == os.CLD_EXITED else 128 + info.si_status
 
+    def restore(self) -> None:
+        """Give the caller's terminal back as it was."""
+        if self._before is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._before)
+            self._before = None
+
     def _relay(self) -> None:
-        """Copy between the caller's streams and the terminal until nobody has that open."""
+        """Copy between the caller's streams and the terminal until the program has ended.
+
+        What it left in the background may have the terminal open still, and write to it.
+        """
         poll = select.poll()
-        poll.register(self._master, select.POLLIN)
-        poll.register(self._wake[0], select.POLLIN)
-        poll.register(0, select.POLLIN)
+        for fd in (self._master, self._wake[0], self._pidfd, 0):
+            poll.register(fd, select.POLLIN)
         while True:
             for fd, _ in poll.poll():
+                if fd == self._pidfd:
+                    self._show_rest()
+                    return
                 if fd == self._wake[0]:
                     os.read(fd, _BLOCK)
                     if self._before is not None:
@@ -94,6 +109,14 @@ class Foreground:
                         poll.unregister(0)
                         data = b"\x04"  # end of file for a terminal in its usual mode
                     self._type(data)
+
+    def _show_rest(self) -> None:
+        """Show what the terminal has not handed out yet, and no more than it can hold."""
+        poll = select.poll()
+        poll.register(self._master, select.POLLIN)
+        for _ in range(_REST // _BLOCK):
+            if not poll.poll(0) or not self._show():
+                return
 
     def _show(self) -> bool:
         try:

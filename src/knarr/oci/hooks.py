@@ -11,6 +11,7 @@ import signal
 
 from knarr.kernel.files import close_range
 from knarr.kernel.namespaces import CLONE_NEWUSER, setns
+from knarr.kernel.process import pid_inside
 from knarr.oci.config import hooks as hooks_of
 from knarr.runtime.errors import RuntimeFailure
 
@@ -37,7 +38,7 @@ def run(
         name = f"hooks.{kind}[{index}] ({hook['path']})"
         told = dict(state)
         if inside is not None:
-            told["pid"] = _pid_inside(inside[0])
+            told["pid"] = pid_inside(inside[0])
         text, output = os.memfd_create("state"), os.memfd_create("output")
         try:
             os.write(text, json.dumps(told).encode())
@@ -122,12 +123,3 @@ def _be(
         os.write(2, f"{error.strerror}\n".encode())
     finally:
         os._exit(code if code >= 0 else 128 - code)
-
-
-def _pid_inside(pid: int) -> int:
-    """Return a process's id in its own PID namespace (proc(5), NSpid)."""
-    with open(f"/proc/{pid}/status") as file:
-        for line in file:
-            if line.startswith("NSpid:"):
-                return int(line.split()[-1])
-    return pid

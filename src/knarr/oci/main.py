@@ -20,6 +20,7 @@ _FLAGS = {
     "rootless": True, "version": False, "help": False,
 }  # fmt: skip
 _SHORT = {"v": "version", "h": "help"}
+_FAILED = {"exec": 255}  # as with runc: others are the program's own
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -52,6 +53,7 @@ def main(words: "Sequence[str]") -> "NoReturn":
 def carry_out(words: "Sequence[str]") -> int:
     """Carry a command line out; returns the exit status."""
     journal = Journal()
+    failed = 1
     try:
         before = parse(words, _FLAGS, _SHORT, first=True)
         journal = Journal(
@@ -59,20 +61,21 @@ def carry_out(words: "Sequence[str]") -> int:
             before.choice("log-format", "text", "json"),
             debug=before.has("debug"),
         )
+        failed = _FAILED.get(before.words[0], 1) if before.words else 1
         return _execute(before, journal)
     except _Interrupted as error:
         journal.error(f"interrupted by {signal.Signals(error.args[0]).name}")
         return 128 + int(error.args[0])
     except (KnarrError, ValueError, ArithmeticError, OSError, RecursionError) as error:
         journal.error(_said(error))
-        return 1
+        return failed
     except Exception as error:
         from knarr.runtime.errors import RuntimeFailure
 
         if not isinstance(error, RuntimeFailure):
             raise
         journal.error(error.message)
-        return 1
+        return failed
 
 
 def _said(error: BaseException) -> str:

@@ -16,14 +16,23 @@ _NO = ("false", "0")
 class Words:
     """What a command line said: values by flag, and the words that are none."""
 
-    __slots__ = ("_flags", "words")
+    __slots__ = ("_all", "_flags", "words")
 
-    def __init__(self, flags: "dict[str, str]", words: "list[str]") -> None:
-        self._flags = flags
+    def __init__(self, flags: "list[tuple[str, str]]", words: "list[str]") -> None:
+        self._all = flags
+        self._flags = dict(flags)
         self.words = words
 
+    def given(self, name: str) -> bool:
+        """Return whether a flag was said at all."""
+        return name in self._flags
+
+    def texts(self, name: str) -> "list[str]":
+        """Return all values of a flag that may be said more than once, in their order."""
+        return [value for flag, value in self._all if flag == name]
+
     def text(self, name: str, default: str = "") -> str:
-        """Return the value of a flag."""
+        """Return the value of a flag, the last one."""
         return self._flags.get(name, default)
 
     def has(self, name: str) -> bool:
@@ -67,7 +76,7 @@ def parse(
 
     short: names of one letter. first: everything from the first word on is for somebody else.
     """
-    found: dict[str, str] = {}
+    found: list[tuple[str, str]] = []
     rest: list[str] = []
     left = list(words)
     while left:
@@ -87,5 +96,5 @@ def parse(
             if not left:
                 raise UsageError(f"--{name}: needs a value")
             value = left.pop(0)
-        found[name] = value
+        found.append((name, value))
     return Words(found, rest)

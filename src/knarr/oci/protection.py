@@ -21,8 +21,16 @@ _START = (
 
 
 def begin() -> None:
-    """Have nobody look into this process, whatever it shares memory with."""
+    """Have nobody look into this process, whatever it shares memory with.
+
+    And have 0 to 2 open: what is opened in the place of one would be the program's.
+    """
     process.set_dumpable(False)
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
 
 
 def be_read_only() -> None:

@@ -6,6 +6,7 @@ Source: runtime-spec, schema/config-schema.json.
 """
 
 from knarr.runtime.fields import SpecError
+from knarr.runtime.processplan import GROUPS, USER_NAME
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ _SECCOMP = {
 _PROCESS = {
     "terminal": bool, "consoleSize": {"height": _CHARACTERS, "width": _CHARACTERS}, "cwd": str,
     "env": [str], "args": [str],
-    "user": {"uid": _ID, "gid": _ID, "umask": Number(0, 0o777), "additionalGids": [_ID]},
+    "user": {"uid": _ID, "gid": _ID, "umask": Number(0, 0o777), "additionalGids": [_ID],
+             USER_NAME: str, GROUPS: [str]},
     "capabilities": Each([str]),
     "rlimits": [{"type": str, "soft": _LIMIT, "hard": _LIMIT}],
     "noNewPrivileges": bool, "oomScoreAdj": Number(-1000, 1000),
@@ -94,6 +96,14 @@ def resources_of(found: "Any") -> "dict[str, Any]":
     """Return linux.resources that came by itself, without what is null; raises SpecError."""
     found = _without_nulls(found, 0)
     _check(found, _LINUX["resources"], "resources")
+    checked: dict[str, Any] = found
+    return checked
+
+
+def process_of(process: "Any") -> "dict[str, Any]":
+    """Return a process object that came by itself, without what is null; raises SpecError."""
+    found = _without_nulls(process, 0)
+    _check(found, _PROCESS, "process")
     checked: dict[str, Any] = found
     return checked
 

@@ -15,7 +15,6 @@ is not written down but looked up: the process with its start time, and who wait
 import fcntl
 import json
 import os
-import shutil
 
 from knarr.cgroups import files
 from knarr.errors import Conflict, InvalidArgument
@@ -192,6 +191,8 @@ class Container:
 
     def remove(self) -> None:
         """Remove all that is known of it; that is all gone is no error."""
+        import shutil
+
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -207,6 +208,17 @@ def write_new(path: str, text: str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def remove_pid_file(path: str, pid: int) -> None:
+    """Remove a pid file that says this pid; that there is none is no error."""
+    try:
+        with open(path) as file:
+            ours = file.read() == str(pid)
+        if ours:
+            os.unlink(path)
+    except (OSError, ValueError):
+        return  # it was not written
 
 
 def load(root: str, name: str, *, lock: bool = False) -> Container:

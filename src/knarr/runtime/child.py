@@ -240,6 +240,13 @@ def kill(pidfd: int) -> None:
         return  # it has ended, and our parent, whose child it is, has waited for it
 
 
+def has_ended(pidfd: int) -> bool:
+    """Return whether a process has ended, whoever's child it is."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 def high(fd: int) -> int:
     """Return a close-on-exec copy of a descriptor, out of the way of what the last leg moves."""
     return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _HIGH)

@@ -66,9 +66,11 @@ class FinalLeg:
 
     capabilities: set name -> bit mask. rlimits: (resource number, soft, hard).
     seccomp_flags: flags of seccomp(2). memory_policy: see ``settings.memory_policy``.
+    affinity: see ``settings.affinity``; for an exec.
     """
 
     __slots__ = (
+        "affinity",
         "args",
         "capabilities",
         "cwd",
@@ -90,6 +92,7 @@ class FinalLeg:
             setattr(self, name, values[name])
 
     if TYPE_CHECKING:
+        affinity: tuple[bytes | None, bytes | None]
         args: tuple[str, ...]
         capabilities: dict[str, int]
         cwd: str
@@ -125,10 +128,20 @@ class Ending:
     init_fd: knarr's init, executed where the arguments begin with ``INIT_NAME``.
     permitted: the capabilities that the process has to give. has_proc: PROC is a procfs.
     preserved: how many descriptors from 3 on the program keeps; 0 with an init.
-    keyring: it gets a session keyring of its own.
+    keyring: it gets a session keyring of its own. listening: its environment says its own
+    pid, for descriptors that it is given; what stands in ``memory``.
     """
 
-    __slots__ = ("filter", "has_proc", "init_fd", "keyring", "permitted", "preserved", "stdio")
+    __slots__ = (
+        "filter",
+        "has_proc",
+        "init_fd",
+        "keyring",
+        "listening",
+        "permitted",
+        "preserved",
+        "stdio",
+    )
 
     def __init__(
         self,
@@ -140,8 +153,10 @@ class Ending:
         has_proc: bool,
         preserved: int = 0,
         keyring: bool = True,
+        listening: bool = False,
     ) -> None:
         self.keyring = keyring
+        self.listening = listening
         self.preserved = preserved
         self.stdio = stdio
         self.filter = program
@@ -189,8 +204,8 @@ def _shape(stdio: "tuple[int, int, int] | None") -> "tuple[int, ...] | None":
 def set_cells(program: Program, leg: FinalLeg, ending: Ending) -> None:
     """Set what the operations of ``program`` take from cells.
 
-    Where the spec names no home, the last entry of the environment is that in
-    ``memory``, settled at the gate.
+    Where the spec names no home, an entry of the environment is that in ``memory``, settled at
+    the gate.
     """
     for cell, fd in zip(STDIO, ending.stdio or (), strict=False):
         cell.set(fd)
@@ -205,6 +220,8 @@ def set_cells(program: Program, leg: FinalLeg, ending: Ending) -> None:
     pointers = [address_of(entry) for entry in entries]
     if "HOME" not in values:
         pointers.append(memory.HOME)
+    if ending.listening:
+        pointers.append(memory.LISTEN_PID)
     array = struct.pack(f"={len(pointers) + 1}Q", *pointers, 0)
     ENVIRONMENT.set(address_of(array))
     program.keep(*entries, array)

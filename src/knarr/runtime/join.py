@@ -13,20 +13,25 @@ import sys
 
 from knarr.kernel import caps, clone
 from knarr.kernel.clone import CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK
+from knarr.kernel.files import PROC_SUPER_MAGIC, fstatfs_type
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
-from knarr.kernel.process import pidfd_send_signal
+from knarr.kernel.process import pid_inside, pidfd_send_signal
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.program import carrier, kept, memory
-from knarr.runtime.program.builder import Builder, Label, Program
-from knarr.runtime.program.memory import CLONED, PIDFD, ROOT, TEMPORARY
+from knarr.runtime.program.builder import Builder, Label, Program, Told
+from knarr.runtime.program.memory import CLONED, LISTEN_PID, PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
-from knarr.runtime.rlimits import raise_limits
+from knarr.runtime.rlimits import are_above, raise_limits, set_score
 from knarr.runtime.steps.base import Setting, Step
 from knarr.runtime.waiting import Waiting, is_known, resolve
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _COMMAND = TEMPORARY[13]
 
@@ -36,10 +41,28 @@ class Join:
 
     pidfd: of the container's first process. flags: CLONE_NEW* of the namespaces
     to enter. procs: descriptors of the cgroup files it enters by writing ``0``,
-    opened before the mount namespace changed.
+    opened before the mount namespace changed. group: directory of a v2 group to be born in,
+    -1 for none. score: for the kernel's want of memory; None: as this process's. preserved,
+    keyring, listening: see ``Ending``. on_user: called with the ids of the user in the container
+    before the program runs. at_gate: called with pidfd and terminal (-1: none) before.
     """
 
-    __slots__ = ("flags", "leg", "pidfd", "procs", "program", "stdio", "steps")
+    __slots__ = (
+        "at_gate",
+        "flags",
+        "group",
+        "keyring",
+        "leg",
+        "listening",
+        "on_user",
+        "pidfd",
+        "preserved",
+        "procs",
+        "program",
+        "score",
+        "stdio",
+        "steps",
+    )
 
     def __init__(
         self,
@@ -50,14 +73,23 @@ class Join:
         steps: "tuple[Step, ...]",
         stdio: "tuple[int, int, int] | None",
         program: "FilterProgram | None",
+        *,
+        group: int = -1,
     ) -> None:
         self.pidfd = pidfd
         self.flags = flags
         self.procs = procs
+        self.group = group
         self.leg = leg
         self.steps = steps
         self.stdio = stdio
         self.program = program
+        self.preserved = 0
+        self.keyring = True
+        self.listening = False
+        self.score: int | None = None
+        self.on_user: Callable[[int, int], None] | None = None
+        self.at_gate: Callable[[int, int], None] | None = None
 
 
 class Joined:
@@ -77,32 +109,84 @@ def start(join: Join) -> Joined:
     ends = child.meet()
     memory.write(PIDFD, struct.pack("=i", -1))
     CLONED.set(0)
-    permitted = caps.permitted(in_userns=bool(join.flags & CLONE_NEWUSER))
-    ending = Ending(join.stdio, join.program, None, permitted, has_proc=False)
+    ending = _ending(join)
     setting = Setting.inside(join.leg)
     program = _program(join, setting, ending)
     finalleg.set_cells(program, join.leg, ending)
     process = Waiting(program, ends, carrier.spawn(program, 0), sibling=False)
     try:
-        raise_limits(process.pid, join.leg.rlimits)
         process.go()
-        known = is_known(join.steps, setting)
+        # With nothing to look up in the container, or to do to the command from outside, it
+        # goes through the gate before it is there.
+        known = is_known(join.steps, setting) and not _is_touched(join)
         if known:
-            resolve(join.steps, setting)
-            process.go()  # through the gate, before it is there
+            _settle(join, setting)
+            process.go()
         process.await_ready(_look)
         if not known:
-            resolve(join.steps, setting)
+            _touch(join)
+            _settle(join, setting)
             process.go()
         process.await_exec(_look)
     except BaseException:
         process.close()
         _end(process)
         raise
+    finally:
+        if ending.has_proc:
+            os.close(memory.PROC.get())
     process.close()
     os.waitpid(process.pid, 0)
     os.close(process.pidfd)
     return Joined(CLONED.get(), _pidfd(), memory.MASTER.get())
+
+
+def _ending(join: Join) -> Ending:
+    """Return what the last leg needs; PROC is the host's where a label has to be written.
+
+    What the container has on /proc decides nothing then (CVE-2019-16884, CVE-2025-52881).
+    """
+    permitted = caps.permitted(in_userns=bool(join.flags & CLONE_NEWUSER))
+    labelled = join.leg.lsm_label is not None
+    if labelled:
+        memory.PROC.set(_procfs())
+    return Ending(
+        join.stdio, join.program, None, permitted, has_proc=labelled,
+        preserved=join.preserved, keyring=join.keyring, listening=join.listening,
+    )  # fmt: skip
+
+
+def _procfs() -> int:
+    """Return a descriptor of this process's procfs. Raises RuntimeFailure for something else."""
+    fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if fstatfs_type(fd) == PROC_SUPER_MAGIC:
+        return fd
+    os.close(fd)
+    raise RuntimeFailure("error", "label", "/proc is no procfs")
+
+
+def _is_touched(join: Join) -> bool:
+    if join.at_gate is not None or join.score is not None or join.listening:
+        return True
+    return are_above(join.leg.rlimits)
+
+
+def _touch(join: Join) -> None:
+    """Do what is done from outside while the command's process is at the gate."""
+    pid = CLONED.get()
+    if join.at_gate is not None:
+        join.at_gate(_pidfd(), memory.MASTER.get())
+    raise_limits(pid, join.leg.rlimits)
+    if join.score is not None:
+        set_score(pid, join.score)
+    if join.listening:
+        memory.write(LISTEN_PID, b"LISTEN_PID=%d\0" % pid_inside(pid))
+
+
+def _settle(join: Join, setting: Setting) -> None:
+    uid, gid = resolve(join.steps, setting)
+    if join.on_user is not None:
+        join.on_user(uid, gid)
 
 
 def _end(process: Waiting) -> None:
@@ -151,13 +235,19 @@ def _program(join: Join, setting: Setting, ending: Ending) -> Program:
 def _clone(b: Builder, join: Join) -> None:
     """Enter the namespaces as the helper, and begin as the command's process."""
     child.be_born(b)
+    initial, final = join.leg.affinity
+    _set_affinity(b, "initial", initial)
     b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
     flags = CLONE_PARENT | CLONE_PIDFD | CLONE_FILES | CLONE_VFORK | carrier.SHARED
     # Its pid is told by the kernel: a helper that is killed meanwhile stores nothing.
-    arguments = clone.arguments(flags | clone.CLONE_PARENT_SETTID, PIDFD, tid=CLONED)
+    arguments = clone.arguments(
+        flags | clone.CLONE_PARENT_SETTID, PIDFD, None if join.group < 0 else join.group,
+        tid=CLONED,
+    )  # fmt: skip
     inside, outside = Label(), Label()
     # Both store what they get; the helper not before the command's process has ended or runs.
-    b.call("clone3", arguments, len(arguments), out=_COMMAND)
+    b.call("clone3", arguments, len(arguments), out=_COMMAND,
+           explain=None if join.group < 0 else _NotIn(join.group))  # fmt: skip
     b.test(_COMMAND, 0xFFFFFFFF, 0, orelse=outside)
     b.jump(inside)
     b.place(outside)
@@ -166,10 +256,30 @@ def _clone(b: Builder, join: Join) -> None:
     child.be_born(b)
     for fd in join.procs:
         # 0 is the writer itself, whatever its pid is in which namespace.
-        b.call("write", fd, b"0", 1)
+        b.call("write", fd, b"0", 1, explain=_NotIn(fd))
+    _set_affinity(b, "final", final)
     child.wait(b, 1)
     if join.flags & CLONE_NEWCGROUP:
         b.call("setns", join.pidfd, CLONE_NEWCGROUP)
     child.become_root(b)
     b.call("umask", 0)
     b.call("openat", AT_FDCWD, "/", DIRECTORY | os.O_CLOEXEC, out=ROOT, path="/")
+
+
+def _set_affinity(b: Builder, name: str, mask: "bytes | None") -> None:
+    if mask is not None:
+        explain = Told("error", "affinity", f"process.execCPUAffinity.{name}")
+        b.call("sched_setaffinity", 0, len(mask), mask, explain=explain)
+
+
+class _NotIn:
+    """Explains which control group could not be entered. fd: of it, or of its file."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __call__(self, name: str, number: int) -> RuntimeFailure:
+        path = os.readlink(f"/proc/self/fd/{self.fd}")
+        return RuntimeFailure("error", name, f"cgroup: {os.strerror(number)}: {path}", number)

@@ -33,12 +33,11 @@ def final_leg(process: "dict[str, Any]", linux: "dict[str, Any]") -> FinalLeg:
     cwd = required(process, "cwd", "process.")
     if not cwd.startswith("/"):
         raise SpecError(f"process.cwd: {cwd!r} is not absolute")
-    if process.get("execCPUAffinity"):
-        raise SpecError("process.execCPUAffinity: is not supported by this runtime")
     capabilities = process.get("capabilities") or {}
     flags = (linux.get("seccomp") or {}).get("flags")
     umask = (process.get("user") or {}).get("umask", 0o022)
     return FinalLeg(
+        affinity=settings.affinity(process.get("execCPUAffinity") or {}),
         args=args,
         env=tuple(process.get("env") or ()),
         cwd=cwd,

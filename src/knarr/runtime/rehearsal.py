@@ -50,5 +50,6 @@ def rehearse_exec(
     program = Program()
     setting = Setting.inside(leg)
     child.add_steps(program, exec_steps(process), setting)
-    ending = _ending(seen, in_userns=bool(flags & CLONE_NEWUSER), has_proc=False)
+    has_proc = leg.lsm_label is not None
+    ending = _ending(seen, in_userns=bool(flags & CLONE_NEWUSER), has_proc=has_proc)
     finalleg.add(program, "exec", leg, ending)

@@ -6,14 +6,22 @@ import resource
 from knarr.runtime.errors import RuntimeFailure
 
 
+def are_above(limits: "tuple[tuple[int, int, int], ...]") -> bool:
+    """Return whether some are above those of this process, and so of a child of it."""
+    return any(_is_above(hard, resource.getrlimit(number)[1]) for number, _, hard in limits)
+
+
+def _is_above(hard: int, before: int) -> bool:
+    return before != -1 and (hard == -1 or hard > before)
+
+
 def raise_limits(pid: int, limits: "tuple[tuple[int, int, int], ...]") -> None:
     """Set those limits of a process that are above what it has, which nobody inside may do.
 
     limits: resource, soft, hard; -1 is unlimited. See prlimit(2).
     """
     for number, soft, hard in limits:
-        before = resource.prlimit(pid, number)[1]
-        if before == -1 or (hard != -1 and hard <= before):
+        if not _is_above(hard, resource.prlimit(pid, number)[1]):
             continue
         try:
             resource.prlimit(pid, number, (soft, hard))

@@ -32,6 +32,8 @@ MEMORY_MODES = {"MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_IN
                 "MPOL_WEIGHTED_INTERLEAVE": 6}  # fmt: skip
 MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14,
                 "MPOL_F_NUMA_BALANCING": 1 << 13}  # fmt: skip
+_PROCESSORS = 8192  # that a kernel can be made for (NR_CPUS)
+EVERY_PROCESSOR = b"\xff" * (_PROCESSORS // 8)
 NODES = 1024  # that a kernel can be made for (CONFIG_NODES_SHIFT)
 
 
@@ -102,12 +104,26 @@ def memory_policy(value: "dict[str, Any] | None") -> "tuple[int, bytes] | None":
     field = "linux.memoryPolicy"
     mode = word(required(value, "mode", f"{field}."), f"{field}.mode", MEMORY_MODES)
     flags = words(value.get("flags"), f"{field}.flags", MEMORY_FLAGS)
+    return mode | flags, _mask(value.get("nodes") or "", f"{field}.nodes", NODES)
+
+
+def affinity(value: "dict[str, Any]") -> "tuple[bytes | None, bytes | None]":
+    """Return masks of processors (sched_setaffinity(2)): initial and final; None: not given."""
+    initial, final = (
+        _mask(value.get(name) or "", f"process.execCPUAffinity.{name}", _PROCESSORS) or None
+        for name in ("initial", "final")
+    )
+    return initial, final
+
+
+def _mask(text: str, field: str, size: int) -> bytes:
+    """Return a list (cpuset(7), "List format") as a mask of ``size`` bits, empty for none."""
     mask = 0
     try:
-        for node in parse_list(value["nodes"]) if value.get("nodes") else ():
-            mask |= 1 << number(node, f"{field}.nodes", 0, NODES - 1)
+        for one in parse_list(text) if text else ():
+            mask |= 1 << number(one, field, 0, size - 1)
     except SpecError:
         raise
     except ValueError as error:
-        raise SpecError(f"{field}.nodes: {error}") from error
-    return mode | flags, mask.to_bytes(NODES // 8, "little") if mask else b""
+        raise SpecError(f"{field}: {error}") from error
+    return mask.to_bytes(size // 8, "little") if mask else b""

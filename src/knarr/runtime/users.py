@@ -74,6 +74,12 @@ def resolve_user(
     return ResolvedUser(uid, gid, tuple(dict.fromkeys((gid, *gids))), home or "/")
 
 
+def home_of(uid: int, passwd: bytes) -> str:
+    """Return the home directory of an id, the root for one without an entry."""
+    entry = _find_user(passwd, str(uid), uid)
+    return "/" if entry is None else entry[3]
+
+
 def _number(text: str) -> "int | None":
     """Return ``text`` as an id, None when it is a name; raises when out of range."""
     digits = text[1:] if text[:1] in ("+", "-") else text

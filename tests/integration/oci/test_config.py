@@ -29,7 +29,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("process.rlimits", [{"type": "RLIMIT_X", "soft": 1, "hard": 1}], "process.rlimits"),
     ("process.scheduler", {"policy": "SCHED_X"}, "process.scheduler.policy"),
     ("process.ioPriority", {"class": "X"}, "process.ioPriority.class"),
-    ("process.execCPUAffinity", {"initial": "0"}, "process.execCPUAffinity"),
+    ("process.execCPUAffinity", {"initial": "0-"}, "process.execCPUAffinity.initial"),
     ("process.oomScoreAdj", 4000, "process.oomScoreAdj: 4000 is not from -1000 to 1000"),
     ("mounts", {}, "mounts: expected a list"),
     ("mounts", [{"type": "proc"}], "mounts[0].destination"),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from knarr.errors import InvalidArgument
-from knarr.runtime.users import MAX_ID, ResolvedUser, resolve_user
+from knarr.runtime.users import MAX_ID, ResolvedUser, home_of, resolve_user
 
 PASSWD = b"""# comment
 root:x:0:0:root:/root:/bin/sh
@@ -110,3 +110,11 @@ def test_root_is_only_who_is_called_so(line: bytes) -> None:
         return
     if b"app" not in line:
         assert found.uid == 500
+
+
+@pytest.mark.parametrize(
+    ("uid", "home"), [(1000, "/home/alice"), (5, "/"), (99, "/"), (2**32 - 2, "/")]
+)
+def test_home_of_an_id(uid: int, home: str) -> None:
+    """Also of one beyond those that names can have: no look-up is an error."""
+    assert home_of(uid, PASSWD) == home

@@ -87,6 +87,7 @@ BYTE = BASE + _PAGE + 1024  # one byte from the channel
 SCRATCH_PATH = BASE + _PAGE + 1040  # "/proc/self/fd/N" of SCRATCH
 KEEPER_POLL = BASE + _PAGE + 1104  # struct pollfd [2]: the keeper's channel, the parent
 CLONE_ARGUMENTS = BASE + _PAGE + 1152  # struct clone_args of what a keeper clones
+LISTEN_PID = BASE + _PAGE + 1280  # "LISTEN_PID=…", of sd_listen_fds(3)
 WORKING_DIRECTORY = BASE + 2 * _PAGE  # result of getcwd
 PATH_LIMIT = _PAGE
 STACK = BASE + 3 * _PAGE

@@ -18,7 +18,7 @@ from knarr.runtime.program.memory import (
 )
 from knarr.runtime.program.paths import read_file
 from knarr.runtime.steps.base import Setting, Step
-from knarr.runtime.users import ResolvedUser, resolve_user
+from knarr.runtime.users import ResolvedUser, home_of, resolve_user
 
 _SOCKET = TEMPORARY[0]
 _AF_INET, _SOCK_DGRAM = 2, 2
@@ -111,7 +111,7 @@ class User(Step):
             gids = (*(str(gid) for gid in self.gids), *self.groups)
             group = _text(GROUP, GROUP_SIZE, "/etc/group")
             return resolve_user(self.name, _passwd(), group, gids)
-        home = "/" if setting.has_home else resolve_user(str(self.uid), _passwd(), b"").home
+        home = "/" if setting.has_home else home_of(self.uid, _passwd())
         return ResolvedUser(self.uid, self.gid, self.gids, home)
 
     def describe(self) -> str:

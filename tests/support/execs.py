@@ -1,0 +1,76 @@
+"""``knarr-oci exec`` in a container that does nothing by itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tests.support.bundles import Oci
+
+
+class Execs:
+    """One running container, and commands in it."""
+
+    def __init__(self, oci: Oci, name: str, **changes: Any) -> None:
+        self.oci = oci
+        self.name = oci.name(name)
+        bundle = oci.bundle("sleep", "1000")
+        file = bundle / "config.json"
+        config = json.loads(file.read_text())
+        for key, value in changes.items():
+            config[key] |= value
+        file.write_text(json.dumps(config))
+        oci("create", "--bundle", str(bundle), self.name)
+        self.pid: int = oci.state(self.name)["pid"]
+
+    def start(self) -> Execs:
+        """Let the container's own program run."""
+        self.oci("start", self.name)
+        return self
+
+    def words(self, *words: str) -> list[str]:
+        """Return a whole command line; words: flags, ``ID``, the command."""
+        names = [self.name if word == "ID" else word for word in words]
+        return [str(self.oci.program), "exec", *names]
+
+    def run(self, *words: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Carry a command line out, in the foreground."""
+        options = {"stdin": subprocess.DEVNULL, "timeout": 60} | options
+        line = self.words(*words)
+        return subprocess.run(line, capture_output=True, text=True, check=False, **options)
+
+    def __call__(self, *words: str, status: int = 0, **options: Any) -> str:
+        """Return what it says: with another status than 0 on both streams."""
+        done = self.run(*words, **options)
+        assert done.returncode == status, (words, done)
+        return done.stdout + (done.stderr if status else "")
+
+    def process(self, *args: str, status: int = 0, **fields: Any) -> str:
+        """Return what a process object's command says."""
+        return self("--process", str(self.file(*args, **fields)), "ID", status=status)
+
+    def file(self, *args: str, **fields: Any) -> Path:
+        """Return a file with a process object."""
+        path = self.oci.folder / "process.json"
+        path.write_text(json.dumps({"args": list(args), "cwd": "/", **fields}))
+        return path
+
+
+def user_namespace(oci: Oci, folder: Path) -> dict[str, Any]:
+    """Return changes of a configuration: 2000 ids of its own, and a root that belongs to them."""
+    root = folder / "root"
+    subprocess.run(["cp", "-a", str(oci.rootfs), str(root)], check=True)
+    subprocess.run(["chown", "-R", "100000:100000", str(root)], check=True)
+    for parent in (folder, *folder.parents):
+        if parent.stat().st_mode & 0o005 != 0o005:
+            parent.chmod(parent.stat().st_mode | 0o005)
+    maps = [{"containerID": 0, "hostID": 100000, "size": 2000}]
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
+    linux = {
+        "uidMappings": maps,
+        "gidMappings": maps,
+        "namespaces": [{"type": kind} for kind in kinds],
+    }
+    return {"root": {"path": str(root)}, "linux": linux}
