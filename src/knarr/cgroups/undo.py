@@ -7,7 +7,7 @@ from knarr.cgroups import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from knarr.cgroups.files import Write
     from knarr.cgroups.protocol import Controller
@@ -51,14 +51,14 @@ class Former:
 
     def put_back(self) -> list[str]:
         """Set everything as it was, the last first; return the fields that stay changed."""
-        left: list[str] = []
+        left: dict[str, None] = {}
         while self._kept:
             controller, directory, writes = self._kept.pop()
             try:
                 controller.apply(directory, writes, True)
             except (ValueError, OSError):
-                left += dict.fromkeys(field for _, _, field in writes)
-        return left
+                left |= dict.fromkeys(_still_changed(controller, directory, writes))
+        return list(left)
 
 
 def settle(former: "Former | None", error: BaseException) -> None:
@@ -69,6 +69,22 @@ def settle(former: "Former | None", error: BaseException) -> None:
     left = former.put_back() if former is not None else []
     if left and isinstance(error, OSError):
         error.strerror = f"{error.strerror}; {', '.join(left)} could not be put back"
+
+
+def _still_changed(
+    controller: "Controller", directory: str, writes: "list[Write]"
+) -> "Iterator[str]":
+    """Put back one by one what cannot be in one go; yield the fields that are not as they were.
+
+    What the kernel refused once, as a device that is none, it refuses again: it never changed.
+    """
+    for name, value, field in writes:
+        try:
+            controller.apply(directory, [(name, value, field)], True)
+        except (ValueError, OSError):
+            now = _former(directory, [(name, value, field)])
+            if now and now[0][1] != value:
+                yield field
 
 
 def _former(directory: str, writes: "Iterable[Write]") -> "list[Write]":

@@ -112,6 +112,30 @@ def group_path(config: "dict[str, Any]", name: str) -> str:
     return path
 
 
+def group_owner(config: "dict[str, Any]") -> int | None:
+    """Return the user to whom the container's group is given, None for nobody.
+
+    Source: config-linux.md, "Cgroup ownership": that of the process, on the host, if the
+    container has a cgroup namespace of its own and control groups that it may write to.
+    """
+    linux = config.get("linux") or {}
+    kinds = [space["type"] for space in linux.get("namespaces") or () if not space.get("path")]
+    writable = any(
+        mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ())
+        for mount in config.get("mounts") or ()
+    )
+    if "cgroup" not in kinds or not writable:
+        return None
+    user: int = ((config.get("process") or {}).get("user") or {}).get("uid", 0)
+    if "user" not in kinds:
+        return user
+    for entry in linux.get("uidMappings") or ():
+        first = int(entry["containerID"])
+        if first <= user < first + int(entry["size"]):
+            return int(entry["hostID"]) + user - first
+    return None
+
+
 def resources_of(config: "dict[str, Any]") -> "dict[str, Any]":
     """Return linux.resources, with access to the devices that every container has.
 

@@ -148,9 +148,13 @@ class Creation:
     def _make_group(self) -> "Any":
         path = self.container.values["cgroup"]["path"]
         try:
+            manager = self.container.manager()
+        except OSError as error:
+            raise InvalidArgument(f"control groups: {error.strerror}: {error.filename}") from error
+        try:
             resources = configs.resources_of(self.config)
             configs.warn_of(resources, self.request.journal)
-            group = self.container.manager().create(path, resources)
+            group = manager.create(path, resources, owner=configs.group_owner(self.config))
         except ValueError as error:
             is_path = str(error).startswith("cgroup path")
             where = "linux.cgroupsPath: " if is_path else "linux.resources."

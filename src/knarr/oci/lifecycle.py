@@ -7,6 +7,7 @@ from knarr.errors import Conflict, NotFound
 from knarr.kernel.process import pidfd_send_signal
 from knarr.oci import config as configs
 from knarr.oci import hooks, protection, state
+from knarr.oci.control import check_grouped
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
 from knarr.oci.fields import named
@@ -95,7 +96,7 @@ def kill(container: Container, number: int, *, everybody: bool = False) -> None:
     waiting = container.waits()
     if not container.grouped:
         if everybody and (shared or number != signal.SIGKILL):
-            raise Conflict(f'container "{container.name}" has no control group to find all in')
+            check_grouped(container, "kill --all")
     elif status != "creating" and not waiting:
         if everybody or (shared and number == signal.SIGKILL):
             if not _kill_all(container, number) and not everybody:
@@ -180,6 +181,7 @@ def processes(root: str, name: str) -> "list[int]":
     container = state.load(root, name)
     if not container.values:
         missing(name)
+    check_grouped(container, "ps")
     try:
         found: list[int] = container.group().procs()
     except FileNotFoundError:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 
 _FLAGS = {
     "root": True, "log": True, "log-format": True, "debug": False, "systemd-cgroup": False,
-    "rootless": True, "version": False, "help": False,
+    "cgroup-manager": True, "rootless": True, "version": False, "help": False,
 }  # fmt: skip
+# By the names that crun has for them.
+_MANAGERS = {"cgroupfs": "cgroupfs", "systemd": "systemd", "disabled": "none"}
 _SHORT = {"v": "version", "h": "help"}
 _FAILED = {"exec": 255}  # as with runc: others are the program's own
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -105,8 +107,17 @@ def _execute(before: Words, journal: Journal) -> int:
     for number in _ENDING:
         signal.signal(number, _interrupt)
     root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
-    manager = "systemd" if before.has("systemd-cgroup") else "cgroupfs"
-    return commands.execute(commands.Global(root, manager, journal), name, left)
+    return commands.execute(commands.Global(root, _manager(before), journal), name, left)
+
+
+def _manager(before: Words) -> str:
+    """Return who makes control groups; raises UsageError for two of them."""
+    name = before.choice("cgroup-manager", *_MANAGERS)
+    if before.has("systemd-cgroup"):
+        if before.text("cgroup-manager", "systemd") != "systemd":
+            raise UsageError(f"--systemd-cgroup: not together with --cgroup-manager {name}")
+        name = "systemd"
+    return _MANAGERS[name]
 
 
 def _interrupt(number: int, frame: object) -> "NoReturn":

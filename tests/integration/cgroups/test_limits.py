@@ -220,3 +220,16 @@ def test_an_update_can_be_the_first_to_need_a_controller(make: Make, process: St
     group.attach(worker.pid)
     group.update({"cpu": {"cpus": "0"}})
     assert worker.result() == "[0]"
+
+
+def test_what_was_refused_need_not_be_put_back(make: Make, process: Start) -> None:
+    group = make()
+    if (directory := group.paths.get("blkio")) is None:
+        pytest.skip("needs the files of cgroup v1")
+    group.attach(process("").pid)
+    with pytest.raises(OSError, match="throttleReadBpsDevice") as caught:
+        group.update(
+            {"blockIO": {"throttleReadBpsDevice": [{"major": 4095, "minor": 1, "rate": 1}]}}
+        )
+    assert "put back" not in str(caught.value)
+    assert files.read(f"{directory}/blkio.throttle.read_bps_device") == ""

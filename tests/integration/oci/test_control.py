@@ -237,7 +237,7 @@ def test_update_leaves_devices_alone(oci: Oci) -> None:
         {"allow": False, "access": "rwm"},
         {"allow": True, "type": "c", "major": 10, "minor": 200, "access": "rw"},
     ]
-    running(oci, name, linux=_linux(oci, resources={"devices": rules}))
+    running(oci, name, linux=linux_of(oci, resources={"devices": rules}))
     if (directory := places(oci, name).get("devices")) is None:
         pytest.skip("needs the list of cgroup v1")
     before = files.read(f"{directory}/devices.list")
@@ -253,7 +253,8 @@ def test_update_leaves_devices_alone(oci: Oci) -> None:
     assert "c 1:3 rwm" in after  # what every container has
 
 
-def _linux(oci: Oci, **changes: object) -> dict[str, object]:
+def linux_of(oci: Oci, **changes: object) -> dict[str, object]:
+    """The usual ``linux`` of a configuration with other fields."""
     config = json.loads((oci.bundle(*SLEEP) / "config.json").read_text())
     found: dict[str, object] = config["linux"] | changes
     return found
@@ -290,7 +291,7 @@ def test_list_state_and_ps_say_what_runc_says(oci: Oci, runc: Oci) -> None:
         empty = (command("list", "-f", "json"), command("list")) if command is oci else None
         name = oci.name("same")
         changes = {"annotations": {"org.test": "1"}, "ociVersion": "1.0.2"}
-        linux = _linux(oci, cgroupsPath=f"/{name}-{command.root.name}")
+        linux = linux_of(oci, cgroupsPath=f"/{name}-{command.root.name}")
         bundle = oci.bundle(*SLEEP, linux=linux, **changes)
         subprocess.run(
             [str(command.program), "run", "-d", "-b", str(bundle), name],
