@@ -5,7 +5,7 @@ import time
 
 from knarr.errors import InvalidArgument
 from knarr.kernel import process
-from knarr.kernel.namespaces import CLONE_NEWPID, NAMESPACES, setns
+from knarr.kernel.namespaces import CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import config as configs
 from knarr.oci import hooks
 from knarr.oci.console import Console
@@ -274,7 +274,9 @@ def _clone_binds(plan: Plan) -> "dict[int, int]":
 
 def _own_namespaces(plan: Plan) -> "list[tuple[int, int]]":
     """Return flag and descriptor of those of our namespaces that making the process leaves."""
-    left = {flag for flag, _ in plan.joins}
+    left = set() if plan.joins_user else {flag for flag, _ in plan.joins}
+    if plan.time_offsets is not None:
+        left.add(CLONE_NEWTIME)
     kinds = {flag: name for flag, name in NAMESPACES.values() if flag in left}
     flags = os.O_RDONLY | os.O_CLOEXEC
     return [(flag, os.open(f"/proc/self/ns/{name}", flags)) for flag, name in kinds.items()]

@@ -15,7 +15,7 @@ from knarr.kernel import caps, clone
 from knarr.kernel.clone import CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK
 from knarr.kernel.files import PROC_SUPER_MAGIC, fstatfs_type
 from knarr.kernel.mounts import AT_FDCWD
-from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
+from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWTIME, CLONE_NEWUSER
 from knarr.kernel.process import pid_inside, pidfd_send_signal
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
@@ -105,7 +105,9 @@ class Joined:
 
 def start(join: Join) -> Joined:
     """Return once the command runs. Raises RuntimeFailure and OSError, and leaves nothing then."""
-    carrier.prepare()
+    # Who enters a time namespace shares its memory with nobody (setns(2), EUSERS).
+    apart = bool(join.flags & CLONE_NEWTIME)
+    carrier.prepare(apart=apart)
     ends = child.meet()
     memory.write(PIDFD, struct.pack("=i", -1))
     CLONED.set(0)
@@ -113,7 +115,7 @@ def start(join: Join) -> Joined:
     setting = Setting.inside(join.leg)
     program = _program(join, setting, ending)
     finalleg.set_cells(program, join.leg, ending)
-    process = Waiting(program, ends, carrier.spawn(program, 0), sibling=False)
+    process = Waiting(program, ends, carrier.spawn(program, 0, apart=apart), sibling=False)
     try:
         process.go()
         # With nothing to look up in the container, or to do to the command from outside, it

@@ -53,17 +53,27 @@ class Keeper:
         "_ends",
         "_ours",
         "_pidfd",
+        "_sibling",
         "block",
         "ends",
         "pid",
     )
 
-    def __init__(self, joined: "tuple[tuple[int, int], ...]" = (), made: int = NAMESPACES) -> None:
+    def __init__(
+        self,
+        joined: "tuple[tuple[int, int], ...]" = (),
+        made: int = NAMESPACES,
+        *,
+        sibling: bool = True,
+    ) -> None:
         """Make a keeper.
 
         joined: flag and descriptor of namespaces that it enters, a user namespace first, and
-        with it the container; made: CLONE_NEW* of those it makes. Raises OSError.
+        with it the container; made: CLONE_NEW* of those it makes. sibling: it and what it clones
+        become children of our parent, else of ourselves, and the keeper ends when it has cloned.
+        Raises OSError.
         """
+        self._sibling = sibling
         self._begun = self._done = False
         self._cgroup_fd: int | None = None
         self._cloned_flags = made & _CLONED
@@ -78,7 +88,8 @@ class Keeper:
         memory.write(memory.PROGRAM, self.block.data)
         stack = (memory.KEEPER_STACK, memory.STACK_SIZE)
         try:
-            self.pid, self._pidfd = carrier.spawn_at(memory.PROGRAM, flags | CLONE_PARENT, stack)
+            flags |= CLONE_PARENT if sibling else 0
+            self.pid, self._pidfd = carrier.spawn_at(memory.PROGRAM, flags, stack)
         except OSError:
             self._let_go()
             child.part(self.ends)
@@ -91,8 +102,10 @@ class Keeper:
         """
         self._cgroup_fd = cgroup_fd
         stack = (memory.STACK, memory.STACK_SIZE)
+        # A container that is only created may stay so; its keeper has a stack of its own.
+        flags = _FLAGS & ~(0 if self._sibling else clone.CLONE_VFORK)
         arguments = clone.arguments(
-            _FLAGS | self._cloned_flags, memory.SPAWNED, cgroup_fd, stack, CLONED
+            flags | self._cloned_flags, memory.SPAWNED, cgroup_fd, stack, CLONED
         )
         memory.write(CLONE_ARGUMENTS, arguments)
         CLONED.set(0)
@@ -109,7 +122,11 @@ class Keeper:
         if len(data) > memory.PROGRAM_SIZE:
             return None
         if self._ours.fileno() not in child.readable(self._ours.fileno(), self._pidfd):
-            return None  # it has ended
+            if self._sibling or not CLONED.get():
+                return None  # it has ended
+            # It has done its work already, and what it cloned is on its way to say so.
+            if self._ours.fileno() not in child.readable(self._ours.fileno(), _spawned()):
+                return None
         before = len(self.block.data)
         memory.write(memory.PROGRAM + before, memoryview(data)[before:])
         self.ends[0].send(child.GO)
@@ -132,6 +149,8 @@ class Keeper:
             pidfd = _spawned()
             child.kill(pidfd)
             child.readable(pidfd)
+            if not self._sibling:
+                os.waitpid(CLONED.get(), 0)
             os.close(pidfd)
         self._leave()
         child.part(self.ends)
@@ -139,6 +158,8 @@ class Keeper:
     def _leave(self) -> None:
         self._done = True
         self._let_go()
+        if not self._sibling:
+            os.waitpid(self.pid, 0)
         os.close(self._pidfd)
         if self._cgroup_fd is not None:
             os.close(self._cgroup_fd)

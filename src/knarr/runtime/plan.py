@@ -6,7 +6,12 @@ container's program. The moment between steps and final leg is the gate: an
 OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 """
 
-from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER, NAMESPACES
+from knarr.kernel.namespaces import (
+    CLONE_NEWCGROUP,
+    CLONE_NEWTIME,
+    CLONE_NEWUSER,
+    NAMESPACES,
+)
 from knarr.runtime import mountplan
 from knarr.runtime.fields import SpecError, number, required
 from knarr.runtime.mountopts import PROPAGATION
@@ -35,12 +40,17 @@ if TYPE_CHECKING:
     from knarr.runtime.steps.base import Step
 
 
+_LONG = (1 << 63) - 1
+
+
 class Plan:
     """What makes one container, ready to be carried out or printed.
 
     clone_flags: namespaces to make with the first process. unshare_flags: those
     it has to make itself once it is in its cgroup. joins: (clone flag, path) of
-    namespaces to enter first. uid_maps, gid_maps: (container, host, size).
+    namespaces to enter first. uid_maps, gid_maps: (container, host, size); none with a user
+    namespace by path stands for those that it has. time_offsets: clock, seconds, nanoseconds of
+    a new time namespace, None when there is to be none.
     warnings: what of the spec is left out, which is to be no error.
     """
 
@@ -51,6 +61,7 @@ class Plan:
         "leg",
         "oom_score_adj",
         "steps",
+        "time_offsets",
         "uid_maps",
         "unshare_flags",
         "warnings",
@@ -67,6 +78,7 @@ class Plan:
         leg: FinalLeg
         oom_score_adj: int | None
         steps: tuple[Step, ...]
+        time_offsets: tuple[tuple[str, int, int], ...] | None
         uid_maps: tuple[tuple[int, int, int], ...]
         unshare_flags: int
         warnings: tuple[str, ...]
@@ -81,12 +93,21 @@ class Plan:
         """Whether that is another container's; its id maps are those of the spec."""
         return enters_user(self.joins)
 
+    @property
+    def apart(self) -> bool:
+        """Whether its process cannot share its maker's memory (``carrier.spawn``)."""
+        joined = any(flag == CLONE_NEWTIME for flag, _ in self.joins)
+        return joined or self.time_offsets is not None
+
     def describe(self) -> "list[str]":
         """Return the plan as lines for people, in the order in which it happens."""
         made = [name for name, (flag, _) in NAMESPACES.items()
                 if (self.clone_flags | self.unshare_flags) & flag]  # fmt: skip
         lines = [f"new namespaces: {' '.join(made)}"]
         lines += [f"join {path}" for _, path in self.joins]
+        lines += [
+            f"{clock} {secs + nsecs / 1e9:+} s" for clock, secs, nsecs in self.time_offsets or ()
+        ]
         for name, maps in (("uid", self.uid_maps), ("gid", self.gid_maps)):
             lines += [f"{name} map {a} -> {b} ({size})" for a, b, size in maps]
         return lines + [step.describe() for step in self.steps] + self.leg.describe()
@@ -104,7 +125,8 @@ def plan(spec: "dict[str, Any]") -> Plan:
     in_userns = bool(made & CLONE_NEWUSER) or enters_user(joins)
     leg = final_leg(required(spec, "process"), linux)
     return Plan(
-        clone_flags=made & ~CLONE_NEWCGROUP,
+        clone_flags=made & ~(CLONE_NEWCGROUP | CLONE_NEWTIME),
+        time_offsets=_time_offsets(linux, made),
         unshare_flags=made & CLONE_NEWCGROUP,
         joins=joins,
         uid_maps=_id_maps(linux, "uidMappings", in_userns),
@@ -120,7 +142,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
 
 
 # What the spec defines and this runtime does not do yet; silence would be a lie.
-_UNSUPPORTED_LINUX = ("intelRdt", "netDevices", "timeOffsets")
+_UNSUPPORTED_LINUX = ("intelRdt", "netDevices")
 
 
 def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None:
@@ -156,13 +178,15 @@ def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ..
     seen = set()
     for entry in linux.get("namespaces") or ():
         kind = entry.get("type")
-        if kind not in NAMESPACES or kind == "time":
-            raise SpecError(f"linux.namespaces: {kind!r} is not supported")
+        if kind not in NAMESPACES:
+            raise SpecError(f"linux.namespaces: {kind!r} is not known")
         if kind in seen:
             raise SpecError(f"linux.namespaces: {kind!r} is given twice")
         seen.add(kind)
         flag = NAMESPACES[kind][0]
         if entry.get("path"):
+            if not entry["path"].startswith("/"):
+                raise SpecError(f"linux.namespaces: {entry['path']!r} is not an absolute path")
             joins.append((flag, entry["path"]))
         else:
             made |= flag
@@ -170,7 +194,29 @@ def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ..
         raise SpecError("linux.namespaces: a container without a mount namespace is not supported")
     # Whoever has entered a user namespace may enter others that belong to it.
     joins.sort(key=lambda join: join[0] != CLONE_NEWUSER)
+    if "time" in seen and enters_user(tuple(joins)):
+        raise SpecError("linux.namespaces: time and a user namespace by path are not supported")
     return made, tuple(joins)
+
+
+def _time_offsets(linux: "dict[str, Any]", made: int) -> "tuple[tuple[str, int, int], ...] | None":
+    """Return the offsets of a new time namespace (config-linux.md, "Offset for Time Namespace")."""
+    offsets = linux.get("timeOffsets") or {}
+    if not made & CLONE_NEWTIME:
+        if offsets:
+            raise SpecError("linux.timeOffsets: needs a new time namespace")
+        return None
+    for clock in offsets:
+        if clock not in ("monotonic", "boottime"):
+            raise SpecError(f"linux.timeOffsets: {clock!r} is not monotonic or boottime")
+    return tuple(
+        (
+            clock,
+            number(by.get("secs", 0), f"linux.timeOffsets.{clock}.secs", -_LONG - 1, _LONG),
+            number(by.get("nanosecs", 0), f"linux.timeOffsets.{clock}.nanosecs", 0, 999_999_999),
+        )
+        for clock, by in offsets.items()
+    )
 
 
 def namespace_flags(linux: "dict[str, Any]") -> int:
@@ -190,7 +236,10 @@ def _id_maps(
     linux: "dict[str, Any]", field: str, in_userns: bool
 ) -> "tuple[tuple[int, int, int], ...]":
     maps = linux.get(field) or ()
-    if bool(maps) != in_userns:
+    given = any(
+        entry.get("path") for entry in linux.get("namespaces") or () if entry["type"] == "user"
+    )
+    if bool(maps) != in_userns and not (given and not maps):
         raise SpecError(f"linux.{field}: needed with a user namespace, and only then")
     try:
         return tuple((m["containerID"], m["hostID"], m["size"]) for m in maps)

@@ -10,9 +10,8 @@ import stat
 
 from knarr.kernel import caps
 from knarr.kernel.clone import CLONE_PARENT
-from knarr.kernel.namespaces import setns
 from knarr.kernel.seccomp import FilterProgram
-from knarr.runtime import child, finalleg
+from knarr.runtime import child, entering, finalleg
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import Keeper
 from knarr.runtime.plan import Plan
@@ -181,14 +180,17 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     process does not stop on its way, and if the gate is not one of its own.
     """
     plan, gate = recipe.plan, recipe.gate
-    carrier.prepare()
+    carrier.prepare(apart=plan.apart)
     if gate is not None:
         gate.prepare()
     binds = _clone_binds(recipe)
-    _join(plan)
+    opened = _join(recipe)
     directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in binds)
     setting = setting_for(plan, directories)
-    process, entrances = _spawn(recipe, setting)
+    try:
+        process, entrances = _spawn(recipe, setting)
+    finally:
+        entering.close_all(opened)
     seen = Circumstances(
         recipe.stdio,
         filtered=recipe.program is not None,
@@ -234,12 +236,15 @@ def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
     try:
         process = _kept(recipe, setting, entrances)
         if process is None and plan.joins_user:
-            raise RuntimeFailure("error", "join", "cannot enter the other container's namespaces")
+            number = memory.FAULT_ERROR.get()
+            text = "linux.namespaces: cannot enter those of another container"
+            text += f": {os.strerror(number)}" if number else ""
+            raise RuntimeFailure("error", "namespaces", text, number)
         if process is None:
             ends = child.meet()
             program = _program(recipe, setting, entrances)
             flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
-            spawned = carrier.spawn(program, flags, cgroup_fd)
+            spawned = carrier.spawn(program, flags, cgroup_fd, apart=plan.apart)
             process = Waiting(program, ends, spawned, sibling=recipe.sibling)
     finally:
         if cgroup_fd is not None:
@@ -257,7 +262,7 @@ def _kept(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> "Wa
     if found is None:
         keeper.close()
         return None
-    return Waiting(program, keeper.ends, found, sibling=True)
+    return Waiting(program, keeper.ends, found, sibling=recipe.sibling)
 
 
 def _program(
@@ -307,16 +312,22 @@ def _settle_user(plan: Plan, setting: Setting, created: Created) -> None:
     created.gid = host_id(gid, plan.gid_maps)
 
 
-def _join(plan: Plan) -> None:
-    """Enter namespaces given by path; the child inherits them. With a user one, a keeper does."""
-    if plan.joins_user:
-        return
-    for flag, path in plan.joins:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            setns(fd, flag)
-        finally:
-            os.close(fd)
+def _join(recipe: Recipe) -> "entering.Opened":
+    """Enter namespaces given by path; the child inherits them. With a user one, a keeper does.
+
+    Returns what that keeper enters: to be closed when it has cloned the process.
+    """
+    plan, group = recipe.plan, recipe.group
+    if plan.time_offsets is not None:
+        entering.make_time(plan.time_offsets)
+    if not plan.joins_user:
+        entering.enter(plan.joins)
+    elif recipe.keeper is None and carrier.SHARED:
+        opened = entering.open_all(plan.joins)
+        recipe.keeper = Keeper(opened, plan.clone_flags, sibling=recipe.sibling)
+        recipe.keeper.begin(None if group is None else group.clone_fd())
+        return opened
+    return ()
 
 
 def _write(path: str, text: str) -> None:
@@ -342,7 +353,9 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     """Write the id maps and prepare the mounts through them, where the process finds them."""
     plan = recipe.plan
     userns = None
-    if plan.in_userns and not plan.joins_user:
+    if plan.joins_user:
+        _find_maps(plan, created.pid)
+    elif plan.in_userns:
         for name, maps in (("uid_map", plan.uid_maps), ("gid_map", plan.gid_maps)):
             _write_map(created.pid, name, maps)
     if plan.in_userns:
@@ -365,6 +378,16 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         if userns is not None:
             os.close(userns)
     memory.ROOT.set(created.root_fd)
+
+
+def _find_maps(plan: Plan, pid: int) -> None:
+    """Have the plan's id maps be those of the user namespace that was entered."""
+    found = entering.user_maps(pid)
+    for name, given, own in zip("ug", (plan.uid_maps, plan.gid_maps), found, strict=True):
+        if given and sorted(given) != sorted(own):
+            text = f"linux.{name}idMappings: are not those of the user namespace"
+            raise RuntimeFailure("error", "namespaces", text)
+    plan.uid_maps, plan.gid_maps = found
 
 
 def _write_map(pid: int, name: str, maps: "tuple[tuple[int, int, int], ...]") -> None:

@@ -201,7 +201,7 @@ BAD = [
     ("process.ioPriority.priority", io_priority(-1)),
     ("process.execCPUAffinity", put({"initial": "0-"}, "process", "execCPUAffinity")),
     ("process.selinuxLabel", lambda s: s["process"].update(apparmorProfile="a", selinuxLabel="b")),
-    ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "time"})),
+    ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "ipc", "path": "x"})),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "what"})),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({})),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "pid"})),

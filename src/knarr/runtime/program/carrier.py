@@ -62,9 +62,9 @@ SHARED = clone.CLONE_VM if _native is not None else 0
 _pidfd = struct.Struct("=i")
 
 
-def prepare() -> None:
-    """Make the memory ready for a spawn, before any cell is set."""
-    if _native is None:
+def prepare(*, apart: bool = False) -> None:
+    """Make the memory ready for a spawn, before any cell is set. apart: see ``spawn``."""
+    if apart or _native is None:
         memory.share()
 
 
@@ -78,22 +78,31 @@ def run(program: "Program") -> int:
     return _native[0](program.address(), memory.FAULT_AT)
 
 
-def spawn(program: "Program", flags: int, cgroup_fd: "int | None" = None) -> "tuple[int, int]":
+def spawn(
+    program: "Program", flags: int, cgroup_fd: "int | None" = None, *, apart: bool = False
+) -> "tuple[int, int]":
     """Return (pid, pidfd) of a new process that carries ``program`` out and ends.
 
     It shares memory and the table of descriptors with this one until it unshares
     the latter or executes something. flags: CLONE_NEW* and CLONE_PARENT.
     cgroup_fd: a v2 group in which it starts. program: to be kept until the process
-    has ended or executed something. Raises OSError (clone3(2)).
+    has ended or executed something. apart: of the memory it shares only what is in ``memory``,
+    for what the kernel gives nobody who shares more. Raises OSError (clone3(2)).
     """
     if _native is None:
         memory.FAULT_ERROR.set(0)
         return _fork(program, flags | clone.CLONE_FILES, cgroup_fd)
-    return spawn_at(program.address(), flags, (memory.STACK, memory.STACK_SIZE), cgroup_fd)
+    stack = (memory.STACK, memory.STACK_SIZE)
+    return spawn_at(program.address(), flags, stack, cgroup_fd, apart=apart)
 
 
 def spawn_at(
-    start: int, flags: int, stack: "tuple[int, int]", cgroup_fd: "int | None" = None
+    start: int,
+    flags: int,
+    stack: "tuple[int, int]",
+    cgroup_fd: "int | None" = None,
+    *,
+    apart: bool = False,
 ) -> "tuple[int, int]":
     """Return the same for a program that stands somewhere, and a stack: address and size.
 
@@ -101,7 +110,8 @@ def spawn_at(
     """
     assert _native is not None
     memory.FAULT_ERROR.set(0)
-    flags |= clone.CLONE_FILES | clone.CLONE_PIDFD | clone.CLONE_VM | clone.CLONE_CLEAR_SIGHAND
+    flags |= clone.CLONE_FILES | clone.CLONE_PIDFD | clone.CLONE_CLEAR_SIGHAND
+    flags |= 0 if apart else clone.CLONE_VM
     arguments = clone.arguments(flags, memory.SPAWNED, cgroup_fd, stack)
     pid = _native[1](memory.address_of(arguments), len(arguments), start, memory.FAULT_AT)
     if pid < 0:

@@ -23,7 +23,8 @@ _PAGE = 4096
 _FILE = 4 << 20
 _NO_ID = 0xFFFFFFFF  # (uid_t)-1 means: leave it as it is
 _GROUPS_MAX = 65536  # NGROUPS_MAX
-_SIZE = 38 * _PAGE + 4 * _GROUPS_MAX + 2 * _FILE
+_PROGRAM_PAGES = 256
+_SIZE = (6 + _PROGRAM_PAGES) * _PAGE + 4 * _GROUPS_MAX + 2 * _FILE
 # PyBytesObject: the bytes stand behind the header, followed by a NUL.
 _BYTES_HEADER = bytes.__basicsize__ - 1
 
@@ -96,7 +97,7 @@ HOME = BASE + 4 * _PAGE  # "HOME=…"
 GROUPS = BASE + 5 * _PAGE  # of setgroups, 32 bits each
 KEEPER_STACK = GROUPS + 4 * _GROUPS_MAX
 PROGRAM = KEEPER_STACK + STACK_SIZE  # of a keeper and the process it clones
-PROGRAM_SIZE = 32 * _PAGE
+PROGRAM_SIZE = _PROGRAM_PAGES * _PAGE
 PASSWD = PROGRAM + PROGRAM_SIZE
 GROUP = PASSWD + _FILE
 FILE_LIMIT = _FILE

@@ -1,0 +1,104 @@
+"""Namespaces that are there already, and those that a maker has to be in before it clones."""
+
+import os
+
+from knarr.kernel.namespaces import (
+    CLONE_NEWTIME,
+    NAMESPACES,
+    namespace_type,
+    setns,
+    unshare,
+)
+from knarr.runtime.errors import RuntimeFailure
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Joins = tuple[tuple[int, str], ...]
+    Opened = tuple[tuple[int, int], ...]
+    Maps = tuple[tuple[int, int, int], ...]
+
+_NAMES = {flag: name for name, (flag, _) in NAMESPACES.items()}
+_OFFSETS = "/proc/self/timens_offsets"
+
+
+def open_all(joins: "Joins") -> "Opened":
+    """Return flag and descriptor of each namespace, which is of the kind that it is said to be.
+
+    Raises RuntimeFailure.
+    """
+    opened: list[tuple[int, int]] = []
+    try:
+        for flag, path in joins:
+            opened.append((flag, _open(flag, path)))
+    except BaseException:
+        close_all(tuple(opened))
+        raise
+    return tuple(opened)
+
+
+def close_all(opened: "Opened") -> None:
+    """Close the descriptors."""
+    for _, fd in opened:
+        os.close(fd)
+
+
+def _open(flag: int, path: str) -> int:
+    try:
+        # A FIFO has nobody wait, and a terminal does not become this process's.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise _failure(path, error.strerror or "", error.errno or 0) from error
+    try:
+        found = namespace_type(fd)
+    except OSError:
+        found = 0  # another kind of file knows no such question
+    if found == flag:
+        return fd
+    os.close(fd)
+    kind = f"a namespace of kind {_NAMES[found]}" if found in _NAMES else "no namespace"
+    raise _failure(path, f"is {kind}, not of kind {_NAMES[flag]}")
+
+
+def _failure(path: str, text: str, errno: int = 0) -> RuntimeFailure:
+    return RuntimeFailure("error", "namespaces", f"linux.namespaces: {path}: {text}", errno)
+
+
+def enter(joins: "Joins") -> None:
+    """Enter namespaces, which those that are cloned inherit. Raises RuntimeFailure."""
+    opened = open_all(joins)
+    try:
+        for (flag, fd), (_, path) in zip(opened, joins, strict=True):
+            try:
+                setns(fd, flag)
+            except OSError as error:
+                raise _failure(path, error.strerror or "", error.errno or 0) from error
+    finally:
+        close_all(opened)
+
+
+def make_time(offsets: "tuple[tuple[str, int, int], ...]") -> None:
+    """Make a time namespace for those that are cloned from here on (time_namespaces(7)).
+
+    offsets: clock, seconds, nanoseconds. Raises RuntimeFailure. The caller shares its memory
+    with nobody that is cloned: such a one would only be in it from its execve on, and only
+    since Linux 6.3.
+    """
+    try:
+        unshare(CLONE_NEWTIME)
+        if offsets:
+            with open(_OFFSETS, "w") as file:
+                file.write("".join(f"{clock} {secs} {nsecs}\n" for clock, secs, nsecs in offsets))
+    except OSError as error:
+        text = f"linux.timeOffsets: {error.strerror}"
+        raise RuntimeFailure("error", "time", text, error.errno or 0) from error
+
+
+def user_maps(pid: int) -> "tuple[Maps, Maps]":
+    """Return the id maps of the user namespace that a process is in, as seen from here."""
+    return _maps(pid, "uid_map"), _maps(pid, "gid_map")
+
+
+def _maps(pid: int, name: str) -> "Maps":
+    with open(f"/proc/{pid}/{name}") as file:
+        rows = [[int(word) for word in line.split()] for line in file]
+    return tuple((inside, outside, size) for inside, outside, size in rows)
