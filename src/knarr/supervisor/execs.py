@@ -138,13 +138,13 @@ class Exec:
     def close(self) -> None:
         """Remove its group, which nobody has to wait for."""
         self._remove_group()
-        if self.tree is not None:
-            rundir.remove_file(self.run_dir, f"{self.name}.pid")
 
     def finish(self) -> "tuple[int, resource.struct_rusage]":
         """Wait for the end and note it; return the exit code and what was used."""
         _, status, used = os.wait4(self.pid, 0)
         code = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        if self.tree is not None:
+            rundir.remove_file(self.run_dir, f"{self.name}.pid")
         more = b',"execID":"%s","exitCode":"%d"' % (self.name.encode(), code)
         journal.note(self.run_dir, b"exec_die", more)
         return code, used

@@ -94,7 +94,7 @@ class Starter:
                     self._hand_over(created, supervisor, fds)
                 crash_point("running")
 
-            self.created = self._made(fds, group, meanwhile)
+            self.created = self._made(fds, group, supervisor, meanwhile)
             crash_point("created")
             if self.names is not None:
                 self.names.confirm()
@@ -119,9 +119,14 @@ class Starter:
         return {"pid": state["pid"], "started_at": state["started_at"], "warnings": warnings}
 
     def _made(
-        self, fds: "list[int]", group: "Group | None", meanwhile: "Callable[[Created], None]"
+        self,
+        fds: "list[int]",
+        group: "Group | None",
+        supervisor: "_socket.socket",
+        meanwhile: "Callable[[Created], None]",
     ) -> Created:
         """Return the first process on its way to its gate; what ``meanwhile`` does is done."""
+        del supervisor
         return create(self._recipe(fds, group), meanwhile)
 
     @staticmethod

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     Work = Callable[[_socket.socket, str], None]
 
 TIMEOUT = 10.0  # seconds that a caller has to say what it wants
-# What a maker hears from its supervisor: that the container is theirs, or the answer to give.
+# What a maker hears from its supervisor: that the container is theirs, or the answer to give;
+# and once more, where another runtime makes it, that it may run.
 _LOCKED = b"l"
 _WORD_LIMIT = 8192
 # How long a maker stays when its container runs (s), and the signal that ends this.
@@ -232,6 +233,10 @@ def _run(
     supervisor = Supervisor(run_dir)
     root_fd = -1
     if given is not None:
+        if foreign:
+            # Before the container runs: its orphans are not ours.
+            _take_orphans(False)
+            spare.tell(maker, _LOCKED)
         supervisor.take(given, pid)
         root_fd = handover.confirmed(maker)
         if root_fd >= 0:
@@ -241,10 +246,8 @@ def _run(
     maker.close()
     if root_fd >= 0 or supervisor.adopt(ours=True):
         sock.close()
-        if foreign:
-            _take_orphans(False)
-            if root_fd >= 0:
-                supervisor.drive(states.read(run_dir) or {})
+        if foreign and root_fd >= 0:
+            supervisor.drive(states.read(run_dir) or {})
         _supervise(supervisor, lock)
     else:
         if foreign:

@@ -10,8 +10,6 @@ import pytest
 from knarr import Container, ContainerConfig, Engine, RunResult
 from tests.support import runtimes
 
-Run = "Callable[..., RunResult]"
-
 
 @pytest.fixture(params=runtimes.NAMES)
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> str:

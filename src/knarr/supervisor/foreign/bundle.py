@@ -15,6 +15,7 @@ import stat
 from knarr.errors import KnarrError
 from knarr.kernel import mounts as k
 from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2, write_all
+from knarr.kernel.namespaces import CLONE_NEWNS, unshare
 from knarr.runtime import userfiles, usernamespace
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.foreign import cover
@@ -157,6 +158,9 @@ class Bundle:
             source = _program(init, f"{place}/init")
             entry = {"destination": _INIT, "type": "bind", "source": source}
             self.spec["mounts"].append({**entry, "options": ["bind"]})
+        # In a copy, mounts are listed in the order of the tree: a control group's mount in a
+        # volume is older than those of this namespace, and runc takes the first that it reads of.
+        unshare(CLONE_NEWNS)
 
     def write(self, directory: str, cgroup: str) -> None:
         """Write ``config.json``. cgroup: the path of the container's group. Raises OSError."""

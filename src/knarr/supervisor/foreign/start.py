@@ -4,6 +4,7 @@ The supervisor takes in orphans meanwhile, so that the container's first process
 runtime leaves behind, becomes its child as it does otherwise.
 """
 
+import errno
 import os
 
 from knarr.cgroups import manager as cgroups
@@ -82,18 +83,12 @@ class ForeignCreated(Created):
 class ForeignStarter(Starter):
     """One container in the making by another runtime."""
 
-    __slots__ = ("_bundle", "_runtime", "_supervisor")
+    __slots__ = ("_bundle", "_runtime")
 
     def __init__(self, request: "dict[str, Any]", keeper: "Keeper | None" = None) -> None:
         super().__init__(request, keeper)
         self._runtime = Foreign(request["runtime"], self.run_dir, request["id"])
         self._bundle = Bundle(request)
-        self._supervisor = -1
-
-    def start(self, fds: "list[int]", supervisor: "_socket.socket") -> "dict[str, Any]":
-        """As ``Starter.start``; what the runtime leaves behind is the supervisor's."""
-        self._supervisor = supervisor.fileno()
-        return super().start(fds, supervisor)
 
     def _begin(self, group: "Group | None") -> None:
         """Let go of the keeper: namespaces are the runtime's to make."""
@@ -114,7 +109,11 @@ class ForeignStarter(Starter):
                 entry["path"] = f"/proc/{os.getpid()}/{path.removeprefix('/proc/self/')}"
 
     def _made(
-        self, fds: "list[int]", group: "Group | None", meanwhile: "Callable[[Created], None]"
+        self,
+        fds: "list[int]",
+        group: "Group | None",
+        supervisor: "_socket.socket",
+        meanwhile: "Callable[[Created], None]",
     ) -> Created:
         assert group is not None
         request, bundle, runtime = self.request, self._bundle, self._runtime
@@ -126,14 +125,17 @@ class ForeignStarter(Starter):
         self.undo.add("runtime", {**request["runtime"], **what})
         bundle.write(runtime.bundle, _place(group, request["cgroup"]["manager"]))
         os.mkdir(runtime.root, 0o700)
-        created = self._create(group)
-        self.created = created  # from here on it is given up with the rest
+        created = self._create(group, supervisor.fileno())
         if bundle.domain:
             _name_domain(created.pid, bundle.domain)
         meanwhile(created)
+        if not self.handed:
+            self._hand_over(created, supervisor, fds)
+        if not supervisor.recv(1):  # it does not take in orphans any more
+            raise BrokenPipeError(errno.EPIPE, "the supervisor was killed")
         return created
 
-    def _create(self, group: "Group") -> ForeignCreated:
+    def _create(self, group: "Group", supervisor: int) -> ForeignCreated:
         """Have the runtime make the process; look at what it has made."""
         runtime, bundle = self._runtime, self._bundle
         pid_file = f"{self.run_dir}/{_PID}"
@@ -147,10 +149,10 @@ class ForeignStarter(Starter):
         try:
             runtime.call(
                 "create", *words, runtime.container,
-                stdio=stdio, owner=self._supervisor, program=program,
+                stdio=stdio, owner=supervisor, program=program,
             )  # fmt: skip
             process = processes.open_started(runtime, pid_file, os.getppid())
-            created = ForeignCreated(runtime, process, bundle, self._supervisor)
+            created = ForeignCreated(runtime, process, bundle, supervisor)
             self.created = created
             where = self.request["cgroup"]["path"]
             processes.check_group(runtime, created.pid, group.procs(), where)
