@@ -4,7 +4,6 @@ import json
 import os
 import stat
 
-from knarr.kernel.namespaces import CLONE_NEWNS
 from knarr.oci import checks
 from knarr.oci.shape import check
 from knarr.runtime.fields import SpecError
@@ -78,10 +77,6 @@ def plan_of(config: "dict[str, Any]") -> "Plan":
         warnings.append("linux.mountLabel: without SELinux in this kernel nothing is labelled")
     made = plan({**config, "linux": linux, "hooks": {}})
     made.warnings += tuple(warnings)
-    for flag, path in made.joins:
-        if flag == CLONE_NEWNS:
-            text = f"a mount namespace by path ({path}) is not supported by this runtime"
-            raise SpecError(f"linux.namespaces: {text}")
     checks.check(config)
     fifogate.prepare(made, stop=any(hooks(config, kind) for kind in BEFORE_ROOT))
     return made

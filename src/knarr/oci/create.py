@@ -5,7 +5,7 @@ import time
 
 from knarr.errors import InvalidArgument
 from knarr.kernel import process
-from knarr.kernel.namespaces import CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
+from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import config as configs
 from knarr.oci import hooks
 from knarr.oci.console import Console
@@ -219,9 +219,11 @@ class Creation:
 
     def _before_root(self, created: Created) -> None:
         """Run the hooks for which the namespaces are ready and the root is not yet changed."""
-        flags = namespace_flags(self.config["linux"])
+        flags = namespace_flags(self.config.get("linux") or {})
         for kind in configs.BEFORE_ROOT:
-            inside = (created.pid, created.pidfd, flags) if kind == "createContainer" else None
+            inside = None
+            if kind == "createContainer":
+                inside = hooks.Inside(created.pid, created.pidfd, flags)
             # Those who wrote the former ones were promised a created container: until version
             # 1.0.2 of the specification they were for ``start``.
             status = "created" if kind == "prestart" else "creating"
@@ -274,7 +276,7 @@ def _clone_binds(plan: Plan) -> "dict[int, int]":
 
 def _own_namespaces(plan: Plan) -> "list[tuple[int, int]]":
     """Return flag and descriptor of those of our namespaces that making the process leaves."""
-    left = set() if plan.joins_user else {flag for flag, _ in plan.joins}
+    left = set() if plan.joins_user else {flag for flag, _ in plan.joins} - {CLONE_NEWNS}
     if plan.time_offsets is not None:
         left.add(CLONE_NEWTIME)
     kinds = {flag: name for flag, name in NAMESPACES.values() if flag in left}

@@ -18,6 +18,7 @@ from knarr.oci.filters import filter_of
 from knarr.runtime import child
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.join import Join, Joined, start
+from knarr.runtime.plan import shares_mounts
 from knarr.runtime.processplan import (
     exec_steps,
     final_leg,
@@ -124,7 +125,12 @@ class _Request:
         target = container.process()
         if target < 0:
             not_running(container.name, "stopped")
+        root = -1
         try:
+            if shares_mounts(self.config.get("linux") or {}):
+                root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_CLOEXEC)
+            if child.has_ended(target):
+                not_running(container.name, "stopped")  # the pid may be another's by now
             flags = _namespaces(container.pid)
             if flags & CLONE_NEWTIME:
                 # Not for who shares memory, as the process does that enters the others.
@@ -135,6 +141,7 @@ class _Request:
                 target, flags & ~CLONE_NEWTIME, procs, leg, exec_steps(self.process), stdio,
                 filtered, group=group,
             )  # fmt: skip
+            join.root = root
             join.preserved = self.preserved
             join.keyring = container.values["keyring"]
             join.listening = self.listening
@@ -150,6 +157,8 @@ class _Request:
             raise
         finally:
             os.close(target)
+            if root >= 0:
+                os.close(root)
 
     def _give_streams(self, uid: int, gid: int) -> None:
         linux = self.config.get("linux") or {}

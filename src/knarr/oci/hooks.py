@@ -24,21 +24,48 @@ _CLOSE_ON_EXEC = 4  # CLOSE_RANGE_CLOEXEC: also what the caller gave the program
 _CANNOT = 127  # the status of a child that could not execute its hook
 
 
+class Inside:
+    """A container to run in. flags: CLONE_NEW* of its namespaces.
+
+    rooted: entering them does not lead into its root, which is not that of its mount namespace.
+    """
+
+    __slots__ = ("flags", "pid", "pidfd", "rooted")
+
+    def __init__(self, pid: int, pidfd: int, flags: int, *, rooted: bool = False) -> None:
+        self.pid = pid
+        self.pidfd = pidfd
+        self.flags = flags
+        self.rooted = rooted
+
+    def enter(self) -> None:
+        """Enter it, by a process that does nothing else any more. Raises OSError."""
+        root = os.open(f"/proc/{self.pid}/root", os.O_PATH | os.O_CLOEXEC) if self.rooted else -1
+        if self.flags:
+            setns(self.pidfd, self.flags)
+        if self.rooted:
+            os.fchdir(root)
+            os.chroot(".")
+        if self.flags & CLONE_NEWUSER:
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+
+
 def run(
     config: "dict[str, Any]",
     kind: str,
     state: "dict[str, Any]",
-    inside: "tuple[int, int, int] | None" = None,
+    inside: "Inside | None" = None,
 ) -> None:
     """Run the hooks of a kind one after the other. Raises RuntimeFailure at the first that fails.
 
-    inside: pid, pidfd and CLONE_NEW* of the namespaces in which they run: the container's.
+    inside: where they run, if that is the container.
     """
     for index, hook in enumerate(hooks_of(config, kind)):
         name = f"hooks.{kind}[{index}] ({hook['path']})"
         told = dict(state)
         if inside is not None:
-            told["pid"] = pid_inside(inside[0])
+            told["pid"] = pid_inside(inside.pid)
         text, output = os.memfd_create("state"), os.memfd_create("output")
         try:
             os.write(text, json.dumps(told).encode())
@@ -53,7 +80,7 @@ def _run(
     name: str,
     hook: "dict[str, Any]",
     files: "tuple[int, int]",
-    inside: "tuple[int, int, int] | None",
+    inside: "Inside | None",
 ) -> None:
     pid = os.fork()
     if pid == 0:
@@ -93,9 +120,7 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # it has not come to lead a group yet
 
 
-def _be(
-    hook: "dict[str, Any]", files: "tuple[int, int]", inside: "tuple[int, int, int] | None"
-) -> None:
+def _be(hook: "dict[str, Any]", files: "tuple[int, int]", inside: "Inside | None") -> None:
     """Be the child: enter, and execute the hook. Never returns, and imports nothing from here on.
 
     A new PID namespace is for its children, so there the hook is a child of this one.
@@ -111,10 +136,7 @@ def _be(
         env = {name: value for name, mark, value in words if mark}
         if inside is None:
             os.execve(hook["path"], args, env)
-        setns(inside[1], inside[2])
-        if inside[2] & CLONE_NEWUSER:
-            os.setresgid(0, 0, 0)
-            os.setresuid(0, 0, 0)
+        inside.enter()
         pid = os.posix_spawn(hook["path"], args, env)
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code < 0:

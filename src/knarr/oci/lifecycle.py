@@ -14,7 +14,7 @@ from knarr.oci.fields import named
 from knarr.oci.state import Container
 from knarr.runtime import child, fifogate
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.plan import namespace_flags
+from knarr.runtime.plan import namespace_flags, shares_mounts
 from knarr.runtime.steps.base import Circumstances
 from knarr.spec import signals
 
@@ -46,7 +46,10 @@ def start(container: Container) -> None:
         not_running(container.name, "stopped")
     try:
         if configs.hooks(config, "startContainer"):
-            inside = (container.pid, pidfd, namespace_flags(config["linux"]))
+            linux = config.get("linux") or {}
+            inside = hooks.Inside(
+                container.pid, pidfd, namespace_flags(linux), rooted=shares_mounts(linux)
+            )
             hooks.run(config, "startContainer", container.told("created"), inside)
         _open_gate(container, config)
         hooks.run(config, "poststart", container.told("running"))

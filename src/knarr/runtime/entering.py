@@ -3,13 +3,16 @@
 import os
 
 from knarr.kernel.namespaces import (
+    CLONE_NEWNS,
     CLONE_NEWTIME,
     NAMESPACES,
     namespace_type,
     setns,
     unshare,
 )
+from knarr.runtime import child
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.program import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +71,10 @@ def enter(joins: "Joins") -> None:
     opened = open_all(joins)
     try:
         for (flag, fd), (_, path) in zip(opened, joins, strict=True):
+            if flag == CLONE_NEWNS:
+                # The last that it enters, by itself (``InheritMounts``).
+                memory.MOUNT_NAMESPACE.set(child.high(fd))
+                continue
             try:
                 setns(fd, flag)
             except OSError as error:

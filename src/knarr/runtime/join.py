@@ -43,7 +43,8 @@ class Join:
     to enter. procs: descriptors of the cgroup files it enters by writing ``0``,
     opened before the mount namespace changed. group: directory of a v2 group to be born in,
     -1 for none. score: for the kernel's want of memory; None: as this process's. preserved,
-    keyring, listening: see ``Ending``. on_user: called with the ids of the user in the container
+    keyring, listening: see ``Ending``. root: descriptor of the root, -1 where entering the mount
+    namespace leads there. on_user: called with the ids of the user in the container
     before the program runs. at_gate: called with pidfd and terminal (-1: none) before.
     """
 
@@ -59,6 +60,7 @@ class Join:
         "preserved",
         "procs",
         "program",
+        "root",
         "score",
         "stdio",
         "steps",
@@ -84,6 +86,7 @@ class Join:
         self.steps = steps
         self.stdio = stdio
         self.program = program
+        self.root = -1
         self.preserved = 0
         self.keyring = True
         self.listening = False
@@ -239,7 +242,11 @@ def _clone(b: Builder, join: Join) -> None:
     child.be_born(b)
     initial, final = join.leg.affinity
     _set_affinity(b, "initial", initial)
-    b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
+    if join.flags & ~CLONE_NEWCGROUP:
+        b.call("setns", join.pidfd, join.flags & ~CLONE_NEWCGROUP)
+    if join.root >= 0:
+        b.call("fchdir", join.root)
+        b.call("chroot", ".")
     flags = CLONE_PARENT | CLONE_PIDFD | CLONE_FILES | CLONE_VFORK | carrier.SHARED
     # Its pid is told by the kernel: a helper that is killed meanwhile stores nothing.
     arguments = clone.arguments(

@@ -8,6 +8,7 @@ OCI ``create`` stops there, ``start`` goes on, and ``run`` does both.
 
 from knarr.kernel.namespaces import (
     CLONE_NEWCGROUP,
+    CLONE_NEWNS,
     CLONE_NEWTIME,
     CLONE_NEWUSER,
     NAMESPACES,
@@ -25,6 +26,7 @@ from knarr.runtime.steps.devices import (
 from knarr.runtime.steps.identity import HostName, Loopback
 from knarr.runtime.steps.mounts import (
     AttachRoot,
+    InheritMounts,
     PivotRoot,
     PrivateTree,
     ReadonlyRoot,
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
     from knarr.runtime.finalleg import FinalLeg
     from knarr.runtime.steps.base import Step
+
+# A container that names no mount namespace shares its maker's.
+OWN_MOUNTS = "/proc/self/ns/mnt"
 
 
 _LONG = (1 << 63) - 1
@@ -125,7 +130,8 @@ def plan(spec: "dict[str, Any]") -> Plan:
     in_userns = bool(made & CLONE_NEWUSER) or enters_user(joins)
     leg = final_leg(required(spec, "process"), linux)
     return Plan(
-        clone_flags=made & ~(CLONE_NEWCGROUP | CLONE_NEWTIME),
+        # Mounts are made in a new namespace even where the container ends up in another.
+        clone_flags=made & ~(CLONE_NEWCGROUP | CLONE_NEWTIME) | CLONE_NEWNS,
         time_offsets=_time_offsets(linux, made),
         unshare_flags=made & CLONE_NEWCGROUP,
         joins=joins,
@@ -165,10 +171,24 @@ def _refuse_for_others(
     spec: "dict[str, Any]", made: int, joins: "tuple[tuple[int, str], ...]"
 ) -> None:
     """Refuse what would change the caller's own namespaces."""
+    if any(flag == CLONE_NEWNS for flag, _ in joins):
+        _refuse_with_others_mounts(spec, made | sum(flag for flag, _ in joins))
     own = made | sum(flag for flag, _ in joins)
     for field in ("hostname", "domainname"):
         if spec.get(field) and not own & NAMESPACES["uts"][0]:
             raise SpecError(f"{field}: needs a uts namespace of its own, or one by path")
+
+
+def _refuse_with_others_mounts(spec: "dict[str, Any]", own: int) -> None:
+    """Refuse what is lost when the finished tree is taken to a mount namespace that exists."""
+    linux = spec.get("linux") or {}
+    if own & CLONE_NEWUSER:
+        raise SpecError("linux.namespaces: a user namespace needs a new mount namespace")
+    if linux.get("rootfsPropagation") not in (None, "", "private", "rprivate"):
+        raise SpecError("linux.rootfsPropagation: needs a new mount namespace")
+    for index, entry in enumerate(spec.get("mounts") or ()):
+        if {"unbindable", "runbindable"}.intersection(entry.get("options") or ()):
+            raise SpecError(f"mounts[{index}].options: unbindable needs a new mount namespace")
 
 
 def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ...]]":
@@ -191,7 +211,7 @@ def namespaces(linux: "dict[str, Any]") -> "tuple[int, tuple[tuple[int, str], ..
         else:
             made |= flag
     if "mount" not in seen:
-        raise SpecError("linux.namespaces: a container without a mount namespace is not supported")
+        joins.append((CLONE_NEWNS, OWN_MOUNTS))
     # Whoever has entered a user namespace may enter others that belong to it.
     joins.sort(key=lambda join: join[0] != CLONE_NEWUSER)
     if "time" in seen and enters_user(tuple(joins)):
@@ -217,6 +237,12 @@ def _time_offsets(linux: "dict[str, Any]", made: int) -> "tuple[tuple[str, int, 
         )
         for clock, by in offsets.items()
     )
+
+
+def shares_mounts(linux: "dict[str, Any]") -> bool:
+    """Return whether the mount namespace is not a new one, so that entering it finds no root."""
+    entries = linux.get("namespaces") or ()
+    return not any(entry["type"] == "mount" and not entry.get("path") for entry in entries)
 
 
 def namespace_flags(linux: "dict[str, Any]") -> int:
@@ -271,7 +297,9 @@ def _steps(
     steps.append(WorkingDirectory(required(process, "cwd", "process.")))
     steps += _protections(spec, linux)
     steps.append(PivotRoot())
-    if propagation:
+    if not made & CLONE_NEWNS:
+        steps.append(InheritMounts())
+    elif propagation:
         steps.append(RootPropagation(propagation))
     return steps
 

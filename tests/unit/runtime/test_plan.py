@@ -205,7 +205,7 @@ BAD = [
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "what"})),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({})),
     ("linux.namespaces", lambda s: s["linux"]["namespaces"].append({"type": "pid"})),
-    ("linux.namespaces", put([{"type": "pid"}], "linux", "namespaces")),
+    ("linux.namespaces", put([{"type": "user"}], "linux", "namespaces")),
     ("linux.uidMappings", lambda s: drop(s, "linux", "uidMappings")),
     ("linux.gidMappings", put(ONE_MAP, "linux", "gidMappings")),
     ("linux.personality.domain", put({"domain": "BSD"}, "linux", "personality")),

@@ -75,6 +75,8 @@ SPAWNED, PIDFD = _cell(26), _cell(19)
 KEEPER_CHANNEL, KEEPER, CLONED = _cell(27), _cell(28), _cell(29)
 # The FIFO that a process waits at whose maker has gone.
 GATE = _cell(30)
+# The mount namespace in which it ends up, if that is not the one in which its mounts were made.
+MOUNT_NAMESPACE = _cell(31)
 # For the duration of a step; nothing survives the end of one.
 TEMPORARY = tuple(_cell(number) for number in range(32, 48))
 # Descriptors of bind mounts: index n in MOUNTS + 8 * n.

@@ -6,6 +6,7 @@ import struct
 
 from knarr.kernel import mounts as k
 from knarr.kernel.files import PROC_SUPER_MAGIC
+from knarr.kernel.namespaces import CLONE_NEWNS
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.mountopts import (
     PROPAGATION,
@@ -16,6 +17,7 @@ from knarr.runtime.mountopts import (
 )
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import (
+    MOUNT_NAMESPACE,
     PROC,
     ROOT,
     SCRATCH,
@@ -355,6 +357,31 @@ class PivotRoot(Step):
     def describe(self) -> str:
         """Return the step as one line of text."""
         return "pivot root, let go of the host's tree"
+
+
+class InheritMounts(Step):
+    """End up in a mount namespace that exists, with the finished tree as the root.
+
+    The tree was made in a namespace that nobody else is in and that is gone from here on:
+    nothing of it is ever seen in the other one, and nothing is left in there.
+    """
+
+    __slots__ = ()
+
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """A detached tree stays whole for as long as a process has its root there."""
+        del setting
+        clone(b, ROOT, _MOUNT, recursive=True)
+        b.call("setns", MOUNT_NAMESPACE, CLONE_NEWNS)
+        b.call("close", MOUNT_NAMESPACE)
+        b.call("fchdir", _MOUNT)
+        b.call("chroot", ".")
+        b.call("dup3", _MOUNT, ROOT, os.O_CLOEXEC)
+        b.call("close", _MOUNT)
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return "enter the mount namespace that the container shares"
 
 
 class ReadonlyRoot(Step):
