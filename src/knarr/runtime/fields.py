@@ -40,3 +40,11 @@ def words(values: "Any", field: str, table: "dict[str, int]") -> int:
     for value in values or ():
         found |= word(value, field, table)
     return found
+
+
+def ids(maps: "Any", field: str) -> "tuple[tuple[int, int, int], ...]":
+    """Return an id map: first id inside, first id outside, how many."""
+    try:
+        return tuple((entry["containerID"], entry["hostID"], entry["size"]) for entry in maps)
+    except (KeyError, TypeError) as error:
+        raise SpecError(f"{field}: needs containerID, hostID and size") from error

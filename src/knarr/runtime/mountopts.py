@@ -61,6 +61,7 @@ class MountOptions:
         "copy_up",
         "data",
         "idmap",
+        "idmap_recursive",
         "propagation",
         "recursive",
         "recursive_clear",
@@ -72,7 +73,8 @@ class MountOptions:
 
     def __init__(self, options: "list[str]") -> None:
         self.words = tuple(options)
-        self.bind = self.recursive = self.idmap = self.remount = self.copy_up = False
+        self.bind = self.recursive = self.remount = self.copy_up = False
+        self.idmap = self.idmap_recursive = False
         self.set_flags = self.clear_flags = self.recursive_set = self.recursive_clear = 0
         self.propagation: list[tuple[int, bool]] = []
         self.data: list[str] = []
@@ -99,6 +101,7 @@ class MountOptions:
             self.propagation.append(PROPAGATION[option])
         elif option in ("idmap", "ridmap"):
             self.idmap = True
+            self.idmap_recursive |= option == "ridmap"
         elif option == "remount":
             self.remount = True
         elif option == "tmpcopyup":

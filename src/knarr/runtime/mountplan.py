@@ -1,7 +1,7 @@
 """``mounts[]`` of an OCI spec becomes steps. Pure. Source: runtime-spec config.md, "Mounts"."""
 
 from knarr.runtime.copyup import CopiedTmpfs
-from knarr.runtime.fields import SpecError, required
+from knarr.runtime.fields import SpecError, ids, required
 from knarr.runtime.mountopts import MountOptions
 from knarr.runtime.steps.cgroups import CgroupMount
 from knarr.runtime.steps.mounts import BindMount, NewMount, SysfsMount
@@ -11,6 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.runtime.entering import Maps
     from knarr.runtime.steps.base import Step
 
 
@@ -21,6 +22,22 @@ def steps(spec: "dict[str, Any]", in_userns: bool) -> "list[Step]":
         _mount(f"mounts[{index}]", index, entry, in_userns, label)
         for index, entry in enumerate(spec.get("mounts") or ())
     ]
+
+
+def id_maps(spec: "dict[str, Any]") -> "dict[int, tuple[Maps, Maps]]":
+    """Return the id maps of mounts that have their own, by index; raises SpecError."""
+    found = {}
+    for index, entry in enumerate(spec.get("mounts") or ()):
+        maps = [
+            ids(entry.get(field) or (), f"mounts[{index}].{field}")
+            for field in ("uidMappings", "gidMappings")
+        ]
+        if any(maps):
+            if not all(maps):
+                missing = "gidMappings" if maps[0] else "uidMappings"
+                raise SpecError(f"mounts[{index}].{missing}: is missing beside the other one")
+            found[index] = (maps[0], maps[1])
+    return found
 
 
 def ignored(spec: "dict[str, Any]") -> "tuple[str, ...]":
@@ -52,16 +69,19 @@ def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool, lab
     source = entry.get("source") or ""
     bind = _is_bind(entry, options)
     _check_proc(destination, kind, bind)
-    if options.idmap and not (bind and in_userns):
-        # Without ids of its own a mount gets those of the container's new user namespace.
-        which = "a new user namespace" if bind else "a bind mount"
-        raise SpecError(f"{where}.options: idmap needs {which}")
+    mapped = entry.get("uidMappings") or entry.get("gidMappings")
+    if options.idmap or mapped:
+        field = "uidMappings:" if mapped else "options: idmap"
+        if not bind or options.remount:
+            raise SpecError(f"{where}.{field} needs a bind mount")
+        # Without ids of its own a mount gets those of the container's user namespace.
+        if not mapped and not in_userns:
+            raise SpecError(f"{where}.{field} needs uidMappings or a user namespace")
     if options.copy_up and (bind or kind != "tmpfs"):
         raise SpecError(f"{where}.options: tmpcopyup needs a tmpfs")
     if options.remount:
-        if options.copy_up or options.idmap:
-            word = "tmpcopyup" if options.copy_up else "idmap"
-            raise SpecError(f"{where}.options: {word} cannot be combined with remount")
+        if options.copy_up:
+            raise SpecError(f"{where}.options: tmpcopyup cannot be combined with remount")
         return Remount(destination, options)
     if bind:
         return BindMount(index, destination, required(entry, "source", f"{where}."), options)

@@ -14,7 +14,7 @@ from knarr.kernel.namespaces import (
     NAMESPACES,
 )
 from knarr.runtime import mountplan
-from knarr.runtime.fields import SpecError, number, required
+from knarr.runtime.fields import SpecError, ids, number, required
 from knarr.runtime.mountopts import PROPAGATION
 from knarr.runtime.processplan import console_size, final_leg, unknown_capabilities, user_of
 from knarr.runtime.steps.devices import (
@@ -38,6 +38,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.runtime.entering import Maps
     from knarr.runtime.finalleg import FinalLeg
     from knarr.runtime.steps.base import Step
 
@@ -55,7 +56,8 @@ class Plan:
     it has to make itself once it is in its cgroup. joins: (clone flag, path) of
     namespaces to enter first. uid_maps, gid_maps: (container, host, size); none with a user
     namespace by path stands for those that it has. time_offsets: clock, seconds, nanoseconds of
-    a new time namespace, None when there is to be none.
+    a new time namespace, None when there is to be none. mount_maps: id maps of bind mounts that
+    have their own, by index in ``mounts[]``.
     warnings: what of the spec is left out, which is to be no error.
     """
 
@@ -64,6 +66,7 @@ class Plan:
         "gid_maps",
         "joins",
         "leg",
+        "mount_maps",
         "oom_score_adj",
         "steps",
         "time_offsets",
@@ -81,6 +84,7 @@ class Plan:
         gid_maps: tuple[tuple[int, int, int], ...]
         joins: tuple[tuple[int, str], ...]
         leg: FinalLeg
+        mount_maps: dict[int, tuple[Maps, Maps]]
         oom_score_adj: int | None
         steps: tuple[Step, ...]
         time_offsets: tuple[tuple[str, int, int], ...] | None
@@ -139,6 +143,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
         gid_maps=_id_maps(linux, "gidMappings", in_userns),
         steps=tuple(_steps(spec, linux, made, in_userns)),
         leg=leg,
+        mount_maps=mountplan.id_maps(spec),
         oom_score_adj=spec["process"].get("oomScoreAdj"),
         warnings=(
             *unknown_capabilities(spec["process"].get("capabilities") or {}, leg),
@@ -162,9 +167,6 @@ def _refuse_unsupported(spec: "dict[str, Any]", linux: "dict[str, Any]") -> None
         raise SpecError("hooks: are not supported by this runtime")
     if (linux.get("seccomp") or {}).get("listenerPath"):
         raise SpecError("linux.seccomp.listenerPath: is not supported by this runtime")
-    for index, entry in enumerate(spec.get("mounts") or ()):
-        if entry.get("uidMappings") or entry.get("gidMappings"):
-            raise SpecError(f"mounts[{index}].uidMappings: is not supported by this runtime")
 
 
 def _refuse_for_others(
@@ -258,19 +260,14 @@ def enters_user(joins: "tuple[tuple[int, str], ...]") -> bool:
     return any(flag == CLONE_NEWUSER for flag, _ in joins)
 
 
-def _id_maps(
-    linux: "dict[str, Any]", field: str, in_userns: bool
-) -> "tuple[tuple[int, int, int], ...]":
+def _id_maps(linux: "dict[str, Any]", field: str, in_userns: bool) -> "Maps":
     maps = linux.get(field) or ()
     given = any(
         entry.get("path") for entry in linux.get("namespaces") or () if entry["type"] == "user"
     )
     if bool(maps) != in_userns and not (given and not maps):
         raise SpecError(f"linux.{field}: needed with a user namespace, and only then")
-    try:
-        return tuple((m["containerID"], m["hostID"], m["size"]) for m in maps)
-    except (KeyError, TypeError) as error:
-        raise SpecError(f"linux.{field}: needs containerID, hostID and size") from error
+    return ids(maps, f"linux.{field}")
 
 
 def _steps(

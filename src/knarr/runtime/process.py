@@ -5,6 +5,7 @@
 container's maker, a single-threaded process of its own.
 """
 
+import errno
 import os
 import stat
 
@@ -18,7 +19,7 @@ from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Block, Program
 from knarr.runtime.rlimits import raise_limits, set_score
-from knarr.runtime.rootfs import clone_tree, close_all, host_id, idmap_bind, open_root
+from knarr.runtime.rootfs import clone_tree, close_all, host_id, idmap, idmap_bind, open_root
 from knarr.runtime.steps.base import Circumstances, Setting, Stop
 from knarr.runtime.steps.mounts import BindMount, NewMount
 from knarr.runtime.waiting import Waiting, is_known, resolve
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
+    from knarr.runtime.entering import Maps
     from knarr.runtime.fifogate import FifoGate
     from knarr.spec.mount import Mount
 
@@ -346,7 +348,34 @@ def _clone_binds(recipe: Recipe) -> "list[int]":
         if fd is None:
             fd = clone_tree(step.source, None, recursive=step.options.recursive)
         fds.append(fd)
+        maps = recipe.plan.mount_maps.get(step.index)
+        if maps is not None:
+            _map_ids(step, fd, maps)
     return fds
+
+
+def _map_ids(step: BindMount, fd: int, maps: "tuple[Maps, Maps]") -> None:
+    """Have a detached mount seen through id maps of its own. Raises RuntimeFailure."""
+    from knarr.runtime import usernamespace
+
+    try:
+        userns = usernamespace.make(*maps)
+    except OSError as error:
+        raise _not_mapped(step, "uidMappings", error) from error
+    try:
+        idmap(fd, userns, recursive=step.options.idmap_recursive)
+    except OSError as error:
+        raise _not_mapped(step, "uidMappings", error) from error
+    finally:
+        os.close(userns)
+
+
+def _not_mapped(step: BindMount, field: str, error: OSError) -> RuntimeFailure:
+    """EINVAL is how the kernel says that a file system, or a mount mapped already, takes none."""
+    text = f"mounts[{step.index}].{field}: {step.source}: {os.strerror(error.errno or 0)}"
+    if error.errno == errno.EINVAL:
+        text += " (its file system cannot be id-mapped, or the map is none)"
+    return RuntimeFailure("error", step.describe(), text, error.errno or 0)
 
 
 def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
@@ -370,7 +399,14 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
             recipe.rootfs, through, owner, append=recipe.append, leftover=created.leftover
         )
         for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
-            if userns is not None and (recipe.idmapped or step.options.idmap):
+            if step.index in plan.mount_maps:
+                pass  # it has its own
+            elif userns is not None and step.options.idmap and not recipe.idmapped:
+                try:
+                    idmap(fd, userns, recursive=step.options.idmap_recursive)
+                except OSError as error:
+                    raise _not_mapped(step, "options: idmap", error) from error
+            elif userns is not None and recipe.idmapped:
                 problem = idmap_bind(fd, userns, step, recursive=step.options.recursive)
                 created.warnings += [problem] if problem else []
             memory.mount_cell(number).set(fd)

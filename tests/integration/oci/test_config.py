@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.bundles import Oci
 
+IDS = [{"containerID": 0, "hostID": 1000, "size": 1}]
 BAD: list[tuple[str, Any, str]] = [
     ("ociVersion", "2.0.0", "ociVersion"),
     ("ociVersion", None, "ociVersion: is missing"),
@@ -39,6 +40,16 @@ BAD: list[tuple[str, Any, str]] = [
      "/no/such"),
     ("mounts", [{"destination": "/tmp", "type": "proc", "options": ["tmpcopyup"]}],
      "mounts[0].options: tmpcopyup needs a tmpfs"),
+    ("mounts", [{"destination": "/a", "source": "/", "options": ["bind", "idmap"]}],
+     "mounts[0].options: idmap needs uidMappings or a user namespace"),
+    ("mounts", [{"destination": "/a", "type": "tmpfs", "options": ["ridmap"]}],
+     "mounts[0].options: idmap needs a bind mount"),
+    ("mounts", [{"destination": "/a", "source": "/", "options": ["bind"], "uidMappings": IDS}],
+     "mounts[0].gidMappings: is missing"),
+    ("mounts", [{"destination": "/a", "type": "tmpfs", "uidMappings": IDS, "gidMappings": IDS}],
+     "mounts[0].uidMappings: needs a bind mount"),
+    ("mounts", [{"destination": "/a", "source": "/proc", "options": ["bind"], "uidMappings": IDS,
+                 "gidMappings": IDS}], "mounts[0].uidMappings: /proc: Invalid argument"),
     ("mounts", [{"destination": "/tmp"}], "mounts[0].type: is missing"),
     ("mounts", [{"destination": "/tmp", "options": ["bind"]}], "mounts[0].source: is missing"),
     ("mounts", [{"destination": "/dev/shm", "options": ["remount", "tmpcopyup"], "type": "tmpfs"}],

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from knarr.oci.abilities import default_config
+from knarr.runtime import usernamespace
+from knarr.runtime.rootfs import clone_tree
 from tests.support.bundles import Oci
 
 DEFAULTS: list[dict[str, Any]] = default_config()["mounts"]
@@ -164,6 +166,84 @@ def test_a_mount_of_control_groups_has_the_options_that_podman_gives(oci: Oci) -
     for line in below:
         assert {"ro", "nosuid", "noexec", "nodev"} <= set(line[5].split(",")), line
         assert line[6] == "-"
+
+
+# --- id maps -------------------------------------------------------------------------------------
+
+
+def needs_id_maps(path: Path) -> None:
+    """Skip where files of tests lie on a file system without id-mapped mounts."""
+    userns = usernamespace.make([(0, 7, 1)], [(0, 7, 1)])
+    try:
+        os.close(clone_tree(str(path), userns))
+    except OSError as error:
+        pytest.skip(f"no id-mapped mounts of {path}: {error.strerror}")
+    finally:
+        os.close(userns)
+
+
+def owners(oci: Oci, *entries: dict[str, Any], **linux: Any) -> list[str]:
+    look = "for f in $(find /m | sort); do stat -c %u:%g $f; done"
+    path = oci.bundle("sh", "-c", look, mounts=[*DEFAULTS, *entries], linux=linux)
+    return oci("run", "-b", str(path), oci.name("mapped")).split()
+
+
+def test_a_mount_with_id_maps_of_its_own(oci: Oci, tmp_path: Path) -> None:
+    needs_id_maps(tmp_path)
+    maps = {"uidMappings": [{"containerID": 0, "hostID": 1000, "size": 10}],
+            "gidMappings": [{"containerID": 0, "hostID": 2000, "size": 10}]}  # fmt: skip
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "root").touch()
+    (source / "user").touch()
+    os.chown(source / "user", 5, 6)
+    for words in (["bind"], ["bind", "idmap"], ["rbind", "ridmap"]):
+        entry = bind(source, "/m", *words) | maps
+        assert owners(oci, entry) == ["1000:2000", "1000:2000", "1005:2006"]
+    # Also where the container has a user namespace, through which that is seen once more.
+    wide = [{"containerID": 0, "hostID": 1000, "size": 10},
+            {"containerID": 10, "hostID": 2000, "size": 10}]  # fmt: skip
+    linux = {"namespaces": USERNS, "uidMappings": wide, "gidMappings": wide, "resources": {}}
+    mounts = [entry for entry in DEFAULTS if entry["destination"] != "/dev/mqueue"]
+    entry = bind(source, "/m", "bind", "idmap") | maps
+    path = oci.bundle("stat", "-c", "%u:%g", "/m/user", mounts=[*mounts, entry], linux=linux,
+                      root={"path": "rootfs"})  # fmt: skip
+    subprocess.run(["cp", "-a", str(oci.rootfs), str(path / "rootfs")], check=True)
+    subprocess.run(["chown", "-hR", "1000:1000", str(path / "rootfs")], check=True)
+    assert oci("run", "-b", str(path), oci.name("both")) == "5:16\n"
+
+
+def test_a_map_for_one_mount_or_for_a_whole_tree(oci: Oci, tmp_path: Path) -> None:
+    needs_id_maps(tmp_path)
+    source = tmp_path / "source"
+    (source / "in").mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "t", str(source / "in")], check=True)
+    maps = {"uidMappings": [{"containerID": 0, "hostID": 7, "size": 1}],
+            "gidMappings": [{"containerID": 0, "hostID": 8, "size": 1}]}  # fmt: skip
+    try:
+        one = owners(oci, bind(source, "/m", "rbind", "idmap") | maps)
+        tree = owners(oci, bind(source, "/m", "rbind", "ridmap") | maps)
+    finally:
+        subprocess.run(["umount", str(source / "in")], check=True)
+    assert one == ["7:8", "0:0"]
+    assert tree == ["7:8", "7:8"]
+
+
+def test_a_mount_through_the_map_of_the_container(oci: Oci, tmp_path: Path) -> None:
+    needs_id_maps(tmp_path)
+    (tmp_path / "file").touch()
+    linux = {"namespaces": USERNS, "uidMappings": IDS, "gidMappings": IDS, "resources": {}}
+    mounts = [*DEFAULTS, bind(tmp_path / "file", "/tmp/m", "bind", "idmap")]
+    path = oci.bundle("stat", "-c", "%u:%g", "/tmp/m", mounts=mounts, linux=linux,
+                      root={"path": "rootfs"})  # fmt: skip
+    subprocess.run(["cp", "-a", str(oci.rootfs), str(path / "rootfs")], check=True)
+    subprocess.run(["chown", "-hR", "100000:100000", str(path / "rootfs")], check=True)
+    assert oci("run", "-b", str(path), oci.name("idmap")) == "0:0\n"
+    mounts[-1] = bind("/proc/version", "/tmp/m", "bind", "idmap")
+    path = oci.bundle("true", mounts=mounts, linux=linux, root={"path": "rootfs"})
+    subprocess.run(["cp", "-a", str(oci.rootfs), str(path / "rootfs")], check=True)
+    text = oci("run", "-b", str(path), oci.name("idmap"), check=False)
+    assert f"mounts[{len(DEFAULTS)}].options: idmap: /proc/version: Invalid argument" in text
 
 
 # --- tmpcopyup -----------------------------------------------------------------------------------

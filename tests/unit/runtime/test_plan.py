@@ -261,7 +261,9 @@ def test_an_idmapped_mount_takes_the_ids_of_a_new_user_namespace(option: str) ->
     plan(made)
     made = spec("sh", userns=False)
     change(made)
-    with pytest.raises(SpecError, match=r"mounts\[7\].options: idmap needs a new user namespace"):
+    with pytest.raises(
+        SpecError, match=r"mounts\[7\].options: idmap needs uidMappings or a user namespace"
+    ):
         plan(made)
 
 
