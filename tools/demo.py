@@ -7,6 +7,7 @@ before it runs, so that it can be typed by hand.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -144,6 +145,21 @@ class Demo:
         self.run(f"env KNARR_POLICY={policy} knarr run --rm busybox id", expect=125)
         self.run(f"env KNARR_POLICY={policy} knarr run --rm --user 1000 busybox id -u")
         self.run("knarr run --rm busybox sh -c 'mount -t tmpfs none /tmp || echo not allowed'")
+
+    def explanation(self) -> None:
+        """Show what took longest of a start, and what the explanation has to say otherwise."""
+        heading("What was done for that, step by step: knarr explain")
+        self.run("knarr run -d --explain --name plain busybox sleep 1000")
+        found = json.loads(self.run("knarr explain --format json plain", show=False))
+        steps = [each for each in found["Start"]["Steps"] if each["By"] == "process"]
+        calls = sum(each["CallCount"] or 0 for each in steps)
+        print(
+            f"    its first process made {calls} system calls; the longest of {len(steps)} steps:"
+        )
+        for each in sorted(steps, key=lambda each: each["Took"] or 0)[-5:]:
+            print(f"    {each['Took'] / 1e6:8.3f} ms  {each['Step']:.40}: {each['Meaning']:.70}")
+        print("    (all of it, with layers, mounts, limits, capabilities: knarr explain NAME)")
+        self.run("knarr rm -f plain")
 
     def limits(self) -> None:
         """Set limits; read them from the kernel; run into one."""
@@ -406,6 +422,7 @@ def show(demo: Demo) -> None:
         demo.output,
         demo.namespaces,
         demo.identity,
+        demo.explanation,
         demo.limits,
         demo.life,
         demo.health,

@@ -48,6 +48,14 @@ SIG_PROXY = Flag(
     example="--sig-proxy=false",
 )
 
+EXPLAIN = Flag(
+    "explain",
+    SWITCH,
+    "Explain on STDERR what makes the process a container, with the times of its start, before "
+    "its command does anything",
+    example="--explain",
+)
+
 COMMON: tuple[Flag, ...] = (
     Flag("add-host", HOSTS, "Add a line to /etc/hosts: NAME=ADDRESS or NAME:ADDRESS; "
          "'host-gateway' is the host, where its network is shared",
@@ -212,6 +220,7 @@ FOREGROUND: tuple[Flag, ...] = (
     Flag("detach", SWITCH, "Run in the background and print the container's id", short="d",
          example="-d"),
     DETACH_KEYS,
+    EXPLAIN,
     SIG_PROXY,
 )  # fmt: skip
 

@@ -13,9 +13,9 @@ from knarr.cli.flags import HelpAsked, UsageError, nearest
 
 # ``knarr GROUP WORD`` -> module in commands/. A word that is not listed is its own verb.
 _CONTAINER_VERBS = (
-    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs",
-    "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
-    "unpause", "update", "wait",
+    "attach", "commit", "cp", "create", "diff", "exec", "explain", "export", "inspect", "kill",
+    "logs", "pause", "port", "prune", "rename", "restart", "rm", "run", "start", "stats", "stop",
+    "top", "unpause", "update", "wait",
 )  # fmt: skip
 _IMAGE_VERBS = ("bootstrap", "history", "import", "load", "pull", "push", "save", "tag")
 GROUPS: dict[str, dict[str, str]] = {

@@ -298,6 +298,17 @@ class Container:
         """Return everything about it as Docker's JSON object."""
         return inspect_container(self._engine, self.record, self.paths, self.state)
 
+    def explain(self, *, calls: bool = False) -> dict[str, Any]:
+        """Return what makes its first process a container: facts of the kernel and of records.
+
+        Namespaces with their inodes, id map, layers, mounts, control groups, capabilities,
+        system call filter, limits, network, and the steps of its start; calls: with each
+        system call. See docs/explain.md.
+        """
+        from knarr.engine import explain
+
+        return explain.explain(self._engine, self.record, self.paths, self.state, calls=calls)
+
     @property
     def ports(self) -> dict[str, list[dict[str, str]] | None]:
         """Where its ports are while it runs: ``80/tcp`` -> [{"HostIp": …, "HostPort": …}].

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import builtins
+import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from knarr import errors
 from knarr.engine import create, listing, remove, start, unfinished
 from knarr.engine.container import Container
 from knarr.engine.model import ContainerConfig, RunResult
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from knarr.engine.listing import Filters, Listed
     from knarr.engine.stats import Board
     from knarr.images.context import Progress
+
+
+_log = logging.getLogger("knarr.engine")
 
 
 class Launched(NamedTuple):
@@ -60,14 +66,16 @@ class Containers:
         size: tuple[int, int] | None = None,
         source: Container | None = None,
         created: Callable[[Container], object] = lambda _container: None,
+        explained: Callable[[dict[str, Any]], object] | None = None,
         progress: Progress = ignore_progress,
     ) -> Launched:
         """Create and start a container; return it with its first attachment.
 
         size: rows and columns of its terminal when its command starts. source: see `create`.
         created: called before it is started, and so also when it then cannot be: it stays as
-        created, as with Docker, unless auto_remove is set. progress: see `create`. Raises as
-        :meth:`create` and ``Container.start``.
+        created, as with Docker, unless auto_remove is set. explained: called with what
+        ``Container.explain`` returns, with the times of the start in it, before the command has
+        done anything. progress: see `create`. Raises as :meth:`create` and ``Container.start``.
         """
         engine = self._engine
         with create.made(engine, config, source.id if source else None, progress) as prepared:
@@ -81,6 +89,7 @@ class Containers:
                     prepared=prepared,
                     kill_on_hangup=config.kill_on_owner_exit,
                     size=size,
+                    watch=None if explained is None else partial(_tell, container, explained),
                 )
             return Launched(container, attachment)
 
@@ -148,3 +157,13 @@ class Containers:
         from knarr.engine import prune
 
         return prune.prune(self._engine, filters or {})
+
+
+def _tell(container: Container, explained: Callable[[dict[str, Any]], object]) -> None:
+    """Explain a container that has just been started; what cannot be told does not end it."""
+    try:
+        found = container.explain()
+    except errors.KnarrError as error:
+        _log.warning("%s", error)
+        return
+    explained(found)

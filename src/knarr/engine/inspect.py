@@ -62,7 +62,7 @@ def inspect(engine: Engine, record: ContainerRecord, paths: Paths, state: Contai
         "HostConfig": host_config(config, spec),
         "GraphDriver": {
             "Name": engine.driver.name,
-            "Data": _graph(_root_mounts(engine, record)),
+            "Data": _graph(root_mounts(engine, record)),
         },
         "Mounts": [_mount_point(bind) for bind in config.binds]
         + [_tmpfs_point(tmpfs.target) for tmpfs in config.tmpfs],
@@ -294,7 +294,7 @@ def _tmpfs_point(target: str) -> Object:
     }
 
 
-def _root_mounts(engine: Engine, record: ContainerRecord) -> list[Mount]:
+def root_mounts(engine: Engine, record: ContainerRecord) -> list[Mount]:
     """Return the mounts of the root; none when the container is being removed. Raises NotFound."""
     try:
         return engine.driver.mounts(record.id)

@@ -61,7 +61,7 @@ class _Request:
 
     line: the connection on which it was announced. apart: all namespaces of the container are
     its own, so that they can be made ahead. foreign: another OCI runtime makes it. ours:
-    the client's end of an attachment.
+    the client's end of an attachment. watch: see ``start``.
     """
 
     body: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +70,7 @@ class _Request:
     apart: bool = False
     foreign: bool = False
     ours: _socket.socket | None = None
+    watch: Callable[[], None] | None = None
 
     def announce(self, engine: Engine, record: ContainerRecord, paths: Paths) -> None:
         """Say that it is going to be made. Raises LaunchFailed."""
@@ -111,6 +112,7 @@ def start(
     kill_on_hangup: bool = False,
     size: tuple[int, int] | None = None,
     again: dict[str, Any] | None = None,
+    watch: Callable[[], None] | None = None,
 ) -> Attachment | None:
     """Start the container; return the first attachment when ``attach`` is set.
 
@@ -118,11 +120,14 @@ def start(
     known. With kill_on_hangup the container is killed when the attachment is closed, however
     this process ends. size: rows and columns that its terminal, if it has one, is to have from
     the first moment. again: which start this is after how many ends, where nobody but its
-    policy asked for it. Raises CommandNotFound, NotExecutable, UnknownUser, NotModified
-    (already running), RefusedByPolicy (as policies are now), Internal (its spec is damaged) and
-    what the kernel or the launcher says; the container is as before then, and its state has why.
+    policy asked for it. watch: called when it runs, and before its command has done anything,
+    where the kernel lets us hold it; the start is timed for it. Raises CommandNotFound,
+    NotExecutable, UnknownUser, NotModified (already running), RefusedByPolicy (as policies are
+    now), Internal (its spec is damaged) and what the kernel or the launcher says; the container is
+    as before then, and its state has why.
     """
     paths = Paths(engine.settings, record.id)
+    began = time.monotonic_ns()
     with translated(f"container {record.name}"):
         results = health.before(paths)  # they are in the directory that is cleared
         clear_run_directory(record, paths)
@@ -143,6 +148,9 @@ def start(
                 request.body["runtime"] = runtimes.request(engine.settings, record.config)
             if again is not None:
                 request.body["restart"] = again
+            if watch is not None:
+                request.body["timed"] = began
+                request.watch = watch
             answer = _launch(request, engine, prepared, results, note, attach=attach, size=size)
         except BaseException as error:
             request.fail()  # first: whoever was to make it has its run directory
@@ -194,6 +202,7 @@ def _launch(
         return engine.launcher.start(
             request.body, request.handles, spec=spec, meanwhile=note,
             apart=request.apart, foreign=request.foreign, announced=request.line,
+            watch=request.watch,
         )  # fmt: skip
 
 

@@ -16,7 +16,8 @@ _syscall.restype = ctypes.c_long
 # Calls added since Linux 5.0 have one number on every architecture; the older
 # ones are listed for the two families that Python runs on (asm/unistd.h).
 _X86_64 = {
-    "bpf": 321, "capget": 125, "capset": 126, "chdir": 80, "chroot": 161, "close": 3, "dup3": 292,
+    "bpf": 321, "capget": 125, "capset": 126, "chdir": 80, "chroot": 161, "clock_gettime": 228,
+    "close": 3, "dup3": 292,
     "execve": 59, "execveat": 322, "exit_group": 231, "faccessat": 269, "fchdir": 81,
     "fchown": 93, "fchownat": 260, "fcntl": 72, "fstatfs": 138, "getcwd": 79, "ioctl": 16,
     "ioprio_set": 251, "keyctl": 250, "madvise": 28, "mkdirat": 258, "mknodat": 259, "mmap": 9,
@@ -29,7 +30,8 @@ _X86_64 = {
     "symlinkat": 266, "umask": 95, "umount2": 166, "unshare": 272, "write": 1,
 }  # fmt: skip
 _GENERIC = {
-    "bpf": 280, "capget": 90, "capset": 91, "chdir": 49, "chroot": 51, "close": 57, "dup3": 24,
+    "bpf": 280, "capget": 90, "capset": 91, "chdir": 49, "chroot": 51, "clock_gettime": 113,
+    "close": 57, "dup3": 24,
     "execve": 221, "execveat": 281, "exit_group": 94, "faccessat": 48, "fchdir": 50,
     "fchown": 55, "fchownat": 54, "fcntl": 25, "fstatfs": 44, "getcwd": 17, "ioctl": 29,
     "ioprio_set": 30, "keyctl": 219, "madvise": 233, "mkdirat": 34, "mknodat": 33, "mmap": 222,

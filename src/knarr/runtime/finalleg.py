@@ -174,12 +174,12 @@ def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
     has_init = ending.init_fd is not None
 
     def part(key: "tuple[object, ...]", write: "Callable[..., None]", *arguments: object) -> None:
-        program.add(name, kept.block(key, write, *arguments))
+        program.add(name, kept.block(key, write, *arguments), str(key[0]))
 
     if leg.lsm_label is not None:
         part(("label", leg.lsm_label, ending.has_proc), _set_label, *leg.lsm_label, ending.has_proc)
     part(("stdio", _shape(ending.stdio)), _put_stdio, ending.stdio)
-    program.add(name, kept.make(_settings, leg))
+    program.add(name, kept.make(_settings, leg), "settings")
     part(("keep", has_init, ending.preserved), _keep, has_init, ending.preserved)
     part(("drop", masks["bounding"]), _drop_all_but, masks["bounding"])
     part(("user", ending.keyring), _become_user, ending.keyring)
@@ -189,7 +189,7 @@ def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
         path = leg.environment().get("PATH", DEFAULT_PATH)
         wanted = leg.args[2] if behind_init else leg.args[0]
         part(("find", wanted, path), command.find, wanted, path)
-    program.add(name, kept.make(_set_arguments, leg, behind_init))
+    program.add(name, kept.make(_set_arguments, leg, behind_init), "arguments")
     part(("signals",), _default_signals)
     ways = (leg.no_new_privileges, leg.seccomp_flags, ending.filter is not None, ending.permitted)
     part(("confine", *sorted(masks.items()), *ways), _confine, masks, *ways)

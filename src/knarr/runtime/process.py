@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from knarr.runtime.entering import Maps
     from knarr.runtime.fifogate import FifoGate
+    from knarr.runtime.timeline import Timeline
     from knarr.spec.mount import Mount
 
     class Group(Protocol):
@@ -54,7 +55,7 @@ class Recipe:
     which then waits for it. append: see ``open_root``. keeper: one that has begun for
     this container. gate: another than the channel, for a process that outlives who made it.
     idmapped: a user namespace sees root and bind mounts through its id map, also without
-    the option ``idmap``.
+    the option ``idmap``. timeline: of a start that is to be explained.
     """
 
     __slots__ = (
@@ -71,6 +72,7 @@ class Recipe:
         "sibling",
         "stdio",
         "target",
+        "timeline",
     )
 
     def __init__(
@@ -89,6 +91,7 @@ class Recipe:
         keeper: "Keeper | None" = None,
         gate: "FifoGate | None" = None,
         idmapped: bool = True,
+        timeline: "Timeline | None" = None,
     ) -> None:
         self.append = append
         self.gate = gate
@@ -103,6 +106,12 @@ class Recipe:
         self.init_fd = init_fd
         self.keeper = keeper
         self.sibling = sibling
+        self.timeline = timeline
+
+    def note(self, what: str) -> None:
+        """Note when something was done, where somebody wants to know."""
+        if self.timeline is not None:
+            self.timeline.note(what)
 
 
 class Created:
@@ -186,6 +195,8 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     if gate is not None:
         gate.prepare()
     binds = _clone_binds(recipe)
+    if binds:
+        recipe.note("binds")
     opened = _join(recipe)
     directories = tuple(stat.S_ISDIR(os.fstat(fd).st_mode) for fd in binds)
     setting = setting_for(plan, directories)
@@ -193,6 +204,9 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         process, entrances = _spawn(recipe, setting)
     finally:
         entering.close_all(opened)
+    recipe.note("process")
+    if recipe.timeline is not None:
+        recipe.timeline.seize(process.pid)
     seen = Circumstances(
         recipe.stdio,
         filtered=recipe.program is not None,
@@ -218,6 +232,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
             stop.outside(recipe, created)
             process.go()
         process.await_ready()
+        recipe.note("ready")
         created.master = memory.MASTER.get()
         if not known:
             _settle_user(plan, setting, created)
@@ -289,6 +304,11 @@ def _program(
     )  # fmt: skip
     child.set_paths(program, recipe.target, entrances)
     finalleg.set_cells(program, plan.leg, ending)
+    if recipe.timeline is not None:
+        recipe.timeline.note("program")
+        room = 0 if before is None else memory.PROGRAM_SIZE
+        program = recipe.timeline.stamped(program, before, room)
+        recipe.timeline.note("stamps")
     return program
 
 
@@ -387,6 +407,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     elif plan.in_userns:
         for name, maps in (("uid_map", plan.uid_maps), ("gid_map", plan.gid_maps)):
             _write_map(created.pid, name, maps)
+        recipe.note("maps")
     if plan.in_userns:
         userns = os.open(f"/proc/{created.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     if plan.oom_score_adj is not None:
@@ -398,6 +419,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
         created.root_fd = open_root(
             recipe.rootfs, through, owner, append=recipe.append, leftover=created.leftover
         )
+        recipe.note("root")
         for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
             if step.index in plan.mount_maps:
                 pass  # it has its own
@@ -410,6 +432,8 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
                 problem = idmap_bind(fd, userns, step, recursive=step.options.recursive)
                 created.warnings += [problem] if problem else []
             memory.mount_cell(number).set(fd)
+        if binds:
+            recipe.note("idmaps")
     finally:
         if userns is not None:
             os.close(userns)

@@ -117,6 +117,7 @@ class Launcher:
         apart: bool = False,
         foreign: bool = False,
         announced: "Channel | None" = None,
+        watch: "Callable[[], None] | None" = None,
     ) -> "dict[str, Any]":
         """Start a container; returns ``pid``, ``started_at`` (ns) and ``warnings``.
 
@@ -124,13 +125,19 @@ class Launcher:
         meanwhile: called once the request is on its way, before the answer is awaited.
         apart: it has user, network, IPC and UTS namespaces of its own; those of the next may
         be made ahead. foreign: another OCI runtime makes it. announced: what ``announce``
-        returned for it; it is closed. Raises LaunchFailed, and what ``meanwhile`` raises.
+        returned for it; it is closed. watch: called when the container runs; with ``timed`` in the
+        request its process stands still meanwhile. Raises LaunchFailed, and what ``meanwhile`` and
+        ``watch`` raise.
         """
         operation = _operation(apart=apart, foreign=foreign)
         channel, message, _ = self._ask(
             operation, request["run_dir"], request, fds, spec, meanwhile, announced
         )
-        channel.close()
+        try:
+            if watch is not None:
+                watch()
+        finally:
+            channel.close()
         return message
 
     def exec(self, request: "dict[str, Any]", fds: "list[int]") -> ExecSession:

@@ -34,9 +34,12 @@ if TYPE_CHECKING:
 
     from knarr.cgroups.protocol import Group
     from knarr.runtime import resolving
+    from knarr.runtime.timeline import Timeline
 
 PROGRAM_LIMIT = 1 << 20
 SHARED_MEMORY = "/dev/shm"
+# In the run directory of a container whose start is explained: when each step was done.
+TIMES = "times.json"
 
 
 class Starter:
@@ -56,6 +59,7 @@ class Starter:
         "spare",
         "state",
         "streams",
+        "timeline",
         "undo",
     )
 
@@ -74,6 +78,11 @@ class Starter:
         self.oom = -1  # a descriptor for the supervisor
         self.names: resolving.Offer | None = None  # on its way to the resolver
         self.listener: _socket.socket | None = None
+        self.timeline: Timeline | None = None
+        if request.get("timed"):
+            from knarr.runtime import timeline
+
+            self.timeline = timeline.Timeline(request["timed"])
 
     def start(self, fds: "list[int]", supervisor: "_socket.socket") -> "dict[str, Any]":
         """Make the container, let it run, hand it over; return the answer for the caller.
@@ -81,15 +90,24 @@ class Starter:
         What fails is undone and raised: RuntimeFailure, SpecError, OSError.
         """
         try:
+            self._note("request")
             self._place_namespaces(fds)
             group = self._group()
+            self._note("group")
             self._begin(group)
+            if self.keeper is not None:
+                self._note("keeper")
             self._make_streams()
+            if not self.request["tty"]:
+                self._note("streams")
 
             def meanwhile(created: Created) -> None:
                 self.names = networking.join(created.pid, self.request, self.undo)
+                if self.request.get("network") or self.request.get("ports"):
+                    self._note("network")
                 self._try_log()
                 self._record(created)
+                self._note("record")
                 if self.given and not self.request["tty"]:
                     self._hand_over(created, supervisor, fds)
                 crash_point("running")
@@ -101,6 +119,9 @@ class Starter:
             if not self.given:
                 self._give_streams(self.created)
             self.created.start()
+            if self.timeline is not None:
+                self.timeline.note("executed")
+                self.timeline.hold()
             # The supervisor's end may have been the container's, before that ever ran: nobody is
             # to see as running, and then as ended, what was only being started.
             self._need(supervisor)
@@ -110,6 +131,9 @@ class Starter:
             if not self.handed:
                 self._hand_over(self.created, supervisor, fds)
             handover.confirm(supervisor, self.created.root_fd)
+            if self.timeline is not None:
+                self.timeline.note("told")
+                states.write(self.run_dir, self.timeline.result(), TIMES)
         except BaseException:
             self._give_up(supervisor)
             self._need(supervisor)
@@ -128,6 +152,10 @@ class Starter:
         """Return the first process on its way to its gate; what ``meanwhile`` does is done."""
         del supervisor
         return create(self._recipe(fds, group), meanwhile)
+
+    def _note(self, what: str) -> None:
+        if self.timeline is not None:
+            self.timeline.note(what)
 
     @staticmethod
     def _need(supervisor: "_socket.socket") -> None:
@@ -235,6 +263,7 @@ class Starter:
             sibling=True,
             append=bool(request.get("overlay_append", True)),
             keeper=self.keeper,
+            timeline=self.timeline,
         )
 
     def _record(self, created: Created) -> None:
@@ -327,6 +356,8 @@ class Starter:
         states.withdraw(self.run_dir)
         if self.created is not None:
             self.created.abort()
+        if self.timeline is not None:
+            self.timeline.release()
         self.streams.close()
         self.undo.run()
         states.remove(self.run_dir)

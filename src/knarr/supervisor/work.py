@@ -297,6 +297,8 @@ def _make(
         _answer(Channel(sock), _failure(error))
         return
     _answer(Channel(sock), answer)
+    if starter.timeline is not None and starter.created is not None:
+        starter.timeline.release_after(sock, starter.created.pidfd)
     # What it made runs already. It may take long until this process ends, so that no end of a
     # pipe may depend on it. What takes long to close is closed by its end.
     created = starter.created

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from knarr.cli import cidfile, container_config, foreground, stream, terminal
 from knarr.cli.command import MANY, Command
@@ -45,6 +46,7 @@ def run(context: Context, args: Args) -> int:
             attach=not args.on("detach"),
             size=terminal.size() if streams.tty else None,
             created=created,
+            explained=_explained if args.on("explain") else None,
             progress=container_config.pull_progress(args),
         )
     if attachment is None:
@@ -53,6 +55,14 @@ def run(context: Context, args: Args) -> int:
         return foreground.follow(container, attachment, streams, context.caller)
     except stream.Detached:
         return 0
+
+
+def _explained(found: dict[str, Any]) -> None:
+    """Print an explanation where the command's own output does not go."""
+    from knarr.cli import explaining
+
+    with contextlib.suppress(OSError):  # nobody reads it: no reason not to go on
+        print(explaining.text(found, colour=terminal.is_terminal(2)), file=sys.stderr, flush=True)
 
 
 def streams_of(args: Args) -> stream.Streams:
@@ -91,6 +101,10 @@ COMMAND = Command(
         (
             "knarr run -d --network bridge -p 127.0.0.1:8080:80 busybox httpd -f",
             "Serve at port 8080 of this machine, for this machine alone",
+        ),
+        (
+            "knarr run --rm --explain busybox true 2> explanation",
+            "Have explained what makes it a container, and when each step of its start was done",
         ),
     ),
     flags=(*COMMON, *FOREGROUND),

@@ -226,17 +226,22 @@ class Builder:
 class Program:
     """Blocks in a row, each the operations of one thing that can be named."""
 
-    __slots__ = ("_blocks", "_data", "_kept", "_names")
+    __slots__ = ("_blocks", "_data", "_kept", "_names", "_parts")
 
     def __init__(self) -> None:
         self._blocks: list[Block] = []
         self._names: list[str | Callable[[], str]] = []
+        self._parts: list[str] = []
         self._kept: list[object] = []
         self._data = b""
 
-    def add(self, name: "str | Callable[[], str]", block: Block) -> None:
-        """Append a block; ``name`` is, or returns, what a message about a failure begins with."""
+    def add(self, name: "str | Callable[[], str]", block: Block, part: str = "") -> None:
+        """Append a block; ``name`` is, or returns, what a message about a failure begins with.
+
+        part: which part it is of what has that name.
+        """
         self._names.append(name)
+        self._parts.append(part)
         self._blocks.append(block)
 
     def keep(self, *objects: object) -> None:
@@ -247,6 +252,10 @@ class Program:
         """Return the blocks in their order, each with its name."""
         names = [name if isinstance(name, str) else name() for name in self._names]
         return list(zip(names, self._blocks, strict=True))
+
+    def parts(self) -> "list[str]":
+        """Return which part of what its name says each block is, empty where it is all of it."""
+        return self._parts
 
     def data(self) -> bytes:
         """Return the operations."""

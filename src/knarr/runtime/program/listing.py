@@ -58,14 +58,25 @@ def describe(program: "Program") -> "list[str]":
     lines: list[str] = []
     at = 0
     above = None
-    for name, block in program.blocks():
+    for name, _, operations in blocks(program):
         if name != above:
             lines.append(f"{name}:")
             above = name
-        for line in _block(block, at):
+        for line in operations:
             lines.append(f"{at:5}  {line}")
             at += 1
     return lines
+
+
+def blocks(program: "Program") -> "list[tuple[str, str, list[str]]]":
+    """Return name, part and operations of each block; see ``describe``."""
+    found = []
+    at = 0
+    for (name, block), part in zip(program.blocks(), program.parts(), strict=True):
+        operations = _block(block, at)
+        found.append((name, part, operations))
+        at += len(operations)
+    return found
 
 
 def _block(block: "Block", first: int) -> "list[str]":

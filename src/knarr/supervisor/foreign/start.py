@@ -125,7 +125,9 @@ class ForeignStarter(Starter):
         self.undo.add("runtime", {**request["runtime"], **what})
         bundle.write(runtime.bundle, _place(group, request["cgroup"]["manager"]))
         os.mkdir(runtime.root, 0o700)
+        self._note("bundle")
         created = self._create(group, supervisor.fileno())
+        self._note("created")
         if bundle.domain:
             _name_domain(created.pid, bundle.domain)
         meanwhile(created)
