@@ -47,6 +47,13 @@ class Execs:
         assert done.returncode == status, (words, done)
         return done.stdout + (done.stderr if status else "")
 
+    def detached(self, *words: str) -> int:
+        """Have a command run in the background; returns its pid. words: as for ``words``."""
+        file = self.oci.folder / "pid"
+        line = self.words("--detach", "--pid-file", str(file), *words)
+        subprocess.run(line, stdin=subprocess.DEVNULL, check=True, timeout=60)
+        return int(file.read_text())
+
     def process(self, *args: str, status: int = 0, **fields: Any) -> str:
         """Return what a process object's command says."""
         return self("--process", str(self.file(*args, **fields)), "ID", status=status)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import tarfile
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import Oci, tree
+from tests.support.podman import Podman
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,17 @@ def oci(tmp_path: Path, rootfs: Path) -> Iterator[Oci]:
     made = Oci(tmp_path, rootfs)
     yield made
     made.close()
+
+
+@pytest.fixture
+def podman(oci: Oci, tmp_path: Path) -> Iterator[Podman]:
+    """podman with an image of busybox; a test that needs it skips where it is not installed."""
+    folder = Path(tempfile.mkdtemp(prefix="kt-", dir="/var/tmp"))  # podman wants it short
+    made = Podman(oci, folder)
+    with tarfile.open(tmp_path / "image.tar", "w") as tar:
+        tar.add(oci.rootfs, ".")
+    made("import", str(tmp_path / "image.tar"), "box")
+    yield made
+    made("rm", "--all", "--force", "--time", "0")
+    made("rmi", "--all", "--force")
+    shutil.rmtree(folder)

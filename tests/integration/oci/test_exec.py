@@ -33,11 +33,7 @@ def test_command_is_in_the_containers_namespaces_and_groups(box: Execs) -> None:
     kinds = ("pid", "net", "ipc", "uts", "mnt", "cgroup")
     inside = box("ID", "sh", "-c", "readlink /proc/self/ns/pid; hostname; cat /proc/self/cgroup")
     assert inside.splitlines()[1] == "knarr"
-    pid_file = box.oci.folder / "pid"
-    subprocess.run(
-        box.words("--detach", "--pid-file", str(pid_file), "ID", "sleep", "1000"), check=True
-    )
-    pid = pid_file.read_text()
+    pid = box.detached("ID", "sleep", "1000")
     for kind in kinds:
         assert os.readlink(f"/proc/{pid}/ns/{kind}") == os.readlink(f"/proc/{box.pid}/ns/{kind}")
     groups = Path(f"/proc/{pid}/cgroup").read_text()
