@@ -149,7 +149,9 @@ class Demo:
     def explanation(self) -> None:
         """Show what took longest of a start, and what the explanation has to say otherwise."""
         heading("What was done for that, step by step: knarr explain")
-        self.run("knarr run -d --explain --name plain busybox sleep 1000")
+        line = "knarr run -d --explain --name plain busybox sleep 1000"
+        print(paint("36", f"  $ {line} 2> explanation"), flush=True)
+        self.run(line, show=False)
         found = json.loads(self.run("knarr explain --format json plain", show=False))
         steps = [each for each in found["Start"]["Steps"] if each["By"] == "process"]
         calls = sum(each["CallCount"] or 0 for each in steps)

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,14 @@ def test_times_are_in_the_order_of_the_steps(explained: Any, userns: str | None)
             ["confine"], ["create", "confine"],
         )  # fmt: skip
         assert all(each["Took"] >= 0 for each in start["Steps"] if each["Took"] is not None)
+        timed = [each for each in steps if each["At"] is not None]
+        for one, other in pairwise(timed):
+            assert other["At"] - other["Took"] == one["At"]
+        (clocks,) = (each["At"] for each in start["Steps"] if each["Step"] == "clocks")
+        assert timed[0]["At"] - timed[0]["Took"] == clocks
+        maker = [each for each in start["Steps"] if each["By"] == "maker"]
+        for one, other in pairwise(maker):
+            assert other["At"] - other["Took"] == one["At"]
         assert all(each["Meaning"] for each in start["Steps"])
         all_moments = [each["At"] for each in start["Steps"] if each["At"] is not None]
         assert all_moments == sorted(all_moments)

@@ -94,13 +94,14 @@ def explain(subject: Subject) -> dict[str, Any]:
     return {
         **found,
         "Directories": dict(sorted(group.paths.items())),
-        "Limits": _limits(group, asked),
+        "Limits": limits(group, asked),
         "Processes": group.procs(),
         "Frozen": subject.state.paused,
     }
 
 
-def _limits(group: Group, asked: dict[str, Any]) -> list[dict[str, Any]]:
+def limits(group: Group, asked: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the limits that this kernel has, with use and files; asked: ``linux.resources``."""
     found = []
     for row in _ROWS:
         directory = group.paths.get(row.v1[0])

@@ -33,7 +33,7 @@ def explain(subject: Subject) -> list[dict[str, Any]]:
     others = list(_others(subject, kinds.values())) if subject.running else []
     found = []
     for kind, file in kinds.items():
-        ours = subject.inode(file, "self")
+        ours = subject.inode(file, "thread-self")
         inode = subject.inode(file) if subject.running else 0
         is_host = inode == ours if subject.running else kind not in declared
         whose = HOST if is_host else CONTAINER if kind in joined else OWN

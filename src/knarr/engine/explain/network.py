@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from knarr.kernel.linkstate import Interface
 
 HOST = "host"
+_LOOK = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_LONGEST = 65536  # of a resolv.conf
 
 
 def explain(subject: Subject) -> dict[str, Any]:
@@ -39,7 +41,7 @@ def explain(subject: Subject) -> dict[str, Any]:
         "Resolver": _resolver(subject),
     }
     found["HostName"] = subject.spec.get("hostname", "")
-    if subject.running and subject.inode("net") != subject.inode("net", "self"):
+    if subject.running and subject.inode("net") != subject.inode("net", "thread-self"):
         found |= _look(subject.state.pid, subject.state.start_time)
     return found
 
@@ -112,12 +114,10 @@ def _resolver(subject: Subject) -> dict[str, Any]:
     path = {**subject.paths.files, **sources}.get("/etc/resolv.conf", "")
     servers, search, options = [], [], []
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with open(os.open(path, _LOOK), encoding="utf-8", errors="replace") as file:
+            text = file.read(_LONGEST)
     except OSError:
-        text = ""  # another container's that was removed, or what was bound there has gone
-    else:
-        with open(fd, encoding="utf-8", errors="replace") as file:
-            text = file.read(65536)
+        text = ""  # its container was removed, what was bound there has gone or is no file
     for line in text.splitlines():
         word, *rest = line.split() or [""]
         if word == "nameserver":

@@ -68,8 +68,9 @@ def _timed(recorded: dict[str, Any]) -> list[dict[str, Any]]:
         found.append(_step(MAKER, title, meaning, moment - asked, moment - before))
         before = moment
         executed = moment if name == "executed" else executed
-    # The process exists from the maker's note on, or a moment before.
-    before = next((moment for name, moment in notes if name == "process"), asked)
+    # It begins with the program when that is there, which its maker notes; its first step is as
+    # long as it takes to be cloned, too.
+    before = next((moment for name, moment in notes if name == "stamps"), asked)
     for row in recorded["steps"]:
         name, part, ended = row["name"], row["part"], row["ended"]
         if part == "execute":
