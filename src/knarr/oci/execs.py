@@ -16,9 +16,9 @@ from knarr.oci.errors import UsageError, not_running
 from knarr.oci.execprocess import process_of
 from knarr.oci.filters import filter_of
 from knarr.runtime import child
+from knarr.runtime.entering import host_id, shares_mounts, user_maps
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.join import Join, Joined, start
-from knarr.runtime.plan import shares_mounts
 from knarr.runtime.processplan import (
     exec_steps,
     final_leg,
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from knarr.oci.log import Journal
     from knarr.oci.options import Words
     from knarr.oci.state import Container
-
-    Map = list[dict[str, int]]
 
 _STREAMS = (0, 1, 2)
 _ALIVE = ("created", "running", "paused")
@@ -161,9 +159,9 @@ class _Request:
                 os.close(root)
 
     def _give_streams(self, uid: int, gid: int) -> None:
-        linux = self.config.get("linux") or {}
-        uid, gid = _outside(uid, linux, "uidMappings"), _outside(gid, linux, "gidMappings")
-        streams.give_streams(uid, gid)
+        """Have the standard descriptors belong to the command's user, as the host knows him."""
+        uids, gids = user_maps(self.container.pid)
+        streams.give_streams(host_id(uid, uids), host_id(gid, gids))
 
 
 def _check_terminal(process: "dict[str, Any]", console: str, *, detach: bool) -> None:
@@ -179,17 +177,6 @@ def _listen(process: "dict[str, Any]", count: int) -> None:
     env = process.get("env") or []
     names = ("LISTEN_FDS=", "LISTEN_PID=")
     process["env"] = [*(one for one in env if not one.startswith(names)), f"LISTEN_FDS={count}"]
-
-
-def _outside(inside: int, linux: "dict[str, Any]", field: str) -> int:
-    """Return the host's id for one of the container, -1 when there is none."""
-    maps: Map = linux.get(field) or []
-    if not maps:
-        return inside
-    for entry in maps:
-        if entry["containerID"] <= inside < entry["containerID"] + entry["size"]:
-            return entry["hostID"] + inside - entry["containerID"]
-    return -1
 
 
 def _namespaces(pid: int) -> int:

@@ -13,8 +13,9 @@ from knarr.oci.errors import missing, not_running
 from knarr.oci.fields import named
 from knarr.oci.state import Container
 from knarr.runtime import child, fifogate
+from knarr.runtime.entering import shares_mounts
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.plan import namespace_flags, shares_mounts
+from knarr.runtime.plan import namespace_flags
 from knarr.runtime.steps.base import Circumstances
 from knarr.spec import signals
 

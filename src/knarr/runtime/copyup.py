@@ -11,12 +11,13 @@ import signal
 from knarr.kernel import mounts as k
 from knarr.kernel import process
 from knarr.runtime import child
+from knarr.runtime.entering import host_id
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.mountopts import MountOptions
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import TEMPORARY
 from knarr.runtime.program.paths import ensure_directory, open_in_root
-from knarr.runtime.rootfs import acting_as, host_id
+from knarr.runtime.rootfs import acting_as
 from knarr.runtime.steps.base import Setting, Stop
 from knarr.runtime.steps.mounts import attach, new_mount, set_attributes, set_propagation
 

@@ -16,6 +16,8 @@ from knarr.runtime.program import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     Joins = tuple[tuple[int, str], ...]
     Opened = tuple[tuple[int, int], ...]
     Maps = tuple[tuple[int, int, int], ...]
@@ -109,3 +111,19 @@ def _maps(pid: int, name: str) -> "Maps":
     with open(f"/proc/{pid}/{name}") as file:
         rows = [[int(word) for word in line.split()] for line in file]
     return tuple((inside, outside, size) for inside, outside, size in rows)
+
+
+def host_id(inside: int, maps: "Maps") -> int:
+    """Return the host's id for one of the container, -1 (leave alone) when it has none."""
+    if not maps:
+        return inside
+    for start, outside, size in maps:
+        if start <= inside < start + size:
+            return outside + inside - start
+    return -1
+
+
+def shares_mounts(linux: "dict[str, Any]") -> bool:
+    """Return whether the mount namespace is not a new one, so that entering it finds no root."""
+    entries = linux.get("namespaces") or ()
+    return not any(entry["type"] == "mount" and not entry.get("path") for entry in entries)

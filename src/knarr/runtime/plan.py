@@ -241,12 +241,6 @@ def _time_offsets(linux: "dict[str, Any]", made: int) -> "tuple[tuple[str, int, 
     )
 
 
-def shares_mounts(linux: "dict[str, Any]") -> bool:
-    """Return whether the mount namespace is not a new one, so that entering it finds no root."""
-    entries = linux.get("namespaces") or ()
-    return not any(entry["type"] == "mount" and not entry.get("path") for entry in entries)
-
-
 def namespace_flags(linux: "dict[str, Any]") -> int:
     """Return CLONE_NEW* of all namespaces that are named: what has to be entered by who joins."""
     word = 0

@@ -13,13 +13,14 @@ from knarr.kernel import caps
 from knarr.kernel.clone import CLONE_PARENT
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, entering, finalleg
+from knarr.runtime.entering import host_id
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.keeper import Keeper
 from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Block, Program
 from knarr.runtime.rlimits import raise_limits, set_score
-from knarr.runtime.rootfs import clone_tree, close_all, host_id, idmap, idmap_bind, open_root
+from knarr.runtime.rootfs import clone_tree, close_all, idmap, idmap_bind, open_root
 from knarr.runtime.steps.base import Circumstances, Setting, Stop
 from knarr.runtime.steps.mounts import BindMount, NewMount
 from knarr.runtime.waiting import Waiting, is_known, resolve

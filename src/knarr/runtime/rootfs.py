@@ -230,16 +230,6 @@ def _read_only(fd: int) -> int:
         os.close(fd)
 
 
-def host_id(inside: int, maps: "tuple[tuple[int, int, int], ...]") -> int:
-    """Return the host's id for one of the container, -1 (leave alone) when it has none."""
-    if not maps:
-        return inside
-    for start, outside, size in maps:
-        if start <= inside < start + size:
-            return outside + inside - start
-    return -1
-
-
 @contextmanager
 def acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
     """Access files as ``owner`` with all capabilities kept.

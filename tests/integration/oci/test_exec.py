@@ -239,6 +239,29 @@ def test_user_namespace(oci: Oci, tmp_path: Path) -> None:
     )
 
 
+def test_user_namespace_by_path(oci: Oci, tmp_path: Path) -> None:
+    """Its configuration need not say which ids it has: the process itself does."""
+    changes = user_namespace(oci, tmp_path)
+    first = Execs(oci, "first", **changes).start()
+    kinds = [entry for entry in changes["linux"]["namespaces"] if entry["type"] != "user"]
+    path = f"/proc/{first.pid}/ns/user"
+    changes["linux"] = {"namespaces": [*kinds, {"type": "user", "path": path}]}
+    box = Execs(oci, "second", **changes).start()
+    done = box.run("-u", "1000", "ID", "sh", "-c", "id -u; echo said >/dev/stderr")
+    assert (done.stdout, done.stderr) == ("1000\n", "said\n")
+
+
+def test_time_namespace(oci: Oci) -> None:
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", "time")
+    offsets = {"boottime": {"secs": 1 << 30, "nanosecs": 0}}
+    namespaces = [{"type": kind} for kind in kinds]
+    linux = {"namespaces": namespaces, "timeOffsets": offsets}
+    box = Execs(oci, "time", linux=linux).start()
+    assert float(box("ID", "cut", "-d", " ", "-f", "1", "/proc/uptime")) > 1 << 30
+    pid = box.detached("ID", "sleep", "1000")
+    assert os.readlink(f"/proc/{pid}/ns/time") == os.readlink(f"/proc/{box.pid}/ns/time")
+
+
 def test_filter_is_the_containers(oci: Oci) -> None:
     calls = [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 88}]
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": calls}

@@ -17,9 +17,10 @@ from knarr.kernel import mounts as k
 from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, openat2, write_all
 from knarr.kernel.namespaces import CLONE_NEWNS, unshare
 from knarr.runtime import userfiles, usernamespace
+from knarr.runtime.entering import host_id
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.foreign import cover
-from knarr.runtime.rootfs import clone_tree, host_id, idmap_bind, open_root
+from knarr.runtime.rootfs import clone_tree, idmap_bind, open_root
 from knarr.runtime.users import resolve_user
 from knarr.spec.mount import Mount
 
