@@ -12,6 +12,7 @@ from knarr.kernel import process
 from knarr.runtime import packets, resolving
 
 from .processes import listener
+from .waiting import wait_until
 
 # Seconds in which the kernel and knarr's processes must have finished: an emulated processor that
 # others use too needs ten for a fresh interpreter with the engine in it.
@@ -78,19 +79,30 @@ def processes(run_root: str) -> list[str]:
 
 
 def end_resolver(run_root: str) -> None:
-    """Have the resolver of a run root end, if there is one."""
+    """Have the resolver of a run root end, if there is one, also one that is just beginning."""
+    wait_until(lambda: not _ask_to_end(run_root) and not has_resolver(run_root))
+
+
+def has_resolver(run_root: str) -> bool:
+    """Tell whether a resolver of a run root is there, or about to be."""
+    return any(b"networks.resolver.process" in command for _, command, _ in started_with(run_root))
+
+
+def _ask_to_end(run_root: str) -> bool:
+    """Return whether there was one."""
     try:
         link = packets.connect(run_root, resolving.SOCKET)
     except OSError:
-        return  # nobody
+        return False
     try:
         link.settimeout(PATIENCE)
         link.send(b'{"quit":1}')
         link.recv(1)  # until it has gone
     except OSError:
-        return
+        return True
     finally:
         link.close()
+    return True
 
 
 def end_server(path: str) -> None:

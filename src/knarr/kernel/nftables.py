@@ -37,7 +37,7 @@ INET, IPV4, IPV6 = 1, 2, 10
 
 _SUBSYSTEM, _GROUP = 10 << 8, 7  # NFNL_SUBSYS_NFTABLES, NFNLGRP_NFTABLES
 _BATCH_BEGIN, _BATCH_END = 0x10, 0x11
-_NEWTABLE, _DELTABLE = 0, 2
+_NEWTABLE, _GETTABLE, _DELTABLE = 0, 1, 2
 _NEWCHAIN, _GETCHAIN, _NEWRULE, _GETRULE = 3, 4, 6, 7
 _NEWSET, _NEWSETELEM, _GETSETELEM, _DELSETELEM = 9, 12, 13, 14
 _GETGEN = 16
@@ -344,6 +344,16 @@ class Nftables(Netlink):
         """Return all elements of a set. Raises NetlinkError: ENOENT."""
         request = _message(_GETSETELEM, family, 0, text(1, owner), text(2, set_name))
         return [each for _, body in self.dump(request) for each in _listed(body)]
+
+    def has_table(self, family: int, name: str) -> bool:
+        """Tell whether a table is there, whatever is in it."""
+        try:
+            self.get(_message(_GETTABLE, family, 0, text(1, name)))
+        except NetlinkError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise
+        return True
 
     def rules(self, family: int, owner: str, name: str) -> int:
         """Return how many rules a chain has."""

@@ -59,6 +59,10 @@ class Beside(ABC):
                 "-o parent=eth0"
             )
         mtu(network)
+        try:
+            _index(parent)
+        except OSError as error:
+            raise InvalidArgument(f"network {network.name}: {error.strerror}") from None
 
     def gateway(self, network: Definition, pool: Pool) -> str:
         """Return the gateway that was named."""
@@ -80,15 +84,7 @@ class Beside(ABC):
     def make(self, network: Definition, firewall: Firewall) -> str:
         """Make nothing; return the number of the host's interface. Raises OSError."""
         del firewall
-        name = self.interface(network)
-        try:
-            return str(links.index_of(name))
-        except OSError:
-            text = f"the requested parent interface {name} was not found on the host"
-            base, dot, number = name.partition(".")
-            if dot and number.isdecimal():
-                text += f": ip link add link {base} name {name} type vlan id {number}"
-            raise OSError(errno.ENODEV, text) from None
+        return str(_index(self.interface(network)))
 
     def unmake(self, network: Definition, firewall: Firewall) -> None:
         """Do nothing."""
@@ -117,3 +113,15 @@ class Beside(ABC):
             "mtu": mtu(network),
             **self._link(network),
         }
+
+
+def _index(name: str) -> int:
+    """Return the number of an interface beside which containers are to be. Raises OSError."""
+    try:
+        return links.index_of(name)
+    except OSError:
+        text = f"the requested parent interface {name} was not found on the host"
+        base, dot, number = name.partition(".")
+        if dot and number.isdecimal():
+            text += f": ip link add link {base} name {name} type vlan id {number}"
+        raise OSError(errno.ENODEV, text) from None

@@ -56,10 +56,20 @@ class Vigil:
         if made:
             self.returned()
         if lost:
-            try:
-                detached.start(self._program, self._words, self._log)
-            except OSError as error:
-                self._complain(error)
+            self._restore()
+
+    def look(self) -> None:
+        """Have the table looked at if it is not there: it may have gone before the watch began."""
+        with Nftables() as link:
+            there = link.has_table(INET, self._table)
+        if not there:
+            self._restore()
+
+    def _restore(self) -> None:
+        try:
+            detached.start(self._program, self._words, self._log)
+        except OSError as error:
+            self._complain(error)
 
     def _complain(self, error: OSError) -> None:
         print(f"knarr resolver: table inet {self._table}: {error}", file=sys.stderr)
@@ -78,7 +88,9 @@ def over(words: "Sequence[str]", log: str) -> "tuple[Vigil, ...]":
         return ()
     table, program, *rest = words
     try:
-        return (Vigil(table, program, rest, log),)
+        vigil = Vigil(table, program, rest, log)
+        vigil.look()
+        return (vigil,)
     except OSError as error:
         print(f"knarr resolver: table inet {table}: {error}", file=sys.stderr)
         return ()

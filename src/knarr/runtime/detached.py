@@ -11,6 +11,10 @@ import sys
 
 from knarr.kernel import mounts as k
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _HEAD = "import sys, posix; posix.fork() and posix._exit(0); sys.path.append(sys.argv[1]); "
 _FLAGS = ("-I", "-S", "-E", "-B")
 _KEPT = ("PATH", "LANG", "LC_ALL", "KNARR_DEBUG", "KNARR_TEST_CRASH", "KNARR_TEST_INTERPRETER")
@@ -24,20 +28,41 @@ def start(program: str, words: "list[str]", log: str, python: "str | None" = Non
     """
     reader, writer = os.pipe()
     try:
-        interpreter = read_only_program(os.path.realpath(python or sys.executable))
         try:
-            _spawn(interpreter, _arguments(program, [*words, str(writer)]), log, writer)
+            _reap(_spawn(program, words, log, writer, python))
         finally:
-            os.close(interpreter)
             os.close(writer)
         return bool(os.read(reader, 1))
     finally:
         os.close(reader)
 
 
-def _spawn(interpreter: int, words: "list[str]", log: str, ready: int) -> None:
+def begin(program: str, words: "list[str]", log: str) -> "Callable[[], None]":
+    """Do as ``start`` without waiting; return what to call later, when it no longer delays.
+
+    Nobody learns whether it became ready. Raises OSError.
+    """
+    null = os.open("/dev/null", os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        pid = _spawn(program, words, log, null)
+    finally:
+        os.close(null)
+    return lambda: _reap(pid)
+
+
+def _spawn(
+    program: str, words: "list[str]", log: str, ready: int, python: "str | None" = None
+) -> int:
+    interpreter = read_only_program(os.path.realpath(python or sys.executable))
+    try:
+        return _spawn_from(interpreter, _arguments(program, [*words, str(ready)]), log, ready)
+    finally:
+        os.close(interpreter)
+
+
+def _spawn_from(interpreter: int, words: "list[str]", log: str, ready: int) -> int:
     os.set_inheritable(ready, True)
-    pid = os.posix_spawn(
+    return os.posix_spawn(
         f"/proc/self/fd/{interpreter}",
         words,
         {name: os.environ[name] for name in _KEPT if name in os.environ},
@@ -50,6 +75,9 @@ def _spawn(interpreter: int, words: "list[str]", log: str, ready: int) -> None:
         setsigmask=[],
         setsigdef=signal.valid_signals(),
     )
+
+
+def _reap(pid: int) -> None:
     try:
         # It forks at once: the caller, which may live long, gets no child to wait for.
         os.waitpid(pid, 0)

@@ -32,6 +32,8 @@ def join(pid: int, request: "dict[str, Any]", undo: "Undo") -> "resolving.Offer 
                 journal.append(path, body.encode())
         if wanted.get("resolver"):
             offer = _name(pid, request["id"], wanted, undo)
+        elif "watched" in wanted:
+            _tell(wanted["watched"], pid, request["id"], wanted, undo)
     ports = request.get("ports")
     if ports:
         undo.add("ports", ports)
@@ -51,19 +53,22 @@ def _name(pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> "
     """Have the container found by its names, and its own questions answered."""
     resolver = wanted["resolver"]
     run_root = resolver["run_root"]
-    networks = []
-    for each in wanted["attachments"]:
-        path = resolving.endpoint_file(run_root, each["network"], container)
-        undo.add("file", path)
-        resolving.write(path, {**each["endpoint"], "pid": pid})
-        networks.append(each["network"])
+    _tell(run_root, pid, container, wanted, undo)
     undo.add("file", resolving.sockets_file(run_root, container))
     packet = {
         **resolver["packet"],
         "container": container,
         "pid": pid,
         "pid_start": states.start_time(pid),
-        "networks": networks,
+        "networks": [each["network"] for each in wanted["attachments"]],
     }
     with network.Inside(pid) as inside:
         return resolving.offer(run_root, inside.fileno(), packet)
+
+
+def _tell(run_root: str, pid: int, container: str, wanted: "dict[str, Any]", undo: "Undo") -> None:
+    """Tell the resolver, which may not be there yet, what the container's endpoints are."""
+    for each in wanted["attachments"]:
+        path = resolving.endpoint_file(run_root, each["network"], container)
+        undo.add("file", path)
+        resolving.write(path, {**each["endpoint"], "pid": pid})

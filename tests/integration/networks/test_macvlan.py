@@ -117,6 +117,18 @@ def test_a_parent_that_is_not_connected(nethost: NetHost, engine: Engine) -> Non
 
 def test_a_parent_that_is_not_there(nethost: NetHost, engine: Engine) -> None:
     del nethost
-    _lan(engine, parent="eth77")
+    with pytest.raises(errors.InvalidArgument, match="lan: the requested parent interface eth77"):
+        _lan(engine, parent="eth77")
+    with pytest.raises(errors.InvalidArgument, match="ip link add link eth0 name eth0.10 type"):
+        _lan(engine, parent="eth0.10")
+    assert [each.name for each in engine.networks.list()] == ["bridge", "host", "none"]
+
+
+def test_a_parent_that_has_gone(nethost: NetHost, engine: Engine) -> None:
+    del nethost
+    with Netlink() as sock:
+        sock.ask(links.new_veth("eth77", "eth78"))
+        _lan(engine, parent="eth77")
+        sock.ask(links.delete_link("eth77"))
     with pytest.raises(errors.KnarrError, match="the requested parent interface eth77 was not"):
         _sleeper(engine, "lan")

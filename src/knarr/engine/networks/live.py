@@ -165,6 +165,8 @@ def _name(
         _tell_resolver(run_root, record, chosen)
     elif names.is_served(record, networks):
         _apart(lambda: names.begin(engine.settings, record, life, networks, acts))
+    elif any(drivers.find(network.driver).paired for network in networks):
+        names.watch_over(engine.settings)()
 
 
 def _tell_resolver(run_root: str, record: ContainerRecord, chosen: list[joining.Place]) -> None:

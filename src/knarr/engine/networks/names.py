@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine import egress, hostfiles, resolvconf
 from knarr.engine.networks import watched
 from knarr.engine.paths import Paths
-from knarr.networks.resolver.client import ensure
+from knarr.networks.resolver import client
 from knarr.runtime import network as runtime
 from knarr.runtime import packets, resolving
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from knarr.config import Settings
     from knarr.engine.records import ContainerRecord
     from knarr.networks.definition import Definition
     from knarr.supervisor.undo import Undo
+
+_log = logging.getLogger("knarr.engine")
 
 
 def introduce(
@@ -96,7 +99,7 @@ def begin(
         "networks": [network.id for network in networks],
     }
     vigil = watched.words(settings)
-    with ensure(paths.run_root, vigil=vigil), runtime.Inside(*life) as inside:
+    with client.ensure(paths.run_root, vigil=vigil), runtime.Inside(*life) as inside:
         resolving.serve(paths.run_root, inside.fileno(), packet)
     hostfiles.change(f"{paths.data}/resolv.conf", lambda before: _replaced(before, text))
 
@@ -122,19 +125,27 @@ def moved(
     hostfiles.change(f"{paths.data}/hosts", changed)
 
 
+def watch_over(settings: Settings) -> Callable[[], None]:
+    """Have the rules of containers without a resolver watched over, by the same process.
+
+    Nobody waits for it: returned is what to call when there is time. What fails is a warning.
+    """
+    try:
+        return client.watch(settings.run_root, watched.words(settings))
+    except OSError as error:
+        _log.warning("nobody watches over the firewall's rules: %s", error)
+        return lambda: None
+
+
 def revive(settings: Settings) -> bool:
     """Start the resolver if containers count on it and it is gone; tell whether it was so."""
     run_root = settings.run_root
-    try:
-        served = os.listdir(os.path.dirname(resolving.sockets_file(run_root, "any")))
-    except FileNotFoundError:
-        return False
-    if not served:
+    if not any(files for _, _, files in os.walk(f"{run_root}/{resolving.FOLDER}")):
         return False
     try:
         packets.connect(run_root, resolving.SOCKET).close()
     except (ConnectionRefusedError, FileNotFoundError):
-        ensure(run_root, vigil=watched.words(settings)).close()
+        client.ensure(run_root, vigil=watched.words(settings)).close()
         return True
     return False
 

@@ -8,7 +8,7 @@ from knarr.runtime import detached, packets, resolving
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Self
 
 IDLE = 10.0  # seconds with nothing to serve after which a resolver ends
@@ -81,6 +81,19 @@ def ensure(run_root: str, idle: float = IDLE, vigil: "Sequence[str]" = ()) -> He
             raise
         held.close()
     raise _unavailable(run_root, "it does not answer")
+
+
+def watch(run_root: str, vigil: "Sequence[str]") -> "Callable[[], None]":
+    """Have somebody there who watches over the rules; return what to call later, when it is idle.
+
+    That is the resolver, which is begun when there is none; nobody waits for it. Raises OSError.
+    """
+    try:
+        packets.connect(run_root, resolving.SOCKET).close()
+    except _GONE:
+        words = [run_root, str(IDLE), *vigil]
+        return detached.begin(_PROGRAM, words, f"{run_root}/resolver.log")
+    return lambda: None
 
 
 def _start(run_root: str, idle: float, vigil: "Sequence[str]") -> None:

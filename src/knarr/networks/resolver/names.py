@@ -9,6 +9,7 @@ nowhere else; the first of them that knows it decides; ``web.front`` is ``web`` 
 import _random
 
 from knarr.kernel.links import packed
+from knarr.kernel.process import start_time
 from knarr.networks.resolver import message
 
 TYPE_CHECKING = False
@@ -136,6 +137,14 @@ class Names:
             endpoint = network.endpoints.get(container)
             if endpoint is not None and endpoint.pid in (0, pid):
                 self.drop(name, container)
+
+    def any_lives(self) -> bool:
+        """Tell whether a container runs that is on a network, be it without names."""
+        return any(
+            endpoint.pid == 0 or start_time(endpoint.pid) is not None
+            for network in self.networks.values()
+            for endpoint in network.endpoints.values()
+        )
 
     def of(self, container: str, order: "Iterable[str]" = ()) -> "list[Network]":
         """Return the networks that a container is in; those named in ``order`` come first."""

@@ -72,8 +72,12 @@ class Server:
 
     def _look_whether_needed(self, quiet: bool = False) -> None:
         """End when there was nothing to serve at two looks in a row."""
-        # Names that nobody can ask for need nobody.
-        needed = bool(self.containers or self.links) or time.monotonic() < self.awaits_until
+        # Names that nobody can ask for need nobody, unless rules are watched over for them.
+        needed = (
+            bool(self.containers or self.links)
+            or time.monotonic() < self.awaits_until
+            or (bool(self.watches) and self.names.any_lives())
+        )
         if quiet and not needed:
             self.loop.running = False
             return
