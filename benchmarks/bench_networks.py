@@ -11,17 +11,19 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 from knarr.engine.model import BindMount, ContainerConfig, HostPort
 from tests.support.nethost import HOST4, NetHost, inside, private
 
+from . import dockerd
 from .bench_start import start_to_exit
 from .harness import PAUSE, Contestant, Report, alternate
-from .peers import IMAGE, Peers, ulimits
+from .peers import IMAGE, Peers, busybox_archive, ulimits
 from .world import World, world
 
 ALLOWED = ("example.org:443", "*.example.net", "10.1.0.0/16")
-PORTS = {"knarr": 5301, "podman": 5302}
+PORTS = {"knarr": 5301, "podman": 5302, "docker": 5303}
 INNER = 5201
 GIGABYTES = 4
 DIRECTORIES = ("/usr", "/lib", "/lib64")
@@ -31,14 +33,21 @@ PATIENCE = 30.0
 def run(rounds: int = 20) -> Report:
     """Let everybody start ``true`` and send a gigabyte in turns."""
     report = Report("networks", "A bridge: starts of `true`, and 1 GB by iperf3")
-    with private() as host, world() as there, Peers() as peers:
+    with ExitStack() as stack:
+        host = stack.enter_context(private())
+        there = stack.enter_context(world())
+        peers = stack.enter_context(Peers())
         there.engine.networks.create("bench")
         peers.prepare_podman()
         report.samples = alternate(_starts(there, peers), rounds, pause=PAUSE)
-        report.samples |= alternate(
-            _transfers(host, there, peers), max(rounds // 2, 3), pause=PAUSE
-        )
-        peers.remove_all()
+        ports = {"knarr": _ours(there), "podman": _podmans(peers)}
+        stack.callback(peers.remove_all)
+        try:
+            ports["docker"] = _dockers(stack)
+        except dockerd.CannotRun as error:
+            report.notes.append(f"docker is left out: {error}")
+        transfers = _transfers(host, ports)
+        report.samples |= alternate(transfers, max(rounds // 2, 3), pause=PAUSE)
         for container in there.engine.containers.list(all=True):
             container.remove(force=True)
         there.engine.networks.remove("bench")
@@ -60,21 +69,44 @@ def _starts(there: World, peers: Peers) -> dict[str, Contestant]:
     }
 
 
-def _transfers(host: NetHost, there: World, peers: Peers) -> dict[str, Contestant]:
-    """Return a contestant for each way to each server: by its published port, by its address."""
-    server = ("/usr/bin/iperf3", "-s")
+SERVER = ("/usr/bin/iperf3", "-s")
+VOLUMES = [word for each in DIRECTORIES for word in ("-v", f"{each}:{each}:ro")]
+
+
+def _ours(there: World) -> int:
+    """Have a server behind a port; return the port."""
+    port = PORTS["knarr"]
     config = ContainerConfig(
-        image="busybox", command=server, network="bench",
+        image="busybox", command=SERVER, network="bench",
         binds=tuple(BindMount(each, each, read_only=True) for each in DIRECTORIES),
-        ports=(HostPort(INNER, first=PORTS["knarr"], last=PORTS["knarr"]),),
+        ports=(HostPort(INNER, first=port, last=port),),
     )  # fmt: skip
     there.engine.containers.launch(config, attach=False)
-    volumes = [word for each in DIRECTORIES for word in ("-v", f"{each}:{each}:ro")]
-    published = ["-p", f"{PORTS['podman']}:{INNER}"]
-    words = ["run", "-d", "--network", "bridge", *ulimits(), *volumes, *published, IMAGE, *server]
-    peers.run(peers.podman(*words))
+    return port
+
+
+def _podmans(peers: Peers) -> int:
+    port = PORTS["podman"]
+    words = ["run", "-d", "--network", "bridge", *ulimits(), *VOLUMES]
+    peers.run(peers.podman(*words, "-p", f"{port}:{INNER}", IMAGE, *SERVER))
+    return port
+
+
+def _dockers(stack: ExitStack) -> int:
+    """As :func:`_ours`, with a daemon that ends with ``stack``. Raises dockerd.CannotRun."""
+    port = PORTS["docker"]
+    daemon = stack.enter_context(dockerd.running(networked=True))
+    daemon.docker("import", busybox_archive(), IMAGE)
+    words = ["run", "-d", "--name", "server", *ulimits(), *VOLUMES, "-p", f"{port}:{INNER}"]
+    daemon.docker(*words, IMAGE, *SERVER)
+    stack.callback(daemon.docker, "rm", "-f", "server")
+    return port
+
+
+def _transfers(host: NetHost, ports: dict[str, int]) -> dict[str, Contestant]:
+    """Return a contestant for each way to each server by its published port."""
     contestants: dict[str, Contestant] = {}
-    for name, port in PORTS.items():
+    for name, port in ports.items():
         _await(host.outside, HOST4, port)
         contestants[f"{name}, 1 GB in by a published port"] = _iperf(host.outside, HOST4, port)
         reverse = _iperf(host.outside, HOST4, port, "-R")
@@ -112,4 +144,7 @@ def _judge(report: Report) -> None:
     report.goal("a bridge beyond none", extra, 10.0, "ms")
     for way in ("in", "out"):
         name = f"1 GB {way} by a published port"
-        report.goal(f"{name}: knarr / podman", report.ratio(f"knarr, {name}", f"podman, {name}"), 1)
+        for peer in ("podman", "docker"):
+            if f"{peer}, {name}" in of:
+                ratio = report.ratio(f"knarr, {name}", f"{peer}, {name}")
+                report.goal(f"{name}: knarr / {peer}", ratio, 1)

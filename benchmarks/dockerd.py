@@ -53,9 +53,12 @@ def _spent(pid: int) -> float:
 
 
 @contextmanager
-def running() -> Iterator[Dockerd]:
-    """Run a daemon until the block ends. Raises CannotRun."""
+def running(*, networked: bool = False) -> Iterator[Dockerd]:
+    """Run a daemon until the block ends. Raises CannotRun.
+
+    networked: it has its bridge and rules, in the network namespace of the caller.
+    """
     number = os.getpid()
     places = BUILD / f"docker-{number}", run_folder() / f"knarr-bench-docker-{number}"
-    with dockerd.running(*places) as daemon:
+    with dockerd.running(*places, networked=networked) as daemon:
         yield daemon

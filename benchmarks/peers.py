@@ -88,9 +88,7 @@ class Peers:
 
     def prepare_podman(self) -> Contestant:
         """Import the busybox tree into podman; return ``podman run --rm --network none``."""
-        archive = BUILD / "busybox.tar"
-        subprocess.run(["tar", "-C", busybox_tree(), "-cf", archive, "."], check=True)
-        self.run(self.podman("import", "--quiet", str(archive), IMAGE))
+        self.run(self.podman("import", "--quiet", str(busybox_archive()), IMAGE))
         words = self.podman("run", "--rm", *ulimits(), "--network", "none", IMAGE, "/bin/true")
         return lambda: self.run(words)
 
@@ -125,3 +123,10 @@ def ulimits() -> list[str]:
         limit = 1024 if hard == resource.RLIM_INFINITY else min(hard, 1024)
         options += ["--ulimit", f"{name}={limit}:{limit}"]
     return options
+
+
+def busybox_archive() -> Path:
+    """Return a tar of the busybox tree, for peers to import."""
+    archive = BUILD / "busybox.tar"
+    subprocess.run(["tar", "-C", busybox_tree(), "-cf", archive, "."], check=True)
+    return archive

@@ -1,7 +1,7 @@
 """A Docker daemon with storage of its own, if Debian's docker.io is installed and can run here.
 
-It has no bridge and leaves firewall and routes alone, so it is in nobody's way, and ends with
-whoever started it.
+It has no bridge and leaves firewall and routes alone, unless it is to have networks, so it is in
+nobody's way, and ends with whoever started it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _PATIENCE = 30.0  # seconds until it answers
+_WITHOUT_NETWORKS = (
+    "--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"
+)  # fmt: skip
 
 
 class CannotRun(Exception):
@@ -37,10 +40,11 @@ class Dockerd:
 
 
 @contextmanager
-def running(root: Path, run: Path, *flags: str) -> Iterator[Dockerd]:
+def running(root: Path, run: Path, *flags: str, networked: bool = False) -> Iterator[Dockerd]:
     """Run a daemon until the block ends. Raises CannotRun.
 
-    root, run: folders for its data and for sockets, which are removed afterwards.
+    root, run: folders for its data and for sockets, which are removed afterwards. networked: it
+    has its bridge and rules, in the network namespace of the caller.
     """
     for name in ("dockerd", "containerd", "docker"):
         if shutil.which(name) is None:
@@ -49,9 +53,10 @@ def running(root: Path, run: Path, *flags: str) -> Iterator[Dockerd]:
     run.mkdir()
     socket = f"unix://{run}/socket"
     environment = {**os.environ, "DOCKER_HOST": socket, "DOCKER_CONFIG": str(run / "config")}
-    words = ["dockerd", "--data-root", str(root / "data"), "--exec-root", str(run / "exec"),
-             "--pidfile", str(run / "pid"), "-H", socket, "--bridge=none", "--iptables=false",
-             "--ip6tables=false", "--ip-forward=false", *flags]  # fmt: skip
+    without = () if networked else _WITHOUT_NETWORKS
+    words = ["unshare", "--mount", "--propagation", "private", "dockerd",
+             "--data-root", str(root / "data"), "--exec-root", str(run / "exec"),
+             "--pidfile", str(run / "pid"), "-H", socket, *without, *flags]  # fmt: skip
     log = root / "log"
     try:
         with log.open("wb") as output:
