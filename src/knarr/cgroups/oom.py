@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 _EVENT = 8  # bytes, of an eventfd
 _LIMIT = 4096
-# How often, and after how long (s), the count is looked at that follows the kernel's word.
-_LOOKS, _MOMENT = 3, 0.001
+# After how long (s) the count is looked at again that follows the kernel's word: the process
+# that is about to kill may have to wait for a processor. Each time twice as long, up to a limit.
+_MOMENT, _LONGEST = 0.001, 2.0
 
 
 def watch(group: "Group") -> int:
@@ -56,14 +57,16 @@ class Watch:
     is_event: an eventfd. It tells, often, that memory is wanted that there is not: before a
     process is killed for it, and while that one dies; so the count of kills says what has
     happened. fresh: the container was started now. told: ``note`` was called.
-    kills: in the group so far. Raises OSError.
+    kills: in the group so far. moment: of the monotonic clock, when to look again,
+    0 for not at all. Raises OSError.
     """
 
-    __slots__ = ("_group", "_manager", "fd", "is_event", "kills", "told")
+    __slots__ = ("_group", "_manager", "_pause", "fd", "is_event", "kills", "moment", "told")
 
     def __init__(self, fd: int, manager: str, group: str, *, fresh: bool) -> None:
         self.fd, self._manager, self._group = fd, manager, group
         self.told = False
+        self.moment = self._pause = 0.0
         try:
             os.pread(fd, _LIMIT, 0)
         except OSError:
@@ -82,12 +85,29 @@ class Watch:
             os.read(self.fd, _EVENT)
         except BlockingIOError:
             return
-        for _ in range(_LOOKS):
-            if self._look():
-                return
-            time.sleep(_MOMENT)
-        if not self.told and self._figure(b"oom_kill_disable "):
+        self._pause = _MOMENT / 2
+        self._again()
+        if self.moment and not self.told and self._figure(b"oom_kill_disable "):
             self._note()  # they wait instead
+
+    def patience(self, other: float | None) -> float | None:
+        """Return for how many seconds to wait for ``fd``; other: what it would be without us."""
+        if not self.moment:
+            return other
+        left = max(0.0, self.moment - time.monotonic())
+        return left if other is None else min(left, other)
+
+    def look_if_due(self) -> bool:
+        """Look once more whether somebody was killed, if it is time to; return whether it was."""
+        if not 0 < self.moment <= time.monotonic():
+            return False
+        self._again()
+        return True
+
+    def _again(self) -> None:
+        self._pause *= 2
+        over = self._look() or self._pause > _LONGEST
+        self.moment = 0.0 if over else time.monotonic() + self._pause
 
     def close(self) -> None:
         """Note what happened last and let go."""

@@ -4,6 +4,7 @@ The form is that of runc (its types/events.go), which containerd's old shim and 
 """
 
 import json
+import math
 import os
 import select
 import time
@@ -78,11 +79,15 @@ def _follow(
         poll.register(watch.fd, select.POLLIN if watch.is_event else select.POLLPRI)
     due = time.monotonic_ns() + interval
     while True:
+        left = max(due - time.monotonic_ns(), 0) / 1e9
+        if watch is not None:
+            left = watch.patience(left) or 0.0
         # Rounded up: a wait that ends too early would be one for nothing.
-        left = -(-max(due - time.monotonic_ns(), 0) // 10**6)
-        ready = dict(poll.poll(left))
-        if watch is not None and watch.fd in ready:
-            watch.turn()
+        ready = dict(poll.poll(math.ceil(left * 1000)))
+        if watch is not None:
+            watch.look_if_due()
+            if watch.fd in ready:
+                watch.turn()
         if pidfd in ready or _OUTPUT in ready:
             return
         if time.monotonic_ns() >= due:

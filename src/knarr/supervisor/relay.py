@@ -122,10 +122,12 @@ class Relay:
         """Relay until the first process has ended and all its output is in the log."""
         quiet: float | None = pages.QUIET
         while True:
-            ready = self._epoll.poll(quiet, _EVENTS)
-            if not ready:
+            wait = quiet if self.oom is None else self.oom.patience(quiet)
+            ready = self._epoll.poll(wait, _EVENTS)
+            looked = self.oom is not None and self.oom.look_if_due()
+            if not ready and not looked:
                 pages.give_back()
-            quiet = pages.QUIET if ready else None
+            quiet = pages.QUIET if ready or looked else None
             for fd, events in ready:
                 if fd == self.pidfd:
                     self._drain()
