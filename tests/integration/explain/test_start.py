@@ -80,13 +80,13 @@ def test_times_are_in_the_order_of_the_steps(explained: Any, userns: str | None)
         )  # fmt: skip
         assert all(each["Took"] >= 0 for each in start["Steps"] if each["Took"] is not None)
         timed = [each for each in steps if each["At"] is not None]
-        for one, other in pairwise(timed):
-            assert other["At"] - other["Took"] == one["At"]
+        for before_it, each in pairwise(timed):
+            assert each["At"] - each["Took"] == before_it["At"]
         (clocks,) = (each["At"] for each in start["Steps"] if each["Step"] == "clocks")
         assert timed[0]["At"] - timed[0]["Took"] == clocks
         maker = [each for each in start["Steps"] if each["By"] == "maker"]
-        for one, other in pairwise(maker):
-            assert other["At"] - other["Took"] == one["At"]
+        for before_it, each in pairwise(maker):
+            assert each["At"] - each["Took"] == before_it["At"]
         assert all(each["Meaning"] for each in start["Steps"])
         all_moments = [each["At"] for each in start["Steps"] if each["At"] is not None]
         assert all_moments == sorted(all_moments)
