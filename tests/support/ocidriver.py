@@ -8,15 +8,18 @@ is the answer.
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
-_PATIENCE = 60  # seconds for a command
+_PATIENCE = 30  # seconds for a command, and for the end of what it left
 
 
 class Driver:
@@ -43,6 +46,14 @@ class Driver:
         answer = self._ask({"run": words})
         return answer["status"], answer["said"]
 
+    def signalled(self, at: int, number: int, *words: str) -> tuple[bool, int, str]:
+        """Run a command that gets a signal just before the call of the kernel with this number.
+
+        Returns whether it came so far, its status and what it said.
+        """
+        answer = self._ask({"run": words, "at": at, "signal": number})
+        return answer["reached"], answer["status"], answer["said"]
+
     def left(self, group: str = "") -> list[str]:
         """Return what is there and was not at the beginning: mounts, processes, groups, files.
 
@@ -67,7 +78,34 @@ class Driver:
         self._process.wait(60)
 
 
-def _run(words: list[str], folder: str) -> dict[str, Any]:
+# Modules whose functions are calls of the kernel, and the files with those that ctypes makes.
+_CALLS = frozenset(("posix", "fcntl", "select", "_socket", "_signal", "termios", "resource"))
+_FILES = ("knarr/kernel/libc.py", "knarr/runtime/program/carrier.py")
+
+
+def _trap(at: int, number: int, reached: mmap.mmap) -> None:
+    """Have this process send itself a signal before its call of the kernel number ``at``."""
+    count = 0
+
+    def look(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        if event == "c_call":
+            counts = getattr(argument, "__module__", None) in _CALLS
+        else:
+            counts = event == "call" and frame.f_code.co_filename.endswith(_FILES)
+        if not counts:
+            return
+        count += 1
+        if count == at:
+            sys.setprofile(None)
+            reached[0] = 1
+            os.kill(os.getpid(), number)
+
+    sys.setprofile(look)
+
+
+def _run(words: list[str], folder: str, at: int = 0, number: int = 0) -> dict[str, Any]:
+    reached = mmap.mmap(-1, 1)
     output = os.path.join(folder, "output")
     pid = os.fork()
     if pid == 0:
@@ -75,13 +113,16 @@ def _run(words: list[str], folder: str) -> dict[str, Any]:
         signal.alarm(_PATIENCE)
         null = os.open("/dev/null", os.O_RDWR)
         file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        for number, fd in enumerate((null, file, file)):
-            os.dup2(fd, number)
+        for standard, fd in enumerate((null, file, file)):
+            os.dup2(fd, standard)
         from knarr.oci.main import main
 
+        if at:
+            _trap(at, number, reached)
         main(words)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return {"status": status, "said": Path(output).read_text(errors="replace")}
+    said = Path(output).read_text(errors="replace")
+    return {"status": status, "said": said, "reached": bool(reached[0])}
 
 
 def _reap() -> None:
@@ -135,10 +176,14 @@ def _serve(folder: str, root: str, prefix: str) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "run" in request:
-            answer = _run(["--root", root, *request["run"]], folder)
+            words = ["--root", root, *request["run"]]
+            answer = _run(words, folder, request.get("at", 0), request.get("signal", 0))
         else:
             _remove_parents(request["left"])
-            answer = {"left": sorted(_seen(root, prefix) - before)}
+            deadline = time.monotonic() + _PATIENCE
+            while (left := _seen(root, prefix) - before) and time.monotonic() < deadline:
+                time.sleep(0.01)  # what was killed may be on its way out
+            answer = {"left": sorted(left)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 

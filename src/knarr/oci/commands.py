@@ -3,7 +3,7 @@
 import os
 import sys
 
-from knarr.oci import limits, state
+from knarr.oci import interrupts, limits, state
 from knarr.oci.errors import UsageError, missing
 from knarr.oci.options import Words, parse
 
@@ -83,6 +83,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     assert created is not None
     relay = None
     try:
+        interrupts.release()
         creation.gate.let_go()
         if not detach:
             from knarr.oci.foreground import Foreground
@@ -90,13 +91,15 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
             relay = Foreground()
             relay.prepare(created.pidfd, created.master)
         lifecycle.start(container)
+        if relay is None:
+            return 0
+        interrupts.release()  # it passes them on
     except BaseException:
+        interrupts.hold()
         if relay is not None:
             relay.restore()
         lifecycle.delete(container, said.journal, force=True)
         raise
-    if relay is None:
-        return 0
     try:
         return relay.wait()
     finally:

@@ -7,12 +7,13 @@ from knarr.errors import InvalidArgument
 from knarr.kernel import process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import config as configs
-from knarr.oci import hooks
+from knarr.oci import hooks, interrupts
 from knarr.oci.console import Console
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of
 from knarr.oci.state import Container, remove_pid_file, write_new
 from knarr.oci.streams import give_streams
+from knarr.runtime import child
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.fields import SpecError
 from knarr.runtime.fifogate import FifoGate
@@ -100,17 +101,23 @@ class Creation:
         return configs.hooks(self.config, kind)
 
     def make(self) -> Container:
-        """Return the container, whose process waits at its gate. What fails leaves nothing."""
+        """Return the container, whose process waits at its gate. What fails leaves nothing.
+
+        Signals that ask this process to end are held when it returns: what is whole stays so.
+        """
         request, container = self.request, self.container
         rootfs = configs.root_of(self.config, request.bundle)
         terminal = bool((self.config.get("process") or {}).get("terminal"))
         if request.console:
             self.console = Console(request.console)
+        interrupts.hold()
         container.make()
         try:
+            interrupts.release()
             self._note(rootfs)
             self.group = self._make_group()
             self._create(rootfs, terminal=terminal)
+            interrupts.hold()
             os.rename(self.gate.fifo, container.gate)
             if request.pid_file:
                 write_new(request.pid_file, str(container.pid))
@@ -143,7 +150,6 @@ class Creation:
         if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
             container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]
         write_new(container.file(configs.NAME), json.dumps(self.config))
-        container.save()
 
     def _make_group(self) -> "Any":
         path = self.container.values["cgroup"]["path"]
@@ -154,6 +160,9 @@ class Creation:
         try:
             resources = configs.resources_of(self.config)
             configs.warn_of(resources, self.request.journal)
+            # One that is there already is not ours until it has proved to be empty.
+            self.container.values["cgroup"]["made"] = not _is_there(manager, path)
+            self.container.save()
             group = manager.create(path, resources, owner=configs.group_owner(self.config))
         except ValueError as error:
             is_path = str(error).startswith("cgroup path")
@@ -231,15 +240,20 @@ class Creation:
 
     def _undo(self) -> None:
         """Take back what was made, and let the hooks that clean up do so."""
+        interrupts.hold()
         container = self.container
-        if self.created is not None:
-            self.created.abort()
-        if self.group is not None:
-            self.group.destroy()
+        pidfd = container.process()  # whoever failed has killed it, unless a signal came between
+        if pidfd >= 0:
+            child.kill(pidfd)
+            child.readable(pidfd)
+            os.close(pidfd)
+        if container.values.get("cgroup", {}).get("made"):
+            container.manager().remove(container.values["cgroup"]["path"])
         container.remove()
         if self.request.pid_file and container.pid:
             remove_pid_file(self.request.pid_file, container.pid)
         if container.pid:
+            interrupts.release()
             run_poststop(self.config, container, self.request.journal)
 
 
@@ -248,6 +262,14 @@ def _now() -> str:
     seconds, rest = divmod(time.time_ns(), 10**9)
     text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return text + f".{rest:09}".rstrip("0").rstrip(".") + "Z"
+
+
+def _is_there(manager: "Any", path: str) -> bool:
+    try:
+        manager.open(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journal") -> None:

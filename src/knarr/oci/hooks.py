@@ -9,6 +9,7 @@ import os
 import select
 import signal
 
+from knarr.kernel import process
 from knarr.kernel.files import close_range
 from knarr.kernel.namespaces import CLONE_NEWUSER, setns
 from knarr.kernel.process import pid_inside
@@ -82,9 +83,10 @@ def _run(
     files: "tuple[int, int]",
     inside: "Inside | None",
 ) -> None:
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
-        _be(hook, files, inside)
+        _be(hook, files, inside, parent)
     pidfd = os.pidfd_open(pid)
     timeout = hook.get("timeout")
     poll = select.poll()
@@ -120,13 +122,18 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)  # it has not come to lead a group yet
 
 
-def _be(hook: "dict[str, Any]", files: "tuple[int, int]", inside: "Inside | None") -> None:
+def _be(
+    hook: "dict[str, Any]", files: "tuple[int, int]", inside: "Inside | None", parent: int
+) -> None:
     """Be the child: enter, and execute the hook. Never returns, and imports nothing from here on.
 
     A new PID namespace is for its children, so there the hook is a child of this one.
     """
     code = _CANNOT
     try:
+        process.set_pdeathsig(signal.SIGKILL)  # of a command that is killed nothing stays
+        if os.getppid() != parent:
+            os._exit(_CANNOT)
         os.setsid()
         for number, fd in enumerate((files[0], files[1], files[1])):
             os.dup2(fd, number)

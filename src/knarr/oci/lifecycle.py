@@ -6,7 +6,7 @@ import signal
 from knarr.errors import Conflict, NotFound
 from knarr.kernel.process import pidfd_send_signal
 from knarr.oci import config as configs
-from knarr.oci import hooks, protection, state
+from knarr.oci import hooks, interrupts, protection, state
 from knarr.oci.control import check_grouped
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
@@ -34,7 +34,8 @@ _HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIG
 def start(container: Container) -> None:
     """Let a created container's process become its program. Raises Conflict, RuntimeFailure.
 
-    A hook or an execve that fails is the end of the container: its ``delete`` is left.
+    A hook or an execve that fails is the end of the container: its ``delete`` is left. Signals
+    that ask this process to end are held when it returns.
     """
     status = container.status()
     if status != "created":
@@ -54,7 +55,9 @@ def start(container: Container) -> None:
             hooks.run(config, "startContainer", container.told("created"), inside)
         _open_gate(container, config)
         hooks.run(config, "poststart", container.told("running"))
+        interrupts.hold()
     except BaseException:
+        interrupts.hold()
         _kill(pidfd)
         raise
     finally:
@@ -170,6 +173,7 @@ def remove(root: str, name: str, journal: "Journal", *, force: bool) -> None:
         container = state.load(root, name, lock=True)
     except NotFound:
         if force:
+            state.sweep(root)
             return
         raise
     delete(container, journal, force=force)

@@ -5,8 +5,9 @@ import signal
 import sys
 
 from knarr.errors import KnarrError
-from knarr.oci import protection
+from knarr.oci import interrupts, protection
 from knarr.oci.errors import UsageError
+from knarr.oci.interrupts import Interrupted
 from knarr.oci.log import Journal
 from knarr.oci.options import Words, parse
 
@@ -23,11 +24,6 @@ _FLAGS = {
 _MANAGERS = {"cgroupfs": "cgroupfs", "systemd": "systemd", "disabled": "none"}
 _SHORT = {"v": "version", "h": "help"}
 _FAILED = {"exec": 255}  # as with runc: others are the program's own
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-class _Interrupted(BaseException):
-    """A signal that asks this process to end: what was begun is undone first."""
 
 
 def main(words: "Sequence[str]") -> "NoReturn":
@@ -36,16 +32,20 @@ def main(words: "Sequence[str]") -> "NoReturn":
     Without what an interpreter does at its end: it would free the memory in which a container's
     process that waits to be started has its program.
     """
-    status = 1
+    status = 0
     try:
         status = carry_out(words)
+        interrupts.hold()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
     except OSError as error:
         os.write(2, f"knarr-oci: standard output: {error.strerror}\n".encode())
         status = status or 1
+    except Interrupted as error:
+        status = status or 128 + int(error.args[0])
     except BaseException:
+        status = 1
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
     finally:
@@ -57,6 +57,7 @@ def carry_out(words: "Sequence[str]") -> int:
     journal = Journal()
     failed = 1
     try:
+        interrupts.begin()
         before = parse(words, _FLAGS, _SHORT, first=True)
         journal = Journal(
             before.text("log"),
@@ -65,7 +66,7 @@ def carry_out(words: "Sequence[str]") -> int:
         )
         failed = _FAILED.get(before.words[0], 1) if before.words else 1
         return _execute(before, journal)
-    except _Interrupted as error:
+    except Interrupted as error:
         journal.error(f"interrupted by {signal.Signals(error.args[0]).name}")
         return 128 + int(error.args[0])
     except (KnarrError, ValueError, ArithmeticError, OSError, RecursionError) as error:
@@ -104,8 +105,6 @@ def _execute(before: Words, journal: Journal) -> int:
     # Not before: what is loaded here would be loaded twice.
     from knarr.oci import commands, state
 
-    for number in _ENDING:
-        signal.signal(number, _interrupt)
     root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
     return commands.execute(commands.Global(root, _manager(before), journal), name, left)
 
@@ -118,11 +117,6 @@ def _manager(before: Words) -> str:
             raise UsageError(f"--systemd-cgroup: not together with --cgroup-manager {name}")
         name = "systemd"
     return _MANAGERS[name]
-
-
-def _interrupt(number: int, frame: object) -> "NoReturn":
-    del frame
-    raise _Interrupted(number)
 
 
 def _help() -> int:

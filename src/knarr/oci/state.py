@@ -6,6 +6,7 @@
     ROOT/ID/gate          the FIFO at which the process waits until start; gate.new until it does
     ROOT/ID/cells         where a program that fails says why
     ROOT/@seccomp/        compiled filters; no container has such a name
+    ROOT/@gone-*/         what is being removed
 
 The lock is of the kind that belongs to a process and its table of descriptors (fcntl(2)): the
 container's process, which has a copy of that table, does not go on holding it. Whether it runs
@@ -15,6 +16,7 @@ is not written down but looked up: the process with its start time, and who wait
 import fcntl
 import json
 import os
+import time
 
 from knarr.cgroups import files
 from knarr.errors import Conflict, InvalidArgument
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = "/run/knarr-oci"
 SECCOMP = "@seccomp"
+_GONE = "@gone-"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
 
 
@@ -190,10 +193,33 @@ class Container:
         return found | {"owner": self.values.get("owner", "")}
 
     def remove(self) -> None:
-        """Remove all that is known of it; that is all gone is no error."""
-        import shutil
+        """Remove all that is known of it; that is all gone is no error.
 
-        shutil.rmtree(self.path, ignore_errors=True)
+        Under another name first: who looks for it finds all of it or nothing, and the name is
+        free at once.
+        """
+        root = os.path.dirname(self.path)
+        try:
+            os.rename(self.path, os.path.join(root, f"{_GONE}{os.getpid()}-{time.monotonic_ns()}"))
+        except FileNotFoundError:
+            pass  # a removal that was killed half-way has come so far
+        sweep(root)
+
+
+def sweep(root: str) -> None:
+    """Remove what is left of containers that are gone, also by commands that were killed."""
+    for name in _entries(root):
+        if name.startswith(_GONE):
+            import shutil
+
+            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+
+
+def _entries(root: str) -> "list[str]":
+    try:
+        return os.listdir(root)
+    except FileNotFoundError:
+        return []
 
 
 def write_new(path: str, text: str) -> None:
@@ -232,7 +258,4 @@ def load(root: str, name: str, *, lock: bool = False) -> Container:
 
 def names(root: str) -> "list[str]":
     """Return the names of all containers."""
-    try:
-        return sorted(name for name in os.listdir(root) if _LETTERS.issuperset(name))
-    except FileNotFoundError:
-        return []
+    return sorted(name for name in _entries(root) if _LETTERS.issuperset(name))

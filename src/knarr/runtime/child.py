@@ -214,8 +214,8 @@ def part(ends: "tuple[_socket.socket, list[int]]") -> None:
     """Close both ends of a channel."""
     ours, fds = ends
     ours.close()
-    for fd in fds:
-        os.close(fd)
+    while fds:
+        os.close(fds.pop())
 
 
 def readable(*fds: int, look: "Callable[[], None] | None" = None) -> "dict[int, int]":

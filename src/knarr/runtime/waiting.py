@@ -89,9 +89,8 @@ class Waiting:
         self._let_go()
 
     def _let_go(self) -> None:
-        for fd in self._theirs:
-            os.close(fd)
-        self._theirs = []
+        while self._theirs:  # a signal may come between any two, and this be done again
+            os.close(self._theirs.pop())
 
 
 def is_known(steps: "tuple[Step, ...]", setting: Setting) -> bool:
