@@ -4,8 +4,10 @@ Types and single numbers are in ``shape``, what this runtime does not do is refu
 here is what depends on a length, or on another field.
 """
 
+from knarr.oci.version import refuses_unknown_capabilities
 from knarr.runtime.fields import SpecError
 from knarr.runtime.program.memory import MOUNTS_MAX
+from knarr.spec.capabilities import NUMBERS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ def check(config: "dict[str, Any]") -> None:
     for kind in ("uidMappings", "gidMappings"):
         if linux.get(kind):
             _check_maps(linux[kind], f"linux.{kind}")
-    check_process(config.get("process") or {}, linux)
+    process = config.get("process") or {}
+    check_process(process, linux)
+    if refuses_unknown_capabilities(config):
+        _check_capabilities(process.get("capabilities") or {})
     binds = [entry for entry in config.get("mounts") or () if _is_bind(entry)]
     if len(binds) > MOUNTS_MAX:
         raise SpecError(f"mounts: more than {MOUNTS_MAX} bind mounts are not supported")
@@ -44,6 +49,14 @@ def check_process(process: "dict[str, Any]", linux: "dict[str, Any]") -> None:
     for kind, name in (("uidMappings", "uid"), ("gidMappings", "gid")):
         if linux.get(kind):
             _check_mapped(process.get("user") or {}, name, linux[kind])
+
+
+def _check_capabilities(sets: "dict[str, list[str]]") -> None:
+    for kind, names in sets.items():
+        for name in names or ():
+            if name not in NUMBERS:
+                text = f"{name!r} is not known, which until version 1.0 is an error"
+                raise SpecError(f"process.capabilities.{kind}: {text}")
 
 
 def _is_bind(entry: "dict[str, Any]") -> bool:

@@ -90,7 +90,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
 
             relay = Foreground()
             relay.prepare(created.pidfd, created.master)
-        lifecycle.start(container)
+        lifecycle.start(container, said.journal)
         if relay is None:
             return 0
         interrupts.release()  # it passes them on
@@ -119,7 +119,8 @@ def _absolute(path: str) -> str:
 def _start(said: Global, words: Words) -> int:
     from knarr.oci import lifecycle
 
-    lifecycle.start(state.load(said.root, words.one("the container's id"), lock=True))
+    container = state.load(said.root, words.one("the container's id"), lock=True)
+    lifecycle.start(container, said.journal)
     return 0
 
 

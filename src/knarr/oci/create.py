@@ -273,13 +273,8 @@ def _is_there(manager: "Any", path: str) -> bool:
 
 
 def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journal") -> None:
-    """Run the hooks after a container's end: what fails is a warning, and the rest goes on."""
-    state = container.told("stopped")
-    for hook in configs.hooks(config, "poststop"):
-        try:
-            hooks.run({"hooks": {"poststop": [hook]}}, "poststop", state)
-        except Exception as error:  # a hook's, or the kernel's: the container is gone all the same
-            journal.warning(str(error))
+    """Run the hooks after a container's end: it is gone all the same if one fails."""
+    hooks.run_all(config, "poststop", container.told("stopped"), journal)
 
 
 def _clone_binds(plan: Plan) -> "dict[int, int]":

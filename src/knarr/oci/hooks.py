@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from knarr.oci.log import Journal
+
 _SHOWN = 1024  # bytes of a hook's output in a message
 _CLOSE_ON_EXEC = 4  # CLOSE_RANGE_CLOEXEC: also what the caller gave the program to keep
 _CANNOT = 127  # the status of a child that could not execute its hook
@@ -62,19 +64,40 @@ def run(
 
     inside: where they run, if that is the container.
     """
-    for index, hook in enumerate(hooks_of(config, kind)):
-        name = f"hooks.{kind}[{index}] ({hook['path']})"
-        told = dict(state)
-        if inside is not None:
-            told["pid"] = pid_inside(inside.pid)
-        text, output = os.memfd_create("state"), os.memfd_create("output")
+    for index in range(len(hooks_of(config, kind))):
+        _run_one(config, kind, index, state, inside)
+
+
+def run_all(
+    config: "dict[str, Any]", kind: str, state: "dict[str, Any]", journal: "Journal"
+) -> None:
+    """Run the hooks of a kind: what fails, or cannot be run, is a warning, and the rest goes on."""
+    for index in range(len(hooks_of(config, kind))):
         try:
-            os.write(text, json.dumps(told).encode())
-            os.lseek(text, 0, os.SEEK_SET)
-            _run(name, hook, (text, output), inside)
-        finally:
-            os.close(text)
-            os.close(output)
+            _run_one(config, kind, index, state, None)
+        except (OSError, RuntimeFailure) as error:
+            journal.warning(str(error))
+
+
+def _run_one(
+    config: "dict[str, Any]",
+    kind: str,
+    index: int,
+    state: "dict[str, Any]",
+    inside: "Inside | None",
+) -> None:
+    hook = hooks_of(config, kind)[index]
+    told = dict(state)
+    if inside is not None:
+        told["pid"] = pid_inside(inside.pid)
+    text, output = os.memfd_create("state"), os.memfd_create("output")
+    try:
+        os.write(text, json.dumps(told).encode())
+        os.lseek(text, 0, os.SEEK_SET)
+        _run(f"hooks.{kind}[{index}] ({hook['path']})", hook, (text, output), inside)
+    finally:
+        os.close(text)
+        os.close(output)
 
 
 def _run(

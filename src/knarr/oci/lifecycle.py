@@ -12,6 +12,7 @@ from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
 from knarr.oci.fields import named
 from knarr.oci.state import Container
+from knarr.oci.version import goes_on_after_poststart
 from knarr.runtime import child, fifogate
 from knarr.runtime.entering import shares_mounts
 from knarr.runtime.errors import RuntimeFailure
@@ -31,7 +32,7 @@ _HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIG
                        signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))  # fmt: skip
 
 
-def start(container: Container) -> None:
+def start(container: Container, journal: "Journal") -> None:
     """Let a created container's process become its program. Raises Conflict, RuntimeFailure.
 
     A hook or an execve that fails is the end of the container: its ``delete`` is left. Signals
@@ -54,7 +55,10 @@ def start(container: Container) -> None:
             )
             hooks.run(config, "startContainer", container.told("created"), inside)
         _open_gate(container, config)
-        hooks.run(config, "poststart", container.told("running"))
+        if goes_on_after_poststart(config):
+            hooks.run_all(config, "poststart", container.told("running"), journal)
+        else:
+            hooks.run(config, "poststart", container.told("running"))
         interrupts.hold()
     except BaseException:
         interrupts.hold()

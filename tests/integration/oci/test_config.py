@@ -15,6 +15,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("ociVersion", "2.0.0", "ociVersion"),
     ("ociVersion", None, "ociVersion: is missing"),
     ("ociVersion", 1, "ociVersion: 1 is not a text"),
+    ("ociVersion", "1.x", "ociVersion: '1.x' is not a version"),
     ("root", None, "root.path: is missing"),
     ("root", {"path": "/no/such/tree"}, "root.path: /no/such/tree is not a directory"),
     ("root", [], "root: expected an object"),

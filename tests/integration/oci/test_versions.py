@@ -1,0 +1,53 @@
+"""Rules that a later version of the specification turned around, each under its version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.oci.test_hooks import hook
+from tests.support.bundles import Oci
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.2.1", "1.2.0-rc.1", "1.0.2-dev"])
+def test_poststart_that_fails_was_a_warning(oci: Oci, tmp_path: Path, version: str) -> None:
+    name, log, after = oci.name("on"), tmp_path / "log", tmp_path / "after"
+    hooks = {"poststart": hook("echo because >&2; exit 4") + hook(f"cat >{after}")}
+    bundle = str(oci.bundle("sleep", "1000", hooks=hooks, ociVersion=version))
+    oci("create", "--bundle", bundle, name)
+    oci("--log", str(log), "start", name)
+    assert "hooks.poststart[0] (/bin/sh): exit status 4: because" in log.read_text()
+    assert after.exists()
+    assert oci.state(name)["status"] == "running"
+
+
+@pytest.mark.parametrize("version", ["1.3.0", "1.10.0"])
+def test_poststart_that_fails_is_an_error(oci: Oci, tmp_path: Path, version: str) -> None:
+    name, after = oci.name("off"), tmp_path / "after"
+    hooks = {"poststart": hook("exit 4") + hook(f"cat >{after}")}
+    bundle = str(oci.bundle("sleep", "1000", hooks=hooks, ociVersion=version))
+    oci("create", "--bundle", bundle, name)
+    assert "hooks.poststart[0] (/bin/sh): exit status 4" in oci("start", name, check=False)
+    assert not after.exists()
+    wait_until(lambda: oci.state(name)["status"] == "stopped")
+
+
+@pytest.mark.parametrize(("version", "refused"), [("1.0.2", True), ("1.1.0", False)])
+def test_capability_that_nobody_knows(
+    oci: Oci, tmp_path: Path, version: str, refused: bool
+) -> None:
+    log = tmp_path / "log"
+    bundle = oci.bundle("true", ociVersion=version)
+    text = (bundle / "config.json").read_text().replace('"CAP_KILL"', '"CAP_NOBODY_HAS"')
+    (bundle / "config.json").write_text(text)
+    said = oci("--log", str(log), "run", "-b", str(bundle), oci.name("cap"), check=not refused)
+    assert ("'CAP_NOBODY_HAS' is not known, which until version 1.0" in said) == refused
+    assert "CAP_NOBODY_HAS" in log.read_text()
+
+
+@pytest.mark.parametrize("text", ["1", "1.0", "1.0.0.0", "1.a.0", "01.0.0", "1.0.0-", "v1.0.0", ""])
+def test_version_that_is_none(oci: Oci, text: str) -> None:
+    bundle = str(oci.bundle("true", ociVersion=text))
+    assert "ociVersion" in oci("create", "-b", bundle, oci.name("none"), check=False)
