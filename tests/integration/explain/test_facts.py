@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -249,6 +250,32 @@ def test_hardening_is_about_this_container(start: Start) -> None:
     loose = {each["Text"]: each["Holds"] for each in start(network="host").explain()["Hardening"]}
     assert not loose["nothing limits its memory: it can use up the machine's"]
     assert any("it uses the host's interfaces" in text for text in loose)
+
+
+def test_what_is_mounted_of_the_host_is_told(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "engine.sock"))
+        binds = (
+            BindMount(str(tmp_path), "/data"),
+            BindMount(str(tmp_path), "/kept", read_only=True),
+            BindMount(str(tmp_path / "engine.sock"), "/run/engine.sock"),
+        )
+        container = start(binds=binds, userns="host", security_opt=("seccomp=unconfined",))
+        said = {each["Text"]: each["Holds"] for each in container.explain()["Hardening"]}
+    assert said[f"it can change the host's {tmp_path}, at /data"] is False
+    assert said[f"it can read the host's {tmp_path}, at /kept"] is True
+    assert any("at /run/engine.sock it can talk to whoever listens" in text for text in said)
+    assert any("it may make user namespaces" in text for text in said)
+    default = {each["Text"] for each in start().explain()["Hardening"]}
+    assert not any("it may make user namespaces" in text for text in default)
+
+
+def test_one_with_cap_sys_admin_can_undo_its_mounts(start: Start) -> None:
+    said = {each["Text"]: each["Holds"] for each in
+            start(cap_add=("SYS_ADMIN",)).explain()["Hardening"]}  # fmt: skip
+    assert (
+        said["having CAP_SYS_ADMIN, it can undo what is hidden or read-only in its mounts"] is False
+    )
 
 
 def test_one_that_was_never_started_and_one_that_has_ended(engine: Engine) -> None:

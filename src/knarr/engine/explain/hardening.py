@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from knarr.engine.explain.words import CAPABILITIES, DANGEROUS
@@ -105,9 +107,23 @@ def _calls(facts: dict[str, Any]) -> Said:
         examples = f", among them {', '.join(denied)}" if denied else ""
         total = sum(len(seccomp[kind]) for kind in ("Allowed", "Conditional", "Denied"))
         yield True, f"{len(seccomp['Denied'])} of {total} system calls are refused{examples}"
+    if seccomp["Mode"] != "filter" or (seccomp["Instructions"] and not _forbids_nesting(seccomp)):
+        yield (
+            False,
+            (
+                "it may make user namespaces, where it has all capabilities over what it makes"
+                " there: more of the kernel can be tried"
+            ),
+        )
     label = facts["SecurityModule"]["Label"]
     if label and not label.startswith("unconfined"):
         yield True, f"the security module confines it as {label}"
+
+
+def _forbids_nesting(seccomp: dict[str, Any]) -> bool:
+    """Return whether a filter lets no user namespace be made: unshare(2), clone(2), clone3(2)."""
+    free = seccomp["Allowed"]
+    return not {"unshare", "clone", "clone3"} & {*free}
 
 
 def _files(subject: Subject, facts: dict[str, Any]) -> Said:
@@ -121,13 +137,12 @@ def _files(subject: Subject, facts: dict[str, Any]) -> Said:
         yield False, "no path of /proc and /sys is hidden"
     if any(each["Destination"] == "/proc/sys" for each in kinds.get("read-only", ())):
         yield True, "kernel parameters below /proc/sys cannot be written"
+    if "CAP_SYS_ADMIN" in facts["Capabilities"]["Bounding"] and (masked or "read-only" in kinds):
+        yield False, "having CAP_SYS_ADMIN, it can undo what is hidden or read-only in its mounts"
     asked = {each["destination"] for each in subject.spec.get("mounts") or ()}
     for each in kinds.get("bind", ()):
-        if each["Destination"] not in asked:
-            continue  # it comes along with one that was
-        read_only = "ro" in each["Options"] or "rro" in each["Options"]
-        words = "can read" if read_only else "can change"
-        yield read_only, f"it {words} the host's {each['Source']}, at {each['Destination']}"
+        if each["Destination"] in asked:  # else it comes along with one that was
+            yield from _bind(each)
     if facts["Root"]["ReadOnly"]:
         yield True, "its root file system is read-only: nothing can be left in it"
     if subject.config.privileged:
@@ -142,6 +157,34 @@ def _files(subject: Subject, facts: dict[str, Any]) -> Said:
         yield False, f"its control group allows block devices: {', '.join(disks)}"
     else:
         yield True, "its control group lets it open no block device, and few others"
+
+
+def _bind(mount: dict[str, Any]) -> Said:
+    """Say what one directory or file of the host lets it do."""
+    source, place = mount["Source"], mount["Destination"]
+    if _is_socket(source):
+        yield (
+            False,
+            (
+                f"at {place} it can talk to whoever listens at the host's {source}: a container"
+                " engine there would make it root of this host"
+            ),
+        )
+        return
+    read_only = "ro" in mount["Options"] or "rro" in mount["Options"]
+    words = "can read" if read_only else "can change"
+    mapped = {"idmapped", "idmap"} & {*mount["Options"]}
+    root = ", where its root is as the host's root" if mapped else ""
+    yield read_only, f"it {words} the host's {source}, at {place}{root}"
+    if "shared:" in mount["Propagation"]:
+        yield False, f"what is mounted below {place} appears on the host, too"
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False  # it was removed since
 
 
 def _limits(facts: dict[str, Any]) -> Said:
