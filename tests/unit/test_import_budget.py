@@ -54,3 +54,16 @@ def test_a_room_of_the_start_path_loads_nothing_dear(room: str) -> None:
 
 def test_importing_the_package_itself_is_free() -> None:
     assert loaded_by(["knarr"]) & FORBIDDEN == set()
+
+
+def test_what_explains_is_loaded_by_nobody_who_does_not_explain() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import knarr.supervisor.launcher, knarr.supervisor.work, knarr.supervisor.starter\n"
+        "import knarr.engine.engine, knarr.engine.container, knarr.cli.commands.run\n"
+        "print([name for name in sys.modules if 'explain' in name or name.endswith(\n"
+        "    ('.timeline', '.ptrace', '.linkstate', '.program.listing', '.seccomp.reading'))])"
+    )
+    words = [sys.executable, "-c", code, str(SOURCE)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
