@@ -81,6 +81,7 @@ _STEPS = (
     ("read-only", "mount these paths on themselves, read-only"),
     ("mask", "cover these paths: a directory by an empty tmpfs, a file by /dev/null"),
     ("root file system", "settle how the root is mounted, now that all below it is"),
+    ("remount", "change the options of what is mounted there already"),
     ("pivot root", "make the new root the only one; the host's tree is gone from here"),
     ("ready", ("get a table of descriptors of its own, say so, and wait at the gate until the "
      "start is recorded")),
