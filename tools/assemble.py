@@ -2,9 +2,9 @@
 
     python tools/assemble.py
 
-What the package carries becomes ``blob_x86_64.py`` there; the thin command becomes an
-executable, ``client/client-x86_64``. Needs binutils, and binutils-aarch64-linux-gnu on
-another machine than that.
+What the package carries becomes ``blob_x86_64.py`` there; the thin command and what starts
+knarr-oci become executables, ``client/client-x86_64`` and ``client/readonly/readonly-x86_64``.
+Needs binutils, and binutils-aarch64-linux-gnu on another machine than that.
 """
 
 import pathlib
@@ -13,7 +13,8 @@ import subprocess
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-CLIENT = "client"
+# Folders whose machine code is an executable, with the folder's name.
+EXECUTABLES = ("client", "client/readonly")
 # Folder whose machine code the package carries -> what that is.
 CARRIED = {
     "src/knarr/runtime/init": "knarr's init",
@@ -62,11 +63,13 @@ def main() -> None:
             code = assemble(folder, machine)
             carry(code, what, machine, ROOT / folder / f"blob_{machine}.py")
             print(folder, machine, len(code), "bytes")
-        code = assemble(CLIENT, machine)
-        executable = ROOT / CLIENT / f"client-{machine}"
-        executable.write_bytes(code)
-        executable.chmod(0o755)
-        print(CLIENT, machine, len(code), "bytes")
+        for folder in EXECUTABLES:
+            code = assemble(folder, machine)
+            place = ROOT / folder
+            executable = place / f"{place.name}-{machine}"
+            executable.write_bytes(code)
+            executable.chmod(0o755)
+            print(folder, machine, len(code), "bytes")
 
 
 if __name__ == "__main__":

@@ -106,10 +106,11 @@ def make_installation(folder: Path, source: Path) -> None:
     paths = [str(source), *(path for path in sys.path if path.endswith("site-packages"))]
     site = next(folder.glob("lib/python*/site-packages"))
     (site / "tree.pth").write_text("\n".join(paths) + "\n")
-    shutil.copy(REPOSITORY / "scripts" / "knarr", folder / "bin" / "knarr")
+    for script in ("knarr", "knarr-oci"):
+        shutil.copy(REPOSITORY / "scripts" / script, folder / "bin" / script)
     clients = folder / "libexec" / "knarr"
     clients.mkdir(parents=True)
-    for client in (REPOSITORY / "client").glob("client-*"):
+    for client in (REPOSITORY / "client").rglob("*-*"):
         shutil.copy(client, clients)
 
 

@@ -3,7 +3,7 @@
 # what `pip install --editable` would write, without pip; -I and the command see it too
 printf '/src/src\n%s\n' "$VM_SITE" >/usr/lib/python3/dist-packages/knarr-sources.pth
 install -m 755 /src/scripts/knarr /usr/local/bin/knarr
-install -D -m 755 -t /usr/local/libexec/knarr /src/client/client-*
+install -D -m 755 -t /usr/local/libexec/knarr /src/client/client-* /src/client/readonly/readonly-*
 
 says_which() {
     echo "kernel $(uname -r), $(stat -f -c %T /sys/fs/cgroup), pid 1 is $(cat /proc/1/comm)"
