@@ -8,6 +8,7 @@ FLAG_TSYNC = 1
 FLAG_LOG = 2
 FLAG_SPEC_ALLOW = 4
 FLAG_NEW_LISTENER = 8
+FLAG_TSYNC_ESRCH = 16
 FLAG_WAIT_KILLABLE_RECV = 32
 
 FILTER_SIZE = 8  # struct sock_filter: u16 code, u8 jt, u8 jf, u32 k

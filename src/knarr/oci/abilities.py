@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 VERSION_LEAST, VERSION_MOST = "1.0.0", "1.3.0"
-_WITHOUT_LISTENER = "SCMP_ACT_NOTIFY"  # needs linux.seccomp.listenerPath
 _CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
 _MASKED = ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
            "/proc/timer_list", "/proc/timer_stats", "/proc/sched_debug", "/sys/firmware",
@@ -45,7 +44,7 @@ def every_feature() -> "dict[str, Any]":
             },
             "seccomp": {
                 "enabled": True,
-                "actions": sorted(set(model.ACTIONS) - {_WITHOUT_LISTENER}),
+                "actions": sorted(model.ACTIONS),
                 "operators": sorted(model.OPERATORS),
                 "archs": sorted(arches.ARCHES),
                 "knownFlags": sorted(model.FLAGS),

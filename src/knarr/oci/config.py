@@ -75,6 +75,9 @@ def plan_of(config: "dict[str, Any]") -> "Plan":
     if linux.get("mountLabel") and not _has_selinux():
         linux = {**linux, "mountLabel": ""}
         warnings.append("linux.mountLabel: without SELinux in this kernel nothing is labelled")
+    if linux.get("seccomp"):
+        # To whom the filter leads is no part of the plan; see ``filters``.
+        linux = {**linux, "seccomp": {**linux["seccomp"], "listenerPath": ""}}
     made = plan({**config, "linux": linux, "hooks": {}})
     made.warnings += tuple(warnings)
     checks.check(config)

@@ -10,7 +10,7 @@ from knarr.oci import config as configs
 from knarr.oci import hooks, interrupts
 from knarr.oci.console import Console
 from knarr.oci.fields import named
-from knarr.oci.filters import filter_of
+from knarr.oci.filters import filter_of, listener_of, notifies
 from knarr.oci.state import Container, remove_pid_file, write_new
 from knarr.oci.streams import give_streams
 from knarr.runtime import child
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.oci.log import Journal
+    from knarr.runtime.seccomp.listener import Listener
 
 # The process at the gate reads its program in this one's memory, which stays as it is at the
 # end of this one: nothing of it may be freed, so ``main.finish`` ends without clearing up.
@@ -76,6 +77,7 @@ class Creation:
         "filtered",
         "gate",
         "group",
+        "listener",
         "plan",
         "request",
     )
@@ -88,12 +90,14 @@ class Creation:
         self.filtered = filter_of(config, request.root)
         self.console: Console | None = None
         self.created: Created | None = None
+        self.listener: Listener | None = None
         self.group: Any = None
         self.gate = FifoGate(
             self.container.file("gate.new"),
             self.container.file("cells"),
             preserved=request.preserved,
             keyring=request.keyring,
+            notifies=notifies(config),
             at_stop=self._before_root if any(map(self._hooks, configs.BEFORE_ROOT)) else None,
         )
 
@@ -115,6 +119,9 @@ class Creation:
         try:
             interrupts.release()
             self._note(rootfs)
+            if self.gate.notifies:
+                state = container.told("creating")
+                self.listener = listener_of(self.config, state, first=True)
             self.group = self._make_group()
             self._create(rootfs, terminal=terminal)
             interrupts.hold()
@@ -192,6 +199,7 @@ class Creation:
                 group=self.group,
                 gate=self.gate,
                 idmapped=False,
+                listener=self.listener,
             )
 
             def meanwhile(created: Created) -> None:
@@ -207,6 +215,8 @@ class Creation:
         finally:
             for _, fd in own:
                 os.close(fd)
+            if self.listener is not None:
+                self.listener.close()
         for warning in self.created.warnings:
             self.request.journal.warning(warning)
         if terminal and self.console is not None:

@@ -14,7 +14,7 @@ from knarr.oci.checks import check_process
 from knarr.oci.console import Console
 from knarr.oci.errors import UsageError, not_running
 from knarr.oci.execprocess import process_of
-from knarr.oci.filters import filter_of
+from knarr.oci.filters import filter_of, listener_of, notifies
 from knarr.runtime import child
 from knarr.runtime.entering import host_id, shares_mounts, user_maps
 from knarr.runtime.errors import RuntimeFailure
@@ -144,6 +144,9 @@ class _Request:
             join.keyring = container.values["keyring"]
             join.listening = self.listening
             join.at_gate = self.at_gate
+            if notifies(self.config):
+                state = container.told()
+                join.listener = listener_of(self.config, state, first=False)
             if "oomScoreAdj" in self.process:
                 join.score = self.process["oomScoreAdj"]
             if not leg.terminal:

@@ -11,6 +11,7 @@ from knarr.oci.control import check_grouped
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
 from knarr.oci.fields import named
+from knarr.oci.filters import notifies
 from knarr.oci.state import Container
 from knarr.oci.version import goes_on_after_poststart
 from knarr.runtime import child, fifogate
@@ -71,7 +72,9 @@ def start(container: Container, journal: "Journal") -> None:
 def _open_gate(container: Container, config: "dict[str, Any]") -> None:
     plan = configs.plan_of(config)
     values = container.values
-    gate = fifogate.FifoGate("", "", preserved=values["preserved"], keyring=values["keyring"])
+    gate = fifogate.FifoGate(
+        "", "", preserved=values["preserved"], keyring=values["keyring"], notifies=notifies(config)
+    )
     try:
         seen = _seen(container, config)
         fifogate.start(container.gate, container.file("cells"), plan, seen, gate)

@@ -126,11 +126,11 @@ class FifoGate:
     """The gate of one process, for ``process.Recipe``.
 
     fifo, cells: the files. preserved: how many descriptors from 3 on the program keeps.
-    keyring: it gets a session keyring of its own. at_stop: what to do while the process waits
-    before its root changes, if its plan has a ``HookStop``.
+    keyring: it gets a session keyring of its own. notifies: see ``Ending``. at_stop: what to do
+    while the process waits before its root changes, if its plan has a ``HookStop``.
     """
 
-    __slots__ = ("_fds", "at_stop", "cells", "fifo", "keyring", "preserved")
+    __slots__ = ("_fds", "at_stop", "cells", "fifo", "keyring", "notifies", "preserved")
 
     def __init__(
         self,
@@ -139,12 +139,14 @@ class FifoGate:
         *,
         preserved: int = 0,
         keyring: bool = True,
+        notifies: bool = False,
         at_stop: "Callable[[Created], None] | None" = None,
     ) -> None:
         self.fifo = fifo
         self.cells = cells
         self.preserved = preserved
         self.keyring = keyring
+        self.notifies = notifies
         self.at_stop = at_stop
         self._fds: list[int] = []
 
@@ -167,6 +169,7 @@ class FifoGate:
         """Say what is special in the last leg."""
         ending.preserved = self.preserved
         ending.keyring = self.keyring
+        ending.notifies = self.notifies
 
     @staticmethod
     def emit(b: "Builder") -> None:

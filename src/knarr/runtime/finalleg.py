@@ -19,7 +19,13 @@ from knarr.kernel.files import (
     RESOLVE_NO_XDEV,
 )
 from knarr.kernel.mounts import AT_EMPTY_PATH, AT_FDCWD
-from knarr.kernel.seccomp import SECCOMP_SET_MODE_FILTER, FilterProgram
+from knarr.kernel.seccomp import (
+    FLAG_NEW_LISTENER,
+    FLAG_TSYNC,
+    FLAG_TSYNC_ESRCH,
+    SECCOMP_SET_MODE_FILTER,
+    FilterProgram,
+)
 from knarr.runtime import command
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.program import kept, memory
@@ -32,6 +38,7 @@ from knarr.runtime.program.memory import (
     GID,
     GROUP_COUNT,
     INIT,
+    LISTENER,
     PATH,
     PROC,
     SLAVE,
@@ -51,6 +58,7 @@ if TYPE_CHECKING:
 
 _FILE = TEMPORARY[0]
 _KEPT_CHANNEL, _KEPT_INIT = 3, 4
+_MSG_NOSIGNAL = 0x4000
 _EVERYTHING = 0xFFFFFFFF
 _F_SETFD = 2
 _SIG_SETMASK = 2
@@ -129,7 +137,8 @@ class Ending:
     permitted: the capabilities that the process has to give. has_proc: PROC is a procfs.
     preserved: how many descriptors from 3 on the program keeps; 0 with an init.
     keyring: it gets a session keyring of its own. listening: its environment says its own
-    pid, for descriptors that it is given; what stands in ``memory``.
+    pid, for descriptors that it is given; what stands in ``memory``. notifies: its filter asks
+    an agent, to whom LISTENER leads.
     """
 
     __slots__ = (
@@ -138,6 +147,7 @@ class Ending:
         "init_fd",
         "keyring",
         "listening",
+        "notifies",
         "permitted",
         "preserved",
         "stdio",
@@ -154,8 +164,10 @@ class Ending:
         preserved: int = 0,
         keyring: bool = True,
         listening: bool = False,
+        notifies: bool = False,
     ) -> None:
         self.keyring = keyring
+        self.notifies = notifies
         self.listening = listening
         self.preserved = preserved
         self.stdio = stdio
@@ -180,7 +192,8 @@ def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
         part(("label", leg.lsm_label, ending.has_proc), _set_label, *leg.lsm_label, ending.has_proc)
     part(("stdio", _shape(ending.stdio)), _put_stdio, ending.stdio)
     program.add(name, kept.make(_settings, leg), "settings")
-    part(("keep", has_init, ending.preserved), _keep, has_init, ending.preserved)
+    ends = (has_init, ending.preserved, ending.notifies)
+    part(("keep", *ends), _keep, *ends)
     part(("drop", masks["bounding"]), _drop_all_but, masks["bounding"])
     part(("user", ending.keyring), _become_user, ending.keyring)
     part(("cwd", leg.cwd), _enter, leg.cwd)
@@ -191,7 +204,9 @@ def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
         part(("find", wanted, path), command.find, wanted, path)
     program.add(name, kept.make(_set_arguments, leg, behind_init), "arguments")
     part(("signals",), _default_signals)
-    ways = (leg.no_new_privileges, leg.seccomp_flags, ending.filter is not None, ending.permitted)
+    agent = _agent(has_init, ending.preserved) if ending.notifies else -1
+    ways = (leg.no_new_privileges, leg.seccomp_flags, ending.filter is not None, ending.permitted,
+            agent)  # fmt: skip
     part(("confine", *sorted(masks.items()), *ways), _confine, masks, *ways)
     part(("execute", leg.args[0], behind_init), _execute, leg.args[0], behind_init)
 
@@ -297,10 +312,15 @@ def _settings(b: Builder, leg: FinalLeg) -> None:
     b.call("umask", leg.umask)
 
 
-def _keep(b: Builder, has_init: bool, preserved: int) -> None:
+def _agent(has_init: bool, preserved: int) -> int:
+    """Return the number on which the connection to a seccomp agent stands, behind all others."""
+    return _KEPT_INIT + 1 if has_init else _KEPT_CHANNEL + preserved + 1
+
+
+def _keep(b: Builder, has_init: bool, preserved: int, notifies: bool) -> None:
     """Close all descriptors but 0 to 2, the channel (on 3) and knarr's init (on 4).
 
-    The channel stands behind those that the program keeps.
+    The channel stands behind those that the program keeps, and last what leads to an agent.
 
     Both were opened on higher numbers. Where failures are told, execve closes it.
     """
@@ -308,7 +328,10 @@ def _keep(b: Builder, has_init: bool, preserved: int) -> None:
     b.call("dup3", CHANNEL, kept, os.O_CLOEXEC)
     if has_init:
         b.call("dup3", INIT, _KEPT_INIT, os.O_CLOEXEC)
-    b.call("close_range", _KEPT_INIT + 1 if has_init else kept + 1, _EVERYTHING, 0)
+    last = _agent(has_init, preserved)
+    if notifies:
+        b.call("dup3", LISTENER, last, os.O_CLOEXEC)
+    b.call("close_range", last + notifies, _EVERYTHING, 0)
 
 
 def _drop_all_but(b: Builder, wanted: int) -> None:
@@ -385,6 +408,7 @@ def _confine(
     seccomp_flags: int,
     filtered: bool,
     permitted: int,
+    agent: int,
 ) -> None:
     """Load the filter and set the capabilities, in the order in which each may still be done."""
     header = caps.HEADER
@@ -394,7 +418,7 @@ def _confine(
         # Without no_new_privs loading needs CAP_SYS_ADMIN, which goes with capset. The change
         # to another user cleared the effective set; the permitted one was kept.
         b.call("capset", header, caps.pack(permitted, permitted, masks["inheritable"]))
-        b.call("seccomp", SECCOMP_SET_MODE_FILTER, seccomp_flags, FILTER)
+        _load(b, seccomp_flags, agent)
     b.call("capset", header, caps.pack(masks["effective"], masks["permitted"],
                                        masks["inheritable"]))  # fmt: skip
     _prctl_ambient(b, caps.PR_CAP_AMBIENT_CLEAR_ALL, 0)
@@ -404,7 +428,21 @@ def _confine(
             _prctl_ambient(b, caps.PR_CAP_AMBIENT_RAISE, capability)
     _prctl(b, k.PR_SET_DUMPABLE, 0)
     if no_new_privileges and filtered:
-        b.call("seccomp", SECCOMP_SET_MODE_FILTER, seccomp_flags, FILTER)
+        _load(b, seccomp_flags, agent)
+
+
+def _load(b: Builder, flags: int, agent: int) -> None:
+    """Load the filter; an agent gets the descriptor for its notifications at once."""
+    explain = Told("error", "seccomp", "linux.seccomp")
+    if agent < 0:
+        b.call("seccomp", SECCOMP_SET_MODE_FILTER, flags, FILTER, explain=explain)
+        return
+    # With TSYNC alone the result could be a thread's id instead of a descriptor (seccomp(2)).
+    flags |= FLAG_NEW_LISTENER | (FLAG_TSYNC_ESRCH if flags & FLAG_TSYNC else 0)
+    b.call("seccomp", SECCOMP_SET_MODE_FILTER, flags, FILTER, out=memory.NOTIFIED, explain=explain)
+    told = Told("error", "seccomp", "linux.seccomp.listenerPath: cannot send to the agent")
+    b.call("sendmsg", agent, memory.MESSAGE, _MSG_NOSIGNAL, explain=told)
+    b.call("close", agent)  # an agent may wait for the end of what it is told
 
 
 def _prctl_ambient(b: Builder, what: int, capability: int) -> None:

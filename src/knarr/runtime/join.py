@@ -15,7 +15,7 @@ from knarr.kernel import caps, clone
 from knarr.kernel.clone import CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK
 from knarr.kernel.files import PROC_SUPER_MAGIC, fstatfs_type
 from knarr.kernel.mounts import AT_FDCWD
-from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWTIME, CLONE_NEWUSER
+from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
 from knarr.kernel.process import pid_inside, pidfd_send_signal
 from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
@@ -33,6 +33,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from knarr.runtime.seccomp.listener import Listener
+
 _COMMAND = TEMPORARY[13]
 
 
@@ -43,9 +45,9 @@ class Join:
     to enter. procs: descriptors of the cgroup files it enters by writing ``0``,
     opened before the mount namespace changed. group: directory of a v2 group to be born in,
     -1 for none. score: for the kernel's want of memory; None: as this process's. preserved,
-    keyring, listening: see ``Ending``. root: descriptor of the root, -1 where entering the mount
-    namespace leads there. on_user: called with the ids of the user in the container
-    before the program runs. at_gate: called with pidfd and terminal (-1: none) before.
+    keyring, listening: see ``Ending``. listener: see ``Recipe``. root: descriptor of the root, -1
+    where entering the mount namespace leads there. on_user: called with the ids of the user in the
+    container before the program runs. at_gate: called with pidfd and terminal (-1: none) before.
     """
 
     __slots__ = (
@@ -54,6 +56,7 @@ class Join:
         "group",
         "keyring",
         "leg",
+        "listener",
         "listening",
         "on_user",
         "pidfd",
@@ -90,6 +93,7 @@ class Join:
         self.preserved = 0
         self.keyring = True
         self.listening = False
+        self.listener: Listener | None = None
         self.score: int | None = None
         self.on_user: Callable[[int, int], None] | None = None
         self.at_gate: Callable[[int, int], None] | None = None
@@ -108,17 +112,17 @@ class Joined:
 
 def start(join: Join) -> Joined:
     """Return once the command runs. Raises RuntimeFailure and OSError, and leaves nothing then."""
-    # Who enters a time namespace shares its memory with nobody (setns(2), EUSERS).
-    apart = bool(join.flags & CLONE_NEWTIME)
-    carrier.prepare(apart=apart)
+    carrier.prepare()
     ends = child.meet()
     memory.write(PIDFD, struct.pack("=i", -1))
     CLONED.set(0)
+    if join.listener is not None:
+        join.listener.place()
     ending = _ending(join)
     setting = Setting.inside(join.leg)
     program = _program(join, setting, ending)
     finalleg.set_cells(program, join.leg, ending)
-    process = Waiting(program, ends, carrier.spawn(program, 0, apart=apart), sibling=False)
+    process = Waiting(program, ends, carrier.spawn(program, 0), sibling=False)
     try:
         process.go()
         # With nothing to look up in the container, or to do to the command from outside, it
@@ -140,6 +144,8 @@ def start(join: Join) -> Joined:
     finally:
         if ending.has_proc:
             os.close(memory.PROC.get())
+        if join.listener is not None:
+            join.listener.close()
     process.close()
     os.waitpid(process.pid, 0)
     os.close(process.pidfd)
@@ -158,6 +164,7 @@ def _ending(join: Join) -> Ending:
     return Ending(
         join.stdio, join.program, None, permitted, has_proc=labelled,
         preserved=join.preserved, keyring=join.keyring, listening=join.listening,
+        notifies=join.listener is not None,
     )  # fmt: skip
 
 
@@ -173,6 +180,8 @@ def _procfs() -> int:
 def _is_touched(join: Join) -> bool:
     if join.at_gate is not None or join.score is not None or join.listening:
         return True
+    if join.listener is not None:
+        return True
     return are_above(join.leg.rlimits)
 
 
@@ -184,6 +193,8 @@ def _touch(join: Join) -> None:
     raise_limits(pid, join.leg.rlimits)
     if join.score is not None:
         set_score(pid, join.score)
+    if join.listener is not None:
+        join.listener.tell(pid)
     if join.listening:
         memory.write(LISTEN_PID, b"LISTEN_PID=%d\0" % pid_inside(pid))
 

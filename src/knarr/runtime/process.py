@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from knarr.runtime.entering import Maps
     from knarr.runtime.fifogate import FifoGate
+    from knarr.runtime.seccomp.listener import Listener
     from knarr.runtime.timeline import Timeline
     from knarr.spec.mount import Mount
 
@@ -56,7 +57,8 @@ class Recipe:
     which then waits for it. append: see ``open_root``. keeper: one that has begun for
     this container. gate: another than the channel, for a process that outlives who made it.
     idmapped: a user namespace sees root and bind mounts through its id map, also without
-    the option ``idmap``. timeline: of a start that is to be explained.
+    the option ``idmap``. timeline: of a start that is to be explained. listener: of a
+    filter that asks an agent.
     """
 
     __slots__ = (
@@ -66,6 +68,7 @@ class Recipe:
         "idmapped",
         "init_fd",
         "keeper",
+        "listener",
         "mount_fds",
         "plan",
         "program",
@@ -93,7 +96,9 @@ class Recipe:
         gate: "FifoGate | None" = None,
         idmapped: bool = True,
         timeline: "Timeline | None" = None,
+        listener: "Listener | None" = None,
     ) -> None:
+        self.listener = listener
         self.append = append
         self.gate = gate
         self.idmapped = idmapped
@@ -195,6 +200,8 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     carrier.prepare(apart=plan.apart)
     if gate is not None:
         gate.prepare()
+    if recipe.listener is not None:
+        recipe.listener.place()
     binds = _clone_binds(recipe)
     if binds:
         recipe.note("binds")
@@ -216,6 +223,8 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         entrances=entrances,
     )
     created = Created(process, seen)
+    if recipe.listener is not None:
+        recipe.listener.tell(created.pid)
     created.warnings += plan.warnings
     stops = [step for step in plan.steps if isinstance(step, Stop)]
     try:
@@ -295,8 +304,9 @@ def _program(
     permitted = caps.permitted(in_userns=plan.in_userns)
     gate = recipe.gate
     ending = finalleg.Ending(
-        recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc
-    )
+        recipe.stdio, recipe.program, init_fd, permitted, has_proc=setting.has_proc,
+        notifies=recipe.listener is not None,
+    )  # fmt: skip
     if gate is not None:
         gate.settle(ending)
     program = child.first(

@@ -73,6 +73,8 @@ PASSWD_SIZE, GROUP_SIZE, CWD_RESULT = _cell(16), _cell(17), _cell(18)
 SPAWNED, PIDFD = _cell(26), _cell(19)
 # A keeper's channel, what its clone returned to it, and the pid of the process it cloned.
 KEEPER_CHANNEL, KEEPER, CLONED = _cell(27), _cell(28), _cell(29)
+# The connection to a seccomp agent.
+LISTENER = _cell(12)
 # The FIFO that a process waits at whose maker has gone.
 GATE = _cell(30)
 # The mount namespace in which it ends up, if that is not the one in which its mounts were made.
@@ -91,6 +93,13 @@ SCRATCH_PATH = BASE + _PAGE + 1040  # "/proc/self/fd/N" of SCRATCH
 KEEPER_POLL = BASE + _PAGE + 1104  # struct pollfd [2]: the keeper's channel, the parent
 CLONE_ARGUMENTS = BASE + _PAGE + 1152  # struct clone_args of what a keeper clones
 LISTEN_PID = BASE + _PAGE + 1280  # "LISTEN_PID=…", of sd_listen_fds(3)
+# The message to a seccomp agent: struct msghdr, iovec[5], cmsghdr with a descriptor; a pid as text.
+MESSAGE = BASE + _PAGE + 1408
+VECTORS = BASE + _PAGE + 1472
+CONTROL = BASE + _PAGE + 1552
+NOTIFIED = CONTROL + 16
+LISTENER_PID = BASE + _PAGE + 1584
+LISTENER_PID_SIZE = 10
 WORKING_DIRECTORY = BASE + 2 * _PAGE  # result of getcwd
 PATH_LIMIT = _PAGE
 STACK = BASE + 3 * _PAGE

@@ -113,9 +113,10 @@ def parse(profile: "Mapping[str, Any]") -> Profile:
         raise ValueError("seccomp: SCMP_ACT_NOTIFY cannot be the default action")
     rules = [rule for entry in profile.get("syscalls") or () for rule in _rules(entry)]
     notify = [rule for rule in rules if rule.verdict == RET_USER_NOTIF]
-    if any("write" in rule.names for rule in notify):
-        # Whoever hands the listener over does it with write(2) and would wait for itself.
-        raise ValueError("seccomp: SCMP_ACT_NOTIFY cannot be used for the write system call")
+    for name in ("write", "sendmsg"):
+        # Whoever hands the listener over, here or elsewhere, would wait for itself.
+        if any(name in rule.names for rule in notify):
+            raise ValueError(f"seccomp: SCMP_ACT_NOTIFY cannot be used for the {name} system call")
     flags = _flags(profile)
     if notify:
         flags |= FLAG_NEW_LISTENER | (_TSYNC_ESRCH if flags & 1 else 0)
