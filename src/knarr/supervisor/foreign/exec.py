@@ -13,6 +13,7 @@ from knarr.supervisor.foreign.console import Console
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     State = dict[str, Any]
@@ -45,8 +46,10 @@ def start(state: "State", request: "dict[str, Any]", fds: "list[int]") -> Starte
     try:
         write_new(f"{run_dir}/{files[0]}", json.dumps(process).encode(), 0o600)
         _call(runtime, process, request, fds, f"{run_dir}/{files[1]}", console)
-        pid, pidfd = processes.open_started(runtime, f"{run_dir}/{files[1]}", os.getpid())
-        started = Started(pid, pidfd, -1, _tree(state, pid))
+        members = _members(state)
+        path = f"{run_dir}/{files[1]}"
+        pid, pidfd = processes.open_started(runtime, path, os.getpid(), members)
+        started = Started(pid, pidfd, -1, processes.Tree(pid, members))
         if console is not None:
             started.master = console.master()
             size = process.get("consoleSize")
@@ -99,10 +102,10 @@ def _pid_name(name: str) -> str:
     return f"{name}.pid"
 
 
-def _tree(state: "State", pid: int) -> processes.Tree:
+def _members(state: "State") -> "Callable[[], list[int]]":
+    """Return what lists the processes of a container. Raises OSError when it has ended."""
     where = state["cgroup"]
-    group = cgroups.detect(where["manager"]).open(where["path"])
-    return processes.Tree(pid, group.procs)
+    return cgroups.detect(where["manager"]).open(where["path"]).procs
 
 
 def end(run_dir: str, name: str) -> None:
@@ -117,5 +120,5 @@ def sweep(state: "State", run_dir: str, name: str) -> None:
             pid = int(file.read(32))
     except FileNotFoundError:
         return
-    _tree(state, pid).kill()
+    processes.Tree(pid, _members(state)).kill()
     end(run_dir, name)

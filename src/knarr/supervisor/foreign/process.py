@@ -1,6 +1,7 @@
 """What another runtime has started, looked at before it is believed."""
 
 import os
+import select
 
 from knarr.kernel import process as kprocess
 from knarr.kernel.libc import call
@@ -8,7 +9,7 @@ from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from knarr.runtime.foreign import Foreign
 
@@ -22,10 +23,13 @@ def be_reaper(value: bool) -> None:
     call("prctl", _PR_SET_CHILD_SUBREAPER, int(value), 0, 0, 0)
 
 
-def open_started(runtime: "Foreign", path: str, parent: int) -> "tuple[int, int]":
+def open_started(
+    runtime: "Foreign", path: str, parent: int, members: "Callable[[], list[int]]"
+) -> "tuple[int, int]":
     """Return pid and pidfd of the process that a pid file names. Raises RuntimeFailure.
 
-    parent: whose child it has to be by now, so that its end can be waited for.
+    parent: whose child it has to be by now, so that its end can be waited for. members: returns
+    the processes in the container's group, of which it has to be one.
     """
     pid = _read_pid(path)
     try:
@@ -42,17 +46,14 @@ def open_started(runtime: "Foreign", path: str, parent: int) -> "tuple[int, int]
             f"process {pid}, which it says is the container's, is not ours to wait for "
             "(runtimes that keep it below a process of their own are not supported)",
         )
+    if pid not in members() and not select.select([pidfd], [], [], 0)[0]:  # nor ended already
+        os.close(pidfd)
+        raise _lie(runtime, f"its process {pid} is not in the container's control group")
     return pid, pidfd
 
 
 def _lie(runtime: "Foreign", what: str) -> RuntimeFailure:
     return RuntimeFailure("error", "runtime", f"OCI runtime {runtime.name}: {what}")
-
-
-def check_group(runtime: "Foreign", pid: int, members: "Iterable[int]", path: str) -> None:
-    """Raise RuntimeFailure when a container's process is not in the container's group."""
-    if pid not in members:
-        raise _lie(runtime, f"its process {pid} is not in control group {path}")
 
 
 def _read_pid(path: str) -> int:

@@ -153,11 +153,10 @@ class ForeignStarter(Starter):
                 "create", *words, runtime.container,
                 stdio=stdio, owner=supervisor, program=program,
             )  # fmt: skip
-            process = processes.open_started(runtime, pid_file, os.getppid())
+            # Who is not in the group is not touched: it may be one of knarr's own.
+            process = processes.open_started(runtime, pid_file, os.getppid(), group.procs)
             created = ForeignCreated(runtime, process, bundle, supervisor)
             self.created = created
-            where = self.request["cgroup"]["path"]
-            processes.check_group(runtime, created.pid, group.procs(), where)
             if console is not None:
                 created.master = console.master()
         finally:
