@@ -180,7 +180,7 @@ def remove(root: str, name: str, journal: "Journal", *, force: bool) -> None:
         container = state.load(root, name, lock=True)
     except NotFound:
         if force:
-            state.sweep(root)
+            state.discard(root, name)
             return
         raise
     delete(container, journal, force=force)

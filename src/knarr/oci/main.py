@@ -106,6 +106,7 @@ def _execute(before: Words, journal: Journal) -> int:
     from knarr.oci import commands, state
 
     root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
+    state.check_root(root)
     return commands.execute(commands.Global(root, _manager(before), journal), name, left)
 
 

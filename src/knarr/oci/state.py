@@ -16,6 +16,7 @@ is not written down but looked up: the process with its start time, and who wait
 import fcntl
 import json
 import os
+import stat
 import time
 
 from knarr.cgroups import files
@@ -32,6 +33,19 @@ DEFAULT_ROOT = "/run/knarr-oci"
 SECCOMP = "@seccomp"
 _GONE = "@gone-"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
+
+
+def check_root(root: str) -> None:
+    """Raise InvalidArgument for a place of states in which others could put one.
+
+    What stands there is believed: which process to kill, which group to remove.
+    """
+    try:
+        found = os.stat(root)
+    except FileNotFoundError:
+        return
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise InvalidArgument(f"--root {root}: others can write to it")
 
 
 def check_name(name: str) -> str:
@@ -74,14 +88,32 @@ class Container:
         write_new(self.file("state.json"), json.dumps(self.values))
 
     def load(self) -> None:
-        """Read the values; raises NotFound when there is no such container."""
+        """Read the values; raises NotFound when there is no such container.
+
+        There are none of a create that was killed at its very beginning.
+        """
+        self._check()
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            with open(self.file("state.json"), "rb") as file:
-                self.values = json.load(file)
+            fd = os.open(self.file("state.json"), flags)
+        except OSError:
+            return
+        with open(fd, "rb") as file:
+            if stat.S_ISREG(os.fstat(fd).st_mode):
+                try:
+                    found = json.load(file)
+                except ValueError:
+                    return  # nothing that ``save`` has written: it puts a whole file there
+                self.values = found if isinstance(found, dict) else {}
+
+    def _check(self) -> None:
+        """Raise NotFound unless the container's directory is one, and no link to another."""
+        try:
+            found = os.lstat(self.path)
         except (FileNotFoundError, NotADirectoryError):
-            if not os.path.isdir(self.path):
-                missing(self.name)
-            self.values = {}  # a create that was killed at its very beginning
+            missing(self.name)
+        if not stat.S_ISDIR(found.st_mode):
+            missing(self.name)
 
     def make(self) -> None:
         """Make and lock the directory of a new container; raises Conflict for a name in use."""
@@ -94,6 +126,7 @@ class Container:
 
     def lock(self) -> None:
         """Wait until no other command changes this container; raises NotFound without one."""
+        self._check()
         try:
             self._lock = os.open(self.file("lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except (FileNotFoundError, NotADirectoryError):
@@ -204,6 +237,15 @@ class Container:
         except FileNotFoundError:
             pass  # a removal that was killed half-way has come so far
         sweep(root)
+
+
+def discard(root: str, name: str) -> None:
+    """Remove what has a container's name and is none, and what killed commands left."""
+    try:
+        os.unlink(os.path.join(root, check_name(name)))
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    sweep(root)
 
 
 def sweep(root: str) -> None:
