@@ -21,6 +21,19 @@ def find(path: str) -> dict[str, str]:
     return found
 
 
+def unified_of(pid: int) -> str | None:
+    """Return the directory of the v2 group in which a process is; None where it is in none.
+
+    Raises OSError when it has ended.
+    """
+    for line in files.read(f"/proc/{pid}/cgroup").splitlines():
+        if line.startswith("0::/") and "/.." not in line:
+            hierarchies = mounts.parse(files.read("/proc/self/mountinfo"))
+            points = [one.mount_point for one in hierarchies if one.version == 2]
+            return f"{points[0]}{line[3:]}".rstrip("/") if points else None
+    return None
+
+
 def entrance(controller: str, directory: str) -> str:
     """Return the file into which a process writes ``0`` to move itself into a directory.
 

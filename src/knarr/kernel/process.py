@@ -16,6 +16,8 @@ _PR_SET_NAME = 15
 _PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
 
+PROCESSORS = 8192  # that a kernel can be made for (NR_CPUS)
+EVERY_PROCESSOR = b"\xff" * (PROCESSORS // 8)
 SECBIT_NO_SETUID_FIXUP = 1 << 2
 
 # setrlimit(2); the resource module lacks one of them and has another under two names.
@@ -74,6 +76,11 @@ def default_signals() -> None:
     for number in range(1, 65):
         if number not in (9, 19):
             syscall("rt_sigaction", number, nothing, None, ctypes.c_size_t(8))
+
+
+def run_everywhere() -> None:
+    """Run on every processor that this process's control group has (sched_setaffinity(2))."""
+    syscall("sched_setaffinity", 0, ctypes.c_size_t(len(EVERY_PROCESSOR)), EVERY_PROCESSOR)
 
 
 def step_back() -> None:

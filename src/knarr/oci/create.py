@@ -188,6 +188,7 @@ class Creation:
 
     def _create(self, rootfs: str, *, terminal: bool) -> None:
         own = _own_namespaces(self.plan)
+        process.run_everywhere()  # what this command is bound to is no business of the container's
         try:
             recipe = Recipe(
                 self.plan,

@@ -3,6 +3,7 @@
 import os
 
 from knarr.cgroups import files, places
+from knarr.errors import InvalidArgument
 from knarr.oci.errors import UsageError
 
 TYPE_CHECKING = False
@@ -54,10 +55,15 @@ def entered(
     flags = os.O_WRONLY | os.O_CLOEXEC
     group, procs = -1, []
     for directory, controller in {at: name for name, at in directories.items()}.items():
-        if controller == _UNIFIED and born:
-            group = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        else:
-            procs.append(os.open(places.entrance(controller, directory), flags))
+        try:
+            if controller == _UNIFIED and born:
+                group = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            else:
+                procs.append(os.open(places.entrance(controller, directory), flags))
+        except OSError as error:
+            # The words are runc's, whose tests look for some of them.
+            text = f"cgroup: adding pid 0 to {directory}: {error.strerror}"
+            raise InvalidArgument(text) from error
     return group, procs
 
 
@@ -65,7 +71,15 @@ def _directories(container: "Container", wanted: "dict[str, str]") -> "dict[str,
     """Return for each controller the directory that the command is to be in."""
     where = container.values["cgroup"]
     is_unit = where["manager"] == "systemd"
-    found: dict[str, str] = container.group().paths if is_unit else places.find(where["path"])
+    found: dict[str, str]
+    try:
+        found = container.group().paths if is_unit else places.find(where["path"])
+    except FileNotFoundError:
+        # On v2 its first process may have gone elsewhere, and the group been removed.
+        at = None if wanted else places.unified_of(container.pid)
+        if at is None:
+            raise
+        return {_UNIFIED: at}
     if not wanted:
         return _with_room(container, found)
     if list(found) == [_UNIFIED] and "" not in wanted:
@@ -85,10 +99,5 @@ def _with_room(container: "Container", found: "dict[str, str]") -> "dict[str, st
     at = found.get(_UNIFIED)
     if at is None or not files.read(f"{at}/cgroup.subtree_control").strip():
         return found
-    for line in files.read(f"/proc/{container.pid}/cgroup").splitlines():
-        number, _, path = line.partition("::")
-        # As this process sees it: counted from where the mount begins for both.
-        own = at[: -len(container.values["cgroup"]["path"])] + path
-        if number == "0" and own.startswith(f"{at}/"):
-            return found | {_UNIFIED: own}
-    return found
+    own = places.unified_of(container.pid) or ""
+    return found | {_UNIFIED: own} if own.startswith(f"{at}/") else found

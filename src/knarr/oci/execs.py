@@ -8,6 +8,7 @@ import os
 
 from knarr.errors import Conflict
 from knarr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, NAMESPACES, setns
+from knarr.kernel.process import EVERY_PROCESSOR
 from knarr.oci import config as configs
 from knarr.oci import execgroup, state, streams
 from knarr.oci.checks import check_process
@@ -24,7 +25,6 @@ from knarr.runtime.processplan import (
     final_leg,
     unknown_capabilities,
 )
-from knarr.runtime.settings import EVERY_PROCESSOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def execute(said: "Global", words: "Words") -> int:
     try:
         command = request.start(filtered, said.journal)
         _hand_over(command, console, pid_file)
+        said.journal.debug(f"exec in {name}, pid {command.pid}")
     except BaseException:
         if relay is not None:
             relay.restore()

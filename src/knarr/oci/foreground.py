@@ -50,6 +50,8 @@ class Foreground:
         self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGWINCH, lambda *_: None)
         signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
+        if not os.isatty(1):
+            _with_plain_ends(master)
         if os.isatty(0):
             self._before = termios.tcgetattr(0)
             tty.setraw(0)
@@ -131,3 +133,10 @@ class Foreground:
             write_all(self._master, data)
         except OSError:
             return  # as above; the next look says so
+
+
+def _with_plain_ends(terminal: int) -> None:
+    """Have lines end as they do in a file: nobody shows them on a terminal of his own."""
+    settings = termios.tcgetattr(terminal)
+    settings[1] &= ~termios.ONLCR
+    termios.tcsetattr(terminal, termios.TCSANOW, settings)

@@ -117,9 +117,15 @@ class FinalLeg:
         umask: int
 
     def environment(self) -> "dict[str, str]":
-        """Return the variables of the spec by name; an entry without ``=`` is none."""
+        """Return the variables of the spec by name; an entry without ``=`` is none.
+
+        A home directory that is empty is none either, so that the user's own takes its place.
+        """
         split = (entry.partition("=") for entry in self.env)
-        return {name: value for name, mark, value in split if mark}
+        values = {name: value for name, mark, value in split if mark}
+        if values.get("HOME") == "":
+            del values["HOME"]
+        return values
 
     def describe(self) -> "list[str]":
         """Return what the process becomes, as lines for people."""

@@ -5,7 +5,7 @@ the kernel would only call an invalid argument is refused by its field.
 """
 
 from knarr.cgroups.convert import parse_list
-from knarr.kernel.process import RLIMITS
+from knarr.kernel.process import PROCESSORS, RLIMITS
 from knarr.runtime.fields import SpecError, number, required, word, words
 
 TYPE_CHECKING = False
@@ -32,8 +32,6 @@ MEMORY_MODES = {"MPOL_DEFAULT": 0, "MPOL_PREFERRED": 1, "MPOL_BIND": 2, "MPOL_IN
                 "MPOL_WEIGHTED_INTERLEAVE": 6}  # fmt: skip
 MEMORY_FLAGS = {"MPOL_F_STATIC_NODES": 1 << 15, "MPOL_F_RELATIVE_NODES": 1 << 14,
                 "MPOL_F_NUMA_BALANCING": 1 << 13}  # fmt: skip
-_PROCESSORS = 8192  # that a kernel can be made for (NR_CPUS)
-EVERY_PROCESSOR = b"\xff" * (_PROCESSORS // 8)
 NODES = 1024  # that a kernel can be made for (CONFIG_NODES_SHIFT)
 
 
@@ -110,7 +108,7 @@ def memory_policy(value: "dict[str, Any] | None") -> "tuple[int, bytes] | None":
 def affinity(value: "dict[str, Any]") -> "tuple[bytes | None, bytes | None]":
     """Return masks of processors (sched_setaffinity(2)): initial and final; None: not given."""
     initial, final = (
-        _mask(value.get(name) or "", f"process.execCPUAffinity.{name}", _PROCESSORS) or None
+        _mask(value.get(name) or "", f"process.execCPUAffinity.{name}", PROCESSORS) or None
         for name in ("initial", "final")
     )
     return initial, final

@@ -378,3 +378,29 @@ def test_what_v2_has_not(v2: Oci, resources: dict[str, Any], field: str) -> None
     said = create(v2, v2.name("old"), resources, check=False)
     assert f"linux.resources.{field}: " in said
     assert v2.groups() == []
+
+
+def test_exec_on_v2(v2: Oci) -> None:
+    """In the container's group, in one below, and where its first process went, if that is gone."""
+    name = v2.name("two")
+    running(v2, name)
+    group = on_v2(v2, name)
+    show = ("grep", "^0::", "/proc/self/cgroup")
+    assert v2("exec", name, *show) == "0::/\n"
+    below, beside = group / "sub", group.with_name(f"{group.name}-beside")
+    below.mkdir()
+    beside.mkdir()
+    try:
+        assert v2("exec", "--cgroup", "sub", name, *show) == "0::/sub\n"
+        said = v2("exec", "--cgroup", "cpu:/", name, "true", check=False)
+        assert "no controllers to tell apart" in said
+        (beside / "cgroup.procs").write_text(str(v2.state(name)["pid"]))
+        below.rmdir()
+        group.rmdir()
+        assert v2("exec", name, *show) == f"0::/../{beside.name}\n"
+    finally:
+        v2("delete", "--force", name)
+        for one in (below, beside):
+            if one.exists():
+                wait_until(lambda one=one: not (one / "cgroup.procs").read_text())  # type: ignore[misc]
+                one.rmdir()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from knarr.cgroups import files, mounts, places
 from knarr.cgroups.manager import detect
 from tests.support.bundles import Oci
 from tests.support.execs import Execs, user_namespace
@@ -100,6 +101,16 @@ def test_home_is_that_of_the_user(box: Execs) -> None:
     """Of who has no entry it is the root; runc's tests ask for it."""
     assert box("-u", "1000", "ID", "sh", "-c", "echo $HOME") == "/tmp\n"
     assert box("-u", "999", "ID", "sh", "-c", "echo $HOME") == "/\n"
+
+
+@pytest.mark.parametrize("env", [["HOME="], ["HOME=/x", "HOME="], []])
+def test_home_that_is_empty_is_none(oci: Oci, env: list[str]) -> None:
+    """Of the container's program, and of further ones: with runc it is so."""
+    bundle = oci.bundle("sh", "-c", "echo $HOME")
+    oci.change(bundle, lambda config: config["process"].update(env=["PATH=/bin", *env]))
+    assert oci("run", "--bundle", str(bundle), oci.name("home")) == "/root\n"
+    box = Execs(oci, "box").start()
+    assert box.process("sh", "-c", "echo $HOME", env=["PATH=/bin", *env]) == "/root\n"
 
 
 def test_user_by_name_has_the_groups_of_the_name(box: Execs) -> None:
@@ -209,6 +220,37 @@ def test_processors(box: Execs) -> None:
     assert done.stdout.split()[1] == whole
 
 
+def test_programs_are_bound_to_no_processor_of_their_caller(oci: Oci) -> None:
+    show = ("grep", "Cpus_allowed_list", "/proc/self/status")
+    first = str(min(os.sched_getaffinity(0)))
+    line = ["taskset", "-c", first, str(oci.program), "run", "-b", str(oci.bundle(*show))]
+    done = subprocess.run([*line, oci.name("all")], capture_output=True, text=True, check=True)
+    whole = Path("/proc/self/status").read_text().partition("Cpus_allowed_list:")[2].split()[0]
+    assert done.stdout.split()[1] == whole
+
+
+def test_v2_group_that_the_container_has_as_well(oci: Oci) -> None:
+    """A command is born in it, without the locks of a move."""
+    box = Execs(oci, "both").start()
+    found = places.find(f"/knarr-oci-{box.name}")
+    made = None
+    if "unified" not in found:
+        every = mounts.parse(files.read("/proc/self/mountinfo"))
+        points = [one.mount_point for one in every if one.version == 2]
+        if not points:
+            pytest.skip("no cgroup v2 is mounted")
+        made = Path(f"{points[0]}/knarr-oci-{box.name}")
+        made.mkdir()
+    try:
+        groups = Path(f"/proc/{box.detached('ID', 'sleep', '1000')}/cgroup").read_text()
+        assert f"0::/knarr-oci-{box.name}\n" in groups
+        pid = int((oci.folder / "pid").read_text())
+        assert places.unified_of(pid) == (str(made) if made else found["unified"])
+    finally:
+        oci("delete", "--force", box.name)
+    assert made is None or not made.exists()
+
+
 def test_sub_groups(oci: Oci) -> None:
     box = Execs(oci, "groups").start()
     group = detect("cgroupfs").open(f"/knarr-oci-{box.name}")
@@ -218,7 +260,9 @@ def test_sub_groups(oci: Oci) -> None:
         controllers = [name for name, at in child.paths.items() if at == directory]
         wanted = "sub" if controllers == ["unified"] else f"{','.join(controllers)}:sub"
         assert box("--cgroup", wanted, "ID", "cat", "/proc/self/cgroup").count("/sub\n") == 1
-        assert "No such file" in box("--cgroup", "nosuch", "ID", "true", status=255)
+        said = box("--cgroup", "nosuch", "ID", "true", status=255)
+        assert "adding pid 0 to" in said
+        assert "No such file" in said
         assert "bad sub cgroup path" in box("--cgroup", "a/../..", "ID", "true", status=255)
         assert box("--cgroup", "/", "ID", "cat", "/proc/self/cgroup").count("/sub\n") == 0
         if controllers != ["unified"]:
