@@ -22,7 +22,7 @@ from knarr.runtime.finalleg import DEFAULT_PATH, Ending
 from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
 from knarr.runtime.program import memory
-from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT
+from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT, SLAVE
 from knarr.runtime.steps.base import Circumstances, Setting, Step, Stop
 from knarr.runtime.steps.mounts import (
     AttachRoot,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from knarr.runtime.process import Created, Recipe
     from knarr.runtime.program.builder import Builder
 
+_STREAMS = 3
 _FAULT = 16  # bytes: FAULT_AT and FAULT_ERROR
 
 
@@ -130,7 +131,9 @@ class FifoGate:
     while the process waits before its root changes, if its plan has a ``HookStop``.
     """
 
-    __slots__ = ("_fds", "at_stop", "cells", "fifo", "keyring", "notifies", "preserved")
+    __slots__ = (
+        "_fds", "_terminal", "at_stop", "cells", "fifo", "keyring", "notifies", "preserved"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -147,6 +150,7 @@ class FifoGate:
         self.preserved = preserved
         self.keyring = keyring
         self.notifies = notifies
+        self._terminal = False
         self.at_stop = at_stop
         self._fds: list[int] = []
 
@@ -167,17 +171,21 @@ class FifoGate:
 
     def settle(self, ending: Ending) -> None:
         """Say what is special in the last leg."""
+        self._terminal = ending.stdio is None
         ending.preserved = self.preserved
         ending.keyring = self.keyring
         ending.notifies = self.notifies
 
-    @staticmethod
-    def emit(b: "Builder") -> None:
+    def emit(self, b: "Builder") -> None:
         """Wait at the FIFO, which takes the channel's place; the parent may go from here on.
 
         A failure is no longer heard by the channel, and neither is execve: by the FIFO instead.
+        A terminal takes the place of the caller's streams here: who reads them to their end would
+        wait for the start.
         """
         b.call("unshare", CLONE_FILES)
+        for number in range(_STREAMS if self._terminal else 0):
+            b.call("dup3", SLAVE, number, 0)
         b.call("prctl", k.PR_SET_PDEATHSIG, 0, 0, 0, 0)
         b.call("write", CHANNEL, child.READY, 1)
         b.call("read", GATE, BYTE, 1)

@@ -57,6 +57,23 @@ def test_console_socket_gets_the_terminal(oci: Oci, tmp_path: Path) -> None:
     assert said.startswith("33 77\r\n/dev/pts/0\r\ncrw")
 
 
+def test_streams_are_free_once_a_container_with_a_terminal_is_created(
+    oci: Oci, tmp_path: Path
+) -> None:
+    """containerd's shim reads what create says to the end, and only then starts it."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "c"))
+        listener.listen()
+        bundle = str(with_terminal(oci, "sleep", "1000"))
+        name = oci.name("free")
+        done = subprocess.run(
+            [str(oci.program), "create", "-b", bundle, "--console-socket", f"{tmp_path}/c", name],
+            stdin=subprocess.DEVNULL, capture_output=True, check=True, timeout=60,
+        )  # fmt: skip
+        assert (done.stdout, done.stderr) == (b"", b"")
+        assert oci.state(name)["status"] == "created"
+
+
 def test_terminal_in_the_foreground(oci: Oci) -> None:
     bundle = str(with_terminal(oci, "sh", "-c", "tty; read word; echo got $word"))
     done = subprocess.run(
