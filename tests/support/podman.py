@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from pathlib import Path
 
 from tests.support.bundles import Oci
-
 
 # Limits that every machine allows; and what podman asks only of runtimes that it is told of.
 _CONFIGURATION = """
@@ -27,9 +25,9 @@ class Podman:
     def __init__(self, oci: Oci, folder: Path) -> None:
         conf = folder / "containers.conf"
         conf.write_text(_CONFIGURATION.format(program=oci.program))
-        self.environment = os.environ | {"CONTAINERS_CONF": str(conf)}
         self.head = [
-            "podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"),
+            "env", f"CONTAINERS_CONF={conf}", "podman",
+            "--root", str(folder / "root"), "--runroot", str(folder / "run"),
             "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
             "--runtime", "knarr",
         ]  # fmt: skip
@@ -37,7 +35,7 @@ class Podman:
     def __call__(self, *words: str, status: int | None = 0) -> str:
         """Run a command; return its output, also that of errors if it must not succeed."""
         done = subprocess.run(
-            [*self.head, *words], env=self.environment,
+            [*self.head, *words],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         if status is not None:
