@@ -237,7 +237,10 @@ class Creation:
         if wanted:
             from knarr.oci.netdevices import Devices
 
-            self.devices = Devices(pid)
+            try:
+                self.devices = Devices(pid)
+            except FileNotFoundError:
+                return  # the process has ended already, and is asked why
             self.devices.move(wanted)
 
     def _record(self, created: Created) -> None:
