@@ -20,6 +20,7 @@ from knarr.runtime.program.paths import ensure_directory, open_in_root
 from knarr.runtime.rootfs import acting_as
 from knarr.runtime.steps.base import Setting, Stop
 from knarr.runtime.steps.mounts import attach, new_mount, set_attributes, set_propagation
+from knarr.runtime.steps.procguard import keep_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class CopiedTmpfs(Stop):
         open_in_root(b, self.destination, _SOURCE, flags, orelse=absent, errors=(2,))
         b.place(absent)
         ensure_directory(b, self.destination, _TARGET)
+        keep_out(b, _TARGET, self.destination)
         new_mount(b, "tmpfs", self.source, self.options, _MOUNT, writable=True)
         child.stop(b)
         empty = Label()

@@ -7,7 +7,7 @@ import os
 import socket
 import subprocess
 from pathlib import Path
-from typing import Any, TextIO
+from typing import IO, Any
 
 import pytest
 
@@ -210,7 +210,8 @@ def test_many_creates_of_one_name(oci: Oci) -> None:
     name = oci.name("one")
     bundle = oci.bundle("sleep", "1000")
     words = [str(oci.program), "create", "-b", str(bundle), name]
-    ends: list[tuple[subprocess.Popen[bytes], TextIO]] = []
+    ends: list[tuple[subprocess.Popen[bytes], IO[str]]] = []
+    out: IO[str]
     for _ in range(25):
         out = (oci.folder / f"out-{len(ends)}").open("w+")
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)

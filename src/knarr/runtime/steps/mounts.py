@@ -33,6 +33,7 @@ from knarr.runtime.program.paths import (
     ensure_file,
 )
 from knarr.runtime.steps.base import Setting, Step
+from knarr.runtime.steps.procguard import keep_out
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -177,6 +178,8 @@ class NewMount(Step):
     def mount(self, b: Builder, refused: "Label | None" = None) -> None:
         """Add the operations; ``refused``: where to go on when the kernel does not permit it."""
         ensure_directory(b, self.destination, _TARGET, follow=self.fstype not in _FIXED)
+        if self.fstype not in _FIXED:
+            keep_out(b, _TARGET, self.destination)
         new_mount(b, self.fstype, self.source, self.options, _MOUNT, refused)
         attach(b, _MOUNT, _TARGET, self.destination)
         b.call("close", _TARGET)
@@ -277,6 +280,7 @@ class BindMount(Step):
             b.call("open_tree", k.AT_FDCWD, self.source, flags, out=mount, path=self.source)
         ensure = ensure_directory if is_directory else ensure_file
         ensure(b, self.destination, _TARGET)
+        keep_out(b, _TARGET, self.destination)
         attach(b, mount, _TARGET, explain=_NotAttached(self.destination, is_directory))
         if number >= 0:
             self._renew(b, mount)
