@@ -37,6 +37,10 @@ IPVLAN_MODES = {"l2": 0, "l3": 1, "l3s": 2}
 IPVLAN_FLAGS = {"bridge": 0, "private": 1, "vepa": 2}
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_FLAGS = 1, 2, 4, 8
 IFA_F_NODAD = 0x02
+_IFA_RT_PRIORITY = 9
+_IFA_KEPT = (_IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST, _IFA_RT_PRIORITY)
+_IFA_F_PERMANENT = 0x80
+_IFA_F_KEPT = 0x02 | 0x100 | 0x200  # NODAD, MANAGETEMPADDR, NOPREFIXROUTE
 _RTA_DST, _RTA_OIF, _RTA_GATEWAY, _RTA_PRIORITY, _RTA_TABLE = 1, 4, 5, 6, 15
 _RT_TABLE_MAIN, _RT_TABLE_LOCAL = 254, 255
 _RTPROT_STATIC = 4
@@ -161,6 +165,57 @@ def set_up(index: int, *, up: bool = True) -> bytearray:
     """Return the message that has an interface up, or down."""
     header = _IFINFO.pack(0, 0, index, IFF_UP if up else 0, IFF_UP)
     return nl.message(RTM_NEWLINK, 0, header)
+
+
+class Link:
+    """An interface as it is, without what it loses on its way to another namespace.
+
+    addresses: of each lasting one with global scope the header's fields and the attributes.
+    """
+
+    __slots__ = ("addresses", "name", "up")
+
+    def __init__(self, name: str, up: bool, addresses: "list[tuple[int, int, int, bytes]]") -> None:
+        self.name = name
+        self.up = up
+        self.addresses = addresses
+
+
+def describe(sock: nl.Netlink, index: int, name: str) -> Link:
+    """Return what there is to be said of an interface. Raises OSError."""
+    _, body = sock.get(nl.message(RTM_GETLINK, 0, _ifinfo(index)))
+    up = bool(_IFINFO.unpack_from(body)[3] & IFF_UP)
+    found = []
+    for kind, body in sock.dump(nl.message(RTM_GETADDR, 0, _IFADDR.pack(0, 0, 0, 0, 0))):
+        if kind != RTM_NEWADDR:
+            continue
+        family, prefix, flags, scope, owner = _IFADDR.unpack_from(body)
+        fields = nl.attrs(body, _IFADDR.size)
+        flags = int.from_bytes(fields.get(_IFA_FLAGS, bytes((flags,))), "little")
+        if owner != index or scope != _SCOPE_UNIVERSE or not flags & _IFA_F_PERMANENT:
+            continue
+        kept = [nl.attr(which, fields[which]) for which in _IFA_KEPT if which in fields]
+        found.append((family, prefix, flags & _IFA_F_KEPT, b"".join(kept)))
+    return Link(name, up, found)
+
+
+def move(index: int, name: str, netns_fd: int) -> bytearray:
+    """Return the message that moves an interface to another namespace, under a name there.
+
+    A ``%d`` in it becomes a number. It is down afterwards, and has no addresses.
+    """
+    attributes = nl.text(_IFNAME, name) + nl.u32(_NET_NS_FD, netns_fd)
+    return nl.message(RTM_NEWLINK, 0, _ifinfo(index), attributes)
+
+
+def restore(index: int, link: Link, *, up: bool) -> "list[bytearray]":
+    """Return the messages that give an interface its addresses again, and have it up."""
+    messages = [
+        nl.message(RTM_NEWADDR, _NEW, _IFADDR.pack(family, prefix, 0, _SCOPE_UNIVERSE, index),
+                   attributes, nl.u32(_IFA_FLAGS, flags))
+        for family, prefix, flags, attributes in link.addresses
+    ]  # fmt: skip
+    return [*messages, set_up(index)] if up else messages
 
 
 def set_address(index: int, address: bytes) -> bytearray:

@@ -55,7 +55,7 @@ def every_feature() -> "dict[str, Any]":
             "intelRdt": {"enabled": False},
             "memoryPolicy": {"modes": list(MEMORY_MODES), "flags": list(MEMORY_FLAGS)},
             "mountExtensions": {"idmap": {"enabled": True}},
-            "netDevices": {"enabled": False},
+            "netDevices": {"enabled": True},
         },
     }  # fmt: skip
 

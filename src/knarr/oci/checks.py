@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_DEVICE = 15  # bytes: IFNAMSIZ without the zero byte
 _NAME = 64  # bytes: __NEW_UTS_LEN
 _MAPS = 340  # lines of an id map (user_namespaces(7))
 
@@ -30,6 +31,8 @@ def check(config: "dict[str, Any]") -> None:
     for kind in ("uidMappings", "gidMappings"):
         if linux.get(kind):
             _check_maps(linux[kind], f"linux.{kind}")
+    if linux.get("netDevices"):
+        _check_devices(linux)
     process = config.get("process") or {}
     check_process(process, linux)
     if refuses_unknown_capabilities(config):
@@ -57,6 +60,20 @@ def _check_capabilities(sets: "dict[str, list[str]]") -> None:
             if name not in NUMBERS:
                 text = f"{name!r} is not known, which until version 1.0 is an error"
                 raise SpecError(f"process.capabilities.{kind}: {text}")
+
+
+def _check_devices(linux: "dict[str, Any]") -> None:
+    """Names of network devices are those of dev_valid_name() in net/core/dev.c."""
+    if not any(entry.get("type") == "network" for entry in linux.get("namespaces") or ()):
+        raise SpecError("linux.netDevices: needs a network namespace, new or by path")
+    for name, entry in linux["netDevices"].items():
+        for given in (name, entry.get("name") or name):
+            is_name = 0 < len(given.encode()) <= _DEVICE and given not in (".", "..")
+            if not is_name or any(letter in "/:" or letter.isspace() for letter in given):
+                raise SpecError(f"linux.netDevices.{name}: {given!r} is no name of a device")
+        new = entry.get("name") or ""
+        if new.count("%") > 1 or ("%" in new and "%d" not in new):
+            raise SpecError(f"linux.netDevices.{name}.name: {new!r} has another % than one %d")
 
 
 def _is_bind(entry: "dict[str, Any]") -> bool:

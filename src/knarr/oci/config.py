@@ -20,6 +20,7 @@ LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
 # In the order in which they run.
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 BEFORE_ROOT = HOOKS[:3]
+_BESIDE = ("netDevices",)
 
 
 def load(bundle: str) -> "dict[str, Any]":
@@ -75,9 +76,10 @@ def plan_of(config: "dict[str, Any]") -> "Plan":
     if linux.get("mountLabel") and not _has_selinux():
         linux = {**linux, "mountLabel": ""}
         warnings.append("linux.mountLabel: without SELinux in this kernel nothing is labelled")
+    # What is done beside the plan: see ``netdevices``, ``filters``.
+    linux = {key: value for key, value in linux.items() if key not in _BESIDE}
     if linux.get("seccomp"):
-        # To whom the filter leads is no part of the plan; see ``filters``.
-        linux = {**linux, "seccomp": {**linux["seccomp"], "listenerPath": ""}}
+        linux["seccomp"] = {**linux["seccomp"], "listenerPath": ""}
     made = plan({**config, "linux": linux, "hooks": {}})
     made.warnings += tuple(warnings)
     checks.check(config)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.oci.log import Journal
+    from knarr.oci.netdevices import Devices
     from knarr.runtime.seccomp.listener import Listener
 
 # The process at the gate reads its program in this one's memory, which stays as it is at the
@@ -74,6 +75,7 @@ class Creation:
         "console",
         "container",
         "created",
+        "devices",
         "filtered",
         "gate",
         "group",
@@ -90,6 +92,7 @@ class Creation:
         self.filtered = filter_of(config, request.root)
         self.console: Console | None = None
         self.created: Created | None = None
+        self.devices: Devices | None = None
         self.listener: Listener | None = None
         self.group: Any = None
         self.gate = FifoGate(
@@ -131,6 +134,9 @@ class Creation:
         except BaseException:
             self._undo()
             raise
+        finally:
+            if self.devices is not None:
+                self.devices.close()
         return container
 
     def _note(self, rootfs: str) -> None:
@@ -207,6 +213,7 @@ class Creation:
                 for flag, fd in own:
                     setns(fd, flag)  # hooks are for the namespaces that we came from
                 self._record(created)
+                self._move_devices(created.pid)
 
             try:
                 self.created = create(recipe, meanwhile)
@@ -224,6 +231,17 @@ class Creation:
             self.console.send(self.created.master)
         elif not terminal:
             give_streams(self.created.uid, self.created.gid)
+
+    def _move_devices(self, pid: int) -> None:
+        wanted = (self.config.get("linux") or {}).get("netDevices")
+        if wanted:
+            from knarr.oci.netdevices import Devices
+
+            try:
+                self.devices = Devices(pid)
+            except FileNotFoundError:
+                return  # the process has ended already, and is asked why
+            self.devices.move(wanted)
 
     def _record(self, created: Created) -> None:
         self.container.values |= {
@@ -253,6 +271,8 @@ class Creation:
         """Take back what was made, and let the hooks that clean up do so."""
         interrupts.hold()
         container = self.container
+        if self.devices is not None:
+            self.devices.give_back()
         pidfd = container.process()  # whoever failed has killed it, unless a signal came between
         if pidfd >= 0:
             child.kill(pidfd)

@@ -73,7 +73,7 @@ _LINUX = {
     "maskedPaths": [str], "readonlyPaths": [str], "sysctl": Each(str), "mountLabel": str,
     "personality": {"domain": str, "flags": [str]}, "intelRdt": {},
     "timeOffsets": Each({"secs": Number(-(1 << 63), (1 << 63) - 1), "nanosecs": _WORD}),
-    "memoryPolicy": {"mode": str, "nodes": str, "flags": [str]}, "netDevices": {},
+    "memoryPolicy": {"mode": str, "nodes": str, "flags": [str]}, "netDevices": Each({"name": str}),
 }  # fmt: skip
 CONFIG = {
     "ociVersion": str, "root": {"path": str, "readonly": bool}, "process": _PROCESS,

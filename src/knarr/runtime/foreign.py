@@ -159,7 +159,8 @@ def _kind(said: str, program: str) -> str:
     lower = said.lower()
     if "executable file" in lower and "not found" in lower:
         return "not-found"
-    if program and (program in said or "exec" in lower):
+    ways = (f'"{program}"', f"`{program}`", f"stat {program}:", f"exec {program}:")
+    if program and ("open executable" in lower or any(way in said for way in ways)):
         if "no such file or directory" in lower:
             return "not-found"
         if any(words in lower for words in _NOT_EXECUTABLE):
@@ -275,17 +276,25 @@ def kill_session(pid: int) -> None:
 
 def end_children() -> None:
     """Kill and await all children of this process, which is single-threaded."""
-    while True:
-        try:
-            with open("/proc/thread-self/children") as file:
-                found = [int(word) for word in file.read().split()]
-        except FileNotFoundError:
-            return  # a kernel without that list
-        if not found:
-            return
+    while found := _children():
         for pid in found:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+
+
+def _children() -> "list[int]":
+    own = os.getpid()
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    parent = int(file.read().rpartition(b")")[2].split()[1])
+            except OSError:
+                continue  # it has ended
+            if parent == own:
+                found.append(int(name))
+    return found
 
 
 def _read(path: str) -> bytes:

@@ -69,16 +69,13 @@ def exec_steps(process: "dict[str, Any]") -> "tuple[Step, ...]":
 
 
 def user_of(process: "dict[str, Any]") -> User:
-    """Return who the process is to be."""
+    """Return who the process is to be: with the groups that are named, not that of ``gid``."""
     user = process.get("user") or {}
-    gid = user.get("gid", 0)
-    gids = tuple(user.get("additionalGids") or ())
-    name = user.get(USER_NAME)
     return User(
         user.get("uid", 0),
-        gid,
-        gids if name is not None else tuple(dict.fromkeys((gid, *gids))),
-        name,
+        user.get("gid", 0),
+        tuple(user.get("additionalGids") or ()),
+        user.get(USER_NAME),
         tuple(user.get(GROUPS) or ()),
     )
 

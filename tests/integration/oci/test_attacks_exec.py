@@ -177,6 +177,9 @@ def test_groups_of_the_caller_are_left_behind(oci: Oci) -> None:
     options = {"extra_groups": [4, 5, 6]}
     done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60, **options)  # type: ignore[call-overload]
     assert set(done.stdout.split()) == {"100", "7"}
+    line = box.words("-u", "1000:100", "ID", "grep", "^Groups:", "/proc/self/status")
+    done = subprocess.run(line, capture_output=True, text=True, check=True, timeout=60, **options)  # type: ignore[call-overload]
+    assert done.stdout.split() == ["Groups:"]
 
 
 @pytest.fixture

@@ -75,6 +75,25 @@ def test_pause_and_resume(oci: Oci, tmp_path: Path) -> None:
     assert "does not exist" in oci("pause", oci.name("nobody"), check=False)
 
 
+def test_pause_is_for_executed_commands_too(oci: Oci, tmp_path: Path) -> None:
+    name = oci.name("execs")
+    running(oci, name)
+    out = tmp_path / "out"
+    with out.open("w") as stdout:
+        subprocess.run(
+            [str(oci.program), "exec", "-d", name, *COUNT],
+            stdin=subprocess.DEVNULL, stdout=stdout, check=True, timeout=60,
+        )  # fmt: skip
+    wait_until(lambda: out.stat().st_size > 0)
+    oci("pause", name)
+    size = out.stat().st_size
+    for _ in range(3):
+        oci("state", name)
+    assert out.stat().st_size == size
+    oci("resume", name)
+    wait_until(lambda: out.stat().st_size > size)
+
+
 def test_created_container_can_be_paused(oci: Oci) -> None:
     name = oci.name("early")
     oci("create", "--bundle", str(oci.bundle(*SLEEP)), name)
@@ -169,6 +188,11 @@ def test_update_by_flags(oci: Oci) -> None:
     oci("update", "--pids-limit", "0", "--cpu-idle", "1", name)
     assert value(oci, name, "pids.max", "pids.max") == "1"
     assert value(oci, name, "cpu.idle", "cpu.idle") == "1"
+    if Path(places(oci, name)["blkio"], "blkio.bfq.weight").exists():
+        oci("update", "--blkio-weight", "200", name)
+        assert value(oci, name, "blkio.bfq.weight", "") == "200"
+    else:
+        assert "blockIO.weight" in oci("update", "--blkio-weight", "200", name, check=False)
     oci("update", "--cpu-idle", "0", "--cpu-share", "300", name)
     assert value(oci, name, "cpu.shares", "") == "300"
 

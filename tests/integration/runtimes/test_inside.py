@@ -19,7 +19,9 @@ from knarr import (
     Tmpfs,
     errors,
 )
-from knarr.engine.model import Device, Ulimit
+from knarr.engine.model import Device, HealthCheck, Ulimit
+from knarr.engine.waiting import await_supervisor
+from knarr.kernel import mounts
 from tests.integration.runtimes.conftest import Box
 from tests.support.waiting import wait_until
 
@@ -79,6 +81,17 @@ def test_a_user_by_name_with_groups(box: Box) -> None:
     assert result.text == (
         "uid=700(ann) gid=701(crew) groups=701(crew),702(tools)\n/home/ann\nto\n"
     )
+    check = HealthCheck(("CMD", "id", "-un"), interval=50_000_000)
+    web = box.engine.containers.launch(
+        ContainerConfig(
+            "people:1", ("sleep", "600"), user="ann", tmpfs=(Tmpfs("/x"),), health=check,
+            runtime=box.runtime,
+        ),
+        attach=False,
+    ).container  # fmt: skip
+    wait_until(lambda: web.health.log)
+    assert web.health.log[0].output == "ann\n"
+    assert web.exec_run(ExecConfig(("id", "-un"))).stdout == b"ann\n"
     with pytest.raises(errors.UnknownUser, match="unable to find user bob"):
         box.run("true", user="bob", tmpfs=(Tmpfs("/x"),))
 
@@ -197,3 +210,25 @@ def test_a_sandbox(runc_box: Box) -> None:
         assert sandbox.run("echo", "hello").stdout == b"hello\n"
         with sandbox.fork() as other:
             assert other.run("echo", "there").stdout == b"there\n"
+
+
+@pytest.mark.parametrize("propagation", ["rslave", "rshared"])
+def test_what_is_mounted_later_is_seen(box: Box, tmp_path: Path, propagation: str) -> None:
+    """And what is mounted and unmounted for the container does not change the host."""
+    outer = tmp_path / "outer"
+    outer.mkdir()
+    mounts.mount("x", str(outer), "tmpfs")
+    try:
+        mounts.mount(None, str(outer), None, mounts.MS_SHARED)
+        (outer / "inner").mkdir()
+        bind = BindMount(str(outer), "/outer", propagation=propagation)
+        text = "while ! test -e /outer/inner/file; do sleep 0.05; done; echo seen"
+        web = box.launch("sh", "-c", text, binds=(bind,), userns="host")
+        mounts.mount("y", str(outer / "inner"), "tmpfs")
+        (outer / "inner" / "file").touch()
+        assert web.wait(60).exit_code == 0
+        await_supervisor(web.paths)
+        assert (outer / "inner" / "file").exists()
+        mounts.umount2(str(outer / "inner"))
+    finally:
+        mounts.umount2(str(outer), mounts.MNT_DETACH)

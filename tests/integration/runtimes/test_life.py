@@ -97,6 +97,10 @@ def test_exec(box: Box) -> None:
     assert (result.stdout, result.exit_code) == (b"1\nin", 4)
     result = web.exec_run(ExecConfig(("id", "-u"), user="1000:1000", working_dir="/tmp"))
     assert result.stdout == b"1000\n"
+    rights = web.exec_run(ExecConfig(("grep", "-E", "CapEff|Seccomp:", "/proc/self/status"))).text
+    assert rights.split() == ["CapEff:", "00000000a80425fb", "Seccomp:", "2"]
+    more = web.exec_run(ExecConfig(("grep", "CapEff", "/proc/self/status"), privileged=True)).text
+    assert int(more.split()[1], 16) & 1 << 21  # CAP_SYS_ADMIN
     with pytest.raises(errors.CommandNotFound, match="OCI runtime exec failed"):
         web.exec_run(ExecConfig(("nosuch",)))
     big = web.exec_run(ExecConfig(("sh", "-c", "yes | head -c 1000000")))

@@ -170,6 +170,10 @@ class Group:
 
     def update(self, resources: "Mapping[str, Any]") -> None:
         """Change limits; what resources do not name stays. Errors as ``Manager.create``."""
+        if "memory" in self._manager.controllers:
+            v2_memory.check(f"{self.at('memory')}/memory.usage_in_bytes", resources)
+        if self.unified is not None:
+            resources = self._complete(self.unified, resources)
         work = self._manager.plan(resources)
         try:
             if (work[1] or work[2] is not None) and self.unified is None:
@@ -178,6 +182,14 @@ class Group:
         finally:
             if work[2] is not None:
                 os.close(work[2])
+
+    def _complete(self, directory: str, resources: "Mapping[str, Any]") -> "Mapping[str, Any]":
+        """Return resources with what the conversion to v2 needs for controllers that are there."""
+        if "cpu" in self._manager.on_v2:
+            resources = v2_cpu.complete(directory, resources)
+        if "memory" in self._manager.on_v2:
+            resources = v2_memory.complete(directory, resources)
+        return resources
 
     def _join_unified(self) -> None:
         """Take the container into the v2 hierarchy, which so far nothing needed."""

@@ -72,22 +72,31 @@ def apply(directory: str, writes: "Iterable[Write]", update: bool = False) -> No
 def complete(directory: str, resources: "Mapping[str, Any]") -> "Mapping[str, Any]":
     """Return resources with what an update leaves unsaid but the conversion needs.
 
-    A new swap alone is counted with the memory limit that is set. Raises OSError (EBUSY)
-    when ``checkBeforeUpdate`` is on and the new limit is below what is in use: the
-    kernel would otherwise reclaim and in the end kill.
+    A new swap alone is counted with the memory limit that is set. Raises as ``check``.
     """
+    check(f"{directory}/memory.current", resources)
     memory = values.section(resources, "memory")
     limit = values.integer(memory, "memory.", "limit")
-    if limit and limit > 0 and values.boolean(memory, "memory.", "checkBeforeUpdate"):
-        used = files.read_int(f"{directory}/memory.current") or 0
-        if used >= limit:
-            text = f"memory.limit cannot be set to {limit}: {used} bytes are in use"
-            raise OSError(errno.EBUSY, text, f"{directory}/memory.max")
     if not limit and (values.integer(memory, "memory.", "swap") or -1) > 0:
         current = files.read_int(f"{directory}/memory.max")
         if current is not None:
             return {**resources, "memory": {**memory, "limit": current}}
     return resources
+
+
+def check(usage: str, resources: "Mapping[str, Any]") -> None:
+    """Refuse a limit below what is in use when ``checkBeforeUpdate`` is on: OSError (EBUSY).
+
+    The kernel would reclaim and in the end kill (v2), or only reclaim (v1). usage: the file
+    that says what is in use.
+    """
+    memory = values.section(resources, "memory")
+    limit = values.integer(memory, "memory.", "limit")
+    if limit and limit > 0 and values.boolean(memory, "memory.", "checkBeforeUpdate"):
+        used = files.read_int(usage) or 0
+        if used >= limit:
+            text = f"memory.limit cannot be set to {limit}: {used} bytes are in use"
+            raise OSError(errno.EBUSY, text, usage)
 
 
 # peak is there since kernel 5.19.

@@ -35,13 +35,14 @@ _PID = "runtime.pid"
 class ForeignCreated(Created):
     """A container's first process that another runtime has made and has not started yet."""
 
-    __slots__ = ("_owner", "_pid", "_pidfd", "_runtime")
+    __slots__ = ("_owner", "_pid", "_pidfd", "_program", "_runtime")
 
     def __init__(
         self, runtime: Foreign, process: "tuple[int, int]", bundle: Bundle, owner: int
     ) -> None:
         self._runtime, self._owner = runtime, owner
         self._pid, self._pidfd = process
+        self._program = bundle.spec["process"]["args"][0]
         self.master = -1
         self.root_fd, self.uid, self.gid = bundle.root_fd, bundle.uid, bundle.gid
         self.leftover, self.warnings = bundle.leftover, bundle.warnings
@@ -58,7 +59,8 @@ class ForeignCreated(Created):
 
     def start(self) -> None:
         """Have the runtime start it. Raises RuntimeFailure: then abort."""
-        self._runtime.call("start", self._runtime.container, owner=self._owner)
+        runtime = self._runtime
+        runtime.call("start", runtime.container, owner=self._owner, program=self._program)
 
     def open_gate(self) -> None:
         """The gate is the runtime's: ``start`` opens it."""
