@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +66,37 @@ class Execs:
         path = self.oci.folder / "process.json"
         path.write_text(json.dumps({"args": list(args), "cwd": "/", **fields}))
         return path
+
+
+# An exec that stops when the command's process is in the container and may not go on yet.
+_HALTED = """
+import sys
+from knarr.oci import main, protection
+from knarr.runtime.waiting import Waiting
+ready = Waiting.await_ready
+def halt(process, look=None):
+    ready(process, look)
+    print("ready", flush=True)
+    sys.stdin.readline()
+Waiting.await_ready = halt
+protection.be_read_only = lambda: None
+main.main(sys.argv[1:])
+"""
+
+
+@contextmanager
+def halted(box: Execs, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Have an exec stand still inside the container for as long as the block runs."""
+    line = [sys.executable, "-c", _HALTED, "--root", str(box.oci.root), *box.words(*words)[1:]]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        if process.poll() is None:
+            process.stdin.write(b"\n")
+        process.stdin.close()
+        process.wait(60)
 
 
 def user_namespace(oci: Oci, folder: Path) -> dict[str, Any]:

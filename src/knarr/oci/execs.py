@@ -13,7 +13,7 @@ from knarr.oci import config as configs
 from knarr.oci import execgroup, state, streams
 from knarr.oci.checks import check_process
 from knarr.oci.console import Console
-from knarr.oci.errors import UsageError, not_running
+from knarr.oci.errors import UsageError, missing, not_running
 from knarr.oci.execprocess import process_of
 from knarr.oci.filters import filter_of, listener_of, notifies
 from knarr.runtime import child
@@ -47,7 +47,10 @@ def execute(said: "Global", words: "Words") -> int:
     name = words.words.pop(0)
     container = state.load(said.root, name)
     _check(container, ignore_paused=words.has("ignore-paused"))
-    config = configs.read(container.file(configs.NAME))
+    try:
+        config = configs.read(container.file(configs.NAME))
+    except FileNotFoundError:
+        missing(name)  # removed meanwhile
     request = _Request(container, config, words)
     streams.arrange_descriptors(request.preserved)  # before anything is opened that stays open
     console = Console(request.console) if request.console else None

@@ -5,7 +5,7 @@ import os
 
 from knarr._version import __version__
 from knarr.errors import NotFound
-from knarr.oci import lifecycle, state
+from knarr.oci import state
 from knarr.oci.errors import UsageError
 
 SPEC_VERSION = "1.3.0"
@@ -48,6 +48,8 @@ def listed(root: str, form: str, *, quiet: bool) -> str:
 
 def processes(root: str, name: str, form: str, words: "list[str]") -> str:
     """Return a container's processes: as ps(1) shows them (with these arguments), or JSON."""
+    from knarr.oci import lifecycle  # state, which callers ask for often, does without
+
     found = lifecycle.processes(root, name)
     if form == "json":
         return json.dumps(found, separators=(",", ":")) + "\n"

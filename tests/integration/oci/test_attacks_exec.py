@@ -4,30 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.support.bundles import Oci
-from tests.support.execs import Execs, user_namespace
+from tests.support.execs import Execs, halted, user_namespace
 
-# An exec that stops when the command's process is in the container and may not go on yet.
-_HALTED = """
-import sys
-from knarr.oci import main, protection
-from knarr.runtime.waiting import Waiting
-ready = Waiting.await_ready
-def halt(process, look=None):
-    ready(process, look)
-    print("ready", flush=True)
-    sys.stdin.readline()
-Waiting.await_ready = halt
-protection.be_read_only = lambda: None
-main.main(sys.argv[1:])
-"""
 # What anybody in the container tries with it.
 _LOOK = """
 for one in /proc/[0-9]*; do grep -q python $one/comm && pid=${one#/proc/}; done
@@ -41,20 +24,6 @@ echo looked at $(cut -c 1-6 comm)
 """
 
 
-@contextmanager
-def halted(box: Execs, *words: str) -> Iterator[None]:
-    """Have an exec stand still inside the container for as long as the block runs."""
-    line = [sys.executable, "-c", _HALTED, "--root", str(box.oci.root), *box.words(*words)[1:]]
-    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"ready\n"
-        yield
-        process.stdin.write(b"\n")
-        process.stdin.close()
-        assert process.wait(60) == 0
-
-
 CAPS = ("CHOWN", "DAC_OVERRIDE", "FSETID", "FOWNER", "MKNOD", "NET_RAW", "SETGID", "SETUID",
         "SETFCAP", "SETPCAP", "NET_BIND_SERVICE", "SYS_CHROOT", "KILL", "AUDIT_WRITE")  # fmt: skip
 
@@ -64,8 +33,9 @@ def test_nobody_inside_looks_into_who_enters(oci: Oci, tmp_path: Path, mapped: b
     """CVE-2016-9962, CVE-2019-5736: with all that engines give by default; mapped, with all."""
     box = Execs(oci, "eyes", **(user_namespace(oci, tmp_path) if mapped else {})).start()
     caps = [word for name in (*CAPS, *(("SYS_PTRACE",) * mapped)) for word in ("--cap", name)]
-    with halted(box, "ID", "true"):
+    with halted(box, "ID", "true") as process:
         said = box(*caps, "ID", "sh", "-c", _LOOK)
+    assert process.returncode == 0
     assert "looked at python" in said
     assert "opened" not in said
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import Oci
-from tests.support.execs import Execs
+from tests.support.execs import Execs, halted
 from tests.support.waiting import wait_until
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -192,6 +192,29 @@ def test_interrupted_while_it_waits_for_a_paused_container(box: Execs) -> None:
         assert process.wait(60) == 128 + signal.SIGTERM
     assert pids(box) == [box.pid]
     assert box("ID", "sh", "-c", "ls /tmp | grep began", status=1) == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_killed_while_the_command_is_at_its_gate(box: Execs, number: signal.Signals) -> None:
+    """It dies with who starts it, and nothing is left in the container or of a pid file."""
+    file = box.oci.folder / "pid"
+    with halted(box, "--pid-file", str(file), "ID", "touch", "/tmp/passed") as process:
+        assert len(pids(box)) == 2
+        process.send_signal(number)
+        process.wait(60)
+    wait_until(lambda: pids(box) == [box.pid])
+    assert not file.exists()
+    assert box("ID", "sh", "-c", "ls /tmp | grep passed", status=1) == ""
+
+
+def test_container_that_ends_meanwhile(box: Execs) -> None:
+    """The command was there, and ended as everybody in the container did."""
+    with halted(box, "ID", "sleep", "1000") as process:
+        (pid,) = set(pids(box)) - {box.pid}
+        os.kill(box.pid, signal.SIGKILL)
+        wait_until(lambda: is_dying(pid))
+    assert process.returncode == 128 + signal.SIGKILL
+    wait_until(lambda: box.oci.state(box.name)["status"] == "stopped")
 
 
 def pids(box: Execs) -> list[int]:
