@@ -28,7 +28,7 @@ class Global:
 
 _CREATE: "Flags" = {
     "bundle": True, "pid-file": True, "console-socket": True, "preserve-fds": True,
-    "no-new-keyring": False,
+    "no-new-keyring": False, "config": True,
 }  # fmt: skip
 
 
@@ -65,7 +65,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request.keyring = not words.has("no-new-keyring")
     request.console = _absolute(words.text("console-socket"))
     request.pid_file = _absolute(words.text("pid-file"))
-    config = configs.load(bundle)
+    config = configs.read(os.path.join(bundle, words.text("config", configs.NAME)))
     request.preserved = streams.add_listeners(config, words.number("preserve-fds"))
     streams.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))
@@ -103,7 +103,8 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     try:
         return relay.wait()
     finally:
-        lifecycle.delete(container, said.journal, force=True)
+        if not words.has("keep"):
+            lifecycle.delete(container, said.journal, force=True)
 
 
 def _exec(said: Global, words: Words) -> int:
@@ -231,7 +232,7 @@ def _spec(said: Global, words: Words) -> int:
 COMMANDS: "dict[str, tuple[Callable[[Global, Words], int], Flags, dict[str, str], str, str]]" = {
     "create": (_create, _CREATE, {"b": "bundle"}, "ID", "make a container that waits for start"),
     "start": (_start, {}, {}, "ID", "let a created container's program run"),
-    "run": (_run, {**_CREATE, "detach": False}, {"b": "bundle", "d": "detach"}, "ID",
+    "run": (_run, {**_CREATE, "detach": False, "keep": False}, {"b": "bundle", "d": "detach"}, "ID",
             "create and start, and wait unless detached"),
     "exec": (_exec, _EXEC, _EXEC_SHORT, "ID COMMAND [WORD...]",
              "run a further command in a container, and wait unless detached"),

@@ -23,13 +23,8 @@ BEFORE_ROOT = HOOKS[:3]
 _BESIDE = ("netDevices",)
 
 
-def load(bundle: str) -> "dict[str, Any]":
-    """Return the configuration of a bundle; raises SpecError, and OSError without one."""
-    return read(os.path.join(bundle, NAME))
-
-
 def read(path: str) -> "dict[str, Any]":
-    """Return the configuration in a file; raises as ``load``."""
+    """Return the configuration in a file; raises SpecError, and OSError without one."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)

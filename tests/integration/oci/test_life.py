@@ -65,6 +65,22 @@ def test_configuration_is_that_of_create(oci: Oci, tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "first\n"
 
 
+def test_another_file_than_config_json(oci: Oci, tmp_path: Path) -> None:
+    bundle = oci.bundle("echo", "other")
+    (bundle / "config.json").rename(bundle / "other.json")
+    assert "config.json" in oci("run", "-b", str(bundle), oci.name("none"), check=False)
+    for path in ("other.json", str(bundle / "other.json")):
+        assert oci("run", "-b", str(bundle), "--config", path, oci.name("other")) == "other\n"
+
+
+def test_a_container_that_is_kept_after_its_end(oci: Oci) -> None:
+    name = oci.name("kept")
+    said = oci("run", "--keep", "-b", str(oci.bundle("sh", "-c", "exit 5")), name, check=False)
+    assert said == ""
+    assert oci.state(name)["status"] == "stopped"
+    oci("delete", name)
+
+
 def test_process_becomes_the_callers_and_outlives_the_command(oci: Oci) -> None:
     """As conmon and containerd's shim need it: their child, once create has ended."""
     name = oci.name("child")

@@ -37,7 +37,7 @@ ALL = 2**41 - 1
 
 def carry_as_far_as_possible(path: Path) -> None:
     """Do all that ``create`` does before there is anything to undo, and write the program down."""
-    config = configs.load(str(path.parent))
+    config = configs.read(str(path))
     request = create.Request("/nonexistent", str(path.parent), None)  # type: ignore[arg-type]
     creation = create.Creation(request, "x", config)
     plan = creation.plan
