@@ -261,7 +261,7 @@ class Creation:
         for kind in configs.BEFORE_ROOT:
             inside = None
             if kind == "createContainer":
-                inside = hooks.Inside(created.pid, created.pidfd, flags)
+                inside = hooks.Inside(created.pid, created.pidfd, flags, cwd=self.request.bundle)
             # Those who wrote the former ones were promised a created container: until version
             # 1.0.2 of the specification they were for ``start``.
             status = "created" if kind == "prestart" else "creating"

@@ -31,11 +31,15 @@ class Inside:
     """A container to run in. flags: CLONE_NEW* of its namespaces.
 
     rooted: entering them does not lead into its root, which is not that of its mount namespace.
+    cwd: where to be then, in the host's tree; empty: in the root.
     """
 
-    __slots__ = ("flags", "pid", "pidfd", "rooted")
+    __slots__ = ("cwd", "flags", "pid", "pidfd", "rooted")
 
-    def __init__(self, pid: int, pidfd: int, flags: int, *, rooted: bool = False) -> None:
+    def __init__(
+        self, pid: int, pidfd: int, flags: int, *, rooted: bool = False, cwd: str = ""
+    ) -> None:
+        self.cwd = cwd
         self.pid = pid
         self.pidfd = pidfd
         self.flags = flags
@@ -49,6 +53,8 @@ class Inside:
         if self.rooted:
             os.fchdir(root)
             os.chroot(".")
+        if self.cwd:
+            os.chdir(self.cwd)
         if self.flags & CLONE_NEWUSER:
             os.setresgid(0, 0, 0)
             os.setresuid(0, 0, 0)
@@ -86,7 +92,10 @@ def _run_one(
     state: "dict[str, Any]",
     inside: "Inside | None",
 ) -> None:
-    hook = hooks_of(config, kind)[index]
+    hook = dict(hooks_of(config, kind)[index])
+    if hook.get("env") is None and kind != "startContainer":
+        # As with other runtimes: it is the host's program, and may need a PATH.
+        hook["env"] = [f"{name}={value}" for name, value in os.environ.items()]
     told = dict(state)
     if inside is not None:
         told["pid"] = pid_inside(inside.pid)

@@ -123,6 +123,10 @@ def test_a_host_name_needs_a_place() -> None:
     uts = next(entry for entry in made["linux"]["namespaces"] if entry["type"] == "uts")
     uts["path"] = "/run/uts/x"
     assert "host name box" in plan(made).describe()
+    made["linux"]["sysctl"] = {"kernel.hostname": "other"}
+    with pytest.raises(SpecError, match=r"linux\.sysctl: 'kernel\.hostname'"):
+        plan(made)
+    made["linux"]["sysctl"] = {}
     made["linux"]["namespaces"].remove(uts)
     with pytest.raises(SpecError, match="hostname: needs a uts namespace"):
         plan(made)
