@@ -1,5 +1,6 @@
 """What is done to a container by its control group: it stands still, and goes on."""
 
+from knarr.cgroups.processes import GONE
 from knarr.errors import Conflict
 from knarr.oci.errors import not_running
 from knarr.oci.state import Container
@@ -20,7 +21,7 @@ def pause(container: Container) -> None:
         if container.status() != "paused":
             not_running(container.name, "stopped")  # it has just ended
     except BaseException:
-        group.thaw()
+        let_go_on(container)
         raise
 
 
@@ -30,6 +31,15 @@ def resume(container: Container) -> None:
     if status != "paused":
         raise Conflict(f'container not paused: "{container.name}" is {status}')
     container.group().thaw()
+
+
+def let_go_on(container: Container) -> None:
+    """Have all processes go on, if there are any: the group may have been removed just now."""
+    try:
+        container.group().thaw()
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
 
 
 def check_grouped(container: Container, what: str) -> None:

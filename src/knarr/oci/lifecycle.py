@@ -7,7 +7,7 @@ from knarr.errors import Conflict, NotFound
 from knarr.kernel.process import pidfd_send_signal
 from knarr.oci import config as configs
 from knarr.oci import hooks, interrupts, protection, state
-from knarr.oci.control import check_grouped
+from knarr.oci.control import check_grouped, let_go_on
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
 from knarr.oci.fields import named
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _ALIVE = ("created", "running", "paused")
 # Signals that end no process which does not ask for it, or that nobody can ask for (signal(7)).
-_HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH,
+_HARMLESS = frozenset((0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH,
                        signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU))  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def kill(container: Container, number: int, *, everybody: bool = False) -> None:
         deadly = number == signal.SIGKILL or (waiting and number not in _HARMLESS)
         pidfd_send_signal(pidfd, signal.SIGKILL if deadly else number)
         if deadly and status == "paused":
-            container.group().thaw()
+            let_go_on(container)
         if waiting and deadly:
             child.readable(pidfd)
     except ProcessLookupError:
@@ -161,7 +161,7 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
         try:
             child.kill(pidfd)
             if status == "paused":
-                container.group().thaw()  # what stands still does not die
+                let_go_on(container)  # what stands still does not die
             child.readable(pidfd)
         finally:
             os.close(pidfd)
@@ -187,8 +187,11 @@ def remove(root: str, name: str, journal: "Journal", *, force: bool) -> None:
 
 
 def number_of(text: str) -> int:
-    """Return the number of a signal by name or number; raises InvalidArgument."""
-    return signals.parse(text)
+    """Return the number of a signal by name or number; raises InvalidArgument.
+
+    0 is none: it only asks whether somebody is there (kill(2)).
+    """
+    return 0 if text == "0" else signals.parse(text)
 
 
 def processes(root: str, name: str) -> "list[int]":

@@ -129,6 +129,15 @@ def test_a_signal_waits_until_the_container_goes_on(oci: Oci) -> None:
     wait_until(lambda: stopped(oci, name))
 
 
+def test_signal_that_is_none_asks_whether_it_lives(oci: Oci) -> None:
+    name = oci.name("alive")
+    oci("create", "--bundle", str(oci.bundle(*SLEEP)), name)
+    oci("kill", name, "0")
+    assert oci.state(name)["status"] == "created"
+    oci("kill", name, "KILL")
+    assert "container not running" in oci("kill", name, "0", check=False)
+
+
 def without_pids(oci: Oci) -> list[dict[str, str]]:
     """The usual namespaces less that of process ids."""
     return [{"type": kind} for kind in ("network", "ipc", "uts", "mount", "cgroup")]

@@ -217,11 +217,11 @@ def test_many_creates_of_one_name(oci: Oci) -> None:
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
         ends.append((process, out))
     said = []
-    for process, out in ends:
+    for process, written in ends:
         status = process.wait(120)
-        out.seek(0)
-        said.append((status, out.read().strip()))
-        out.close()
+        written.seek(0)
+        said.append((status, written.read().strip()))
+        written.close()
     assert min(said) == (0, "")
     assert set(sorted(said)[1:]) == {(1, f"knarr-oci: container with id exists: {name}")}
     assert oci.state(name)["status"] == "created"
