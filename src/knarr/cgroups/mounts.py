@@ -56,6 +56,17 @@ def _controllers(options: list[str]) -> tuple[str, ...]:
     return tuple(one for one in options if one in V1_CONTROLLERS or one.startswith("name="))
 
 
+def whole(mountinfo: str, kinds: "tuple[str, ...]") -> list[str]:
+    """Return where file systems of these kinds are mounted as a whole, in the order of the text."""
+    found = []
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields = left.split(" ")
+        if len(fields) > 4 and fields[3] == "/" and right.split(" ", 1)[0] in kinds:
+            found.append(unescape(fields[4]))
+    return found
+
+
 def unescape(path: str) -> str:
     """Return a path of mountinfo with its octal escapes (a space is 040) resolved."""
     if "\\" not in path:

@@ -28,7 +28,7 @@ class Global:
 
 _CREATE: "Flags" = {
     "bundle": True, "pid-file": True, "console-socket": True, "preserve-fds": True,
-    "no-new-keyring": False, "config": True,
+    "no-new-keyring": False, "no-pivot": False, "config": True,
 }  # fmt: skip
 
 
@@ -63,6 +63,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request = create.Request(said.root, bundle, said.journal)
     request.manager = said.manager
     request.keyring = not words.has("no-new-keyring")
+    request.pivot = not words.has("no-pivot")
     request.console = _absolute(words.text("console-socket"))
     request.pid_file = _absolute(words.text("pid-file"))
     config = configs.read(os.path.join(bundle, words.text("config", configs.NAME)))

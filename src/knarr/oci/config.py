@@ -61,8 +61,11 @@ def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
     return found
 
 
-def plan_of(config: "dict[str, Any]") -> "Plan":
-    """Return the plan for a configuration; raises SpecError for what is not supported."""
+def plan_of(config: "dict[str, Any]", moved: "list[str] | None" = None) -> "Plan":
+    """Return the plan for a configuration; raises SpecError for what is not supported.
+
+    moved: with --no-pivot, what ``kernel_trees`` returned.
+    """
     from knarr.runtime import fifogate
     from knarr.runtime.plan import plan
 
@@ -78,8 +81,18 @@ def plan_of(config: "dict[str, Any]") -> "Plan":
     made = plan({**config, "linux": linux, "hooks": {}})
     made.warnings += tuple(warnings)
     checks.check(config)
-    fifogate.prepare(made, stop=any(hooks(config, kind) for kind in BEFORE_ROOT))
+    stop = any(hooks(config, kind) for kind in BEFORE_ROOT)
+    fifogate.prepare(made, stop=stop, moved=None if moved is None else tuple(moved))
     return made
+
+
+def kernel_trees(rootfs: str) -> "list[str]":
+    """Return where the host has procfs and sysfs, but for what lies below a container's root."""
+    from knarr.cgroups.mounts import whole
+
+    with open("/proc/self/mountinfo") as file:
+        places = whole(file.read(), ("proc", "sysfs"))
+    return [place for place in places if not f"{place}/".startswith(f"{rootfs}/")]
 
 
 def _has_selinux() -> bool:

@@ -40,7 +40,7 @@ class Request:
     """What the command line says beside the name.
 
     root: where states are. bundle: absolute. manager: of control groups. console: path of a
-    socket, or empty. detach: nobody stays who could relay a terminal.
+    socket, or empty. detach: nobody stays who could relay a terminal. pivot: the host's root goes.
     """
 
     __slots__ = (
@@ -51,6 +51,7 @@ class Request:
         "keyring",
         "manager",
         "pid_file",
+        "pivot",
         "preserved",
         "root",
     )
@@ -64,6 +65,7 @@ class Request:
         self.pid_file = ""
         self.preserved = 0
         self.keyring = True
+        self.pivot = True
         self.detach = True
 
 
@@ -80,6 +82,7 @@ class Creation:
         "gate",
         "group",
         "listener",
+        "moved",
         "plan",
         "request",
     )
@@ -88,7 +91,10 @@ class Creation:
         self.request = request
         self.config = config
         self.container = Container(request.root, name)
-        self.plan: Plan = configs.plan_of(config)
+        self.moved: list[str] | None = None
+        if not request.pivot:
+            self.moved = configs.kernel_trees(configs.root_of(config, request.bundle))
+        self.plan: Plan = configs.plan_of(config, self.moved)
         self.filtered = filter_of(config, request.root)
         self.console: Console | None = None
         self.created: Created | None = None
@@ -159,6 +165,7 @@ class Creation:
             "shared": not self.plan.clone_flags & CLONE_NEWPID,
             "preserved": request.preserved,
             "keyring": request.keyring,
+            "moved": self.moved,
         }
         if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
             container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]

@@ -16,6 +16,7 @@ _FIELDS: "dict[type[Step], str]" = {
     mounts.PrivateTree: "linux.rootfsPropagation",
     mounts.AttachRoot: "root.path",
     mounts.PivotRoot: "root.path",
+    mounts.MoveRoot: "root.path",
     mounts.ReadonlyRoot: "root.readonly",
     mounts.RootPropagation: "linux.rootfsPropagation",
     identity.HostName: "hostname",

@@ -70,7 +70,7 @@ def start(container: Container, journal: "Journal") -> None:
 
 
 def _open_gate(container: Container, config: "dict[str, Any]") -> None:
-    plan = configs.plan_of(config)
+    plan = configs.plan_of(config, container.values["moved"])
     values = container.values
     gate = fifogate.FifoGate(
         "", "", preserved=values["preserved"], keyring=values["keyring"], notifies=notifies(config)

@@ -27,6 +27,7 @@ from knarr.runtime.steps.base import Circumstances, Setting, Step, Stop
 from knarr.runtime.steps.mounts import (
     AttachRoot,
     BindMount,
+    MoveRoot,
     PivotRoot,
     PrivateTree,
     set_propagation,
@@ -109,12 +110,18 @@ class LookUp(Step):
         return f"look for {self.name}"
 
 
-def prepare(plan: Plan, *, stop: bool) -> None:
-    """Change a plan for a root that is a directory of the host. stop: see ``HookStop``."""
+def prepare(plan: Plan, *, stop: bool, moved: "tuple[str, ...] | None" = None) -> None:
+    """Change a plan for a root that is a directory of the host.
+
+    stop: see ``HookStop``. moved: the root is moved and not exchanged; see ``MoveRoot``.
+    """
     steps: list[Step] = []
     for step in plan.steps:
         if stop and isinstance(step, PivotRoot):
             steps.append(HookStop())
+        if moved is not None and isinstance(step, PivotRoot):
+            steps.append(MoveRoot(moved))
+            continue
         steps.append(step.in_turn() if isinstance(step, BindMount) else step)
         if isinstance(step, AttachRoot):
             slave = any(step.slave for step in plan.steps if isinstance(step, PrivateTree))

@@ -363,6 +363,41 @@ class PivotRoot(Step):
         return "pivot root, let go of the host's tree"
 
 
+class MoveRoot(Step):
+    """Put the new root over the old one, where that cannot be exchanged: a RAM disk (--no-pivot).
+
+    The old tree stays below, for whoever may chroot(2) to climb to. The host's own procfs and
+    sysfs go from it first, or are covered: the container has others.
+    """
+
+    __slots__ = ("places",)
+
+    def __init__(self, places: "tuple[str, ...]") -> None:
+        self.places = places
+
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """See mount(2), MS_MOVE, and pivot_root(2), "NOTES"."""
+        del setting
+        for place in self.places:
+            cover, gone = Label(), Label()
+            b.call("umount2", place, k.MNT_DETACH, orelse=cover)
+            b.jump(gone)
+            b.place(cover)
+            covered = Label()
+            b.call("mount", "tmpfs", place, "tmpfs", 0, None, path=place, orelse=covered,
+                   errors=(errno.ENOENT,))  # fmt: skip
+            b.place(covered)
+            b.place(gone)
+        b.call("move_mount", ROOT, "", k.AT_FDCWD, "/", k.MOVE_MOUNT_F_EMPTY_PATH, path="/")
+        b.call("fchdir", ROOT)
+        b.call("chroot", ".")
+        b.call("chdir", "/")
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return "move the root over the host's, without its procfs and sysfs"
+
+
 class InheritMounts(Step):
     """End up in a mount namespace that exists, with the finished tree as the root.
 
