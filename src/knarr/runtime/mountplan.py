@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def steps(spec: "dict[str, Any]", in_userns: bool) -> "list[Step]":
     """Return a step for each mount, in order; raises SpecError naming the field."""
-    label = (spec.get("linux") or {}).get("mountLabel") or ""
+    linux = spec.get("linux") or {}
     return [
-        _mount(f"mounts[{index}]", index, entry, in_userns, label)
+        _mount(f"mounts[{index}]", index, entry, in_userns, linux)
         for index, entry in enumerate(spec.get("mounts") or ())
     ]
 
@@ -60,7 +60,9 @@ def _is_bind(entry: "dict[str, Any]", options: MountOptions) -> bool:
 _UNLABELLED = ("proc", "sysfs", "cgroup", "cgroup2", "mqueue")
 
 
-def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool, label: str) -> "Step":
+def _mount(
+    where: str, index: int, entry: "dict[str, Any]", in_userns: bool, linux: "dict[str, Any]"
+) -> "Step":
     destination = required(entry, "destination", f"{where}.")
     if not destination.startswith("/"):
         destination = "/" + destination
@@ -86,12 +88,14 @@ def _mount(where: str, index: int, entry: "dict[str, Any]", in_userns: bool, lab
     if bind:
         return BindMount(index, destination, required(entry, "source", f"{where}."), options)
     required(entry, "type", f"{where}.")
+    label = linux.get("mountLabel")
     if label and kind not in _UNLABELLED:
         options = MountOptions([*options.words, f"context={label}"])
     if options.copy_up:
         return CopiedTmpfs(destination, source, options)
     if kind == "cgroup":
-        return CgroupMount(destination, options)
+        own = any(entry["type"] == "cgroup" for entry in linux.get("namespaces") or ())
+        return CgroupMount(destination, options, own=own)
     return (SysfsMount if kind == "sysfs" else NewMount)(destination, kind, source, options)
 
 

@@ -1,33 +1,56 @@
 """The step that mounts the control groups' file systems."""
 
 import errno
+import os
 
 from knarr.kernel import mounts as k
+from knarr.kernel.namespaces import CLONE_NEWCGROUP
 from knarr.runtime.mountopts import PROPAGATION, MountOptions
 from knarr.runtime.program.builder import Builder
 from knarr.runtime.program.memory import TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY, open_in_root
 from knarr.runtime.steps.base import Setting, Step
-from knarr.runtime.steps.mounts import NewMount, set_attributes, set_propagation
+from knarr.runtime.steps.mounts import BindMount, NewMount, set_attributes, set_propagation
 
-_TARGET = TEMPORARY[2]
+_TARGET, _NAMESPACE = TEMPORARY[2], TEMPORARY[12]
+_HOSTS = "/sys/fs/cgroup"
 
 
 class CgroupMount(Step):
-    """Mount the cgroup file systems: one tree on v2, one mount per hierarchy on v1."""
+    """Mount the cgroup file systems: one tree on v2, one mount per hierarchy on v1.
 
-    __slots__ = ("destination", "options")
+    own: the container has a cgroup namespace, from which they are seen. On v1 it sees no more than
+    its own groups without one, too; in a user namespace it sees all, and read-only.
+    """
 
-    def __init__(self, destination: str, options: MountOptions) -> None:
+    __slots__ = ("destination", "options", "own")
+
+    def __init__(self, destination: str, options: MountOptions, *, own: bool) -> None:
         self.destination = destination
         self.options = options
+        self.own = own
 
     def emit(self, b: Builder, setting: Setting) -> None:
         """The hierarchies are those of /proc/self/cgroup, seen from the cgroup namespace."""
         hierarchies = _hierarchies()
-        if not hierarchies:
+        if setting.in_userns and not self.own:
+            # The kernel mounts a hierarchy only for who has rights over the cgroup namespace.
+            options = MountOptions(["rbind", "nosuid", "nodev", "noexec", "rro"])
+            BindMount(-1, self.destination, _HOSTS, options).emit(b, setting)
+        elif not hierarchies:
             NewMount(self.destination, "cgroup2", "cgroup", self.options).emit(b, setting)
-            return
+        elif self.own:
+            self._emit_v1(b, setting, hierarchies)
+        else:
+            path = "/proc/self/ns/cgroup"
+            flags = os.O_RDONLY | os.O_CLOEXEC
+            b.call("openat", k.AT_FDCWD, path, flags, out=_NAMESPACE, path=path)
+            b.call("unshare", CLONE_NEWCGROUP)
+            self._emit_v1(b, setting, hierarchies)
+            b.call("setns", _NAMESPACE, CLONE_NEWCGROUP)
+            b.call("close", _NAMESPACE)
+
+    def _emit_v1(self, b: Builder, setting: Setting, hierarchies: "list[str]") -> None:
         if self.options.data:
             text = f"{self.options.data[0]} is no option for the hierarchies of cgroup v1"
             raise OSError(errno.EINVAL, f"mounts: {self.destination}: {text}")
