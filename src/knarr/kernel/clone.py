@@ -7,9 +7,9 @@ waits for without end.
 
 import ctypes
 import os
-import signal
 import struct
 
+from knarr.kernel.lean import signal
 from knarr.kernel.libc import NUMBERS, PYLIBC, fail
 
 CLONE_VM = 0x00000100

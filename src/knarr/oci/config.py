@@ -1,9 +1,9 @@
 """Reading a bundle: config.json within limits, and what of it is for this face."""
 
-import json
 import os
 import stat
 
+from knarr.kernel import plainjson
 from knarr.oci import checks
 from knarr.oci.shape import check
 from knarr.runtime.fields import SpecError
@@ -41,7 +41,7 @@ def parse(fd: int, path: str) -> "Any":
     if len(data) > LIMIT:
         raise SpecError(f"{path}: has more than {LIMIT} bytes")
     try:
-        return json.loads(data)
+        return plainjson.loads(data)
     except RecursionError as error:
         raise SpecError(f"{path}: too many levels") from error
     except ValueError as error:

@@ -4,7 +4,7 @@ import os
 import time
 
 from knarr.errors import InvalidArgument
-from knarr.kernel import process
+from knarr.kernel import plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import config as configs
 from knarr.oci import hooks, interrupts
@@ -147,8 +147,6 @@ class Creation:
 
     def _note(self, rootfs: str) -> None:
         """Write down what ``delete`` needs whatever happens from here on."""
-        import json
-
         request, container = self.request, self.container
         container.values = {
             "ociVersion": self.config["ociVersion"],
@@ -169,7 +167,7 @@ class Creation:
         }
         if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
             container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]
-        write_new(container.file(configs.NAME), json.dumps(self.config))
+        write_new(container.file(configs.NAME), plainjson.dumps(self.config))
 
     def _make_group(self) -> "Any":
         path = self.container.values["cgroup"]["path"]

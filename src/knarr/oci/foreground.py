@@ -3,11 +3,10 @@
 import fcntl
 import os
 import select
-import signal
 import termios
-import tty
 
 from knarr.kernel.files import write_all
+from knarr.kernel.lean import signal
 from knarr.kernel.process import pidfd_send_signal
 from knarr.runtime.program import memory
 
@@ -53,6 +52,8 @@ class Foreground:
         if not os.isatty(1):
             _with_plain_ends(master)
         if os.isatty(0):
+            import tty
+
             self._before = termios.tcgetattr(0)
             tty.setraw(0)
             self._resize()

@@ -4,13 +4,12 @@ Source: runtime-spec config.md, "POSIX-platform Hooks". Input and output are fil
 that no hook can make this process wait by not reading, or by leaving a child behind.
 """
 
-import json
 import os
 import select
-import signal
 
-from knarr.kernel import process
+from knarr.kernel import plainjson, process
 from knarr.kernel.files import close_range
+from knarr.kernel.lean import signal
 from knarr.kernel.namespaces import CLONE_NEWUSER, setns
 from knarr.kernel.process import pid_inside
 from knarr.oci.config import hooks as hooks_of
@@ -101,7 +100,7 @@ def _run_one(
         told["pid"] = pid_inside(inside.pid)
     text, output = os.memfd_create("state"), os.memfd_create("output")
     try:
-        os.write(text, json.dumps(told).encode())
+        os.write(text, plainjson.dumps(told).encode())
         os.lseek(text, 0, os.SEEK_SET)
         _run(f"hooks.{kind}[{index}] ({hook['path']})", hook, (text, output), inside)
     finally:

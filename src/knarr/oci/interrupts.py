@@ -1,6 +1,6 @@
 """Signals that ask a command to end: an exception, but not where half a thing would be left."""
 
-import signal
+from knarr.kernel.lean import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,9 +1,9 @@
 """What happens to a container that was created: start, signals, removal."""
 
 import os
-import signal
 
 from knarr.errors import Conflict, NotFound
+from knarr.kernel.lean import signal
 from knarr.kernel.process import pidfd_send_signal
 from knarr.oci import config as configs
 from knarr.oci import hooks, interrupts, protection, state

@@ -3,10 +3,11 @@
 The lines are those of runc's logger, in JSON or as text; podman and containerd read the first.
 """
 
-import json
 import os
 import sys
 import time
+
+from knarr.kernel import plainjson
 
 _LONGEST = 4096
 _ESCAPED = {"\n": " ", "\t": " "}
@@ -42,9 +43,9 @@ class Journal:
         line = _line(message)
         when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._form == "json":
-            text = json.dumps({"level": level, "msg": line, "time": when}) + "\n"
+            text = plainjson.dumps({"level": level, "msg": line, "time": when}) + "\n"
         elif self._path:
-            text = f"time={json.dumps(when)} level={level} msg={json.dumps(line)}\n"
+            text = f"time={plainjson.dumps(when)} level={level} msg={plainjson.dumps(line)}\n"
         else:
             text = f"knarr-oci: {line}\n"
         if not self._path:

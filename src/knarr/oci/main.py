@@ -1,7 +1,6 @@
 """The command line of ``knarr-oci``: what is said before the command, and how failures end."""
 
 import os
-import signal
 import sys
 
 from knarr.errors import KnarrError
@@ -67,6 +66,8 @@ def carry_out(words: "Sequence[str]") -> int:
         failed = _FAILED.get(before.words[0], 1) if before.words else 1
         return _execute(before, journal)
     except Interrupted as error:
+        import signal
+
         journal.error(f"interrupted by {signal.Signals(error.args[0]).name}")
         return 128 + int(error.args[0])
     except (KnarrError, ValueError, ArithmeticError, OSError, RecursionError) as error:

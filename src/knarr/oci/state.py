@@ -14,14 +14,13 @@ is not written down but looked up: the process with its start time, and who wait
 """
 
 import fcntl
-import json
 import os
 import stat
 import time
 
 from knarr.cgroups import files
 from knarr.errors import Conflict, InvalidArgument
-from knarr.kernel import process
+from knarr.kernel import plainjson, process
 from knarr.oci.errors import missing
 from knarr.runtime import fifo
 
@@ -85,7 +84,7 @@ class Container:
 
     def save(self) -> None:
         """Write the values. Raises OSError."""
-        write_new(self.file("state.json"), json.dumps(self.values))
+        write_new(self.file("state.json"), plainjson.dumps(self.values))
 
     def load(self) -> None:
         """Read the values; raises NotFound when there is no such container.
@@ -101,7 +100,7 @@ class Container:
         with open(fd, "rb") as file:
             if stat.S_ISREG(os.fstat(fd).st_mode):
                 try:
-                    found = json.load(file)
+                    found = plainjson.loads(file.read())
                 except ValueError:
                     return  # nothing that ``save`` has written: it puts a whole file there
                 self.values = found if isinstance(found, dict) else {}
@@ -252,9 +251,17 @@ def sweep(root: str) -> None:
     """Remove what is left of containers that are gone, also by commands that were killed."""
     for name in _entries(root):
         if name.startswith(_GONE):
-            import shutil
+            _remove(os.path.join(root, name))
 
-            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
+
+def _remove(folder: str) -> None:
+    """Remove a directory of files; what is not there any more, others have removed."""
+    for name in (*_entries(folder), ""):
+        path = os.path.join(folder, name)
+        try:
+            (os.unlink if name else os.rmdir)(path)
+        except FileNotFoundError:
+            continue
 
 
 def _entries(root: str) -> "list[str]":

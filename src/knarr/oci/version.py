@@ -4,17 +4,15 @@ A rule that a later version turned around holds for bundles of that version: ``o
 with which one the bundle complies (config.md, "Specification version").
 """
 
-import re
-
 from knarr.runtime.fields import SpecError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_NUMBER = r"(0|[1-9][0-9]{0,8})"
-# Semantic versioning 2.0.0: three numbers, then what is before a release and of its build.
-_SEMANTIC = re.compile(rf"{_NUMBER}\.{_NUMBER}\.{_NUMBER}(-[0-9A-Za-z.-]+)?(\+[0-9A-Za-z.-]+)?")
+_DIGITS = frozenset("0123456789")
+_WORD = _DIGITS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz.-")
+_LONGEST = 9  # digits
 _WARNED_CAPABILITIES = (1, 1)
 _POSTSTART_FAILS = (1, 3)
 
@@ -22,10 +20,24 @@ _POSTSTART_FAILS = (1, 3)
 def version_of(config: "dict[str, Any]") -> "tuple[int, int]":
     """Return the first two numbers of ``ociVersion``; raises SpecError for what is no version."""
     text = config.get("ociVersion") or ""
-    found = _SEMANTIC.fullmatch(text)
-    if found is None:
+    # Semantic versioning 2.0.0: three numbers, then what is before a release and of its build.
+    rest, plus, build = text.partition("+")
+    rest, dash, before = rest.partition("-")
+    numbers = rest.split(".")
+    words = ([build] if plus else []) + ([before] if dash else [])
+    if (
+        len(numbers) != 3
+        or not all(map(_is_number, numbers))
+        or not all(word and _WORD.issuperset(word) for word in words)
+    ):
         raise SpecError(f"ociVersion: {text!r} is not a version like 1.3.0")
-    return int(found[1]), int(found[2])
+    return int(numbers[0]), int(numbers[1])
+
+
+def _is_number(text: str) -> bool:
+    return (
+        0 < len(text) <= _LONGEST and _DIGITS.issuperset(text) and (text == "0" or text[0] != "0")
+    )
 
 
 def refuses_unknown_capabilities(config: "dict[str, Any]") -> bool:

@@ -5,9 +5,9 @@ as end of file, so that neither waits for a process that is gone.
 """
 
 import _socket
-import json
 import os
 
+from knarr.kernel import plainjson
 from knarr.runtime import packets
 
 TYPE_CHECKING = False
@@ -21,7 +21,7 @@ def _parse(body: bytes, fds: "list[int]") -> "dict[str, Any]":
     """Return the object in a packet; a body in memory is taken from the head of the list."""
     if body[:1] == b"m" and fds:
         body = b"j" + packets.from_memory(fds.pop(0))
-    message = json.loads(body[1:]) if body[:1] == b"j" else None
+    message = plainjson.loads(body[1:]) if body[:1] == b"j" else None
     if not isinstance(message, dict):
         raise ValueError("a message is not an object")
     return message
@@ -47,7 +47,7 @@ class Channel:
 
     def send(self, message: "dict[str, Any]", fds: "list[int] | tuple[int, ...]" = ()) -> None:
         """Send one message with descriptors; a body over the limit travels in a memfd."""
-        body = json.dumps(message, separators=(",", ":")).encode()
+        body = plainjson.dumps(message, separators=(",", ":")).encode()
         if len(body) <= LIMIT // 2:
             packets.send(self.sock, b"j" + body, list(fds))
             return

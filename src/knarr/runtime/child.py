@@ -8,11 +8,11 @@ operation says to its parent what it was.
 import fcntl
 import os
 import select
-import signal
 import struct
 
 from knarr.kernel import process as k
 from knarr.kernel.clone import CLONE_FILES
+from knarr.kernel.lean import signal
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.runtime import finalleg, packets
 from knarr.runtime.errors import RuntimeFailure

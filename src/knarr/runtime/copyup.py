@@ -6,10 +6,10 @@ for more memory than the container may use.
 """
 
 import os
-import signal
 
 from knarr.kernel import mounts as k
 from knarr.kernel import process
+from knarr.kernel.lean import signal
 from knarr.runtime import child
 from knarr.runtime.entering import host_id
 from knarr.runtime.errors import RuntimeFailure
@@ -17,7 +17,7 @@ from knarr.runtime.mountopts import MountOptions
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import TEMPORARY
 from knarr.runtime.program.paths import ensure_directory, open_in_root
-from knarr.runtime.rootfs import acting_as
+from knarr.runtime.rootfs import ActingAs
 from knarr.runtime.steps.base import Setting, Stop
 from knarr.runtime.steps.mounts import attach, new_mount, set_attributes, set_propagation
 from knarr.runtime.steps.procguard import keep_out
@@ -109,7 +109,7 @@ class CopiedTmpfs(Stop):
 
         root = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=_MOUNT.get())
         before = os.fstat(root)
-        with acting_as(owner):
+        with ActingAs(owner):
             copy_tree(_SOURCE.get(), root, lossy=True)
             if any(word.startswith(_OWN) for word in self.options.data):
                 os.fchown(root, before.st_uid, before.st_gid)

@@ -6,10 +6,10 @@ that reaches one through /proc cannot write to it.
 """
 
 import os
-import signal
 import sys
 
 from knarr.kernel import mounts as k
+from knarr.kernel.lean import signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

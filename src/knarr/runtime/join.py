@@ -7,13 +7,13 @@ nothing inside can look into them (CVE-2016-9962, CVE-2019-5736).
 """
 
 import os
-import signal
 import struct
 import sys
 
 from knarr.kernel import caps, clone
 from knarr.kernel.clone import CLONE_FILES, CLONE_PARENT, CLONE_PIDFD, CLONE_VFORK
 from knarr.kernel.files import PROC_SUPER_MAGIC, fstatfs_type
+from knarr.kernel.lean import signal
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.kernel.namespaces import CLONE_NEWCGROUP, CLONE_NEWUSER
 from knarr.kernel.process import pid_inside, pidfd_send_signal

@@ -5,7 +5,6 @@ last descriptor, whatever becomes of the process that made it.
 """
 
 import os
-from contextlib import contextmanager
 
 from knarr.kernel import mounts as k
 from knarr.kernel import process
@@ -14,7 +13,6 @@ from knarr.kernel.namespaces import CLONE_NEWNS, unshare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Protocol
 
     from knarr.spec.mount import Mount
@@ -201,7 +199,7 @@ def _open(
             if mark:
                 leftover.append(fd)
             lower.append((name, fd))
-    with acting_as(owner):
+    with ActingAs(owner):
         return _overlay(base, lower, mount, append=append)
 
 
@@ -230,23 +228,27 @@ def _read_only(fd: int) -> int:
         os.close(fd)
 
 
-@contextmanager
-def acting_as(owner: "tuple[int, int]") -> "Iterator[None]":
-    """Access files as ``owner`` with all capabilities kept.
+class ActingAs:
+    """While a block runs, access files as ``owner`` with all capabilities kept.
 
     An overlay makes its own directories as whoever mounts it, and an idmapped
     layer has no id for the host's root: the kernel would mount it read-only.
     """
-    if owner == (0, 0):
-        yield
-        return
-    process.set_securebits(process.SECBIT_NO_SETUID_FIXUP)
-    process.setfsuid(*owner)
-    try:
-        yield
-    finally:
-        process.setfsuid(0, 0)
-        process.set_securebits(0)
+
+    __slots__ = ("_owner",)
+
+    def __init__(self, owner: "tuple[int, int]") -> None:
+        self._owner = owner
+
+    def __enter__(self) -> None:
+        if self._owner != (0, 0):
+            process.set_securebits(process.SECBIT_NO_SETUID_FIXUP)
+            process.setfsuid(*self._owner)
+
+    def __exit__(self, *_: object) -> None:
+        if self._owner != (0, 0):
+            process.setfsuid(0, 0)
+            process.set_securebits(0)
 
 
 def _overlay(base: int, lower: "Lower", mount: "Mount", *, append: bool) -> int:

@@ -13,8 +13,8 @@ Only with the machine code in ``x86_64.S`` and ``aarch64.S``; elsewhere nothing 
 import array
 import ctypes
 import os
-import signal
 
+from knarr.kernel.lean import signal
 from knarr.kernel.libc import LIBC, MACHINE
 from knarr.kernel.memory import (
     MADV_POPULATE_READ,

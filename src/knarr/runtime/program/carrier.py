@@ -6,10 +6,10 @@ no page, and carries out its program while this process goes on.
 
 import ctypes
 import os
-import signal
 import struct
 
 from knarr.kernel import clone
+from knarr.kernel.lean import signal
 from knarr.kernel.libc import MACHINE
 from knarr.kernel.memory import map_executable
 from knarr.runtime.program import memory

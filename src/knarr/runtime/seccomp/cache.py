@@ -5,10 +5,10 @@ opened by whoever loads it. What somebody else could have written is made again.
 """
 
 import hashlib
-import json
 import os
 import stat
 
+from knarr.kernel import plainjson
 from knarr.kernel.files import write_all
 from knarr.runtime.seccomp.assembler import MAX_LENGTH
 from knarr.runtime.seccomp.compiler import VERSION, compile  # noqa: A004
@@ -59,7 +59,7 @@ class Cache:
     @staticmethod
     def key(profile: "Mapping[str, Any]", arch: str) -> str:
         """Return the digest of this profile, machine and version of the compiler."""
-        text = json.dumps([VERSION, arch, profile], sort_keys=True, separators=(",", ":"))
+        text = plainjson.dumps([VERSION, arch, profile], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _read(self, path: str) -> bytes | None:
