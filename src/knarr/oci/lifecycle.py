@@ -1,6 +1,7 @@
 """What happens to a container that was created: start, signals, removal."""
 
 import os
+import select
 
 from knarr.errors import Conflict, NotFound
 from knarr.kernel.lean import signal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from knarr.oci.log import Journal
 
+_PATIENCE = 10  # seconds for a process to end that was killed
 _ALIVE = ("created", "running", "paused")
 # Signals that end no process which does not ask for it, or that nobody can ask for (signal(7)).
 _HARMLESS = frozenset((0, signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH,
@@ -162,7 +164,7 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
             child.kill(pidfd)
             if status == "paused":
                 let_go_on(container)  # what stands still does not die
-            child.readable(pidfd)
+            _await_end(container, pidfd)
         finally:
             os.close(pidfd)
     if container.values.get("cgroup", {}).get("made"):
@@ -172,6 +174,17 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
         config = configs.read(container.file(configs.NAME))
     container.remove()
     run_poststop(config, container, journal)
+
+
+def _await_end(container: Container, pidfd: int) -> None:
+    """Return when a killed process has ended. Raises Conflict where the kernel does not let it."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    if not poll.poll(_PATIENCE * 1000):
+        raise Conflict(
+            f'cannot delete container "{container.name}": its process {container.pid} was killed '
+            "and does not end: it is frozen by others, or waits for a device; try again then"
+        )
 
 
 def remove(root: str, name: str, journal: "Journal", *, force: bool) -> None:

@@ -117,6 +117,26 @@ def test_delete_of_a_created_container(oci: Oci) -> None:
     wait_until(lambda: not Path(f"/proc/{pid}/ns/pid").exists())
 
 
+def test_delete_of_a_process_that_somebody_froze(oci: Oci) -> None:
+    """In a group that is not the container's, so it is not ours to thaw."""
+    freezer = Path("/sys/fs/cgroup/freezer")
+    if not (freezer / "cgroup.procs").exists():
+        pytest.skip("this machine has no freezer of cgroup v1")
+    name, group = oci.name("cold"), freezer / oci.name("others")
+    oci("run", "--detach", "--bundle", str(oci.bundle(*SLEEP)), name)
+    pid = oci.state(name)["pid"]
+    group.mkdir()
+    try:
+        (group / "cgroup.procs").write_text(str(pid))
+        (group / "freezer.state").write_text("FROZEN")
+        assert "does not end: it is frozen" in oci("delete", "--force", name, check=False)
+    finally:
+        (group / "freezer.state").write_text("THAWED")
+        wait_until(lambda: not (group / "cgroup.procs").read_text())
+        group.rmdir()
+    oci("delete", "--force", name)
+
+
 def test_name_in_use(oci: Oci) -> None:
     name = oci.name("one")
     bundle = str(oci.bundle(*SLEEP))
