@@ -16,7 +16,7 @@ from tests.support import busybox
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 _SCRIPT = """#!/bin/sh
-exec {python} -I -S -E -B -c 'import sys; sys.path.append("{sources}"); from knarr.oci.main \
+exec {python} -I -S -E -B -c 'import sys; sys.path.append("{sources}"); from knarr.oci.entry \
 import main; main(sys.argv[1:])' {flags} "$@"
 """
 

@@ -26,7 +26,7 @@ class Driver:
     """The other side: runs commands, one after the other."""
 
     def __init__(self, folder: Path, root: Path, prefix: str) -> None:
-        from knarr.runtime.detached import read_only_program
+        from knarr.runtime.readonly import read_only_program
 
         interpreter = read_only_program(os.path.realpath(sys.executable))
         words = [sys.executable, "-I", "-S", "-B", __file__, str(folder), str(root), prefix]

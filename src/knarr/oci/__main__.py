@@ -2,6 +2,6 @@
 
 import sys
 
-from knarr.oci.main import main
+from knarr.oci.entry import main
 
 main(sys.argv[1:])

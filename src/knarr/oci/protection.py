@@ -10,8 +10,6 @@ writes; nothing of it can be looked at from inside, since it is not dumpable.
 import os
 import sys
 
-from knarr.kernel import process
-
 # Commands that put a process into a container.
 ENTERING = frozenset(("create", "run", "exec"))
 _START = (
@@ -25,6 +23,8 @@ def begin() -> None:
 
     And have 0 to 2 open: what is opened in the place of one would be the program's.
     """
+    from knarr.kernel import process
+
     process.set_dumpable(False)
     for fd in range(3):
         try:
@@ -37,7 +37,7 @@ def be_read_only() -> None:
     """Begin the command anew from a file that nobody can write to, unless this one is such."""
     if os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY or _is_in_memory():
         return
-    from knarr.runtime.detached import read_only_program
+    from knarr.runtime.readonly import read_only_program
 
     fd = read_only_program(os.path.realpath(sys.executable))
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
