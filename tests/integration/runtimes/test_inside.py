@@ -232,3 +232,21 @@ def test_what_is_mounted_later_is_seen(box: Box, tmp_path: Path, propagation: st
         mounts.umount2(str(outer / "inner"))
     finally:
         mounts.umount2(str(outer), mounts.MNT_DETACH)
+
+
+def test_the_bundle_asks_for_nothing_that_only_knarr_knows(runc_box: Box, tmp_path: Path) -> None:
+    """And what it names as sources is mounted where the host does not see it."""
+    binds = (BindMount(str(tmp_path), "/data", read_only=True),)
+    web = runc_box.launch("sleep", "600", binds=binds, domainname="lab", group_add=("7",))
+    text = Path(web.paths.run, "bundle", "config.json").read_text()
+    spec = json.loads(text)
+    assert spec["ociVersion"] == "1.0.2"
+    assert not re.search(r"x-knarr|idmap|rro|domainname", text)
+    assert spec["process"]["user"] == {"uid": 0, "gid": 0, "additionalGids": [0, 7]}
+    assert len(spec["linux"]["seccomp"]["syscalls"]) > 1
+    sources = [each["source"] for each in spec["mounts"] if each["type"] == "bind"]
+    assert len(sources) == 4
+    for path in (spec["root"]["path"], *sources):
+        assert not os.path.exists(path)
+    seen = Path("/proc/self/mountinfo").read_text()
+    assert os.path.dirname(sources[0]) + "/" not in seen
