@@ -4,6 +4,7 @@ Types and single numbers are in ``shape``, what this runtime does not do is refu
 here is what depends on a length, or on another field.
 """
 
+from knarr.oci import resctrl
 from knarr.oci.version import refuses_unknown_capabilities
 from knarr.runtime.fields import SpecError
 from knarr.runtime.program.memory import MOUNTS_MAX
@@ -31,6 +32,8 @@ def check(config: "dict[str, Any]") -> None:
     for kind in ("uidMappings", "gidMappings"):
         if linux.get(kind):
             _check_maps(linux[kind], f"linux.{kind}")
+    if "intelRdt" in linux:
+        resctrl.check(linux["intelRdt"])
     if linux.get("netDevices"):
         _check_devices(linux)
     process = config.get("process") or {}

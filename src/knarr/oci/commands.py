@@ -173,7 +173,9 @@ def _update(said: Global, words: Words) -> int:
 
     given = update.asked_for(words)
     container = state.load(said.root, words.one("the container's id"), lock=True)
+    lines = update.schemas(words, container)
     update.update(container, given, said.journal)
+    update.set_schemas(container, lines)
     return 0
 
 

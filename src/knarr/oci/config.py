@@ -20,7 +20,7 @@ LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
 # In the order in which they run.
 HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 BEFORE_ROOT = HOOKS[:3]
-_BESIDE = ("netDevices",)
+_BESIDE = ("netDevices", "intelRdt")
 
 
 def read(path: str) -> "dict[str, Any]":
@@ -74,7 +74,7 @@ def plan_of(config: "dict[str, Any]", moved: "list[str] | None" = None) -> "Plan
     if linux.get("mountLabel") and not _has_selinux():
         linux = {**linux, "mountLabel": ""}
         warnings.append("linux.mountLabel: without SELinux in this kernel nothing is labelled")
-    # What is done beside the plan: see ``netdevices``, ``filters``.
+    # What is done beside the plan: see ``netdevices``, ``resctrl``, ``filters``.
     linux = {key: value for key, value in linux.items() if key not in _BESIDE}
     if linux.get("seccomp"):
         linux["seccomp"] = {**linux["seccomp"], "listenerPath": ""}

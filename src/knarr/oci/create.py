@@ -7,7 +7,7 @@ from knarr.errors import InvalidArgument
 from knarr.kernel import plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import config as configs
-from knarr.oci import hooks, interrupts
+from knarr.oci import hooks, interrupts, resctrl
 from knarr.oci.console import Console
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
@@ -132,6 +132,7 @@ class Creation:
                 state = container.told("creating")
                 self.listener = listener_of(self.config, state, first=True)
             self.group = self._make_group()
+            self._make_shares()
             self._create(rootfs, terminal=terminal)
             interrupts.hold()
             os.rename(self.gate.fifo, container.gate)
@@ -218,6 +219,7 @@ class Creation:
                 for flag, fd in own:
                     setns(fd, flag)  # hooks are for the namespaces that we came from
                 self._record(created)
+                resctrl.enter(self.container.values["resctrl"]["tasks"], created.pid)
                 self._move_devices(created.pid)
 
             try:
@@ -236,6 +238,20 @@ class Creation:
             self.console.send(self.created.master)
         elif not terminal:
             give_streams(self.created.uid, self.created.gid)
+
+    def _make_shares(self) -> None:
+        """Make what linux.intelRdt asks for, once it is written down who removes it."""
+        given = (self.config.get("linux") or {}).get("intelRdt")
+        values = self.container.values
+        values["resctrl"] = {"made": [], "tasks": []}
+        if given is None:
+            return
+        groups = resctrl.Groups(resctrl.root(), given, self.container.name)
+        values["resctrl"] = {"made": groups.made, "tasks": groups.tasks}
+        self.container.save()
+        groups.make()
+        # What fails from here on takes back all of it, and delete all but a class with a name.
+        values["resctrl"]["kept"] = groups.kept(given)
 
     def _move_devices(self, pid: int) -> None:
         wanted = (self.config.get("linux") or {}).get("netDevices")
@@ -277,12 +293,13 @@ class Creation:
         interrupts.hold()
         container = self.container
         if self.devices is not None:
-            self.devices.give_back()
+            self._give_back(self.devices)
         pidfd = container.process()  # whoever failed has killed it, unless a signal came between
         if pidfd >= 0:
             child.kill(pidfd)
             child.readable(pidfd)
             os.close(pidfd)
+        resctrl.remove(container.values.get("resctrl", {}).get("made", []))
         if container.values.get("cgroup", {}).get("made"):
             container.manager().remove(container.values["cgroup"]["path"])
         container.remove()
@@ -291,6 +308,12 @@ class Creation:
         if container.pid:
             interrupts.release()
             run_poststop(self.config, container, self.request.journal)
+
+    def _give_back(self, devices: "Devices") -> None:
+        try:
+            devices.give_back()
+        except OSError as error:  # a name that somebody has taken: the rest is undone all the same
+            self.request.journal.warning(f"linux.netDevices: {error.strerror or error}")
 
 
 def _now() -> str:

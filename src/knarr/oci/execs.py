@@ -139,6 +139,8 @@ class _Request:
                 setns(target, CLONE_NEWTIME)
             stdio = None if leg.terminal else _STREAMS
             group, procs = execgroup.entered(container, self.places, born=not flags & CLONE_NEWUSER)
+            for path in container.values.get("resctrl", {}).get("tasks", ()):
+                procs.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
             join = Join(
                 target, flags & ~CLONE_NEWTIME, procs, leg, exec_steps(self.process), stdio,
                 filtered, group=group,

@@ -7,7 +7,7 @@ from knarr.errors import Conflict, NotFound
 from knarr.kernel.lean import signal
 from knarr.kernel.process import pidfd_send_signal
 from knarr.oci import config as configs
-from knarr.oci import hooks, interrupts, protection, state
+from knarr.oci import hooks, interrupts, protection, resctrl, state
 from knarr.oci.control import check_grouped, let_go_on
 from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
@@ -167,6 +167,8 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
             _await_end(container, pidfd)
         finally:
             os.close(pidfd)
+    shares = container.values.get("resctrl", {})
+    resctrl.remove(shares.get("kept", shares.get("made", [])))
     if container.values.get("cgroup", {}).get("made"):
         container.manager().remove(container.values["cgroup"]["path"])
     config: dict[str, Any] = {}

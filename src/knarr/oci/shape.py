@@ -71,7 +71,9 @@ _LINUX = {
                  "uid": _ID, "gid": _ID}],
     "cgroupsPath": str, "resources": Each(_LATER), "rootfsPropagation": str, "seccomp": _SECCOMP,
     "maskedPaths": [str], "readonlyPaths": [str], "sysctl": Each(str), "mountLabel": str,
-    "personality": {"domain": str, "flags": [str]}, "intelRdt": {},
+    "personality": {"domain": str, "flags": [str]},
+    "intelRdt": {"closID": str, "l3CacheSchema": str, "memBwSchema": str, "schemata": [str],
+                 "enableMonitoring": bool},
     "timeOffsets": Each({"secs": Number(-(1 << 63), (1 << 63) - 1), "nanosecs": _WORD}),
     "memoryPolicy": {"mode": str, "nodes": str, "flags": [str]}, "netDevices": Each({"name": str}),
 }  # fmt: skip

@@ -5,6 +5,7 @@ import os
 
 from knarr.errors import InvalidArgument
 from knarr.oci import config as configs
+from knarr.oci import resctrl
 from knarr.oci.control import check_grouped
 from knarr.oci.errors import UsageError, not_running
 from knarr.oci.limits import BYTES, FIELDS, NUMBER, SCHEMAS, TEXT
@@ -65,16 +66,28 @@ def asked_for(words: "Words") -> "Resources":
                 found.setdefault(section, {})[field] = _READ[kind](text)
             except InvalidArgument as error:
                 raise UsageError(f"--{flag}: {error}") from error
-    for flag, what in SCHEMAS.items():
-        if words.text(flag):
-            _refuse_schema(flag, what)
     return found
 
 
-def _refuse_schema(flag: str, what: str) -> None:
-    if not os.path.exists(f"{_RESCTRL}/schemata"):
-        raise InvalidArgument(f"--{flag}: Intel RDT: {what} schema is not enabled (no resctrl)")
-    raise InvalidArgument(f"--{flag}: the container has no linux.intelRdt that could be changed")
+def schemas(words: "Words", container: Container) -> "list[str]":
+    """Return the lines of schemata that a command line asks for. Raises InvalidArgument."""
+    lines = []
+    for flag, what in SCHEMAS.items():
+        if line := words.text(flag):
+            if not os.path.exists(f"{_RESCTRL}/schemata"):
+                text = f"Intel RDT: {what} schema is not enabled (no resctrl)"
+                raise InvalidArgument(f"--{flag}: {text}")
+            if not container.values.get("resctrl", {}).get("tasks"):
+                text = "the container has no linux.intelRdt that could be changed"
+                raise InvalidArgument(f"--{flag}: {text}")
+            lines.append(line)
+    return lines
+
+
+def set_schemas(container: Container, lines: "list[str]") -> None:
+    """Change shares of caches and bandwidth. Raises OSError."""
+    if lines:
+        resctrl.write(os.path.dirname(container.values["resctrl"]["tasks"][0]), lines)
 
 
 def merged(now: "Mapping[str, Any]", given: "Mapping[str, Any]") -> "Resources":

@@ -73,7 +73,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("linux.rootfsPropagation", "sideways", "linux.rootfsPropagation"),
     ("linux.personality", {"domain": "X"}, "linux.personality.domain"),
     ("linux.devices", [{"path": "/dev/x", "type": "z"}], "linux.devices[0].type"),
-    ("linux.intelRdt", {"closID": "x"}, "linux.intelRdt"),
+    ("linux.intelRdt", {"closID": ".."}, "linux.intelRdt.closID: '..'"),
     ("linux.timeOffsets", {"boottime": {"secs": 1}}, "linux.timeOffsets"),
     ("linux.uidMappings", [{"containerID": 0, "hostID": 1, "size": 1}], "linux.uidMappings"),
 ]  # fmt: skip
@@ -141,3 +141,14 @@ def test_errors_in_json_for_callers_that_parse_them(oci: Oci, tmp_path: Path) ->
 )
 def test_command_lines_that_are_none(oci: Oci, words: tuple[str, ...]) -> None:
     assert "knarr-oci: " in oci(*words, check=False)
+
+
+def test_shares_of_caches_need_the_kernels_file_system(oci: Oci) -> None:
+    if any(" - resctrl " in line for line in Path("/proc/self/mountinfo").read_text().splitlines()):
+        pytest.skip("resctrl is mounted here")
+    for value in ({}, {"closID": "x"}, {"schemata": ["L3:0=f"], "enableMonitoring": True}):
+        bundle = changed(oci, "linux.intelRdt", value)
+        text = oci("create", "-b", str(bundle), oci.name("bad"), check=False)
+        assert "linux.intelRdt: no resctrl file system is mounted" in text
+        assert oci("list", "-q") == ""
+        assert oci.groups() == []
