@@ -15,9 +15,11 @@ VM_JOBS ?= suite power-loss bare
 # How long `make stress` goes on, each time; the seed of its random numbers.
 SECONDS ?= 300
 SEED ?=
+# How many configurations `make fuzz` makes up, for each of its two tests.
+EXAMPLES ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test stress check format bench test-vm test-vm-smoke clean
+.PHONY: help demo test stress fuzz check format bench test-vm test-vm-smoke clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' Makefile
@@ -34,6 +36,12 @@ stress:  ## random lives of 500 containers from 8 shells, twice five minutes; SE
 	@sh tools/ensure test
 	@KNARR_STRESS_SECONDS=$(SECONDS) KNARR_STRESS_CONTAINERS=500 KNARR_STRESS_RUNNING=100 \
 		KNARR_STRESS_SEED=$(SEED) $(BIN)/python -m pytest -s tests/stress $(PYTEST_ARGS)
+
+fuzz:  ## config.json as enemies write it, EXAMPLES=5000 of them; signals at every call of knarr-oci
+	@sh tools/ensure test
+	@KNARR_FUZZ_EXAMPLES=$(EXAMPLES) KNARR_KILL_STEP=1 $(BIN)/python -m pytest -n $(JOBS) \
+		tests/unit/oci tests/integration/oci/test_config_fuzz.py \
+		tests/integration/oci/test_killed.py $(PYTEST_ARGS)
 
 check:  ## ruff, mypy --strict, import-linter, file and function sizes
 	@sh tools/ensure check

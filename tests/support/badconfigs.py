@@ -36,6 +36,7 @@ def _process() -> dict[str, Any]:
         "scheduler": {"policy": "SCHED_OTHER", "nice": 5, "priority": 0, "flags": [],
                       "runtime": 0, "deadline": 0, "period": 0},
         "ioPriority": {"class": "IOPRIO_CLASS_BE", "priority": 4},
+        "execCPUAffinity": {"initial": "0", "final": "0-3"},
     }  # fmt: skip
 
 
@@ -62,7 +63,7 @@ def _resources() -> dict[str, Any]:
 def _linux() -> dict[str, Any]:
     return {
         "namespaces": [{"type": kind} for kind in (
-            "pid", "network", "ipc", "uts", "mount", "cgroup")],
+            "pid", "network", "ipc", "uts", "mount", "cgroup", "time")],
         "devices": [{"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229,
                      "fileMode": 438, "uid": 0, "gid": 0}],
         "cgroupsPath": "/knarr-test/x",
@@ -80,6 +81,10 @@ def _linux() -> dict[str, Any]:
         "readonlyPaths": ["/proc/sys", "/proc/bus"],
         "sysctl": {"net.ipv4.ip_forward": "1", "kernel.msgmax": "65536"},
         "personality": {"domain": "LINUX", "flags": []},
+        "timeOffsets": {"monotonic": {"secs": 100, "nanosecs": 5}, "boottime": {"secs": -1}},
+        "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
+        "netDevices": {"eth7": {"name": "eth0"}},
+        "mountLabel": "",
     }  # fmt: skip
 
 
@@ -114,6 +119,7 @@ def private_users() -> dict[str, Any]:
     made = full()
     made["linux"]["namespaces"].append({"type": "user"})
     made["linux"] |= {"uidMappings": copy.deepcopy(_IDS), "gidMappings": copy.deepcopy(_IDS)}
+    made["mounts"][-1] |= {"uidMappings": copy.deepcopy(_IDS), "gidMappings": copy.deepcopy(_IDS)}
     made["mounts"][-1]["options"].append("idmap")
     return made
 
@@ -128,6 +134,7 @@ def anywhere() -> dict[str, Any]:
         if name in ("devices", "pids")
     }
     made["hooks"] = {kind: made["hooks"][kind] for kind in ("createRuntime", "poststop")}
+    del made["linux"]["netDevices"]  # no machine has this one
     made["linux"]["devices"] = [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}]
     return made
 

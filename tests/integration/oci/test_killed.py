@@ -62,6 +62,8 @@ def place(tmp_path: Path, rootfs: Path) -> Iterator[Place]:
     made.driver.close()
 
 
+pytestmark = pytest.mark.timeout(180 + 6000 // STEP)
+
 COMMANDS = ["create", "run", "start", "kill", "delete", "delete-created"]
 
 
