@@ -28,6 +28,9 @@ def test_podman_runs_containers(podman: Podman, oci: Oci) -> None:
     assert podman.run("--rm", "--tty", "box", "tty").strip() == "/dev/pts/0"
     read_only = ("--read-only", "--read-only-tmpfs=false")
     assert podman.run("--rm", *read_only, "box", "sh", "-c", "echo >/x || echo no") == "no\n"
+    # With its own tmpfs on /run, /tmp and /var/tmp, which begin with what the image has there.
+    look = "echo >/x || echo no; echo >/tmp/x && stat -f -c %T /tmp"
+    assert podman.run("--rm", "--read-only", "box", "sh", "-c", look) == "no\ntmpfs\n"
     assert oci("list", "-q") == ""
 
 
