@@ -20,6 +20,7 @@ NAMES = {
     "lazy": None,
     "logs": None,
     "networks": None,
+    "oci": None,
     "dns": "aardvark-dns",
     "ps": "podman ps -a",
     "pull": "podman pull",

@@ -14,6 +14,7 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -98,21 +99,64 @@ class Peers:
 
     def bundle(self, runtime: str) -> Contestant:
         """Return ``RUNTIME run`` of a bundle with the default spec and ``true`` as its command."""
-        if shutil.which(runtime) is None:
-            raise FileNotFoundError(f"{runtime} is not installed")
-        folder = BUILD / f"bundle-{runtime}"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        subprocess.run([runtime, "spec", "--bundle", folder], check=True)
-        config_file = folder / "config.json"
-        config = json.loads(config_file.read_text())
-        config["root"] = {"path": str(busybox_tree()), "readonly": True}
-        config["process"]["terminal"] = False
-        config["process"]["args"] = ["/bin/true"]
-        config["process"].pop("rlimits", None)
-        config_file.write_text(json.dumps(config))
-        words = [runtime, "run", "--bundle", str(folder), f"knarr-bench-{runtime}-{os.getpid()}"]
+        folder = make_bundle(runtime, runtime)
+        words = [runtime, "run", "--bundle", str(folder), _name(runtime)]
         return lambda: self.run(words)
+
+    def life(self, runtime: str, folder: Path) -> Contestant:
+        """Return ``create``, ``start`` and ``delete`` as engines call them, one after the other.
+
+        What passes between ``start`` and the program's end does not count.
+        """
+        name, pid_file = _name(runtime), folder / f"pid-{os.getpid()}"
+
+        def act() -> float:
+            words = [runtime, "create", "--bundle", str(folder), "--pid-file", str(pid_file), name]
+            seconds = self.run(words) + self.run([runtime, "start", name])
+            _await_end(int(pid_file.read_text()))
+            return seconds + self.run([runtime, "delete", "--force", name])
+
+        return act
+
+
+def _name(runtime: str) -> str:
+    return f"knarr-bench-{Path(runtime).name}-{os.getpid()}"
+
+
+def make_bundle(runtime: str, spec: str) -> Path:
+    """Return a bundle of ``true`` for a runtime, with the configuration that ``spec`` writes.
+
+    Raises FileNotFoundError when one of them is not installed.
+    """
+    for each in (runtime, spec):
+        if shutil.which(each) is None:
+            raise FileNotFoundError(f"{each} is not installed")
+    folder = BUILD / f"bundle-{Path(runtime).name}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    subprocess.run([spec, "spec", "--bundle", folder], check=True)
+    config_file = folder / "config.json"
+    config = json.loads(config_file.read_text())
+    config["root"] = {"path": str(busybox_tree()), "readonly": True}
+    config["process"]["terminal"] = False
+    config["process"]["args"] = ["/bin/true"]
+    config["process"].pop("rlimits", None)
+    config_file.write_text(json.dumps(config))
+    return folder
+
+
+def _await_end(pid: int) -> None:
+    """Return when a process has ended; that of nobody's child is reaped by whoever got it."""
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except FileNotFoundError:
+            return
+        if stat.rpartition(")")[2].split()[0] == "Z":
+            return
+        time.sleep(0.001)
+    raise RuntimeError(f"process {pid} does not end")
 
 
 def ulimits() -> list[str]:

@@ -28,8 +28,10 @@ def parse(mountinfo: str) -> list[Hierarchy]:
     """Return the hierarchies in a mountinfo text, one mount of each.
 
     Of several mounts of one hierarchy the one is taken that is writable and shows its
-    root, then the first: an absolute cgroup path counts from there. v2 comes last.
+    root, then the first: an absolute cgroup path counts from there. v2 comes last. One that
+    another mount lies upon cannot be reached, and does not count.
     """
+    covered = _covered(mountinfo)
     best: dict[tuple[int, tuple[str, ...]], tuple[tuple[bool, bool], Hierarchy]] = {}
     for line in mountinfo.splitlines():
         left, separator, right = line.partition(" - ")
@@ -39,13 +41,20 @@ def parse(mountinfo: str) -> list[Hierarchy]:
         version = 2 if kind[0] == "cgroup2" else 1
         options = kind[2].split(",")
         names = () if version == 2 else _controllers(options)
-        if version == 1 and not names:
+        if (version == 1 and not names) or fields[0] in covered:
             continue
         rank = ("rw" in fields[5].split(",") and "rw" in options, fields[3] == "/")
         known = best.get((version, names))
         if known is None or rank > known[0]:
             best[version, names] = (rank, Hierarchy(unescape(fields[4]), version, names))
     return sorted((one for _, one in best.values()), key=_version)
+
+
+def _covered(mountinfo: str) -> set[str]:
+    """Return the numbers of mounts upon which, at the same place, another one lies."""
+    mounts = [fields for line in mountinfo.splitlines() if len(fields := line.split(" ", 5)) > 5]
+    places = {fields[0]: fields[4] for fields in mounts}
+    return {fields[1] for fields in mounts if places.get(fields[1]) == fields[4]}
 
 
 def _version(hierarchy: Hierarchy) -> int:

@@ -44,3 +44,10 @@ def test_octal_escapes() -> None:
 
 def test_lines_that_are_none_are_passed_over() -> None:
     assert mounts.parse("\nnonsense\n1 2 3 - cgroup\n5 1 0:3 / /x rw - cgroup cgroup rw\n") == []
+
+
+def test_one_that_another_mount_lies_upon_does_not_count() -> None:
+    found = mounts.parse(HYBRID + "50 32 0:40 / /sys/fs/cgroup/unified rw - tmpfs cover rw\n")
+    assert [one.version for one in found] == [1, 1, 1]
+    again = "60 34 0:31 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid - cgroup cgroup rw,cpu,cpuacct\n"
+    assert len(mounts.parse(HYBRID + again)) == 4
