@@ -439,7 +439,8 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
                     idmap(fd, userns, recursive=step.options.idmap_recursive)
                 except OSError as error:
                     raise _not_mapped(step, "options: idmap", error) from error
-            elif userns is not None and recipe.idmapped:
+            elif userns is not None and recipe.idmapped and step.source.startswith("/"):
+                # What is of another container, and of no path, has the ids of that namespace.
                 problem = idmap_bind(fd, userns, step, recursive=step.options.recursive)
                 created.warnings += [problem] if problem else []
             memory.mount_cell(number).set(fd)

@@ -155,7 +155,9 @@ def test_shared_memory(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("userns", [None, "host"])
-def test_the_memory_of_another_container(engine: Engine, userns: str | None) -> None:
+def test_the_memory_of_another_container(
+    engine: Engine, userns: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
     config = ContainerConfig(
         "busybox", ("sleep", "1000"), name="donor", ipc="shareable", userns=userns
     )
@@ -167,6 +169,7 @@ def test_the_memory_of_another_container(engine: Engine, userns: str | None) -> 
     result = run(engine, script, ipc="container:donor")
     assert result.text == "given\n" + theirs
     assert donor.exec_run(ExecConfig(("cat", "/dev/shm/g"))).text == "back\n"
+    assert caplog.messages == []  # its ids are right: it is of the same user namespace
     donor.remove(force=True)
 
 
