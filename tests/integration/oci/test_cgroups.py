@@ -337,6 +337,26 @@ def test_life_on_v2(v2: Oci) -> None:
     assert not group.exists()
 
 
+def test_all_die_on_v2_where_the_namespace_of_pids_is_the_hosts(v2: Oci) -> None:
+    name = v2.name("shared")
+    kinds = ("network", "ipc", "uts", "mount", "cgroup")
+    linux = linux_of(v2, namespaces=[{"type": kind} for kind in kinds])
+    script = "(while :; do sleep 0.5 & sleep 0.02; done) & exec sleep 1000"
+    running(v2, name, "sh", "-c", script, linux=linux)
+    wait_until(lambda: len((on_v2(v2, name) / "cgroup.procs").read_text().split()) > 5)
+    with subprocess.Popen(
+        [str(v2.program), "events", "--interval", "30ms", name],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["type"] == "stats"
+        v2("pause", name)
+        v2("kill", name, "KILL")
+        assert process.wait(60) == 0
+    assert (on_v2(v2, name) / "cgroup.procs").read_text() == ""
+    assert json.loads(v2("ps", "-f", "json", name)) == []
+
+
 def test_limits_on_v2(v2: Oci) -> None:
     name = v2.name("unified")
     if "hugetlb" not in (root_of_v2() / "cgroup.controllers").read_text():

@@ -70,9 +70,11 @@ def test_podman_changes_limits(podman: Podman, oci: Oci) -> None:
                  files.read(f"{paths['memory']}/memory.memsw.limit_in_bytes"),
                  files.read(f"{paths['cpu']}/cpu.cfs_quota_us")]  # fmt: skip
         assert [int(text) for text in found] == [96 << 20, 128 << 20, 20000]
+        assert files.read(f"{paths['pids']}/pids.max") == "50\n"
     else:
         assert int(files.read(f"{paths['unified']}/memory.max")) == 96 << 20
         assert files.read(f"{paths['unified']}/cpu.max") == "20000 50000\n"
+        assert files.read(f"{paths['unified']}/pids.max") == "50\n"
     assert podman.run("--rm", "box", "true") == ""
 
 
