@@ -1,9 +1,12 @@
-"""What no kernel would take of a configuration, found before anything is made. Pure.
+"""What no kernel would take of a configuration, found before anything is made.
 
 Types and single numbers are in ``shape``, what this runtime does not do is refused by ``plan``;
 here is what depends on a length, or on another field.
 """
 
+import os
+
+from knarr.kernel.namespaces import NAMESPACES
 from knarr.oci import resctrl
 from knarr.oci.version import refuses_unknown_capabilities
 from knarr.runtime.fields import SpecError
@@ -107,3 +110,31 @@ def _check_mapped(user: "dict[str, Any]", name: str, maps: "list[dict[str, int]]
     for field, number in ids:
         if not any(0 <= number - one["containerID"] < one["size"] for one in maps):
             raise SpecError(f"{field}: {number} is not in linux.{name}Mappings")
+
+
+def check_sysctls(config: "dict[str, Any]") -> None:
+    """Refuse parameters of a namespace by path that is this process's own: they are the host's.
+
+    Looks at the machine. Raises SpecError; what the path is otherwise is for who enters it.
+    """
+    linux = config.get("linux") or {}
+    for entry in linux.get("namespaces") or ():
+        kind, path = entry.get("type"), entry.get("path")
+        keys = [key for key in linux.get("sysctl") or () if path and _kind_of(key) == kind]
+        if keys and _is_own(kind, path):
+            text = f"{keys[0]!r} would be the host's: {path} is this process's own {kind} namespace"
+            raise SpecError(f"linux.sysctl: {text}")
+
+
+def _kind_of(key: str) -> str:
+    name = key.replace("/", ".")
+    if name.startswith("net."):
+        return "network"
+    return "uts" if name in ("kernel.hostname", "kernel.domainname") else "ipc"
+
+
+def _is_own(kind: str, path: str) -> bool:
+    try:
+        return os.path.samefile(path, f"/proc/self/ns/{NAMESPACES[kind][1]}")
+    except OSError:
+        return False

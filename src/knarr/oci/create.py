@@ -6,8 +6,8 @@ import time
 from knarr.errors import InvalidArgument
 from knarr.kernel import plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
+from knarr.oci import checks, hooks, interrupts, resctrl
 from knarr.oci import config as configs
-from knarr.oci import hooks, interrupts, resctrl
 from knarr.oci.console import Console
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
@@ -123,6 +123,7 @@ class Creation:
         terminal = bool((self.config.get("process") or {}).get("terminal"))
         if request.console:
             self.console = Console(request.console)
+        checks.check_sysctls(self.config)
         interrupts.hold()
         container.make()
         try:

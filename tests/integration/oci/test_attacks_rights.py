@@ -174,3 +174,30 @@ done
     oci.change(bundle, lambda config: config["process"].update(
         capabilities=with_capabilities(*DOCKERS)))  # fmt: skip
     assert oci(*words(oci, bundle, "kernel")) == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("network", "net.ipv4.ip_default_ttl"),
+        ("ipc", "kernel.msgmax"),
+        ("uts", "kernel.domainname"),
+    ],
+)
+def test_parameters_of_the_host_by_the_path_of_its_namespace(oci: Oci, kind: str, key: str) -> None:
+    """A namespace by path need not be another one: its parameters would be the host's."""
+    file = Path("/proc/sys") / key.replace(".", "/")
+    before = file.read_text()
+    bundle = oci.bundle("true")
+
+    def change(config: dict[str, Any]) -> None:
+        name = {"network": "net"}.get(kind, kind)
+        for entry in config["linux"]["namespaces"]:
+            if entry["type"] == kind:
+                entry["path"] = f"/proc/self/ns/{name}"
+        config["linux"]["sysctl"] = {key: "77"}
+
+    oci.change(bundle, change)
+    said = oci("create", "-b", str(bundle), oci.name("host"), status=1)
+    assert f"linux.sysctl: '{key}' would be the host's" in said
+    assert file.read_text() == before
