@@ -72,6 +72,7 @@ def _linux() -> dict[str, Any]:
         "seccomp": {
             "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64"],
             "flags": ["SECCOMP_FILTER_FLAG_LOG"],
+            "listenerPath": "/run/agent", "listenerMetadata": "about",
             "syscalls": [{"names": ["getcwd", "chmod"], "action": "SCMP_ACT_ERRNO",
                           "errnoRet": 1,
                           "args": [{"index": 0, "value": 1, "valueTwo": 2,
@@ -85,6 +86,8 @@ def _linux() -> dict[str, Any]:
         "memoryPolicy": {"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]},
         "netDevices": {"eth7": {"name": "eth0"}},
         "mountLabel": "",
+        "intelRdt": {"closID": "gold", "l3CacheSchema": "L3:0=f", "memBwSchema": "MB:0=20",
+                     "schemata": ["L2:0=f"], "enableMonitoring": False},
     }  # fmt: skip
 
 
@@ -134,7 +137,8 @@ def anywhere() -> dict[str, Any]:
         if name in ("devices", "pids")
     }
     made["hooks"] = {kind: made["hooks"][kind] for kind in ("createRuntime", "poststop")}
-    del made["linux"]["netDevices"]  # no machine has this one
+    for field in ("netDevices", "intelRdt"):  # no machine has these
+        del made["linux"][field]
     made["linux"]["devices"] = [{"path": "/dev/x", "type": "c", "major": 1, "minor": 3}]
     return made
 

@@ -355,7 +355,10 @@ def _join(recipe: Recipe) -> "entering.Opened":
         entering.make_time(plan.time_offsets)
     if not plan.joins_user:
         entering.enter(plan.joins)
-    elif recipe.keeper is None and carrier.SHARED:
+    elif recipe.keeper is None:
+        if not carrier.SHARED:
+            text = "linux.namespaces: a user namespace by path cannot be entered on this machine"
+            raise RuntimeFailure("error", "namespaces", text)
         opened = entering.open_all(plan.joins)
         recipe.keeper = Keeper(opened, plan.clone_flags, sibling=recipe.sibling)
         recipe.keeper.begin(None if group is None else group.clone_fd())
