@@ -1,10 +1,13 @@
 """Memory mappings by address (mmap(2)); the interpreter's own module tells no addresses."""
 
-import array
 import ctypes
 import os
 
 from knarr.kernel.libc import LIBC, fail
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import array
 
 PROT_READ = 1
 PROT_WRITE = 2
@@ -71,6 +74,8 @@ def code() -> "array.array[int]":
     Beginning and end of each range by turns, as few as there are, and as bare numbers:
     objects would be written to when they are looked at.
     """
+    import array  # not everybody needs what it loads
+
     found = array.array("Q")
     for start, end, mode, name in own_mappings():
         if mode not in ("r-xp", "r--p") or not name.startswith("/"):

@@ -56,3 +56,14 @@ def dumps(
 
 def _refuse(value: object) -> "Any":
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def indented(value: "Any", indent: str = "  ", outer: str = "\n") -> str:
+    """Return a value as text for people, as ``json.dumps`` with this indent."""
+    inner = outer + indent
+    if isinstance(value, dict) and value:
+        lines = (f"{dumps(key)}: {indented(one, indent, inner)}" for key, one in value.items())
+        return "{" + ",".join(inner + line for line in lines) + outer + "}"
+    if isinstance(value, list) and value:
+        return "[" + ",".join(inner + indented(one, indent, inner) for one in value) + outer + "]"
+    return dumps(value)

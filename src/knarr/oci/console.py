@@ -1,7 +1,7 @@
 """The console socket: where a caller gets the master of a container's terminal."""
 
 import _socket
-import array
+import struct
 
 from knarr.oci.sockets import connect
 
@@ -16,6 +16,6 @@ class Console:
 
     def send(self, master: int) -> None:
         """Send the master, named as Linux names one, and let go of it (unix(7), SCM_RIGHTS)."""
-        rights = array.array("i", [master])
+        rights = struct.pack("=i", master)
         self._sock.sendmsg([b"/dev/ptmx"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])
         self._sock.close()

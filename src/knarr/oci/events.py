@@ -3,7 +3,6 @@
 The form is that of runc (its types/events.go), which containerd's old shim and cadvisor read.
 """
 
-import json
 import math
 import os
 import select
@@ -11,6 +10,7 @@ import time
 
 from knarr.cgroups import oom
 from knarr.cgroups.report import report
+from knarr.kernel import plainjson
 from knarr.oci.control import check_grouped
 from knarr.oci.errors import UsageError, not_running
 from knarr.oci.state import Container
@@ -119,6 +119,6 @@ def _tell_stats(container: Container, group: "Any") -> None:
 
 
 def _write(event: "dict[str, Any]") -> None:
-    data = memoryview(json.dumps(event, separators=(",", ":")).encode() + b"\n")
+    data = memoryview(plainjson.dumps(event, separators=(",", ":")).encode() + b"\n")
     while data:
         data = data[os.write(_OUTPUT, data) :]

@@ -3,10 +3,10 @@
 And the agent that a filter asks, where it has the action SCMP_ACT_NOTIFY.
 """
 
-import json
 import os
 
 from knarr.errors import InvalidArgument
+from knarr.kernel import plainjson
 from knarr.oci.sockets import connect
 from knarr.oci.state import SECCOMP
 
@@ -65,6 +65,6 @@ def listener_of(config: "dict[str, Any]", state: "dict[str, Any]", *, first: boo
     if profile.get("listenerMetadata"):
         told["metadata"] = profile["listenerMetadata"]
     told["state"] = {**state, "pid": mark} if first else state
-    parts = json.dumps(told).encode().split(b'"%b"' % mark.encode())
+    parts = plainjson.dumps(told).encode().split(b'"%b"' % mark.encode())
     sock = connect(profile["listenerPath"], "linux.seccomp.listenerPath:")
     return Listener(sock.detach(), tuple(parts))

@@ -1,10 +1,10 @@
 """What containers look like from outside: state, list, ps, features, spec."""
 
-import json
 import os
 
 from knarr._version import __version__
 from knarr.errors import NotFound
+from knarr.kernel import plainjson
 from knarr.oci import state
 from knarr.oci.errors import UsageError
 
@@ -21,7 +21,7 @@ def version() -> str:
 
 def one(root: str, name: str) -> str:
     """Return a container's state as JSON; raises NotFound."""
-    return json.dumps(state.load(root, name).shown(), indent=2) + "\n"
+    return plainjson.indented(state.load(root, name).shown()) + "\n"
 
 
 def listed(root: str, form: str, *, quiet: bool) -> str:
@@ -35,7 +35,7 @@ def listed(root: str, form: str, *, quiet: bool) -> str:
     if quiet:
         return "".join(f"{one['id']}\n" for one in found)
     if form == "json":
-        return json.dumps(found or None, separators=(",", ":")) + "\n"
+        return plainjson.dumps(found or None, separators=(",", ":")) + "\n"
     rows = [_COLUMNS, *(tuple(str(one[name.lower()]) for name in _COLUMNS) for one in found)]
     columns = range(len(_COLUMNS) - 1)  # nothing follows the last
     widths = [max(_NARROWEST, *(len(row[at]) + _GAP for row in rows)) for at in columns]
@@ -52,7 +52,7 @@ def processes(root: str, name: str, form: str, words: "list[str]") -> str:
 
     found = lifecycle.processes(root, name)
     if form == "json":
-        return json.dumps(found, separators=(",", ":")) + "\n"
+        return plainjson.dumps(found, separators=(",", ":")) + "\n"
     import subprocess
 
     shown = subprocess.run(["ps", *(words or ["-ef"])], capture_output=True, text=True, check=False)
@@ -71,7 +71,7 @@ def features() -> str:
     """Return what this runtime can do (runtime-spec features.md): the same on every machine."""
     from knarr.oci.abilities import every_feature
 
-    return json.dumps(every_feature(), indent=2) + "\n"
+    return plainjson.indented(every_feature()) + "\n"
 
 
 def write_spec(bundle: str) -> None:
@@ -81,5 +81,4 @@ def write_spec(bundle: str) -> None:
     path = os.path.join(bundle, "config.json")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     with open(fd, "w") as file:
-        json.dump(default_config(), file, indent="\t")
-        file.write("\n")
+        file.write(plainjson.indented(default_config(), "\t") + "\n")

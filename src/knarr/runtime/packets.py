@@ -5,9 +5,9 @@ what is in a packet.
 """
 
 import _socket
-import array
 import fcntl
 import os
+import struct
 import time
 
 MAX_FDS = 250  # SCM_MAX_FD of the kernel is 253
@@ -29,7 +29,11 @@ def send(sock: "_socket.socket", packet: bytes, fds: "list[int]") -> None:
     """Send one packet with descriptors (unix(7), SCM_RIGHTS). Raises OSError."""
     if len(fds) > MAX_FDS:
         raise OSError(7, f"a message cannot carry {len(fds)} descriptors")
-    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    rights = (
+        [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack(f"={len(fds)}i", *fds))]
+        if fds
+        else []
+    )
     sock.sendmsg([packet], rights)
 
 
@@ -41,17 +45,17 @@ def receive(sock: "_socket.socket", limit: int) -> "tuple[bytes, list[int]]":
     packet, ancillary, flags, _ = sock.recvmsg(
         limit, _socket.CMSG_SPACE((MAX_FDS + 1) * 4), _socket.MSG_CMSG_CLOEXEC
     )
-    fds = array.array("i")
+    fds: list[int] = []
     for level, kind, data in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            fds.frombytes(data[: len(data) - len(data) % 4])
+            fds += struct.unpack_from(f"={len(data) // 4}i", data)
     if not packet:
         raise EOFError("the peer has gone")
     if flags & (_socket.MSG_TRUNC | _socket.MSG_CTRUNC):
         for fd in fds:
             os.close(fd)
         raise Cut(90, "a message was cut off")
-    return packet, list(fds)
+    return packet, fds
 
 
 def in_memory(text: bytes) -> int:

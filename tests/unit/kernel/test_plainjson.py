@@ -25,6 +25,8 @@ def test_what_is_written_is_read(value: object) -> None:
     assert text == json.dumps(value)
     assert plainjson.loads(text) == value
     assert plainjson.loads(f" \n\t\r{text}\n ".encode()) == value
+    assert plainjson.indented(value) == json.dumps(value, indent=2)
+    assert plainjson.indented(value, "\t") == json.dumps(value, indent="\t")
     other = plainjson.dumps(value, separators=(",", ":"), sort_keys=True)
     assert other == json.dumps(value, separators=(",", ":"), sort_keys=True)
 
@@ -72,6 +74,17 @@ def test_the_package_is_not_loaded() -> None:
         "assert plainjson.loads(plainjson.dumps({'a': [1]})) == {'a': [1]}; "
         "assert lean.signal.SIGKILL == 9; "
         "print([name for name in ('json', 're', 'enum', 'signal') if name in sys.modules])"
+    )
+    words = [sys.executable, "-S", "-c", script]
+    assert subprocess.check_output(words, text=True) == "[]\n"
+
+
+@pytest.mark.parametrize("modules", ["main, commands, state, show", "main, execs, filters"])
+def test_commands_of_knarr_oci_do_without(modules: str) -> None:
+    """What they would load takes as long as all the rest of ``state``."""
+    heavy = {"enum", "re", "json", "signal", "functools", "collections", "argparse", "typing"}
+    script = (
+        f"import sys; from knarr.oci import {modules}; print(sorted({heavy!r} & set(sys.modules)))"
     )
     words = [sys.executable, "-S", "-c", script]
     assert subprocess.check_output(words, text=True) == "[]\n"
