@@ -52,17 +52,20 @@ def words(oci: Oci, bundle: Path, name: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("userns", [False, True])
 def test_groups_of_the_caller_are_not_the_programs(oci: Oci, userns: bool) -> None:
-    """CVE-2022-36109, CVE-2023-25173: the supplementary groups are the primary and the named."""
+    """CVE-2022-36109, CVE-2023-25173: the supplementary groups are those that are named.
+
+    Engines name the user's own beside them; crun's tests ask a runtime not to add it.
+    """
     before = os.getgroups()
     os.setgroups([4, 6, 20])
     try:
-        for more, expected in (([], {"7"}), ([8, 9], {"7", "8", "9"})):
+        for more, expected in (([], set()), ([8, 9], {"8", "9"}), ([7], {"7"})):
             bundle = oci.bundle("grep", "Groups", "/proc/self/status")
             if userns:
                 oci.change(bundle, private_users)
             user = {"uid": 0, "gid": 7, "additionalGids": more}
             change_process(oci, bundle, user=user)
-            said = oci(*words(oci, bundle, f"groups{len(more)}"))
+            said = oci(*words(oci, bundle, "groups" + "".join(map(str, more))))
             assert set(said.split(":")[1].split()) == expected
     finally:
         os.setgroups(before)
