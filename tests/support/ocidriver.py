@@ -28,6 +28,7 @@ class Driver:
     def __init__(self, folder: Path, root: Path, prefix: str) -> None:
         from knarr.runtime.readonly import read_only_program
 
+        self.root = root
         interpreter = read_only_program(os.path.realpath(sys.executable))
         words = [sys.executable, "-I", "-S", "-B", __file__, str(folder), str(root), prefix]
         try:

@@ -2,6 +2,7 @@
 
 from knarr.cgroups.processes import GONE
 from knarr.errors import Conflict
+from knarr.oci import interrupts
 from knarr.oci.errors import not_running
 from knarr.oci.state import Container
 
@@ -9,7 +10,7 @@ from knarr.oci.state import Container
 def pause(container: Container) -> None:
     """Have all processes stand still. Raises Conflict, TimeoutError when one does not.
 
-    What fails or is interrupted lets them go on.
+    What fails or is interrupted lets them go on. Signals are held when it returns.
     """
     status = container.status()
     if status not in ("created", "running"):
@@ -18,9 +19,11 @@ def pause(container: Container) -> None:
     group = container.group()
     try:
         group.freeze()
+        interrupts.hold()
         if container.status() != "paused":
             not_running(container.name, "stopped")  # it has just ended
     except BaseException:
+        interrupts.hold()
         let_go_on(container)
         raise
 
@@ -30,6 +33,7 @@ def resume(container: Container) -> None:
     status = container.status()
     if status != "paused":
         raise Conflict(f'container not paused: "{container.name}" is {status}')
+    interrupts.hold()
     container.group().thaw()
 
 

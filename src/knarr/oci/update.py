@@ -5,7 +5,7 @@ import os
 
 from knarr.errors import InvalidArgument
 from knarr.oci import config as configs
-from knarr.oci import resctrl
+from knarr.oci import interrupts, resctrl
 from knarr.oci.control import check_grouped
 from knarr.oci.errors import UsageError, not_running
 from knarr.oci.limits import BYTES, FIELDS, NUMBER, SCHEMAS, TEXT
@@ -125,6 +125,7 @@ def update(container: Container, given: "Resources", journal: "Journal") -> None
     if "devices" in given:
         wanted["devices"] = configs.resources_of({"linux": {"resources": given}})["devices"]
     configs.warn_of(given, journal)
+    interrupts.hold()  # limits and what is written of them belong together
     try:
         container.group().update(wanted)
     except ValueError as error:

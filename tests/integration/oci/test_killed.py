@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from knarr.cgroups import files
+from knarr.cgroups.manager import detect
 from tests.support import badconfigs
 from tests.support.ocidriver import Driver
 
@@ -64,7 +66,9 @@ def place(tmp_path: Path, rootfs: Path) -> Iterator[Place]:
 
 pytestmark = pytest.mark.timeout(180 + 6000 // STEP)
 
-COMMANDS = ["create", "run", "start", "kill", "delete", "delete-created"]
+LIMIT = ("--pids-limit", "77")
+COMMANDS = ["create", "run", "start", "kill", "delete", "delete-created",
+            "pause", "resume", "update"]  # fmt: skip
 
 
 def prepare(place: Place, command: str) -> list[str]:
@@ -77,9 +81,25 @@ def prepare(place: Place, command: str) -> list[str]:
     if command == "delete-created":
         return ["delete", "--force", place.name]
     place.expect("start", place.name)
+    if command in ("pause", "update"):
+        return [command, *(LIMIT if command == "update" else ()), place.name]
+    if command == "resume":
+        place.expect("pause", place.name)
+        return ["resume", place.name]
     if command == "kill":
         return ["kill", place.name, "KILL"]
     return ["delete", "--force", place.name]
+
+
+def limits_of(place: Place) -> tuple[int | None, str]:
+    """The limit of processes that is written down, and the one that holds."""
+    folder = place.driver.root / place.name
+    config = json.loads((folder / "config.json").read_text())
+    state = json.loads((folder / "state.json").read_text())
+    paths = detect("cgroupfs").open(state["cgroup"]["path"]).paths
+    written = config["linux"].get("resources", {}).get("pids", {}).get("limit")
+    directory = paths.get("pids", paths.get("unified"))
+    return written, files.read(f"{directory}/pids.max").strip()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -113,6 +133,12 @@ def test_asked_to_end_at_any_call(place: Place, command: str) -> None:
         elif status == 0 and command in ("create", "run"):
             state = json.loads(place.driver("state", place.name)[1])
             assert state["status"] == ("created" if command == "create" else "running"), at
+        elif command in ("pause", "resume"):
+            state = json.loads(place.driver("state", place.name)[1])
+            paused = (status == 0) == (command == "pause")
+            assert state["status"] == ("paused" if paused else "running"), (at, status)
+        elif command == "update":
+            assert limits_of(place) == ((77, "77") if status == 0 else (100, "100")), at
         status, said = place.driver("delete", "--force", place.name)
         assert (status, said) == (0, ""), at
         assert place.driver.left() == [], at
