@@ -39,7 +39,7 @@ hypothesis.settings.load_profile("any-machine")
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Docker Hub is nobody, in this process and in all that tests start.
 os.environ["KNARR_CERTS_D"] = str(Path(__file__).parent / "support" / "certs.d")
-NEEDS_ROOT = ("integration", "crash", "contracts", "stress")
+NEEDS_ROOT = ("integration", "crash", "contracts", "conformance", "stress")
 # What a kernel, systemd as process 1 or pure cgroup v2 decides: limits, devices, kills, layers and
 # their owners, mounts, namespaces, recovery. Some tests elsewhere have the mark by themselves.
 ON_OTHER_KERNELS = (
