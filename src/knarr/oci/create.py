@@ -4,7 +4,7 @@ import os
 import time
 
 from knarr.errors import InvalidArgument
-from knarr.kernel import plainjson, process
+from knarr.kernel import caps, plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import checks, hooks, interrupts, resctrl
 from knarr.oci import config as configs
@@ -19,6 +19,7 @@ from knarr.runtime.fields import SpecError
 from knarr.runtime.fifogate import FifoGate
 from knarr.runtime.plan import Plan, namespace_flags
 from knarr.runtime.process import Created, Recipe, create
+from knarr.runtime.processplan import withheld_capabilities
 from knarr.runtime.rootfs import clone_tree
 from knarr.runtime.steps.mounts import BindMount
 from knarr.spec.mount import Mount
@@ -233,7 +234,9 @@ class Creation:
                 os.close(fd)
             if self.listener is not None:
                 self.listener.close()
-        for warning in self.created.warnings:
+        grantable = caps.permitted(in_userns=self.plan.in_userns)
+        withheld = withheld_capabilities(self.plan.leg, grantable)
+        for warning in (*self.created.warnings, *withheld):
             self.request.journal.warning(warning)
         if terminal and self.console is not None:
             self.console.send(self.created.master)

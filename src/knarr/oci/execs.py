@@ -7,6 +7,7 @@ What it enters is looked up, never written down by the container; what it is com
 import os
 
 from knarr.errors import Conflict
+from knarr.kernel import caps
 from knarr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, NAMESPACES, setns
 from knarr.kernel.process import EVERY_PROCESSOR
 from knarr.oci import config as configs
@@ -24,6 +25,7 @@ from knarr.runtime.processplan import (
     exec_steps,
     final_leg,
     unknown_capabilities,
+    withheld_capabilities,
 )
 
 TYPE_CHECKING = False
@@ -134,6 +136,9 @@ class _Request:
             if child.has_ended(target):
                 not_running(container.name, "stopped")  # the pid may be another's by now
             flags = _namespaces(container.pid)
+            grantable = caps.permitted(in_userns=bool(flags & CLONE_NEWUSER))
+            for warning in withheld_capabilities(leg, grantable):
+                journal.warning(warning)
             if flags & CLONE_NEWTIME:
                 # Not for who shares memory, as the process does that enters the others.
                 setns(target, CLONE_NEWTIME)

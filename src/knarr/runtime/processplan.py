@@ -98,6 +98,29 @@ def unknown_capabilities(sets: "dict[str, list[str]]", leg: FinalLeg) -> "tuple[
     return tuple(f"process.capabilities: {name!r} is not known and left out" for name in unknown)
 
 
+def withheld_capabilities(leg: FinalLeg, grantable: int) -> "tuple[str, ...]":
+    """Return a warning for each capability that is known and not granted all the same.
+
+    grantable: those that the maker may pass on (``caps.permitted``).
+    """
+    masks = leg.capabilities
+    asked = 0
+    for mask in masks.values():
+        asked |= mask
+    lost = asked & ~grantable
+    bare = masks["ambient"] & ~(masks["permitted"] & masks["inheritable"])
+    found = [f"process.capabilities: {name} is not ours to grant" for name in _names(lost)]
+    found += [
+        f"process.capabilities.ambient: {name} is not permitted and inheritable as well"
+        for name in _names(bare & ~lost)
+    ]
+    return tuple(f"{text}, and left out" for text in found)
+
+
+def _names(mask: int) -> "list[str]":
+    return [name for name, number in NUMBERS.items() if mask >> number & 1]
+
+
 def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":
     """Return module and text for the security module's exec attribute."""
     if process.get("apparmorProfile") and process.get("selinuxLabel"):

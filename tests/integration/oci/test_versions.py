@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,36 @@ def test_capability_that_nobody_knows(
 def test_version_that_is_none(oci: Oci, text: str) -> None:
     bundle = str(oci.bundle("true", ociVersion=text))
     assert "ociVersion" in oci("create", "-b", bundle, oci.name("none"), check=False)
+
+
+def test_capability_that_cannot_be_had_is_told(oci: Oci, tmp_path: Path) -> None:
+    """An ambient one has to be inheritable as well; the others are granted."""
+    log = tmp_path / "log"
+    sets = {key: ["CAP_CHOWN", "CAP_KILL"] for key in ("bounding", "permitted", "effective")}
+    sets |= {"inheritable": ["CAP_KILL"], "ambient": ["CAP_KILL", "CAP_CHOWN"]}
+    bundle = oci.bundle("grep", "CapAmb", "/proc/self/status")
+    config = json.loads((bundle / "config.json").read_text())
+    config["process"]["capabilities"] = sets
+    (bundle / "config.json").write_text(json.dumps(config))
+    said = oci("--log", str(log), "run", "-b", str(bundle), oci.name("ambient"))
+    assert said.split() == ["CapAmb:", f"{1 << 5:016x}"]
+    text = "process.capabilities.ambient: CAP_CHOWN is not permitted and inheritable as well"
+    assert text in log.read_text()
+    assert "CAP_KILL" not in log.read_text()
+
+
+def test_capability_that_is_not_ours_is_told(oci: Oci, tmp_path: Path) -> None:
+    """config.md: what cannot be granted is a warning, and no failure."""
+    log = tmp_path / "log"
+    bundle = oci.bundle("grep", "CapBnd", "/proc/self/status")
+    config = json.loads((bundle / "config.json").read_text())
+    for kind in ("bounding", "permitted", "effective"):
+        config["process"]["capabilities"][kind] = ["CAP_KILL", "CAP_SYS_TIME"]
+    (bundle / "config.json").write_text(json.dumps(config))
+    words = ["setpriv", "--bounding-set", "-sys_time", str(oci.program), "--log", str(log)]
+    done = subprocess.run(
+        [*words, "run", "-b", str(bundle), oci.name("poor")],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    assert done.stdout.split() == ["CapBnd:", f"{1 << 5:016x}"]
+    assert "CAP_SYS_TIME is not ours to grant, and left out" in log.read_text()
