@@ -114,8 +114,19 @@ class _Watch(oom.Watch):
 
 def _tell_stats(container: Container, group: "Any") -> None:
     # runc knows nothing of networks either, when it is called from a command line.
-    data = report(group) | {"intel_rdt": {}, "network_interfaces": None}
+    data = report(group) | {"intel_rdt": _shares(container), "network_interfaces": None}
     _write({"type": "stats", "id": container.name, "data": data})
+
+
+def _shares(container: Container) -> "dict[str, Any]":
+    """Return shares of caches and bandwidth, and what is measured, of one that has a group."""
+    tasks = container.values.get("resctrl", {}).get("tasks")
+    if not tasks:
+        return {}
+    from knarr.oci import resctrl
+
+    # The last is that of monitoring, if there is one.
+    return resctrl.told(resctrl.root(), *(os.path.dirname(one) for one in (tasks[0], tasks[-1])))
 
 
 def _write(event: "dict[str, Any]") -> None:

@@ -130,6 +130,50 @@ def _last_words(place: str) -> str:
         return ""
 
 
+def told(place: str, group: str, monitored: str) -> "dict[str, Any]":
+    """Return a group's shares beside everybody's, and what is measured, in the names of runc.
+
+    place: where resctrl is. monitored: the group that is measured. Raises OSError.
+    """
+    found: dict[str, Any] = {"schemata": _lines(f"{group}/schemata")}
+    for directory, ending in ((group, ""), (place, "_root")):
+        for line in _lines(f"{directory}/schemata"):
+            for prefix, name in (("L3:", "l3_cache_schema"), ("MB:", "mem_bw_schema")):
+                if line.startswith(prefix):
+                    found[name + ending] = line
+    measured = _measured(f"{monitored}/mon_data")
+    for key, names in (
+        ("mbm_stats", ("mbm_total_bytes", "mbm_local_bytes")),
+        ("cmt_stats", ("llc_occupancy",)),
+    ):
+        each = [{name: one[name] for name in names if name in one} for one in measured]
+        if any(each):
+            found[key] = each
+    return found
+
+
+def _lines(path: str) -> "list[str]":
+    with open(path) as file:
+        return [line.strip() for line in file]
+
+
+def _measured(folder: str) -> "list[dict[str, int]]":
+    """Return the figures of each cache that is measured, none where nothing is."""
+    found = []
+    if not os.path.isdir(folder):
+        return []
+    for cache in sorted(os.listdir(folder)):
+        if cache.startswith("mon_L3_"):
+            values = {}
+            for name in os.listdir(f"{folder}/{cache}"):
+                with open(f"{folder}/{cache}/{name}") as file:
+                    text = file.read().strip()
+                if text.isdecimal():  # else "Unavailable" or "Error"
+                    values[name] = int(text)
+            found.append(values)
+    return found
+
+
 def enter(tasks: "list[str]", pid: int) -> None:
     """Put a process into groups. Raises InvalidArgument."""
     for path in tasks:

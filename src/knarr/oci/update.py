@@ -85,9 +85,14 @@ def schemas(words: "Words", container: Container) -> "list[str]":
 
 
 def set_schemas(container: Container, lines: "list[str]") -> None:
-    """Change shares of caches and bandwidth. Raises OSError."""
-    if lines:
+    """Change shares of caches and bandwidth. Raises InvalidArgument."""
+    if not lines:
+        return
+    try:
         resctrl.write(os.path.dirname(container.values["resctrl"]["tasks"][0]), lines)
+    except OSError as error:
+        text = f"linux.intelRdt: {error.strerror}: {error.filename}; the other limits hold"
+        raise InvalidArgument(text) from error
 
 
 def merged(now: "Mapping[str, Any]", given: "Mapping[str, Any]") -> "Resources":

@@ -115,3 +115,22 @@ def test_what_cannot_be(given: dict[str, Any], said: str) -> None:
 def test_schemas_that_are_none(place: Path) -> None:
     with pytest.raises(InvalidArgument, match="is no schema"):
         groups(place, closID="gold", schemata=["L3:0=zz"])
+
+
+def test_what_is_told_has_the_names_of_runc(tmp_path: Path) -> None:
+    group = tmp_path / "c"
+    cache = group / "mon_data" / "mon_L3_00"
+    cache.mkdir(parents=True)
+    (tmp_path / "schemata").write_text("    MB:0=100\n    L3:0=ff\n")
+    (group / "schemata").write_text("    MB:0=20\n    L3:0=f\n")
+    assert resctrl.told(str(tmp_path), str(group), str(tmp_path)) == {
+        "schemata": ["MB:0=20", "L3:0=f"],
+        "l3_cache_schema": "L3:0=f", "l3_cache_schema_root": "L3:0=ff",
+        "mem_bw_schema": "MB:0=20", "mem_bw_schema_root": "MB:0=100",
+    }  # fmt: skip
+    (cache / "llc_occupancy").write_text("4096\n")
+    (cache / "mbm_total_bytes").write_text("70\n")
+    (cache / "mbm_local_bytes").write_text("Unavailable\n")
+    found = resctrl.told(str(tmp_path), str(group), str(group))
+    assert found["mbm_stats"] == [{"mbm_total_bytes": 70}]
+    assert found["cmt_stats"] == [{"llc_occupancy": 4096}]
