@@ -272,6 +272,18 @@ def test_sub_groups(oci: Oci) -> None:
         child.destroy()
 
 
+def test_where_the_machine_code_cannot_run(box: Execs) -> None:
+    """There the same operations are carried out by an interpreter, in memory of its own."""
+    environment = {**os.environ, "KNARR_TEST_INTERPRETER": "1", "LISTEN_FDS": "1"}
+    line = ["bash", "-c", 'exec 3</dev/null; exec "$@"', "bash"]
+    line += box.words("-u", "alice", "ID", "sh", "-c", "id -un; echo $HOME; echo $LISTEN_PID $$")
+    done = subprocess.run(line, capture_output=True, text=True, check=True, env=environment)
+    name, home, listens, own = done.stdout.split()
+    assert (name, home, listens) == ("alice", "/tmp", own)
+    file = str(box.file("cat", "/proc/self/oom_score_adj", oomScoreAdj=321))
+    assert box("--process", file, "ID", env=environment | {"LISTEN_FDS": ""}) == "321\n"
+
+
 def test_user_namespace(oci: Oci, tmp_path: Path) -> None:
     box = Execs(oci, "mapped", **user_namespace(oci, tmp_path)).start()
     said = box("ID", "sh", "-c", "id -u; cat /proc/self/uid_map; echo said >/dev/stderr")
