@@ -92,9 +92,11 @@ def _run_one(
     inside: "Inside | None",
 ) -> None:
     hook = dict(hooks_of(config, kind)[index])
-    if hook.get("env") is None and kind != "startContainer":
-        # As with other runtimes: it is the host's program, and may need a PATH.
-        hook["env"] = [f"{name}={value}" for name, value in os.environ.items()]
+    if hook.get("env") is None:
+        # As with other runtimes: whoever is at home on the host may need a PATH of there.
+        ours = [f"{name}={value}" for name, value in os.environ.items()]
+        theirs = (config.get("process") or {}).get("env") or []
+        hook["env"] = theirs if kind == "startContainer" else ours
     told = dict(state)
     if inside is not None:
         told["pid"] = pid_inside(inside.pid)

@@ -1,5 +1,6 @@
 """``mounts[]`` of an OCI spec becomes steps. Pure. Source: runtime-spec config.md, "Mounts"."""
 
+from knarr.kernel.mounts import MS_RDONLY
 from knarr.runtime.copyup import CopiedTmpfs
 from knarr.runtime.fields import SpecError, ids, required
 from knarr.runtime.mountopts import MountOptions
@@ -22,6 +23,23 @@ def steps(spec: "dict[str, Any]", in_userns: bool) -> "list[Step]":
         _mount(f"mounts[{index}]", index, entry, in_userns, linux)
         for index, entry in enumerate(spec.get("mounts") or ())
     ]
+
+
+def _is_late(destination: str, kind: str, options: MountOptions) -> bool:
+    """Return whether a new mount is made read-only when all is there: nodes are made in /dev."""
+    return (
+        kind == "tmpfs" and _normal(destination) == "/dev" and bool(options.own_flags() & MS_RDONLY)
+    )
+
+
+def afterwards(spec: "dict[str, Any]") -> "list[Step]":
+    """Return a step for each mount of which something is left until devices are made."""
+    found: list[Step] = []
+    for entry in spec.get("mounts") or ():
+        options = MountOptions(entry.get("options") or [])
+        if _is_late(entry["destination"], entry.get("type") or "", options):
+            found.append(Remount(entry["destination"], MountOptions(["remount", "bind", "ro"])))
+    return found
 
 
 def id_maps(spec: "dict[str, Any]") -> "dict[int, tuple[Maps, Maps]]":
@@ -88,6 +106,8 @@ def _mount(
     if bind:
         return BindMount(index, destination, required(entry, "source", f"{where}."), options)
     required(entry, "type", f"{where}.")
+    if _is_late(destination, kind, options):
+        options = MountOptions([*options.words, "rw"])
     label = linux.get("mountLabel")
     if label and kind not in _UNLABELLED:
         options = MountOptions([*options.words, f"context={label}"])

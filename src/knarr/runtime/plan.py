@@ -303,9 +303,10 @@ def _protections(spec: "dict[str, Any]", linux: "dict[str, Any]") -> "list[Step]
     if linux.get("sysctl"):
         steps.append(Sysctl(_sysctls(linux)))
     if linux.get("readonlyPaths"):
-        steps.append(ReadonlyPaths(tuple(linux["readonlyPaths"])))
+        steps.append(ReadonlyPaths(tuple(dict.fromkeys(linux["readonlyPaths"]))))
     if linux.get("maskedPaths"):
-        steps.append(MaskPaths(tuple(linux["maskedPaths"])))
+        steps.append(MaskPaths(tuple(dict.fromkeys(linux["maskedPaths"]))))
+    steps += mountplan.afterwards(spec)
     if (spec.get("root") or {}).get("readonly"):
         steps.append(ReadonlyRoot())
     return steps

@@ -86,22 +86,26 @@ def test_mounts_are_ready_and_the_hosts_tree_still_there(oci: Oci, tmp_path: Pat
 def test_environment_and_place_of_a_hook_that_names_none(
     oci: Oci, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller's environment for the host's programs, none inside; the bundle at create."""
+    """The caller's environment for the host's programs, the process's inside; the bundle."""
     monkeypatch.setenv("KNARR_OF_THE_CALLER", "yes")
     log = tmp_path / "log"
 
     def telling_env(name: str, target: str) -> list[dict[str, Any]]:
-        text = f'echo "{name} $KNARR_OF_THE_CALLER $PWD" >>{target}/env'
+        text = f'echo "{name} $KNARR_OF_THE_CALLER$OF_THE_PROCESS $PWD" >>{target}/env'
         return [{"path": "/bin/sh", "args": ["sh", "-c", text]}]
 
     hooks = {
         kind: telling_env(kind, "/log" if kind == "startContainer" else str(log)) for kind in ORDER
     }
     bundle = with_log(oci, log, "true", hooks=hooks)
+    file = Path(bundle) / "config.json"
+    config = json.loads(file.read_text())
+    config["process"]["env"].append("OF_THE_PROCESS=its")
+    file.write_text(json.dumps(config))
     oci("run", "-b", bundle, oci.name("env"))
     lines = [line.split(" ") for line in (log / "env").read_text().splitlines()]
     assert [line[0] for line in lines] == list(ORDER)
-    assert [line[1] for line in lines] == ["yes", "yes", "yes", "", "yes", "yes"]
+    assert [line[1] for line in lines] == ["yes", "yes", "yes", "its", "yes", "yes"]
     assert [line[2] for line in lines[:4]] == [bundle, bundle, bundle, "/"]
 
 

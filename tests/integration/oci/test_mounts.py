@@ -127,6 +127,27 @@ def test_flags_of_a_whole_tree(oci: Oci, tmp_path: Path) -> None:
     assert "rw" in found["/back"][0] & found["/back/in"][0]
 
 
+def test_dev_that_is_read_only(oci: Oci) -> None:
+    """It becomes so when everything is in it; what is mounted below stays writable."""
+    mounts = [dict(entry) for entry in DEFAULTS]
+    for entry in mounts:
+        if entry["destination"] == "/dev":
+            entry["options"] = ["nosuid", "mode=755", "ro"]
+    script = (
+        "echo x >/dev/shm/y && echo x >/dev/null && echo written; touch /dev/z 2>&1; ls /dev/ptmx"
+    )
+    path = oci.bundle("sh", "-c", script, mounts=mounts)
+    said = oci("run", "-b", str(path), oci.name("dev")).splitlines()
+    assert said == ["written", "touch: /dev/z: Read-only file system", "/dev/ptmx"]
+
+
+def test_paths_that_are_named_twice(oci: Oci) -> None:
+    linux = {"maskedPaths": ["/etc", "/etc"], "readonlyPaths": ["/bin", "/bin"]}
+    path = oci.bundle("cat", "/proc/self/mountinfo", linux=linux)
+    places = [line.split()[4] for line in oci("run", "-b", str(path), oci.name("two")).splitlines()]
+    assert [places.count(place) for place in ("/etc", "/bin")] == [1, 1]
+
+
 def test_source_is_relative_to_the_bundle(oci: Oci) -> None:
     path = oci.bundle("cat", "/f", mounts=[*DEFAULTS, bind("here/file", "/f", "bind")])
     (path / "here").mkdir()
