@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import resource
 import secrets
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,17 @@ class Oci:
             config[key] = config[key] | value if isinstance(config.get(key), dict) else value
         file.write_text(json.dumps(config))
         return path
+
+    @staticmethod
+    @contextmanager
+    def file_limit(most: int) -> Iterator[None]:
+        """Let commands have no more descriptors than this."""
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
     def copy_root(self, target: Path) -> None:
         """Make a copy of the busybox tree that a test may change."""

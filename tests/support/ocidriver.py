@@ -121,7 +121,11 @@ def _run(words: list[str], folder: str, at: int = 0, number: int = 0) -> dict[st
         if at:
             _trap(at, number, reached)
         main(words)
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    # As every first process of a PID namespace: one that is dead and not waited for keeps the
+    # namespace that it was in from ending.
+    while (ended := os.waitpid(-1, 0))[0] != pid:
+        continue
+    status = os.waitstatus_to_exitcode(ended[1])
     said = Path(output).read_text(errors="replace")
     return {"status": status, "said": said, "reached": bool(reached[0])}
 

@@ -342,12 +342,14 @@ def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journ
 
 def _clone_binds(plan: Plan) -> "dict[int, int]":
     """Return detached clones of what bind mounts show, by index; raises SpecError."""
-    found = {}
+    found: dict[int, int] = {}
     for step in plan.steps:
         if isinstance(step, BindMount):
             try:
                 clone = clone_tree(step.source, None, recursive=step.options.recursive)
             except OSError as error:
+                for fd in found.values():
+                    os.close(fd)  # there may be too many: what is undone needs some
                 text = f"mounts[{step.index}].source: {error.strerror}: {step.source}"
                 raise SpecError(text) from error
             found[step.index] = clone

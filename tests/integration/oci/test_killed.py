@@ -68,7 +68,7 @@ pytestmark = pytest.mark.timeout(180 + 6000 // STEP)
 
 LIMIT = ("--pids-limit", "77")
 COMMANDS = ["create", "run", "start", "kill", "delete", "delete-created",
-            "pause", "resume", "update"]  # fmt: skip
+            "exec", "pause", "resume", "update"]  # fmt: skip
 
 
 def prepare(place: Place, command: str) -> list[str]:
@@ -88,6 +88,8 @@ def prepare(place: Place, command: str) -> list[str]:
         return ["resume", place.name]
     if command == "kill":
         return ["kill", place.name, "KILL"]
+    if command == "exec":
+        return ["exec", "--detach", place.name, "sleep", "1000"]
     return ["delete", "--force", place.name]
 
 

@@ -229,3 +229,25 @@ def test_many_creates_of_one_name(oci: Oci) -> None:
     assert oci("start", name) == ""
     oci("delete", "--force", name)
     assert oci.groups() == []
+
+
+@pytest.mark.parametrize("count", [400, 441])
+def test_more_mounts_than_there_are_descriptors(oci: Oci, count: int) -> None:
+    bind = {"type": "bind", "source": "/tmp", "options": ["bind"]}
+    more = [bind | {"destination": f"/tmp/m{number}"} for number in range(count)]
+    bundle = oci.bundle("true")
+    oci.change(bundle, lambda config: config["mounts"].extend(more))
+    with oci.file_limit(300):
+        said = refused(oci, bundle)
+    assert "mounts" in said
+
+
+def test_hundreds_of_mounts(oci: Oci) -> None:
+    more: list[dict[str, Any]] = [
+        {"destination": f"/tmp/b{number}", "type": "bind", "source": "/tmp", "options": ["rbind"]}
+        for number in range(430)
+    ]
+    more += [{"destination": f"/tmp/t{number}", "type": "tmpfs"} for number in range(500)]
+    bundle = oci.bundle("sh", "-c", "wc -l </proc/self/mountinfo")
+    oci.change(bundle, lambda config: config["mounts"].extend(more))
+    assert int(oci("run", "-b", str(bundle), oci.name("many"))) > 930
