@@ -99,7 +99,7 @@ def unknown_capabilities(sets: "dict[str, list[str]]", leg: FinalLeg) -> "tuple[
 
 
 def withheld_capabilities(leg: FinalLeg, grantable: int) -> "tuple[str, ...]":
-    """Return a warning for each capability that is known and not granted all the same.
+    """Return a warning for each reason that known capabilities are not granted for.
 
     grantable: those that the maker may pass on (``caps.permitted``).
     """
@@ -109,16 +109,16 @@ def withheld_capabilities(leg: FinalLeg, grantable: int) -> "tuple[str, ...]":
         asked |= mask
     lost = asked & ~grantable
     bare = masks["ambient"] & ~(masks["permitted"] & masks["inheritable"])
-    found = [f"process.capabilities: {name} is not ours to grant" for name in _names(lost)]
-    found += [
-        f"process.capabilities.ambient: {name} is not permitted and inheritable as well"
-        for name in _names(bare & ~lost)
-    ]
-    return tuple(f"{text}, and left out" for text in found)
-
-
-def _names(mask: int) -> "list[str]":
-    return [name for name, number in NUMBERS.items() if mask >> number & 1]
+    found = []
+    for field, mask, reason in (
+        ("process.capabilities", lost, "ours to grant"),
+        ("process.capabilities.ambient", bare & ~lost, "permitted and inheritable as well"),
+    ):
+        names = [name for name, number in NUMBERS.items() if mask >> number & 1]
+        if names:
+            verb = "is" if len(names) == 1 else "are"
+            found.append(f"{field}: {', '.join(names)} {verb} not {reason}, and left out")
+    return tuple(found)
 
 
 def _lsm_label(process: "dict[str, Any]") -> "tuple[str, str] | None":

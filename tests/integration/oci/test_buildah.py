@@ -82,7 +82,9 @@ def test_buildah_at_a_terminal(buildah: Buildah, oci: Oci) -> None:
             said += data
     os.close(master)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert said == b"/dev/pts/0\r\n"
+    # buildah asks for ambient capabilities that are not inheritable, which is told there.
+    assert said.endswith(b"/dev/pts/0\r\n"), said
+    assert said.count(b"\n") <= 2
     assert oci("list", "-q") == ""
 
 

@@ -127,7 +127,13 @@ def test_podman_pod_shares_namespaces(podman: Podman) -> None:
     assert states.count("paused") == 3
     podman("pod", "unpause", "pod")
     podman("pod", "kill", "pod")
-    podman("pod", "rm", "--force", "--time", "0", "pod")
+
+    def removed() -> bool:
+        """Whether it is gone: while a conmon ends, podman does not get rid of their group."""
+        podman("pod", "rm", "--force", "--time", "0", "pod", status=None)
+        return podman("pod", "ls", "--quiet") == ""
+
+    wait_until(removed)
 
 
 def test_podman_without_control_groups(podman: Podman) -> None:
