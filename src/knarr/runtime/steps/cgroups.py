@@ -30,6 +30,10 @@ class CgroupMount(Step):
         self.options = options
         self.own = own
 
+    def key(self, setting: Setting) -> "tuple[object, ...]":
+        """See Step."""
+        return (*self._values(), setting.in_userns)
+
     def emit(self, b: Builder, setting: Setting) -> None:
         """The hierarchies are those of /proc/self/cgroup, seen from the cgroup namespace."""
         hierarchies = _hierarchies()
