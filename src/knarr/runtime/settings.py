@@ -69,7 +69,20 @@ def scheduler(value: "dict[str, Any] | None") -> "dict[str, int] | None":
             raise SpecError(f"{field}.{name}: {value['policy']} has none")
     if policy in _REAL_TIME and not found["priority"] and not flags & _KEEP_PARAMETERS:
         raise SpecError(f"{field}.priority: {value['policy']} needs one from 1 to 99")
+    if policy in _DEADLINE and not flags & _KEEP_PARAMETERS:
+        _check_deadline(found, field)
     return found
+
+
+def _check_deadline(found: "dict[str, int]", field: str) -> None:
+    """Refuse times that sched_setattr(2) calls invalid; a period that is 0 is the deadline."""
+    for name in ("runtime", "deadline"):
+        if not found[name]:
+            raise SpecError(f"{field}.{name}: is missing, SCHED_DEADLINE needs it")
+    if found["runtime"] > found["deadline"]:
+        raise SpecError(f"{field}.runtime: is longer than the deadline")
+    if found["deadline"] > (found["period"] or found["deadline"]):
+        raise SpecError(f"{field}.deadline: is longer than the period")
 
 
 def io_priority(value: "dict[str, Any] | None") -> "int | None":
