@@ -252,3 +252,12 @@ def configs(draw: st.DrawFn, *bases: Callable[[], dict[str, Any]]) -> bytes:
     if draw(st.integers(0, 29)) == 0:
         data = draw(st.sampled_from([b"\xff\xfe", b"\xef\xbb\xbf", b"\0"])) + data
     return data
+
+
+@st.composite
+def processes(draw: st.DrawFn) -> bytes:
+    """A process.json, as for exec, that was correct until somebody changed it."""
+    process = anywhere()["process"]
+    for _ in range(draw(st.integers(1, 3))):
+        _mutate(draw, process)
+    return json.dumps(process).encode("utf-8", "surrogatepass")

@@ -227,7 +227,7 @@ class Creation:
             try:
                 self.created = create(recipe, meanwhile)
             except RuntimeFailure as failure:
-                raise named(self.plan, failure) from failure
+                raise named(self.plan.steps, failure) from failure
             _kept.append(self.created)
         finally:
             for _, fd in own:

@@ -16,6 +16,7 @@ from knarr.oci.checks import check_process
 from knarr.oci.console import Console
 from knarr.oci.errors import UsageError, missing, not_running
 from knarr.oci.execprocess import process_of
+from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
 from knarr.runtime import child
 from knarr.runtime.entering import host_id, shares_mounts, user_maps
@@ -163,14 +164,18 @@ class _Request:
             if not leg.terminal:
                 join.on_user = self._give_streams
             return start(join)
-        except (RuntimeFailure, OSError):
+        except (RuntimeFailure, OSError) as error:
             if child.has_ended(target):
                 not_running(container.name, "stopped")
-            raise
+            raise self._named(error) from error
         finally:
             os.close(target)
             if root >= 0:
                 os.close(root)
+
+    def _named(self, error: RuntimeFailure | OSError) -> Exception:
+        steps = exec_steps(self.process)
+        return named(steps, error) if isinstance(error, RuntimeFailure) else error
 
     def _give_streams(self, uid: int, gid: int) -> None:
         """Have the standard descriptors belong to the command's user, as the host knows him."""

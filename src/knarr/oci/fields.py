@@ -8,7 +8,6 @@ from knarr.runtime.steps.remount import Remount
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from knarr.runtime.plan import Plan
     from knarr.runtime.steps.base import Step
 
 _MOUNTS = (mounts.NewMount, mounts.BindMount, CgroupMount, CopiedTmpfs, Remount)
@@ -43,20 +42,22 @@ _OTHERS = {
 }
 
 
-def named(plan: "Plan", failure: RuntimeFailure) -> RuntimeFailure:
+def named(steps: "tuple[Step, ...]", failure: RuntimeFailure) -> RuntimeFailure:
     """Return a failure whose message begins with the field; what callers look for stays in it."""
-    field = _field(plan, failure.step)
+    field = _field(steps, failure.step)
+    if failure.message.startswith("selinux:"):
+        field = "process.selinuxLabel"
     if not field or failure.message.startswith(field):
         return failure
     message = f"{field}: {failure.message}"
     return RuntimeFailure(failure.kind, failure.step, message, failure.errno)
 
 
-def _field(plan: "Plan", name: str) -> str:
+def _field(steps: "tuple[Step, ...]", name: str) -> str:
     if name.startswith("sysctl "):
         return "linux.sysctl"  # one of them
     index = -1
-    for step in plan.steps:
+    for step in steps:
         index += isinstance(step, _MOUNTS)
         if step.describe() == name:
             if isinstance(step, _MOUNTS):

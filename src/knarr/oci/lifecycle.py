@@ -81,7 +81,7 @@ def _open_gate(container: Container, config: "dict[str, Any]") -> None:
         seen = _seen(container, config)
         fifogate.start(container.gate, container.file("cells"), plan, seen, gate)
     except RuntimeFailure as failure:
-        raise named(plan, failure) from failure
+        raise named(plan.steps, failure) from failure
 
 
 def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:

@@ -89,7 +89,7 @@ _CALLED = {str: "a text", bool: "true or false"}
 
 def check(config: "Any") -> "dict[str, Any]":
     """Return a configuration without what is null; raises SpecError that names the field."""
-    found = _without_nulls(config, 0)
+    found = _without_nulls(config, "config.json")
     _check(found, CONFIG, "")
     checked: dict[str, Any] = found
     return checked
@@ -97,7 +97,7 @@ def check(config: "Any") -> "dict[str, Any]":
 
 def resources_of(found: "Any") -> "dict[str, Any]":
     """Return linux.resources that came by itself, without what is null; raises SpecError."""
-    found = _without_nulls(found, 0)
+    found = _without_nulls(found, "resources")
     _check(found, _LINUX["resources"], "resources")
     checked: dict[str, Any] = found
     return checked
@@ -105,20 +105,20 @@ def resources_of(found: "Any") -> "dict[str, Any]":
 
 def process_of(process: "Any") -> "dict[str, Any]":
     """Return a process object that came by itself, without what is null; raises SpecError."""
-    found = _without_nulls(process, 0)
+    found = _without_nulls(process, "process")
     _check(found, _PROCESS, "process")
     checked: dict[str, Any] = found
     return checked
 
 
-def _without_nulls(value: "Any", level: int) -> "Any":
+def _without_nulls(value: "Any", where: str, level: int = 0) -> "Any":
     """Return a value without what is null in objects: what Go's tools write for nothing."""
     if level > _LEVELS:
-        raise SpecError(f"config.json: more than {_LEVELS} levels")
+        raise SpecError(f"{where}: more than {_LEVELS} levels")
     if isinstance(value, dict):
-        return {k: _without_nulls(v, level + 1) for k, v in value.items() if v is not None}
+        return {k: _without_nulls(v, where, level + 1) for k, v in value.items() if v is not None}
     if isinstance(value, list):
-        return [_without_nulls(one, level + 1) for one in value]
+        return [_without_nulls(one, where, level + 1) for one in value]
     return value
 
 

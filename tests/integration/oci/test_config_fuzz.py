@@ -127,3 +127,38 @@ def test_correct_configurations_live(place: Place) -> None:
     assert place.driver("start", name) == (0, "")
     assert place.driver("delete", "--force", name)[0] == 0
     assert place.driver.left(place.group) == []
+
+
+@pytest.fixture(scope="module")
+def running(place: Place) -> Iterator[str]:
+    """A container in which commands can be executed."""
+    config = badconfigs.anywhere()
+    config["process"]["args"] = ["sleep", "1000"]
+    place.write(place.tame(json.dumps(config).encode()))
+    name = f"{place.prefix}-running"
+    for words in (("create", "-b", str(place.bundle), name), ("start", name)):
+        assert place.driver(*words) == (0, "")
+    yield name
+    assert json.loads(place.driver("state", name)[1])["status"] == "running"
+    assert place.driver("delete", "--force", name) == (0, "")
+    assert place.driver.left(place.group) == []
+
+
+@pytest.mark.timeout(180 + EXAMPLES)
+@settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(badconfigs.processes())
+def test_process_of_exec_that_is_wrong(place: Place, running: str, data: bytes) -> None:
+    """Named as well, and the container lives on."""
+    file = place.bundle / "process.json"
+    file.write_bytes(data)
+    status, said = place.driver("exec", "--detach", "--process", str(file), running)
+    assert "Traceback" not in said
+    if status:
+        last = said.splitlines()[-1]
+        assert status == 255, said[-500:]
+        assert re.match(
+            r"knarr-oci: (process|/.*/process\.json|exec: |working directory )", last
+        ), last

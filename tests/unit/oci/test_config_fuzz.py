@@ -54,7 +54,7 @@ def carry_as_far_as_possible(path: Path) -> None:
         finalleg.set_cells(program, plan.leg, ending)
         waiting.resolve(plan.steps, setting)
     except RuntimeFailure as failure:
-        raise InvalidArgument(named(plan, failure).message) from failure
+        raise InvalidArgument(named(plan.steps, failure).message) from failure
     resources = configs.resources_of(config)
     try:
         values.control_path("/" + configs.group_path(config, "x"))
