@@ -24,7 +24,6 @@ pytestmark = [
         reason="needs containerd (Debian's package containerd)",
     ),
 ]
-NAMESPACE = "knarr-test"
 CONFIGURATION = """version = 2
 root = "{folder}/root"
 state = "{folder}/state"
@@ -41,6 +40,7 @@ class Containerd:
 
     def __init__(self, oci: Oci, folder: Path) -> None:
         self.oci = oci
+        self.namespace = f"{oci.prefix}ctr"  # which is its containers' group, too
         self.folder = folder
         (folder / "config.toml").write_text(CONFIGURATION.format(folder=folder))
         self.log = (folder / "log").open("w")
@@ -56,7 +56,7 @@ class Containerd:
         self.root = folder / "runc"
 
     def command(self, *words: str) -> list[str]:
-        return ["ctr", "--address", str(self.folder / "s"), "--namespace", NAMESPACE, *words]
+        return ["ctr", "--address", str(self.folder / "s"), "--namespace", self.namespace, *words]
 
     def __call__(self, *words: str, status: int = 0) -> str:
         done = subprocess.run(
@@ -73,7 +73,7 @@ class Containerd:
 
     def states(self) -> list[str]:
         listed = subprocess.check_output(
-            [str(self.program), "--root", str(self.root / NAMESPACE), "list", "-f", "json"]
+            [str(self.program), "--root", str(self.root / self.namespace), "list", "-f", "json"]
         )
         return [one["status"] for one in json.loads(listed) or ()]
 
@@ -102,6 +102,8 @@ class Containerd:
         for name in self("container", "ls", "--quiet").split():
             self("container", "rm", name)
         assert self.states() == []
+        for group in self.oci.groups():
+            os.rmdir(group)
         self.daemon.terminate()
         self.daemon.wait(60)
         self.log.close()
