@@ -78,6 +78,8 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory, rootfs: Path) -> Iterator[Place]:
     made = Place(tmp_path_factory.mktemp("fuzz"), rootfs)
     yield made
+    for name in made.driver("list", "-q")[1].split():
+        made.driver("delete", "--force", name)
     made.driver.close()
 
 

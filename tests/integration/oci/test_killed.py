@@ -61,6 +61,7 @@ class Place:
 def place(tmp_path: Path, rootfs: Path) -> Iterator[Place]:
     made = Place(tmp_path, rootfs)
     yield made
+    made.driver("delete", "--force", made.name)  # of a test that has failed
     made.driver.close()
 
 
