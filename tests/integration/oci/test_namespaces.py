@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ class Other:
         return f"/proc/{self.pid}/ns/{KINDS.get(kind, kind)}"
 
     def close(self) -> None:
+        # By itself: whoever executes something in a user namespace forgets whose death is its own.
+        os.kill(self.pid, signal.SIGKILL)
         self.process.kill()
         self.process.wait()
         assert self.process.stdout is not None
