@@ -180,8 +180,9 @@ def _refuse_for_others(
         if spec.get(field) and not own & NAMESPACES["uts"][0]:
             raise SpecError(f"{field}: needs a uts namespace of its own, or one by path")
         key = f"kernel.{field}"
-        if spec.get(field) and key in ((spec.get("linux") or {}).get("sysctl") or {}):
-            raise SpecError(f"linux.sysctl: {key!r} says what {field} says")
+        other = ((spec.get("linux") or {}).get("sysctl") or {}).get(key)
+        if spec.get(field) and other not in (None, spec[field]):
+            raise SpecError(f"linux.sysctl: {key!r} is not what {field} says")
 
 
 def _refuse_with_others_mounts(spec: "dict[str, Any]", own: int) -> None:

@@ -126,6 +126,8 @@ def test_a_host_name_needs_a_place() -> None:
     made["linux"]["sysctl"] = {"kernel.hostname": "other"}
     with pytest.raises(SpecError, match=r"linux\.sysctl: 'kernel\.hostname'"):
         plan(made)
+    made["linux"]["sysctl"] = {"kernel.hostname": "box"}
+    assert "host name box" in plan(made).describe()
     made["linux"]["sysctl"] = {}
     made["linux"]["namespaces"].remove(uts)
     with pytest.raises(SpecError, match="hostname: needs a uts namespace"):
