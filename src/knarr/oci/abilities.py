@@ -1,7 +1,7 @@
 """What this runtime can do, as JSON for ``features``, and a configuration for ``spec``. Pure."""
 
 from knarr.kernel.namespaces import NAMESPACES
-from knarr.oci.config import HOOKS
+from knarr.oci.document import HOOKS
 from knarr.runtime.mountopts import known
 from knarr.runtime.seccomp import arches, model
 from knarr.runtime.settings import MEMORY_FLAGS, MEMORY_MODES

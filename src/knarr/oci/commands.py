@@ -56,7 +56,7 @@ def _run(said: Global, words: Words) -> int:
 
 def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> int:
     from knarr.oci import config as configs
-    from knarr.oci import create, lifecycle, streams
+    from knarr.oci import create, document, lifecycle, streams
 
     name = state.check_name(words.one("the container's id"))
     bundle = os.path.abspath(words.text("bundle", "."))
@@ -66,7 +66,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request.pivot = not words.has("no-pivot")
     request.console = _absolute(words.text("console-socket"))
     request.pid_file = _absolute(words.text("pid-file"))
-    config = configs.read(os.path.join(bundle, words.text("config", configs.NAME)))
+    config = configs.read(os.path.join(bundle, words.text("config", document.NAME)))
     request.preserved = streams.add_listeners(config, words.number("preserve-fds"))
     streams.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))

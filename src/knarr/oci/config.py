@@ -1,10 +1,9 @@
 """Reading a bundle: config.json within limits, and what of it is for this face."""
 
 import os
-import stat
 
-from knarr.kernel import plainjson
 from knarr.oci import checks
+from knarr.oci.document import HOOKS, hooks, opened, parse
 from knarr.oci.shape import check
 from knarr.runtime.fields import SpecError
 
@@ -15,50 +14,22 @@ if TYPE_CHECKING:
     from knarr.oci.log import Journal
     from knarr.runtime.plan import Plan
 
-NAME = "config.json"
-LIMIT = 16 << 20  # bytes; a large one of an engine has 100 KiB
-# In the order in which they run.
-HOOKS = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
 BEFORE_ROOT = HOOKS[:3]
 _BESIDE = ("netDevices", "intelRdt")
 
 
 def read(path: str) -> "dict[str, Any]":
     """Return the configuration in a file; raises SpecError, and OSError without one."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise SpecError(f"{path}: is not a regular file")
-    config = check(parse(fd, path))
+    config = check(parse(opened(path), path))
     _check_hooks(config)
     return config
 
 
-def parse(fd: int, path: str) -> "Any":
-    """Return the JSON that a descriptor has, and close it; raises SpecError for other things."""
-    with open(fd, "rb") as file:
-        data = file.read(LIMIT + 1)
-    if len(data) > LIMIT:
-        raise SpecError(f"{path}: has more than {LIMIT} bytes")
-    try:
-        return plainjson.loads(data)
-    except RecursionError as error:
-        raise SpecError(f"{path}: too many levels") from error
-    except ValueError as error:
-        raise SpecError(f"{path}: is not JSON: {error}") from error
-
-
 def _check_hooks(config: "dict[str, Any]") -> None:
-    for kind, hooks in (config.get("hooks") or {}).items():
-        for index, hook in enumerate(hooks if kind in HOOKS else ()):
+    for kind, found in (config.get("hooks") or {}).items():
+        for index, hook in enumerate(found if kind in HOOKS else ()):
             if not str(hook.get("path", "")).startswith("/"):
                 raise SpecError(f"hooks.{kind}[{index}].path: is not an absolute path")
-
-
-def hooks(config: "dict[str, Any]", kind: str) -> "list[dict[str, Any]]":
-    """Return the hooks of a kind."""
-    found: list[dict[str, Any]] = (config.get("hooks") or {}).get(kind) or []
-    return found
 
 
 def plan_of(config: "dict[str, Any]", moved: "list[str] | None" = None) -> "Plan":

@@ -6,14 +6,14 @@ import time
 from knarr.errors import InvalidArgument
 from knarr.kernel import caps, plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
-from knarr.oci import checks, hooks, interrupts, resctrl
+from knarr.oci import checks, document, hooks, interrupts, resctrl
 from knarr.oci import config as configs
 from knarr.oci.console import Console
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
 from knarr.oci.state import Container, remove_pid_file, write_new
 from knarr.oci.streams import give_streams
-from knarr.runtime import child
+from knarr.runtime import ends
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.fields import SpecError
 from knarr.runtime.fifogate import FifoGate
@@ -112,7 +112,7 @@ class Creation:
         )
 
     def _hooks(self, kind: str) -> "list[dict[str, Any]]":
-        return configs.hooks(self.config, kind)
+        return document.hooks(self.config, kind)
 
     def make(self) -> Container:
         """Return the container, whose process waits at its gate. What fails leaves nothing.
@@ -170,7 +170,7 @@ class Creation:
         }
         if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
             container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]
-        write_new(container.file(configs.NAME), plainjson.dumps(self.config))
+        write_new(container.file(document.NAME), plainjson.dumps(self.config))
 
     def _make_group(self) -> "Any":
         path = self.container.values["cgroup"]["path"]
@@ -300,8 +300,8 @@ class Creation:
             self._give_back(self.devices)
         pidfd = container.process()  # whoever failed has killed it, unless a signal came between
         if pidfd >= 0:
-            child.kill(pidfd)
-            child.readable(pidfd)
+            ends.kill(pidfd)
+            ends.readable(pidfd)
             os.close(pidfd)
         resctrl.remove(container.values.get("resctrl", {}).get("made", []))
         if container.values.get("cgroup", {}).get("made"):
@@ -311,7 +311,7 @@ class Creation:
             remove_pid_file(self.request.pid_file, container.pid)
         if container.pid:
             interrupts.release()
-            run_poststop(self.config, container, self.request.journal)
+            hooks.run_poststop(self.config, container, self.request.journal)
 
     def _give_back(self, devices: "Devices") -> None:
         try:
@@ -333,11 +333,6 @@ def _is_there(manager: "Any", path: str) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def run_poststop(config: "dict[str, Any]", container: Container, journal: "Journal") -> None:
-    """Run the hooks after a container's end: it is gone all the same if one fails."""
-    hooks.run_all(config, "poststop", container.told("stopped"), journal)
 
 
 def _clone_binds(plan: Plan) -> "dict[int, int]":

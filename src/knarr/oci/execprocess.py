@@ -7,7 +7,7 @@ import os
 import stat
 
 from knarr.oci import shape
-from knarr.oci.config import parse
+from knarr.oci.document import parse
 from knarr.oci.errors import UsageError
 from knarr.runtime.fields import SpecError
 from knarr.runtime.processplan import USER_NAME

@@ -11,14 +11,14 @@ from knarr.kernel import caps
 from knarr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, NAMESPACES, setns
 from knarr.kernel.process import EVERY_PROCESSOR
 from knarr.oci import config as configs
-from knarr.oci import execgroup, state, streams
+from knarr.oci import document, execgroup, state, streams
 from knarr.oci.checks import check_process
 from knarr.oci.console import Console
 from knarr.oci.errors import UsageError, missing, not_running
 from knarr.oci.execprocess import process_of
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
-from knarr.runtime import child
+from knarr.runtime import ends
 from knarr.runtime.entering import host_id, shares_mounts, user_maps
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.join import Join, Joined, start
@@ -51,7 +51,7 @@ def execute(said: "Global", words: "Words") -> int:
     container = state.load(said.root, name)
     _check(container, ignore_paused=words.has("ignore-paused"))
     try:
-        config = configs.read(container.file(configs.NAME))
+        config = configs.read(container.file(document.NAME))
     except FileNotFoundError:
         missing(name)  # removed meanwhile
     request = _Request(container, config, words)
@@ -134,7 +134,7 @@ class _Request:
         try:
             if shares_mounts(self.config.get("linux") or {}):
                 root = os.open(f"/proc/{container.pid}/root", os.O_PATH | os.O_CLOEXEC)
-            if child.has_ended(target):
+            if ends.has_ended(target):
                 not_running(container.name, "stopped")  # the pid may be another's by now
             flags = _namespaces(container.pid)
             grantable = caps.permitted(in_userns=bool(flags & CLONE_NEWUSER))
@@ -165,7 +165,7 @@ class _Request:
                 join.on_user = self._give_streams
             return start(join)
         except (RuntimeFailure, OSError) as error:
-            if child.has_ended(target):
+            if ends.has_ended(target):
                 not_running(container.name, "stopped")
             raise self._named(error) from error
         finally:
@@ -219,7 +219,7 @@ def _hand_over(command: Joined, console: "Console | None", pid_file: str) -> Non
         if pid_file:
             state.write_new(pid_file, str(command.pid))
     except BaseException:
-        child.kill(command.pidfd)
+        ends.kill(command.pidfd)
         os.waitpid(command.pid, 0)
         if pid_file:
             state.remove_pid_file(pid_file, command.pid)

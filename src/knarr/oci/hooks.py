@@ -12,7 +12,7 @@ from knarr.kernel.files import close_range
 from knarr.kernel.lean import signal
 from knarr.kernel.namespaces import CLONE_NEWUSER, setns
 from knarr.kernel.process import pid_inside
-from knarr.oci.config import hooks as hooks_of
+from knarr.oci.document import hooks as hooks_of
 from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from knarr.oci.log import Journal
+    from knarr.oci.state import Container
 
 _SHOWN = 1024  # bytes of a hook's output in a message
 _CLOSE_ON_EXEC = 4  # CLOSE_RANGE_CLOEXEC: also what the caller gave the program to keep
@@ -185,3 +186,9 @@ def _be(
         os.write(2, f"{error.strerror}\n".encode())
     finally:
         os._exit(code if code >= 0 else 128 - code)
+
+
+def run_poststop(config: "dict[str, Any]", container: "Container", journal: "Journal") -> None:
+    """Run the hooks after a container's end: it is gone all the same if one fails."""
+    if hooks_of(config, "poststop"):
+        run_all(config, "poststop", container.told("stopped"), journal)

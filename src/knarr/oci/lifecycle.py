@@ -6,27 +6,19 @@ import select
 from knarr.errors import Conflict, NotFound
 from knarr.kernel.lean import signal
 from knarr.kernel.process import pidfd_send_signal
-from knarr.oci import config as configs
-from knarr.oci import hooks, interrupts, protection, resctrl, state
+from knarr.oci import document, hooks, interrupts, state
 from knarr.oci.control import check_grouped, let_go_on
-from knarr.oci.create import run_poststop
 from knarr.oci.errors import missing, not_running
-from knarr.oci.fields import named
-from knarr.oci.filters import notifies
 from knarr.oci.state import Container
-from knarr.oci.version import goes_on_after_poststart
-from knarr.runtime import child, fifogate
-from knarr.runtime.entering import shares_mounts
+from knarr.runtime import ends, fifo
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.plan import namespace_flags
-from knarr.runtime.steps.base import Circumstances
-from knarr.spec import signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from knarr.oci.log import Journal
+    from knarr.runtime.steps.base import Circumstances
 
 _PATIENCE = 10  # seconds for a process to end that was killed
 _ALIVE = ("created", "running", "paused")
@@ -44,24 +36,22 @@ def start(container: Container, journal: "Journal") -> None:
     status = container.status()
     if status != "created":
         raise Conflict(f'cannot start container "{container.name}": it is {status}, not created')
-    config = configs.read(container.file(configs.NAME))
-    if configs.hooks(config, "startContainer"):
+    config = document.kept(container.file(document.NAME))
+    if document.hooks(config, "startContainer"):
+        from knarr.oci import protection
+
         protection.be_read_only()  # a child of this one enters; the container has the hook's path
     pidfd = container.process()
     if pidfd < 0:
         not_running(container.name, "stopped")
     try:
-        if configs.hooks(config, "startContainer"):
-            linux = config.get("linux") or {}
-            inside = hooks.Inside(
-                container.pid, pidfd, namespace_flags(linux), rooted=shares_mounts(linux)
-            )
-            hooks.run(config, "startContainer", container.told("created"), inside)
-        _open_gate(container, config)
-        if goes_on_after_poststart(config):
-            hooks.run_all(config, "poststart", container.told("running"), journal)
-        else:
-            hooks.run(config, "poststart", container.told("running"))
+        if document.hooks(config, "startContainer"):
+            _start_inside(container, config, pidfd)
+        fault = fifo.let_go(container.gate, container.file("cells"))
+        if fault[1]:
+            raise _failure(container, config, fault)
+        if document.hooks(config, "poststart"):
+            _after_start(container, config, journal)
         interrupts.hold()
     except BaseException:
         interrupts.hold()
@@ -71,20 +61,45 @@ def start(container: Container, journal: "Journal") -> None:
         os.close(pidfd)
 
 
-def _open_gate(container: Container, config: "dict[str, Any]") -> None:
-    plan = configs.plan_of(config, container.values["moved"])
+def _start_inside(container: Container, config: "dict[str, Any]", pidfd: int) -> None:
+    """Run the hooks that are the container's own."""
+    from knarr.runtime.entering import shares_mounts
+    from knarr.runtime.plan import namespace_flags
+
+    linux = config.get("linux") or {}
+    inside = hooks.Inside(container.pid, pidfd, namespace_flags(linux), rooted=shares_mounts(linux))
+    hooks.run(config, "startContainer", container.told("created"), inside)
+
+
+def _after_start(container: Container, config: "dict[str, Any]", journal: "Journal") -> None:
+    from knarr.oci.version import goes_on_after_poststart
+
+    if goes_on_after_poststart(config):
+        hooks.run_all(config, "poststart", container.told("running"), journal)
+    else:
+        hooks.run(config, "poststart", container.told("running"))
+
+
+def _failure(
+    container: Container, config: "dict[str, Any]", fault: "tuple[int, int]"
+) -> RuntimeFailure:
+    """Return why a program does not run. fault: what ``fifo.let_go`` returned."""
+    from knarr.oci import config as configs
+    from knarr.oci.fields import named
+    from knarr.oci.filters import notifies
+    from knarr.runtime import fifogate
+
     values = container.values
+    plan = configs.plan_of(config, values["moved"])
     gate = fifogate.FifoGate(
         "", "", preserved=values["preserved"], keyring=values["keyring"], notifies=notifies(config)
     )
-    try:
-        seen = _seen(container, config)
-        fifogate.start(container.gate, container.file("cells"), plan, seen, gate)
-    except RuntimeFailure as failure:
-        raise named(plan.steps, failure) from failure
+    return named(plan.steps, fifogate.failure(fault, plan, _seen(container, config), gate))
 
 
-def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:
+def _seen(container: Container, config: "dict[str, Any]") -> "Circumstances":
+    from knarr.runtime.steps.base import Circumstances
+
     seen = container.values["seen"]
     return Circumstances(
         None if config["process"].get("terminal") else (0, 1, 2),
@@ -96,8 +111,8 @@ def _seen(container: Container, config: "dict[str, Any]") -> Circumstances:
 
 def _kill(pidfd: int) -> None:
     """Kill a process and wait for its end, whoever its parent is."""
-    child.kill(pidfd)
-    child.readable(pidfd)
+    ends.kill(pidfd)
+    ends.readable(pidfd)
 
 
 def kill(container: Container, number: int, *, everybody: bool = False) -> None:
@@ -129,7 +144,7 @@ def kill(container: Container, number: int, *, everybody: bool = False) -> None:
         if deadly and status == "paused":
             let_go_on(container)
         if waiting and deadly:
-            child.readable(pidfd)
+            ends.readable(pidfd)
     except ProcessLookupError:
         not_running(container.name, "stopped")
     finally:
@@ -161,21 +176,24 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
     pidfd = container.process()
     if pidfd >= 0:
         try:
-            child.kill(pidfd)
+            ends.kill(pidfd)
             if status == "paused":
                 let_go_on(container)  # what stands still does not die
             _await_end(container, pidfd)
         finally:
             os.close(pidfd)
     shares = container.values.get("resctrl", {})
-    resctrl.remove(shares.get("kept", shares.get("made", [])))
+    if shares:
+        from knarr.oci import resctrl
+
+        resctrl.remove(shares.get("kept", shares.get("made", [])))
     if container.values.get("cgroup", {}).get("made"):
         container.manager().remove(container.values["cgroup"]["path"])
     config: dict[str, Any] = {}
     if container.pid:
-        config = configs.read(container.file(configs.NAME))
+        config = document.kept(container.file(document.NAME))
     container.remove()
-    run_poststop(config, container, journal)
+    hooks.run_poststop(config, container, journal)
 
 
 def _await_end(container: Container, pidfd: int) -> None:
@@ -206,6 +224,8 @@ def number_of(text: str) -> int:
 
     0 is none: it only asks whether somebody is there (kill(2)).
     """
+    from knarr.spec import signals
+
     return 0 if text == "0" else signals.parse(text)
 
 

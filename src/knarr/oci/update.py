@@ -1,11 +1,11 @@
 """``update``: other limits for a container, at once, and in its configuration from then on."""
 
-import json
 import os
 
 from knarr.errors import InvalidArgument
+from knarr.kernel import plainjson
 from knarr.oci import config as configs
-from knarr.oci import interrupts, resctrl
+from knarr.oci import document, interrupts, resctrl
 from knarr.oci.control import check_grouped
 from knarr.oci.errors import UsageError, not_running
 from knarr.oci.limits import BYTES, FIELDS, NUMBER, SCHEMAS, TEXT
@@ -58,7 +58,7 @@ def asked_for(words: "Words") -> "Resources":
     """
     if path := words.text("resources"):
         fd = os.dup(0) if path == "-" else os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return resources_of(configs.parse(fd, "standard input" if path == "-" else path))
+        return resources_of(document.parse(fd, "standard input" if path == "-" else path))
     found: Resources = {}
     for flag, (section, field, kind) in FIELDS.items():
         if text := words.text(flag):
@@ -124,7 +124,7 @@ def update(container: Container, given: "Resources", journal: "Journal") -> None
     if status not in ("created", "running", "paused"):
         not_running(container.name, status)
     check_grouped(container, "update")
-    path = container.file(configs.NAME)
+    path = container.file(document.NAME)
     config = configs.read(path)
     wanted = dict(given)
     if "devices" in given:
@@ -142,7 +142,7 @@ def update(container: Container, given: "Resources", journal: "Journal") -> None
     linux["resources"] = merged(linux.get("resources") or {}, given)
     (linux["resources"].get("memory") or {}).pop("checkBeforeUpdate", None)
     try:
-        write_new(path, json.dumps(config))
+        write_new(path, plainjson.dumps(config))
     except OSError as error:
         text = f"{path}: {error.strerror}: the limits hold, but are not written down"
         raise InvalidArgument(text) from error

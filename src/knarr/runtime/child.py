@@ -7,7 +7,6 @@ operation says to its parent what it was.
 
 import fcntl
 import os
-import select
 import struct
 
 from knarr.kernel import process as k
@@ -39,11 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 READY = b"r"
-GO = b"g"
 _RESULT = TEMPORARY[0]
 _POLLIN = 1
 _HIGH = 16
-_LOOK = 1000  # milliseconds
 _EVENTS = 4  # struct pollfd: events, and revents in the upper half
 
 
@@ -216,35 +213,6 @@ def part(ends: "tuple[_socket.socket, list[int]]") -> None:
     ours.close()
     while fds:
         os.close(fds.pop())
-
-
-def readable(*fds: int, look: "Callable[[], None] | None" = None) -> "dict[int, int]":
-    """Return which descriptors have something to read once one has: of a process, its end.
-
-    look: called now and then while nothing happens.
-    """
-    poll = select.poll()
-    for fd in fds:
-        poll.register(fd, select.POLLIN)
-    while not (found := dict(poll.poll(None if look is None else _LOOK))):
-        if look is not None:
-            look()
-    return found
-
-
-def kill(pidfd: int) -> None:
-    """Kill a process, which need not be our child."""
-    try:
-        k.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        return  # it has ended, and our parent, whose child it is, has waited for it
-
-
-def has_ended(pidfd: int) -> bool:
-    """Return whether a process has ended, whoever's child it is."""
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 def high(fd: int) -> int:

@@ -8,7 +8,6 @@ failed stands in a file: its cells are mapped from there.
 """
 
 import os
-import select
 
 from knarr.kernel import caps
 from knarr.kernel import process as k
@@ -17,7 +16,6 @@ from knarr.kernel.mounts import MS_PRIVATE, MS_SLAVE
 from knarr.kernel.seccomp import FILTER_SIZE, FilterProgram
 from knarr.runtime import child, command
 from knarr.runtime.errors import RuntimeFailure
-from knarr.runtime.fifo import open_writer
 from knarr.runtime.finalleg import DEFAULT_PATH, Ending
 from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
@@ -41,7 +39,6 @@ if TYPE_CHECKING:
     from knarr.runtime.program.builder import Builder
 
 _STREAMS = 3
-_FAULT = 16  # bytes: FAULT_AT and FAULT_ERROR
 
 
 class HookStop(Stop):
@@ -205,33 +202,14 @@ class FifoGate:
             os.close(self._fds.pop())
 
 
-def start(fifo: str, cells: str, plan: Plan, seen: Circumstances, gate: FifoGate) -> None:
-    """Let the process go; returns when its program runs. Raises RuntimeFailure where it does not.
+def failure(
+    fault: "tuple[int, int]", plan: Plan, seen: Circumstances, gate: FifoGate
+) -> RuntimeFailure:
+    """Return why a program failed whose maker has gone: the program is written down once more.
 
-    plan, seen, gate: what it was made of, for the message.
+    fault: what ``fifo.let_go`` returned. plan, seen, gate: what it was made of.
     """
-    fd = open_writer(fifo)
-    try:
-        os.write(fd, child.GO)
-        poll = select.poll()
-        poll.register(fd, 0)  # POLLERR: nobody reads any more
-        poll.poll()
-    finally:
-        os.close(fd)
-    failure = _failure(cells, plan, seen, gate)
-    if failure is not None:
-        raise failure
-
-
-def _failure(
-    cells: str, plan: Plan, seen: Circumstances, gate: FifoGate
-) -> "RuntimeFailure | None":
-    """Return why a program failed whose maker has gone: the program is written down once more."""
-    with open(cells, "rb") as file:
-        fault = file.read(_FAULT)
-    number = int.from_bytes(fault[8:], "little", signed=True)
-    if not number:
-        return None
+    at, number = fault
     try:
         setting = setting_for(plan, seen.directories)
         permitted = caps.permitted(in_userns=plan.in_userns)
@@ -245,6 +223,6 @@ def _failure(
     except (OSError, RuntimeFailure):
         # A device of the host that was there at the time is not there now.
         return RuntimeFailure("error", "start", os.strerror(number), number)
-    memory.FAULT_AT.set(int.from_bytes(fault[:8], "little", signed=True))
+    memory.FAULT_AT.set(at)
     memory.FAULT_ERROR.set(number)
-    return program.failure()
+    return program.failure() or RuntimeFailure("error", "start", os.strerror(number), number)

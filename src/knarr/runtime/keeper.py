@@ -21,7 +21,8 @@ from knarr.kernel.namespaces import (
     CLONE_NEWUSER,
     CLONE_NEWUTS,
 )
-from knarr.runtime import child
+from knarr.runtime import child, ends
+from knarr.runtime.fifo import GO
 from knarr.runtime.program import carrier, kept, memory
 from knarr.runtime.program.builder import Block, Builder, Label
 from knarr.runtime.program.memory import CLONE_ARGUMENTS, CLONED, KEEPER, KEEPER_CHANNEL
@@ -110,7 +111,7 @@ class Keeper:
         memory.write(CLONE_ARGUMENTS, arguments)
         CLONED.set(0)
         self._begun = True
-        self._ours.send(child.GO)
+        self._ours.send(GO)
 
     def give(self, program: "Program") -> "tuple[int, int] | None":
         """Have the cloned process carry a program out, which begins with ``block``.
@@ -121,15 +122,15 @@ class Keeper:
         data = program.data()
         if len(data) > memory.PROGRAM_SIZE:
             return None
-        if self._ours.fileno() not in child.readable(self._ours.fileno(), self._pidfd):
+        if self._ours.fileno() not in ends.readable(self._ours.fileno(), self._pidfd):
             if self._sibling or not CLONED.get():
                 return None  # it has ended
             # It has done its work already, and what it cloned is on its way to say so.
-            if self._ours.fileno() not in child.readable(self._ours.fileno(), _spawned()):
+            if self._ours.fileno() not in ends.readable(self._ours.fileno(), _spawned()):
                 return None
         before = len(self.block.data)
         memory.write(memory.PROGRAM + before, memoryview(data)[before:])
-        self.ends[0].send(child.GO)
+        self.ends[0].send(GO)
         self._leave()
         return CLONED.get(), _spawned()
 
@@ -141,14 +142,14 @@ class Keeper:
         """
         if self._done:
             return
-        child.kill(self._pidfd)
+        ends.kill(self._pidfd)
         if self._begun or wait:
-            child.readable(self._pidfd)
+            ends.readable(self._pidfd)
         # Now it is settled whether it has cloned anything.
         if self._begun and CLONED.get():
             pidfd = _spawned()
-            child.kill(pidfd)
-            child.readable(pidfd)
+            ends.kill(pidfd)
+            ends.readable(pidfd)
             if not self._sibling:
                 os.waitpid(CLONED.get(), 0)
             os.close(pidfd)

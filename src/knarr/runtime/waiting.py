@@ -3,8 +3,9 @@
 import os
 
 from knarr.errors import KnarrError
-from knarr.runtime import child
+from knarr.runtime import ends
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.fifo import GO
 from knarr.runtime.program import memory
 from knarr.runtime.program.builder import Program
 from knarr.runtime.steps.base import Setting, Step
@@ -42,7 +43,7 @@ class Waiting:
     def go(self) -> None:
         """Let the process go on to its next stop."""
         try:
-            self._sock.send(child.GO)
+            self._sock.send(GO)
         except BrokenPipeError:
             # It has ended; what comes next says why.
             return
@@ -58,7 +59,7 @@ class Waiting:
 
     def await_stop(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it waits at a stop of its program before the gate."""
-        if self._sock.fileno() not in child.readable(self._sock.fileno(), self.pidfd, look=look):
+        if self._sock.fileno() not in ends.readable(self._sock.fileno(), self.pidfd, look=look):
             self._fail()
             raise RuntimeFailure("error", "create", "the process ended before it was ready")
         self._sock.recv(1)
@@ -66,7 +67,7 @@ class Waiting:
     def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it has become what it was to be. look: see ``await_ready``."""
         if look is not None:
-            child.readable(self._sock.fileno(), look=look)
+            ends.readable(self._sock.fileno(), look=look)
         if not self._sock.recv(1):
             self._fail()
 
@@ -77,9 +78,9 @@ class Waiting:
 
     def kill(self) -> None:
         """Kill the process; returns when it has ended."""
-        child.kill(self.pidfd)
+        ends.kill(self.pidfd)
         if self._sibling:
-            child.readable(self.pidfd)
+            ends.readable(self.pidfd)
         else:
             os.waitpid(self.pid, 0)
 
