@@ -196,7 +196,11 @@ class Creation:
             field = "linux.resources" if is_limit else f"linux.cgroupsPath: {path}"
             where = f": {file}" if file else ""
             raise InvalidArgument(f"{field}: {error.strerror}{where}") from error
-        self.container.values["cgroup"] |= {"made": True, "freezing": group.freezing()}
+        # A scope of systemd's is not removed by removing directories.
+        directories = [] if manager.name == "systemd" else sorted(set(group.paths.values()))
+        self.container.values["cgroup"] |= {
+            "made": True, "freezing": group.freezing(), "directories": directories
+        }  # fmt: skip
         self.container.save()
         return group
 

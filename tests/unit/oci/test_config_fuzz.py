@@ -38,7 +38,8 @@ ALL = 2**41 - 1
 def carry_as_far_as_possible(path: Path) -> None:
     """Do all that ``create`` does before there is anything to undo, and write the program down."""
     config = configs.read(str(path))
-    request = create.Request("/nonexistent", str(path.parent), None)  # type: ignore[arg-type]
+    states = str(path.parent / "states")
+    request = create.Request(states, str(path.parent), None)  # type: ignore[arg-type]
     creation = create.Creation(request, "x", config)
     plan = creation.plan
     binds = sum(isinstance(step, BindMount) and step.index >= 0 for step in plan.steps)
