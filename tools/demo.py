@@ -308,6 +308,35 @@ class Demo:
         self.run(f"knarr pull -q {name}")
         self.run(f"knarr rmi {name}")
 
+    def runtimes(self) -> None:
+        """Run a bundle with the runtime alone, and a container with a runtime that is named."""
+        heading("An OCI runtime by itself: knarr-oci")
+        bundle = Path(f"{self.run_root}/bundle")
+        (bundle / "rootfs").mkdir(parents=True)
+        program = Path(self.command).with_name("knarr-oci")
+        oci = f"{program} --root {self.run_root}/oci"
+        self.run("knarr create -q --name source busybox", show=False)
+        self.run(f"knarr cp -q source:/bin {bundle}/rootfs/bin", show=False)
+        self.run("knarr rm source", show=False)
+        self.run(f"{program} spec --bundle {bundle}", show=False)
+        file = bundle / "config.json"
+        config = json.loads(file.read_text())
+        config["process"] |= {"terminal": False, "args": ["sleep", "1000"]}
+        config["process"].pop("rlimits", None)  # whatever they are here
+        config["linux"]["cgroupsPath"] = "/knarr-demo/bundle"
+        file.write_text(json.dumps(config))
+        print(f"    (a bundle of busybox is in {bundle})")
+        # Its standard streams are the container's, for as long as that lives.
+        line = f"{oci} run --detach --bundle {bundle} one"
+        print(paint("36", f"  $ {line}"), flush=True)
+        self.run(f"sh -c '{line} >/dev/null 2>&1'", show=False)
+        for words in ("list", "exec one echo a command in it", "pause one", "list -q", "resume one",
+                      "delete --force one"):  # fmt: skip
+            self.run(f"{oci} {words}")
+        self.run(
+            f"knarr run --rm --runtime {program} busybox echo made by the runtime that was named"
+        )
+
     def upkeep(self) -> None:
         """Pin images in a lock file; tell what could go."""
         heading("What names stand for, and what is kept")
@@ -371,6 +400,8 @@ class Demo:
         )
         for name in listed.stdout.split():
             subprocess.run([self.command, "rm", "-f", name], capture_output=True, check=False)
+        oci = [str(Path(self.command).with_name("knarr-oci")), "--root", f"{self.run_root}/oci"]
+        subprocess.run([*oci, "delete", "--force", "one"], capture_output=True, check=False)
         sys.path.insert(0, str(ROOT))
         from tests.support import leftovers
 
@@ -432,6 +463,7 @@ def show(demo: Demo) -> None:
         demo.health,
         demo.networks,
         demo.registry,
+        demo.runtimes,
         demo.upkeep,
         demo.library,
         demo.speed,

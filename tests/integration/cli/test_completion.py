@@ -143,7 +143,7 @@ def test_fish(box: Installation, tmp_path: Path) -> None:
     containers(box)
     lines = {
         "knarr versi": ["version"],
-        "knarr ex": ["exec", "export"],
+        "knarr ex": ["exec", "explain", "export"],
         "knarr exec ": ["webapp"],
         "knarr start ": ["done"],
         "knarr run --cap-add=NET_A": ["--cap-add=NET_ADMIN"],
