@@ -4,6 +4,8 @@ What puts a process into a container begins anew from a file that nobody can wri
 (``protection``), so nothing is imported before that.
 """
 
+import gc
+
 from knarr.oci import protection
 
 TYPE_CHECKING = False
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 def main(words: "Sequence[str]") -> "NoReturn":
     """Carry a command line out, and end with its status."""
+    # Most commands end before there is anything to collect; those that last turn it on again.
+    gc.disable()
     # By any word: which one is the command is looked at later, and then once more.
     if not protection.ENTERING.isdisjoint(words):
         try:

@@ -3,6 +3,7 @@
 The form is that of runc (its types/events.go), which containerd's old shim and cadvisor read.
 """
 
+import gc
 import math
 import os
 import select
@@ -42,6 +43,7 @@ def follow(container: Container, interval: int) -> None:
 
     Returns when the container has ended, or nobody reads any more. Raises as ``once``.
     """
+    gc.enable()  # it may go on for days
     _check(container)
     pidfd = container.process()
     if pidfd < 0:

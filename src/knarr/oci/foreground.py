@@ -1,6 +1,7 @@
 """``run`` and ``exec`` in the foreground: signals and a terminal are passed on until the end."""
 
 import fcntl
+import gc
 import os
 import select
 import termios
@@ -71,6 +72,7 @@ class Foreground:
 
     def wait(self) -> int:
         """Return the program's exit status as a shell has it, once it has ended."""
+        gc.enable()
         try:
             if self._master >= 0:
                 self._relay()
