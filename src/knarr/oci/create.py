@@ -196,8 +196,11 @@ class Creation:
             field = "linux.resources" if is_limit else f"linux.cgroupsPath: {path}"
             where = f": {file}" if file else ""
             raise InvalidArgument(f"{field}: {error.strerror}{where}") from error
-        # A scope of systemd's is not removed by removing directories.
+        # A scope of systemd's is not removed by removing directories. On v2 beside v1 there may
+        # come to be one later, by an update or by others.
         directories = [] if manager.name == "systemd" else sorted(set(group.paths.values()))
+        if directories and getattr(manager, "unified", None) and "unified" not in group.paths:
+            directories.append(manager.unified + group.path)
         self.container.values["cgroup"] |= {
             "made": True, "freezing": group.freezing(), "directories": directories
         }  # fmt: skip

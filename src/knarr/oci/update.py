@@ -132,8 +132,6 @@ def update(container: Container, given: "Resources", journal: "Journal") -> None
     configs.warn_of(given, journal)
     interrupts.hold()  # limits and what is written of them belong together
     try:
-        if container.values["cgroup"].pop("directories", None):
-            container.save()  # there may be more from here on, so ``delete`` asks who knows
         container.group().update(wanted)
     except ValueError as error:
         raise InvalidArgument(f"linux.resources.{error}") from error
