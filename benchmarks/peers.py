@@ -14,12 +14,13 @@ import os
 import resource
 import shutil
 import subprocess
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from knarr.kernel import process
 from tests.support import leftovers
+from tests.support.waiting import wait_until
 
 from .harness import BUILD, Contestant, busybox_tree, run_folder
 
@@ -113,7 +114,8 @@ class Peers:
         def act() -> float:
             words = [runtime, "create", "--bundle", str(folder), "--pid-file", str(pid_file), name]
             seconds = self.run(words) + self.run([runtime, "start", name])
-            _await_end(int(pid_file.read_text()))
+            pid = int(pid_file.read_text())
+            wait_until(lambda: _has_ended(pid))
             return seconds + self.run([runtime, "delete", "--force", name])
 
         return act
@@ -145,18 +147,12 @@ def make_bundle(runtime: str, spec: str) -> Path:
     return folder
 
 
-def _await_end(pid: int) -> None:
-    """Return when a process has ended; that of nobody's child is reaped by whoever got it."""
-    end = time.monotonic() + 10
-    while time.monotonic() < end:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except FileNotFoundError:
-            return
-        if stat.rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.001)
-    raise RuntimeError(f"process {pid} does not end")
+def _has_ended(pid: int) -> bool:
+    """Return whether a process has ended; that of nobody's child is reaped by whoever got it."""
+    try:
+        return process.stat_fields(pid)[0] == b"Z"
+    except OSError:
+        return True
 
 
 def ulimits() -> list[str]:

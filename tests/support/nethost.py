@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -125,3 +126,13 @@ def qdiscs() -> list[bytes]:
     request = nl.message(38, 0, bytes(20))  # RTM_GETQDISC
     with Netlink() as sock:
         return [nl.attrs(body, 20)[1].rstrip(b"\0") for _, body in sock.dump(request)]
+
+
+def answers(address: str, port: int) -> bool:
+    """Return whether somebody there says what was said."""
+    try:
+        with socket.create_connection((address, port), timeout=1) as sock:
+            sock.sendall(b"hello\n")
+            return sock.recv(10) == b"hello\n"
+    except OSError:
+        return False

@@ -214,7 +214,6 @@ def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> 
         return
     from knarr.engine import egress
     from knarr.engine.networks import names, watched
-    from knarr.networks import driver as drivers
     from knarr.networks.resolver.client import ensure
 
     with ExitStack() as stack:
@@ -229,7 +228,7 @@ def _networks(engine: Engine, record: ContainerRecord, body: dict[str, Any]) -> 
                 vigil = watched.words(engine.settings)
                 stack.callback(ensure(engine.settings.run_root, vigil=vigil).close)
                 wanted["resolver"] = resolver
-            elif any(drivers.find(network.driver).paired for network in joined):
+            elif names.has_rules(joined):
                 stack.callback(names.watch_over(engine.settings))
                 wanted["watched"] = engine.settings.run_root
             body["network"] = wanted

@@ -12,6 +12,7 @@ from knarr.kernel.libc import LIBC, call, syscall
 PR_SET_PDEATHSIG = 1
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
+_PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NAME = 15
 _PR_SET_SECUREBITS = 28
 PR_SET_NO_NEW_PRIVS = 38
@@ -48,6 +49,11 @@ def set_dumpable(value: bool) -> None:
     The kernel resets it at execve and at changes of user ids.
     """
     _prctl(PR_SET_DUMPABLE, int(value))
+
+
+def set_child_subreaper(value: bool) -> None:
+    """Say whether orphans among our descendants become our children (prctl(2))."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, int(value))
 
 
 def set_securebits(bits: int) -> None:
@@ -148,12 +154,17 @@ def start_time(pid: int) -> "int | None":
     None when it has ended.
     """
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
+        fields = stat_fields(pid)
     except (FileNotFoundError, ProcessLookupError):
         return None
     # A zombie is an ended process whose parent has not looked yet.
     return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def stat_fields(pid: int) -> "list[bytes]":
+    """Return the fields of a process's stat behind its name, the state first (proc(5)). OSError."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()
 
 
 def pid_inside(pid: int) -> int:

@@ -307,12 +307,10 @@ class Creation:
             self._give_back(self.devices)
         pidfd = container.process()  # whoever failed has killed it, unless a signal came between
         if pidfd >= 0:
-            ends.kill(pidfd)
-            ends.readable(pidfd)
+            ends.end(pidfd)
             os.close(pidfd)
         resctrl.remove(container.values.get("resctrl", {}).get("made", []))
-        if container.values.get("cgroup", {}).get("made"):
-            container.manager().remove(container.values["cgroup"]["path"])
+        container.remove_group()
         container.remove()
         if self.request.pid_file and container.pid:
             remove_pid_file(self.request.pid_file, container.pid)

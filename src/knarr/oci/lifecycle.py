@@ -15,7 +15,6 @@ from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from typing import Any
 
     from knarr.oci.log import Journal
@@ -56,7 +55,7 @@ def start(container: Container, journal: "Journal") -> None:
         interrupts.hold()
     except BaseException:
         interrupts.hold()
-        _kill(pidfd)
+        ends.end(pidfd)
         raise
     finally:
         os.close(pidfd)
@@ -108,12 +107,6 @@ def _seen(container: Container, config: "dict[str, Any]") -> "Circumstances":
         directories=tuple(seen["directories"]),
         entrances=seen["entrances"],
     )
-
-
-def _kill(pidfd: int) -> None:
-    """Kill a process and wait for its end, whoever its parent is."""
-    ends.kill(pidfd)
-    ends.readable(pidfd)
 
 
 def kill(container: Container, number: int, *, everybody: bool = False) -> None:
@@ -188,29 +181,12 @@ def delete(container: Container, journal: "Journal", *, force: bool = False) -> 
         from knarr.oci import resctrl
 
         resctrl.remove(shares.get("kept", shares.get("made", [])))
-    group = container.values.get("cgroup", {})
-    if group.get("made") and not _is_removed(group.get("directories") or ()):
-        container.manager().remove(group["path"])
+    container.remove_group()
     config: dict[str, Any] = {}
     if container.pid:
         config = document.kept(container.file(document.NAME))
     container.remove()
     hooks.run_poststop(config, container, journal)
-
-
-def _is_removed(directories: "Sequence[str]") -> bool:
-    """Remove a group's directories; return False where that takes more, as somebody is in it.
-
-    The modules that know groups take longer to load than all else that ``delete`` does.
-    """
-    for directory in directories:
-        try:
-            os.rmdir(directory)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return False
-    return bool(directories)
 
 
 def _await_end(container: Container, pidfd: int) -> None:
@@ -257,13 +233,3 @@ def processes(root: str, name: str) -> "list[int]":
     except FileNotFoundError:
         return []
     return sorted(found)
-
-
-def said(error: BaseException) -> str:
-    """Return what a failure is called in one line."""
-    if isinstance(error, RuntimeFailure):
-        return error.message
-    if isinstance(error, OSError):
-        where = f": {error.filename}" if error.filename else ""
-        return f"{error.strerror or error}{where}"
-    return str(error)

@@ -14,7 +14,7 @@ import sys
 ENTERING = frozenset(("create", "run", "exec"))
 _START = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
-    "from knarr.oci.main import main; main(sys.argv[1:])"
+    "from knarr.oci.entry import main; main(sys.argv[1:])"
 )
 
 

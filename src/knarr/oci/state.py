@@ -26,6 +26,7 @@ from knarr.runtime import fifo
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 DEFAULT_ROOT = "/run/knarr-oci"
@@ -201,6 +202,15 @@ class Container:
 
         return detect(self.values["cgroup"]["manager"])
 
+    def remove_group(self) -> None:
+        """Remove its control group, if that was made for it, with whoever is left in it. OSError.
+
+        The modules that know groups take longer to load than all else that ``delete`` does.
+        """
+        group = self.values.get("cgroup", {})
+        if group.get("made") and not _are_removed(group.get("directories") or ()):
+            self.manager().remove(group["path"])
+
     def told(self, status: str = "") -> "dict[str, Any]":
         """Return its state for others (runtime-spec runtime.md, "State"), as hooks get it."""
         status = status or self.status()
@@ -236,6 +246,18 @@ class Container:
         except FileNotFoundError:
             pass  # a removal that was killed half-way has come so far
         sweep(root)
+
+
+def _are_removed(directories: "Sequence[str]") -> bool:
+    """Remove a group's directories; return False where that takes more, as somebody is in it."""
+    for directory in directories:
+        try:
+            os.rmdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return bool(directories)
 
 
 def discard(root: str, name: str) -> None:

@@ -39,3 +39,9 @@ def has_ended(pidfd: int) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def end(pidfd: int) -> None:
+    """Kill a process and wait for its end, whoever its parent is."""
+    kill(pidfd)
+    readable(pidfd)

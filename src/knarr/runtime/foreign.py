@@ -288,8 +288,7 @@ def _children() -> "list[int]":
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:
-                    parent = int(file.read().rpartition(b")")[2].split()[1])
+                parent = int(kprocess.stat_fields(int(name))[1])
             except OSError:
                 continue  # it has ended
             if parent == own:

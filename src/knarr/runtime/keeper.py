@@ -148,8 +148,7 @@ class Keeper:
         # Now it is settled whether it has cloned anything.
         if self._begun and CLONED.get():
             pidfd = _spawned()
-            ends.kill(pidfd)
-            ends.readable(pidfd)
+            ends.end(pidfd)
             if not self._sibling:
                 os.waitpid(CLONED.get(), 0)
             os.close(pidfd)

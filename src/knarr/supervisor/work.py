@@ -211,7 +211,9 @@ def _run(
 ) -> None:
     """Be a container's supervisor; a process of its own, here already or not, makes it."""
     if foreign:
-        _take_orphans(True)  # before anything is made: nothing is before the lock is held
+        kprocess.set_child_subreaper(
+            True
+        )  # before anything is made: nothing is before the lock is held
     # It reads the request meanwhile, and makes nothing before it is told of the lock.
     maker, pid = standing_by or _fork_maker(sock)
     lock, word = -1, _LOCKED
@@ -235,7 +237,7 @@ def _run(
     if given is not None:
         if foreign:
             # Before the container runs: its orphans are not ours.
-            _take_orphans(False)
+            kprocess.set_child_subreaper(False)
             spare.tell(maker, _LOCKED)
         supervisor.take(given, pid)
         root_fd = handover.confirmed(maker)
@@ -318,12 +320,6 @@ def _starter(request: "dict[str, Any]", keeper: "Keeper | None") -> Starter:
     from knarr.supervisor.foreign.start import ForeignStarter
 
     return ForeignStarter(request, keeper)
-
-
-def _take_orphans(value: bool) -> None:
-    from knarr.supervisor.foreign.process import be_reaper
-
-    be_reaper(value)
 
 
 def _bury_foreign(run_dir: str) -> None:

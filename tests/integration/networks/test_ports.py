@@ -16,7 +16,7 @@ from knarr.kernel import links, nftables
 from knarr.kernel.netlink import Netlink
 from knarr.kernel.nftables import Nftables
 from knarr.supervisor import undo
-from tests.support.nethost import HOST4, HOST6, NetHost
+from tests.support.nethost import HOST4, HOST6, NetHost, answers
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -35,16 +35,6 @@ def started(engine: Engine, *words: str, **more: Any) -> Container:
     container = engine.containers.create(config)
     container.start()
     return container
-
-
-def answers(address: str, port: int) -> bool:
-    """Return whether somebody there says what was said."""
-    try:
-        with socket.create_connection((address, port), timeout=1) as sock:
-            sock.sendall(b"hello\n")
-            return sock.recv(10) == b"hello\n"
-    except OSError:
-        return False
 
 
 @contextmanager

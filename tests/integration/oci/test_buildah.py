@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import Oci
+from tests.support.terminals import read_all
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -76,10 +77,7 @@ def test_buildah_at_a_terminal(buildah: Buildah, oci: Oci) -> None:
         with contextlib.suppress(OSError):
             os.execvpe(line[0], line, buildah.environment)
         os._exit(127)
-    said = b""
-    with contextlib.suppress(OSError):  # EIO: nobody has the other side any more
-        while data := os.read(master, 4096):
-            said += data
+    said = read_all(master)
     os.close(master)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     # buildah asks for ambient capabilities that are not inheritable, which is told there.

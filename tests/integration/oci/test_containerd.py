@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.bundles import Oci
+from tests.support.terminals import read_all
 from tests.support.waiting import wait_until
 
 pytestmark = [
@@ -89,10 +90,7 @@ class Containerd:
                 words = tuple(self.command(*words))
                 os.execvp(words[0], words)
             os._exit(127)
-        said = b""
-        with contextlib.suppress(OSError):  # EIO: nobody has the other side any more
-            while data := os.read(master, 4096):
-                said += data
+        said = read_all(master)
         os.close(master)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), said.decode()
 

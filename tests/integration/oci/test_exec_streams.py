@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.bundles import Oci
 from tests.support.execs import Execs, halted
+from tests.support.terminals import read_all
 from tests.support.waiting import wait_until
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -25,16 +26,6 @@ PR_SET_CHILD_SUBREAPER = 36
 @pytest.fixture
 def box(oci: Oci) -> Execs:
     return Execs(oci, "box").start()
-
-
-def read_all(master: int) -> bytes:
-    found = b""
-    try:
-        while data := os.read(master, 4096):
-            found += data
-    except OSError:
-        pass  # EIO: everybody has closed the other side
-    return found
 
 
 def test_detached_command_is_the_callers_and_outlives_exec(box: Execs) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.support.bundles import Oci
+from tests.support.terminals import read_all
 from tests.support.waiting import wait_until
 
 
@@ -23,16 +24,6 @@ def with_terminal(oci: Oci, *args: str) -> Path:
     config["process"] |= {"terminal": True, "consoleSize": {"height": 33, "width": 77}}
     file.write_text(json.dumps(config))
     return bundle
-
-
-def read_all(master: int) -> bytes:
-    found = b""
-    try:
-        while data := os.read(master, 4096):
-            found += data
-    except OSError:
-        pass  # EIO: everybody has closed the other side
-    return found
 
 
 def test_console_socket_gets_the_terminal(oci: Oci, tmp_path: Path) -> None:

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING
 
 import pytest
 
 from knarr import Container, ContainerConfig, ExecConfig, HostPort
 from knarr.engine.endpointconfig import EndpointConfig
-from tests.support.nethost import HOST4, NetHost, nethost
+from tests.support.nethost import HOST4, NetHost, answers, nethost
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:
     from tests.integration.runtimes.conftest import Box
 
 __all__ = ["nethost"]
-
-
-def answers(address: str, port: int) -> bool:
-    """Return whether somebody there says what was said."""
-    try:
-        with socket.create_connection((address, port), timeout=1) as sock:
-            sock.sendall(b"hello\n")
-            return sock.recv(10) == b"hello\n"
-    except OSError:
-        return False
 
 
 def test_a_published_port(nethost: NetHost, box: Box) -> None:

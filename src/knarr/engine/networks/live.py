@@ -165,7 +165,7 @@ def _name(
         _tell_resolver(run_root, record, chosen)
     elif names.is_served(record, networks):
         _apart(lambda: names.begin(engine.settings, record, life, networks, acts))
-    elif any(drivers.find(network.driver).paired for network in networks):
+    elif names.has_rules(networks):
         names.watch_over(engine.settings)()
 
 

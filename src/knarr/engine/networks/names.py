@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from knarr.engine import egress, hostfiles, resolvconf
 from knarr.engine.networks import watched
 from knarr.engine.paths import Paths
+from knarr.networks import driver as drivers
 from knarr.networks.resolver import client
 from knarr.runtime import network as runtime
 from knarr.runtime import packets, resolving
@@ -123,6 +124,11 @@ def moved(
         return "".join((*kept, *new))
 
     hostfiles.change(f"{paths.data}/hosts", changed)
+
+
+def has_rules(networks: Sequence[Definition]) -> bool:
+    """Return whether the firewall has rules for some of these networks."""
+    return any(drivers.find(network.driver).paired for network in networks)
 
 
 def watch_over(settings: Settings) -> Callable[[], None]:

@@ -4,6 +4,7 @@ import json
 import os
 
 from knarr.cgroups import manager as cgroups
+from knarr.kernel import process as kprocess
 from knarr.kernel import tty
 from knarr.runtime.foreign import Foreign, end_children
 from knarr.supervisor import rundir
@@ -42,7 +43,7 @@ def start(state: "State", request: "dict[str, Any]", fds: "list[int]") -> Starte
         _settle(process, state["pid"])
     files = [f"{name}.json", _pid_name(name)]
     console = Console(run_dir, f"{name}.sock") if process.get("terminal") else None
-    processes.be_reaper(True)
+    kprocess.set_child_subreaper(True)
     try:
         write_new(f"{run_dir}/{files[0]}", json.dumps(process).encode(), 0o600)
         _call(runtime, process, request, fds, f"{run_dir}/{files[1]}", console)
@@ -61,7 +62,7 @@ def start(state: "State", request: "dict[str, Any]", fds: "list[int]") -> Starte
             rundir.remove_file(run_dir, each)
         raise
     finally:
-        processes.be_reaper(False)
+        kprocess.set_child_subreaper(False)
         if console is not None:
             console.close()
     rundir.remove_file(run_dir, files[0])

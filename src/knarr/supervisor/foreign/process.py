@@ -4,7 +4,6 @@ import os
 import select
 
 from knarr.kernel import process as kprocess
-from knarr.kernel.libc import call
 from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
@@ -13,14 +12,8 @@ if TYPE_CHECKING:
 
     from knarr.runtime.foreign import Foreign
 
-_PR_SET_CHILD_SUBREAPER = 36
 _DIGITS = 10
 _PARENT, _SESSION = 1, 3  # in stat after the name (proc(5))
-
-
-def be_reaper(value: bool) -> None:
-    """Say whether orphans among our descendants become our children (prctl(2))."""
-    call("prctl", _PR_SET_CHILD_SUBREAPER, int(value), 0, 0, 0)
 
 
 def open_started(
@@ -69,8 +62,7 @@ def _read_pid(path: str) -> int:
 def _stat(pid: int, field: int) -> int:
     """Return a field of a process's stat, counted after its name; -1 when it has ended."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[field])
+        return int(kprocess.stat_fields(pid)[field])
     except (OSError, IndexError):
         return -1
 
