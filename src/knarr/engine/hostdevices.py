@@ -8,12 +8,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from knarr.cgroups import mounts
+from knarr.engine.ids import RANGE_SIZE
 from knarr.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from knarr.engine.model import Device
+
+_NOBODY = 65534  # as the kernel shows an id that is not mapped (user_namespaces(7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +90,15 @@ def write(directory: str, nodes: Sequence[DeviceNode]) -> None:
     """Make nodes in ``directory`` for a container with ids of its own. Raises OSError.
 
     The host's nodes are on a file system whose ids cannot be mapped: there they would be
-    nobody's, and useless. They have mode and owner of the host's, by number.
+    nobody's, and useless. They have mode and owner of the host's, by number; an owner that the
+    container has no id for is nobody, as a node of an unmapped id cannot be opened with O_CREAT.
     """
     paths = files(directory, nodes)
     for node in nodes:
         kind = stat.S_IFBLK if node.type == "b" else stat.S_IFCHR
         path = paths[node.path]
         os.mknod(path, kind | 0o600, os.makedev(node.major, node.minor))
-        os.chown(path, node.uid, node.gid)
+        os.chown(path, *(id if id < RANGE_SIZE else _NOBODY for id in (node.uid, node.gid)))
         os.chmod(path, node.mode)
 
 

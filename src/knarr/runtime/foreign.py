@@ -16,6 +16,7 @@ from knarr.kernel import mounts as k
 from knarr.kernel import process as kprocess
 from knarr.kernel.files import CLOSE_RANGE_CLOEXEC, close_range
 from knarr.kernel.namespaces import CLONE_NEWNS, unshare
+from knarr.runtime import nulls
 from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
@@ -205,9 +206,9 @@ def _be(
         if place:
             cover(os.path.dirname(place))
             os.mkdir(place)
-        null = os.open(_NULL, os.O_RDWR | os.O_CLOEXEC)
+        null = nulls.private()
         for number, fd in enumerate(stdio):
-            os.dup2(fd if fd >= 0 else null, number)
+            os.dup2(null if fd < 0 or nulls.is_null(fd) else fd, number)
         close_range(3, flags=CLOSE_RANGE_CLOEXEC)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         kprocess.default_signals()

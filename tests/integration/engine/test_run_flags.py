@@ -174,6 +174,16 @@ def test_a_device_that_nobody_has_without_asking(engine: Engine) -> None:
         assert run(engine, f"exec 3>{path}", devices=devices, userns=userns).exit_code != 0
 
 
+def test_a_device_whose_owner_the_container_has_no_id_for(engine: Engine, tmp_path: Path) -> None:
+    """It was made an unmapped id's: opening that with O_CREAT, as ``>`` does, is refused."""
+    node = str(tmp_path / "null")
+    os.mknod(node, stat.S_IFCHR, os.makedev(1, 3))
+    os.chown(node, 1 << 30, 1 << 30)
+    os.chmod(node, 0o666)
+    text = "echo gone > /dev/mine; stat -c %u:%g:%a /dev/mine"
+    assert lines(engine, text, devices=(Device(node, "/dev/mine"),)) == ["65534:65534:666"]
+
+
 def test_a_directory_of_devices(engine: Engine, tmp_path: Path) -> None:
     os.mknod(tmp_path / "one", stat.S_IFCHR | 0o666, os.makedev(1, 3))
     (tmp_path / "file").write_text("no device")

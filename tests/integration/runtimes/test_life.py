@@ -46,6 +46,21 @@ def test_commands_that_cannot_be_executed(box: Box) -> None:
     assert box.engine.containers.list(all=True) == []
 
 
+def test_the_hosts_null_device_is_not_given_away(box: Box) -> None:
+    """crun makes the container's user the owner of its standard descriptors, whatever they are."""
+    mine = os.stat("/dev/null")
+    web = box.launch("sleep", "600")
+    with open("/dev/null", "r+b", 0) as null:
+        session = web.exec(ExecConfig(("sleep", "600")), stdout=null.fileno())
+    with session:
+        for pid, number in ((web.state.pid, 0), (session.pid, 0), (session.pid, 1)):
+            assert os.stat(f"/proc/{pid}/fd/{number}").st_rdev == mine.st_rdev
+        web.kill()
+    after = os.stat("/dev/null")
+    assert (after.st_uid, after.st_gid) == (mine.st_uid, mine.st_gid)
+    assert box.sh("wc -c; echo gone >/proc/self/fd/0").text.split() == ["0"]
+
+
 def test_in_the_background(box: Box) -> None:
     """The log, a signal, what is there meanwhile; twice: nothing of the first is in the way."""
     web = box.launch("sh", "-c", TRAP, name="web")
