@@ -27,13 +27,14 @@ class Global:
 
 
 _CREATE: "Flags" = {
-    "bundle": True, "pid-file": True, "console-socket": True, "preserve-fds": True,
-    "no-new-keyring": False, "no-pivot": False, "config": True,
+    "bundle": True, "pid-file": True, "console-socket": True, "pidfd-socket": True,
+    "preserve-fds": True, "no-new-keyring": False, "no-pivot": False, "config": True,
 }  # fmt: skip
 
 
 _EXEC: "Flags" = {
     "process": True, "detach": False, "tty": False, "pid-file": True, "console-socket": True,
+    "pidfd-socket": True,
     "cwd": True, "env": True, "user": True, "additional-gids": True, "cap": True,
     "no-new-privs": False, "apparmor": True, "process-label": True, "preserve-fds": True,
     "cgroup": True, "ignore-paused": False,
@@ -66,6 +67,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request.pivot = not words.has("no-pivot")
     request.console = _absolute(words.text("console-socket"))
     request.pid_file = _absolute(words.text("pid-file"))
+    request.pidfd_socket = _absolute(words.text("pidfd-socket"))
     config = configs.read(os.path.join(bundle, words.text("config", document.NAME)))
     request.preserved = streams.add_listeners(config, words.number("preserve-fds"))
     streams.arrange_descriptors(request.preserved)

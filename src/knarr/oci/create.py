@@ -8,9 +8,9 @@ from knarr.kernel import caps, plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import checks, document, hooks, interrupts, resctrl
 from knarr.oci import config as configs
-from knarr.oci.console import Console
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
+from knarr.oci.sockets import Receiver
 from knarr.oci.state import Container, remove_pid_file, write_new
 from knarr.oci.streams import give_streams
 from knarr.runtime import ends
@@ -41,7 +41,8 @@ class Request:
     """What the command line says beside the name.
 
     root: where states are. bundle: absolute. manager: of control groups. console: path of a
-    socket, or empty. detach: nobody stays who could relay a terminal. pivot: the host's root goes.
+    socket, or empty, and so pidfd_socket. detach: nobody stays who could relay a terminal.
+    pivot: the host's root goes.
     """
 
     __slots__ = (
@@ -52,6 +53,7 @@ class Request:
         "keyring",
         "manager",
         "pid_file",
+        "pidfd_socket",
         "pivot",
         "preserved",
         "root",
@@ -64,6 +66,7 @@ class Request:
         self.manager = "cgroupfs"
         self.console = ""
         self.pid_file = ""
+        self.pidfd_socket = ""
         self.preserved = 0
         self.keyring = True
         self.pivot = True
@@ -85,6 +88,7 @@ class Creation:
         "listener",
         "moved",
         "plan",
+        "receiver",
         "request",
     )
 
@@ -97,7 +101,8 @@ class Creation:
             self.moved = configs.kernel_trees(configs.root_of(config, request.bundle))
         self.plan: Plan = configs.plan_of(config, self.moved)
         self.filtered = filter_of(config, request.root)
-        self.console: Console | None = None
+        self.console: Receiver | None = None
+        self.receiver: Receiver | None = None
         self.created: Created | None = None
         self.devices: Devices | None = None
         self.listener: Listener | None = None
@@ -123,7 +128,9 @@ class Creation:
         rootfs = configs.root_of(self.config, request.bundle)
         terminal = bool((self.config.get("process") or {}).get("terminal"))
         if request.console:
-            self.console = Console(request.console)
+            self.console = Receiver(request.console, "--console-socket")
+        if request.pidfd_socket:
+            self.receiver = Receiver(request.pidfd_socket, "--pidfd-socket")
         checks.check_sysctls(self.config)
         interrupts.hold()
         container.make()
@@ -138,6 +145,8 @@ class Creation:
             self._create(rootfs, terminal=terminal)
             interrupts.hold()
             os.rename(self.gate.fifo, container.gate)
+            if self.receiver is not None and self.created is not None:
+                self.receiver.send(b"standard", self.created.pidfd)  # runc's word for it
             if request.pid_file:
                 write_new(request.pid_file, str(container.pid))
         except BaseException:
@@ -246,7 +255,7 @@ class Creation:
         for warning in (*self.created.warnings, *withheld):
             self.request.journal.warning(warning)
         if terminal and self.console is not None:
-            self.console.send(self.created.master)
+            self.console.send(b"/dev/ptmx", self.created.master)  # named as Linux names one
         elif not terminal:
             give_streams(self.created.uid, self.created.gid)
 

@@ -13,11 +13,11 @@ from knarr.kernel.process import EVERY_PROCESSOR
 from knarr.oci import config as configs
 from knarr.oci import document, execgroup, state, streams
 from knarr.oci.checks import check_process
-from knarr.oci.console import Console
 from knarr.oci.errors import UsageError, missing, not_running
 from knarr.oci.execprocess import process_of
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
+from knarr.oci.sockets import Receiver
 from knarr.runtime import ends
 from knarr.runtime.entering import host_id, shares_mounts, user_maps
 from knarr.runtime.errors import RuntimeFailure
@@ -56,7 +56,10 @@ def execute(said: "Global", words: "Words") -> int:
         missing(name)  # removed meanwhile
     request = _Request(container, config, words)
     streams.arrange_descriptors(request.preserved)  # before anything is opened that stays open
-    console = Console(request.console) if request.console else None
+    takers = [
+        Receiver(os.path.abspath(words.text(flag)), f"--{flag}") if words.text(flag) else None
+        for flag in ("console-socket", "pidfd-socket")
+    ]
     pid_file = os.path.abspath(words.text("pid-file")) if words.text("pid-file") else ""
     relay = None
     if not words.has("detach"):
@@ -67,7 +70,7 @@ def execute(said: "Global", words: "Words") -> int:
     filtered = filter_of(config, said.root)
     try:
         command = request.start(filtered, said.journal)
-        _hand_over(command, console, pid_file)
+        _hand_over(command, *takers, pid_file)
         said.journal.debug(f"exec in {name}, pid {command.pid}")
     except BaseException:
         if relay is not None:
@@ -93,7 +96,6 @@ class _Request:
     __slots__ = (
         "at_gate",
         "config",
-        "console",
         "container",
         "leg",
         "listening",
@@ -107,9 +109,7 @@ class _Request:
         self.config = config
         self.at_gate: Callable[[int, int], None] | None = None
         self.process = process_of(words, config)
-        console = words.text("console-socket")
-        self.console = os.path.abspath(console) if console else ""
-        _check_terminal(self.process, self.console, detach=words.has("detach"))
+        _check_terminal(self.process, words.text("console-socket"), detach=words.has("detach"))
         self.places = execgroup.parse(words.texts("cgroup"))
         count = streams.listeners()
         self.listening = bool(count)
@@ -211,11 +211,15 @@ def _namespaces(pid: int) -> int:
     return word
 
 
-def _hand_over(command: Joined, console: "Console | None", pid_file: str) -> None:
+def _hand_over(
+    command: Joined, console: "Receiver | None", receiver: "Receiver | None", pid_file: str
+) -> None:
     """Give the caller what it asked for; what fails is the end of the command."""
     try:
         if console is not None:
-            console.send(command.master)
+            console.send(b"/dev/ptmx", command.master)
+        if receiver is not None:
+            receiver.send(b"setns", command.pidfd)  # runc's word for it
         if pid_file:
             state.write_new(pid_file, str(command.pid))
     except BaseException:
