@@ -98,7 +98,7 @@ def write(directory: str, nodes: Sequence[DeviceNode]) -> None:
         kind = stat.S_IFBLK if node.type == "b" else stat.S_IFCHR
         path = paths[node.path]
         os.mknod(path, kind | 0o600, os.makedev(node.major, node.minor))
-        os.chown(path, *(id if id < RANGE_SIZE else _NOBODY for id in (node.uid, node.gid)))
+        os.chown(path, *(n if n < RANGE_SIZE else _NOBODY for n in (node.uid, node.gid)))
         os.chmod(path, node.mode)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPT = """
 import os, resource, sys
-from knarr.cli import pages
+from knarr.warm import pages
 data = bytearray(8 << 20)
 for place in range(0, len(data), 4096):
     data[place] = 1

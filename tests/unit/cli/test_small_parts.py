@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from knarr.cli import binary, cidfile, each, exitcodes, filterargs, inspecting, loaded
+from knarr.cli import binary, cidfile, each, exitcodes, filterargs, inspecting
 from knarr.errors import Conflict, InvalidArgument, NotFound, Unavailable
+from knarr.warm import loaded
 
 
 def test_filters_collect_by_name() -> None:

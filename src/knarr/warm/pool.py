@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import gc
-import importlib
 import os
-import pkgutil
 import select
 import signal
-import socket
-import sys
 import time
-from types import FrameType
 
-from knarr.cli import readiness
-from knarr.cli.loaded import LoadedCode
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from types import FrameType
+
+    from knarr.warm.loaded import LoadedCode
+
+    # What a worker does: with the listening socket, the pipe through which it says that it has
+    # accepted, the code that is loaded, and the server's pid. It does not return.
+    Work = Callable[[socket.socket, int, LoadedCode, int], None]
 
 _CHECK = 15.0  # seconds between looks at whether the socket at our path still is ours
 _LULL = 0.25  # seconds after which a command is taken for one that lasts
 _QUICK = 1.0  # a worker that dies unasked within this many seconds died of a defect
 _QUICK_DEATHS = 5
-
-
-def preload() -> None:
-    """Import the engine and every command, then keep the heap out of the collector's sight.
-
-    Frozen objects are never written to by a collection, so the pages stay
-    shared between the server and its workers.
-    """
-    from knarr.cli import commands
-
-    for name in ("worker", "main", "context"):
-        importlib.import_module(f"knarr.cli.{name}")
-    for found in pkgutil.iter_modules(commands.__path__):
-        importlib.import_module(f"{commands.__name__}.{found.name}")
-    sys.modules["knarr.cli.context"].preload()
-    readiness.practise()
-    gc.collect()
-    gc.freeze()
 
 
 class Leave:
@@ -73,7 +58,13 @@ class Pool:
     """
 
     def __init__(
-        self, listener: socket.socket, path: str, lock: int, leave: Leave, code: LoadedCode
+        self,
+        listener: socket.socket,
+        path: str,
+        lock: int,
+        leave: Leave,
+        code: LoadedCode,
+        work: Work,
     ) -> None:
         self._listener = listener
         self._path = path
@@ -81,6 +72,7 @@ class Pool:
         self._leave = leave
         self._inode = os.lstat(path).st_ino
         self._code = code
+        self._work = work
 
     def serve(self, idle: float) -> None:
         """Keep a worker waiting until SIGTERM, or ``idle`` seconds without a command.
@@ -133,8 +125,6 @@ class Pool:
         poll.poll(_LULL * 1000)
 
     def _fork(self) -> tuple[int, int]:
-        from knarr.cli import worker
-
         hear, say = os.pipe()
         server = os.getpid()
         pid = os.fork()
@@ -143,7 +133,7 @@ class Pool:
                 os.close(hear)
                 os.close(self._lock)
                 self._leave.forget()
-                worker.become_a_command(self._listener, say, self._code, server)
+                self._work(self._listener, say, self._code, server)
             finally:
                 os._exit(125)
         os.close(say)
