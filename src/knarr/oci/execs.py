@@ -70,7 +70,7 @@ def execute(said: "Global", words: "Words") -> int:
     filtered = filter_of(config, said.root)
     try:
         command = request.start(filtered, said.journal)
-        _hand_over(command, *takers, pid_file)
+        _hand_over(command, takers[0], takers[1], pid_file)
         said.journal.debug(f"exec in {name}, pid {command.pid}")
     except BaseException:
         if relay is not None:
