@@ -38,6 +38,7 @@ class Oci:
         self.folder = folder
         self.rootfs = rootfs
         self.root = folder / "states"
+        self.root.mkdir(mode=0o700, exist_ok=True)
         self.program = folder / "knarr-oci"
         text = _SCRIPT.format(python=sys.executable, sources=SOURCES, flags=f"--root {self.root}")
         self.program.write_text(text)

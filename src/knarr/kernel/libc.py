@@ -18,7 +18,7 @@ _syscall.restype = ctypes.c_long
 _X86_64 = {
     "bpf": 321, "capget": 125, "capset": 126, "chdir": 80, "chroot": 161, "clock_gettime": 228,
     "close": 3, "dup3": 292,
-    "execve": 59, "execveat": 322, "exit_group": 231, "faccessat": 269, "fchdir": 81,
+    "execve": 59, "execveat": 322, "exit_group": 231, "fchdir": 81,
     "fchown": 93, "fchownat": 260, "fcntl": 72, "fstatfs": 138, "getcwd": 79, "ioctl": 16,
     "ioprio_set": 251, "keyctl": 250, "madvise": 28, "mkdirat": 258, "mknodat": 259, "mmap": 9,
     "mount": 165, "openat": 257, "personality": 135, "pivot_root": 155, "ppoll": 271,
@@ -32,7 +32,7 @@ _X86_64 = {
 _GENERIC = {
     "bpf": 280, "capget": 90, "capset": 91, "chdir": 49, "chroot": 51, "clock_gettime": 113,
     "close": 57, "dup3": 24,
-    "execve": 221, "execveat": 281, "exit_group": 94, "faccessat": 48, "fchdir": 50,
+    "execve": 221, "execveat": 281, "exit_group": 94, "fchdir": 50,
     "fchown": 55, "fchownat": 54, "fcntl": 25, "fstatfs": 44, "getcwd": 17, "ioctl": 29,
     "ioprio_set": 30, "keyctl": 219, "madvise": 233, "mkdirat": 34, "mknodat": 33, "mmap": 222,
     "mount": 40, "openat": 56, "personality": 92, "pivot_root": 41, "ppoll": 73, "prctl": 167,
@@ -55,6 +55,7 @@ _NEW = {
     "clone3": 435,
     "close_range": 436,
     "openat2": 437,
+    "faccessat2": 439,
     "mount_setattr": 442,
 }
 MACHINE = os.uname().machine

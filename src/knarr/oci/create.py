@@ -20,6 +20,7 @@ from knarr.runtime.fifogate import FifoGate
 from knarr.runtime.plan import Plan, namespace_flags
 from knarr.runtime.process import Created, Recipe, create
 from knarr.runtime.processplan import withheld_capabilities
+from knarr.runtime.program import memory
 from knarr.runtime.rootfs import clone_tree
 from knarr.runtime.steps.mounts import BindMount
 from knarr.spec.mount import Mount
@@ -245,6 +246,9 @@ class Creation:
             except RuntimeFailure as failure:
                 raise named(self.plan.steps, failure) from failure
             _kept.append(self.created)
+            if self._hooks("startContainer"):
+                self.container.values["home"] = memory.home()
+                self.container.save()
         finally:
             for _, fd in own:
                 os.close(fd)

@@ -68,7 +68,13 @@ def _start_inside(container: Container, config: "dict[str, Any]", pidfd: int) ->
 
     linux = config.get("linux") or {}
     inside = hooks.Inside(container.pid, pidfd, namespace_flags(linux), rooted=shares_mounts(linux))
-    hooks.run(config, "startContainer", container.told("created"), inside)
+    process = config.get("process") or {}
+    env = list(process.get("env") or ())
+    named = [entry for entry in env if entry.startswith("HOME=")]
+    if not named or named[-1] == "HOME=":
+        env.append(container.values["home"])  # as its program has it
+    told = {**config, "process": {**process, "env": env}}
+    hooks.run(told, "startContainer", container.told("created"), inside)
 
 
 def _after_start(container: Container, config: "dict[str, Any]", journal: "Journal") -> None:

@@ -23,5 +23,6 @@ FIELDS = {
     "memory-swap": ("memory", "swap", BYTES),
     "pids-limit": ("pids", "limit", NUMBER),
 }
-SCHEMAS = {"l3-cache-schema": "L3 cache", "mem-bw-schema": "memory bandwidth"}
+# flag -> for people, and the name that the kernel has for it
+SCHEMAS = {"l3-cache-schema": ("L3 cache", "L3"), "mem-bw-schema": ("memory bandwidth", "MB")}
 FLAGS: "Flags" = {"resources": True, **dict.fromkeys((*FIELDS, *SCHEMAS), True)}

@@ -31,6 +31,11 @@ def root() -> str:
     return places[0]
 
 
+def is_shared(place: str, resource: str) -> bool:
+    """Return whether the machine can share a resource out: L3, MB … place: where resctrl is."""
+    return os.path.isdir(f"{place}/info/{resource}")
+
+
 def check(given: "dict[str, Any]") -> None:
     """Raise SpecError for what cannot be."""
     name = given.get("closID") or ""

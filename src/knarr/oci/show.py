@@ -25,7 +25,12 @@ def one(root: str, name: str) -> str:
 
 
 def listed(root: str, form: str, *, quiet: bool) -> str:
-    """Return all containers as runc does: as a table, as JSON, or the names alone."""
+    """Return all containers as runc does: as a table, as JSON, or the names alone.
+
+    Raises NotFound for a root that somebody has named and that is not there.
+    """
+    if root != state.DEFAULT_ROOT and not os.path.isdir(root):
+        raise NotFound(f"--root {root}: there is no such directory")
     found = []
     for name in state.names(root):
         try:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     Resources = dict[str, Any]
 
-_RESCTRL = "/sys/fs/resctrl"
-
 
 def _bytes(text: str) -> int:
     return -1 if text == "-1" else quantity.size(text)
@@ -72,16 +70,26 @@ def asked_for(words: "Words") -> "Resources":
 def schemas(words: "Words", container: Container) -> "list[str]":
     """Return the lines of schemata that a command line asks for. Raises InvalidArgument."""
     lines = []
-    for flag, what in SCHEMAS.items():
+    for flag, (what, resource) in SCHEMAS.items():
         if line := words.text(flag):
-            if not os.path.exists(f"{_RESCTRL}/schemata"):
-                text = f"Intel RDT: {what} schema is not enabled (no resctrl)"
-                raise InvalidArgument(f"--{flag}: {text}")
+            _check_enabled(flag, what, resource)
             if not container.values.get("resctrl", {}).get("tasks"):
                 text = "the container has no linux.intelRdt that could be changed"
                 raise InvalidArgument(f"--{flag}: {text}")
             lines.append(line)
     return lines
+
+
+def _check_enabled(flag: str, what: str, resource: str) -> None:
+    """Raise InvalidArgument where the kernel shares nothing of the kind out."""
+    try:
+        place = resctrl.root()
+    except InvalidArgument as error:
+        text = f"Intel RDT: {what} schema is not enabled ({error})"
+        raise InvalidArgument(f"--{flag}: {text}") from error
+    if not resctrl.is_shared(place, resource):
+        text = f"Intel RDT: {what} schema is not enabled ({place}/info/{resource} is not there)"
+        raise InvalidArgument(f"--{flag}: {text}")
 
 
 def set_schemas(container: Container, lines: "list[str]") -> None:

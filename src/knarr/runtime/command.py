@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-from knarr.kernel.files import RESOLVE_NO_MAGICLINKS
+from knarr.kernel.files import AT_EACCESS, RESOLVE_NO_MAGICLINKS
 from knarr.kernel.mounts import AT_FDCWD
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.program.builder import Builder, Label, Told
@@ -106,7 +106,7 @@ def _hop(b: Builder, label: Label) -> Label:
 def _try(b: Builder, candidate: str, found: Label) -> None:
     """Take a candidate that can be executed; note one that is there and cannot."""
     unusable, program, following = Label(), Label(), Label()
-    b.call("faccessat", AT_FDCWD, candidate, os.X_OK, orelse=unusable)
+    b.call("faccessat2", AT_FDCWD, candidate, os.X_OK, AT_EACCESS, orelse=unusable)
     _look(b, candidate, following)
     check_type(b, stat.S_IFDIR, orelse=program)
     b.jump(following)
@@ -132,7 +132,7 @@ def _check(b: Builder, name: str) -> None:
     b.fail(errno.EISDIR, _said("not-executable", name, "is a directory"))
     b.place(file)
     denied = _said("not-executable", name, "permission denied")
-    b.call("faccessat", AT_FDCWD, name, os.X_OK, explain=denied)
+    b.call("faccessat2", AT_FDCWD, name, os.X_OK, AT_EACCESS, explain=denied)
     _refuse_magic(b, name)
 
 

@@ -64,6 +64,7 @@ _F_SETFD = 2
 _SIG_SETMASK = 2
 _SIGNALS = 64
 _UNCATCHABLE = (9, 19)  # SIGKILL, SIGSTOP
+_READING = 0b110  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
 # First argument that stands for knarr's own init (the engine's spec builder writes it).
 INIT_NAME = "/dev/init"
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -205,6 +206,9 @@ def add(program: Program, name: str, leg: FinalLeg, ending: Ending) -> None:
     part(("cwd", leg.cwd), _enter, leg.cwd)
     behind_init = leg.args[0] == INIT_NAME and has_init
     if not behind_init or len(leg.args) > 1:
+        if masks["effective"] & _READING:
+            able = (masks["effective"], masks["inheritable"], ending.permitted)
+            part(("able", *able), _be_able, *able)
         path = leg.environment().get("PATH", DEFAULT_PATH)
         wanted = leg.args[2] if behind_init else leg.args[0]
         part(("find", wanted, path), command.find, wanted, path)
@@ -369,6 +373,11 @@ _KEYCTL_JOIN = 1  # KEYCTL_JOIN_SESSION_KEYRING
 
 def _prctl(b: Builder, option: int, value: int) -> None:
     b.call("prctl", option, value, 0, 0, 0)
+
+
+def _be_able(b: Builder, effective: int, inheritable: int, permitted: int) -> None:
+    """Have the program's capabilities already for the look at its file, as execve has them."""
+    b.call("capset", caps.HEADER, caps.pack(effective, permitted, inheritable))
 
 
 def _enter(b: Builder, cwd: str) -> None:

@@ -7,6 +7,7 @@ from knarr.runtime.mountopts import MountOptions
 from knarr.runtime.steps.cgroups import CgroupMount
 from knarr.runtime.steps.mounts import BindMount, NewMount, SysfsMount
 from knarr.runtime.steps.remount import Remount
+from knarr.runtime.steps.tmpfs import LikeBelow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def _mount(
     if kind == "cgroup":
         own = any(entry["type"] == "cgroup" for entry in linux.get("namespaces") or ())
         return CgroupMount(destination, options, own=own)
+    if kind == "tmpfs" and not any(word.startswith("mode=") for word in options.data):
+        return LikeBelow(destination, kind, source, options)
     return (SysfsMount if kind == "sysfs" else NewMount)(destination, kind, source, options)
 
 

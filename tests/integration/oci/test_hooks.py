@@ -109,6 +109,29 @@ def test_environment_and_place_of_a_hook_that_names_none(
     assert [line[2] for line in lines[:4]] == [bundle, bundle, bundle, "/"]
 
 
+@pytest.mark.parametrize(("env", "home"), [
+    ([], "/tmp"), (["HOME="], "/tmp"), (["HOME=/mine"], "/mine"), (["HOME=/x", "HOME="], "/tmp"),
+])  # fmt: skip
+def test_home_of_a_hook_is_that_of_the_program(
+    oci: Oci, tmp_path: Path, env: list[str], home: str
+) -> None:
+    """With runc it is there for who has the process's environment, whether that names it or not."""
+    log = tmp_path / "log"
+    script = "echo $HOME >>/log/home"
+    hooks = {"startContainer": [{"path": "/bin/sh", "args": ["sh", "-c", script]}]}
+    bundle = with_log(oci, log, "sh", "-c", script, hooks=hooks)
+    log.chmod(0o777)
+    user = {"uid": 1000, "gid": 1000, "umask": 0}
+    oci.change(
+        Path(bundle),
+        lambda config: config["process"].update(env=["PATH=/bin", *env], user=user),
+    )
+    (log / "home").touch()
+    (log / "home").chmod(0o666)
+    oci("run", "-b", bundle, oci.name("home"))
+    assert (log / "home").read_text().split() == [home, home]
+
+
 @pytest.mark.parametrize("kind", ORDER[:3])
 def test_failure_at_create_undoes_it(oci: Oci, tmp_path: Path, kind: str) -> None:
     after = tmp_path / "after"

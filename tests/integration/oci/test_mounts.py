@@ -127,6 +127,31 @@ def test_flags_of_a_whole_tree(oci: Oci, tmp_path: Path) -> None:
     assert "rw" in found["/back"][0] & found["/back/in"][0]
 
 
+@pytest.mark.parametrize("mode", [0o710, 0o7777, 0o1777, 0o5, 0o2640])
+def test_a_tmpfs_without_a_mode_has_that_of_what_it_covers(oci: Oci, mode: int) -> None:
+    """As a mode that it was given: runc and crun do so, and a remount keeps it."""
+    look = "stat -c %a /place; grep ' /place ' /proc/mounts"
+    path = oci.bundle("sh", "-c", look, root={"path": "rootfs"},
+                      mounts=[*DEFAULTS, tmpfs("/place", "size=64k")])  # fmt: skip
+    oci.copy_root(path / "rootfs")
+    place = path / "rootfs" / "place"
+    place.mkdir()
+    place.chmod(mode)
+    said = oci("run", "-b", str(path), oci.name("like")).splitlines()
+    assert said[0] == f"{mode:o}"
+    assert (f"mode={mode:03o}" in said[1]) == (mode != 0o1777)
+    oci.change(path, lambda config: config["mounts"][-1]["options"].append("mode=1500"))
+    assert oci("run", "-b", str(path), oci.name("own")).startswith("1500\n")
+    assert place.stat().st_mode & 0o7777 == mode
+
+
+def test_a_tmpfs_without_a_mode_where_nothing_is(oci: Oci) -> None:
+    path = oci.bundle("stat", "-c", "%a", "/run/a", "/run/a/b", root={"path": "rootfs"},
+                      mounts=[*DEFAULTS, tmpfs("/run/a/b")])  # fmt: skip
+    oci.copy_root(path / "rootfs")
+    assert oci("run", "-b", str(path), oci.name("new")).split() == ["755", "1777"]
+
+
 def test_dev_that_is_read_only(oci: Oci) -> None:
     """It becomes so when everything is in it; what is mounted below stays writable."""
     mounts = [dict(entry) for entry in DEFAULTS]

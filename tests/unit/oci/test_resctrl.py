@@ -47,6 +47,12 @@ def test_a_group_with_the_containers_name(place: Path) -> None:
     assert not (place / "box").exists()
 
 
+def test_what_the_machine_can_share_out(place: Path) -> None:
+    (place / "info" / "L3").mkdir(parents=True)
+    assert resctrl.is_shared(str(place), "L3")
+    assert not resctrl.is_shared(str(place), "MB")
+
+
 def test_shares_are_written_in_order(place: Path) -> None:
     resctrl.write(str(place / "gold"), [LINE, "MB:0=20"])
     assert (place / "gold" / "schemata").read_text() == f"{LINE}\nMB:0=20\n"

@@ -52,6 +52,7 @@ PARTS = {
     "drop": "take capabilities out of the bounding set: nothing that it executes can get them",
     "user": "leave the caller's keys behind and become the command's user and groups",
     "cwd": "enter the working directory, and prove that it lies inside the root",
+    "able": "have the command's capabilities for the look at its file",
     "find": "look for the command, in PATH where it is a bare name",
     "arguments": "put the arguments together",
     "signals": "give every signal its default action and unblock all",

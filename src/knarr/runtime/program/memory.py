@@ -100,6 +100,7 @@ CONTROL = BASE + _PAGE + 1552
 NOTIFIED = CONTROL + 16
 LISTENER_PID = BASE + _PAGE + 1584
 LISTENER_PID_SIZE = 10
+MODE = BASE + _PAGE + 1600  # four octal digits and room for what is written behind them
 WORKING_DIRECTORY = BASE + 2 * _PAGE  # result of getcwd
 PATH_LIMIT = _PAGE
 STACK = BASE + 3 * _PAGE
@@ -149,6 +150,11 @@ def set_user(uid: int, gid: int, groups: "tuple[int, ...]", home: str) -> None:
     GROUP_COUNT.set(len(groups))
     write(GROUPS, struct.pack(f"={len(groups)}I", *groups))
     write(HOME, entry + b"\0")
+
+
+def home() -> str:
+    """Return where the home of who ``set_user`` settled is, as an entry of an environment."""
+    return text_at(HOME)
 
 
 def address_of(data: bytes) -> int:

@@ -15,7 +15,7 @@ from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_N
 from knarr.kernel.mounts import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.program.builder import Builder, Label
-from knarr.runtime.program.memory import FILE_LIMIT, ROOT, STATX, TEMPORARY, Cell
+from knarr.runtime.program.memory import FILE_LIMIT, MODE, ROOT, STATX, TEMPORARY, Cell
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -186,6 +186,23 @@ def check_type(
 ) -> None:
     """Go on if what was looked at is of this type (S_IFDIR, S_IFREG …)."""
     b.test(_MODE, _FORMAT, kind, orelse=orelse, errno=errno, path=path)
+
+
+def mode_text(b: Builder) -> None:
+    """Write the permissions of what was looked at as octal digits, where MODE is.
+
+    Digit by digit, each by its bits: operations have no arithmetic. What stands behind a digit is
+    overwritten by the next, and at last by NULs.
+    """
+    for place, shift in enumerate((9, 6, 3, 0)):
+        written = Label()
+        for digit in range(8):
+            other = Label()
+            b.test(_MODE, 7 << shift, digit << shift, orelse=other)
+            b.set(Cell(MODE + place), ord("0") + digit)
+            b.jump(written)
+            b.place(other)
+        b.place(written)
 
 
 def check_device(b: Builder, major: int, minor: int, path: str) -> None:

@@ -17,6 +17,7 @@ from knarr.runtime.mountopts import (
 )
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import (
+    MODE,
     MOUNT_NAMESPACE,
     PROC,
     ROOT,
@@ -163,6 +164,7 @@ class NewMount(Step):
     """Mount a file system of its own: proc, tmpfs, devpts, mqueue, sysfs, cgroup2 …"""
 
     __slots__ = ("destination", "fstype", "options", "source")
+    _inherits = False  # see ``new_mount``
 
     def __init__(self, destination: str, fstype: str, source: str, options: MountOptions) -> None:
         self.destination = destination
@@ -177,10 +179,12 @@ class NewMount(Step):
 
     def mount(self, b: Builder, refused: "Label | None" = None) -> None:
         """Add the operations; ``refused``: where to go on when the kernel does not permit it."""
-        ensure_directory(b, self.destination, _TARGET, follow=self.fstype not in _FIXED)
+        self._reach(b, _TARGET)
         if self.fstype not in _FIXED:
             keep_out(b, _TARGET, self.destination)
-        new_mount(b, self.fstype, self.source, self.options, _MOUNT, refused)
+        new_mount(
+            b, self.fstype, self.source, self.options, _MOUNT, refused, inherits=self._inherits
+        )
         attach(b, _MOUNT, _TARGET, self.destination)
         b.call("close", _TARGET)
         if self.options.propagation:
@@ -192,6 +196,10 @@ class NewMount(Step):
             b.set(PROC, _MOUNT)
         else:
             b.call("close", _MOUNT)
+
+    def _reach(self, b: Builder, out: Cell) -> None:
+        """Open the place, made where missing."""
+        ensure_directory(b, self.destination, out, follow=self.fstype not in _FIXED)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -208,15 +216,18 @@ def new_mount(
     refused: "Label | None" = None,
     *,
     writable: bool = False,
+    inherits: bool = False,
 ) -> None:
     """Make a detached mount of a new file-system instance with the given options.
 
-    writable: also where the options say otherwise; see there.
+    writable: also where the options say otherwise; see there. inherits: its mode is in MODE.
     """
     b.call("fsopen", fstype, k.FSOPEN_CLOEXEC, out=_CONTEXT, path=fstype, orelse=refused,
            errors=_REFUSED if refused else ())  # fmt: skip
     words = [f"source={source}"] if source else []
     configure(b, _CONTEXT, [*words, *options.data, *superblock_options(options)], refused)
+    if inherits:
+        b.call("fsconfig", _CONTEXT, k.FSCONFIG_SET_STRING, "mode", MODE, 0, path="mode")
     b.call("fsconfig", _CONTEXT, k.FSCONFIG_CMD_CREATE, None, None, 0, orelse=refused,
            errors=_REFUSED if refused else ())  # fmt: skip
     flags = options.own_flags() & ~(k.MS_RDONLY if writable else 0)
