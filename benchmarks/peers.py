@@ -13,7 +13,10 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -26,14 +29,15 @@ from .harness import BUILD, Contestant, busybox_tree, run_folder
 
 IMAGE = "localhost/busybox:bench"
 
-# Runs in the private mount namespace: one JSON list of words a line in, seconds and status out.
+# Runs in the private mount namespace. A line in: words and variables; out: seconds and status.
 HELPER = """
 import json, os, sys, time
 null = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1)]
 for line in sys.stdin:
-    words = json.loads(line)
+    words, variables = json.loads(line)
+    environment = {**os.environ, **variables}
     started = time.perf_counter()
-    pid = os.posix_spawnp(words[0], words, os.environ, file_actions=null)
+    pid = os.posix_spawnp(words[0], words, environment, file_actions=null)
     status = os.waitpid(pid, 0)[1]
     print(time.perf_counter() - started, status, flush=True)
 """
@@ -71,11 +75,11 @@ class Peers:
         for folder in (self._podman_root, self._podman_run):
             shutil.rmtree(folder, ignore_errors=True)
 
-    def run(self, words: list[str]) -> float:
+    def run(self, words: list[str], variables: dict[str, str] | None = None) -> float:
         """Run a command in the namespace; return its seconds. Raises RuntimeError on failure."""
         assert self._helper.stdin is not None
         assert self._helper.stdout is not None
-        self._helper.stdin.write(json.dumps(words) + "\n")
+        self._helper.stdin.write(json.dumps([words, variables or {}]) + "\n")
         answer = self._helper.stdout.readline().split()
         if len(answer) != 2 or answer[1] != "0":
             raise RuntimeError(f"{' '.join(words)}: {answer}")
@@ -104,7 +108,9 @@ class Peers:
         words = [runtime, "run", "--bundle", str(folder), _name(runtime)]
         return lambda: self.run(words)
 
-    def life(self, runtime: str, folder: Path) -> Contestant:
+    def life(
+        self, runtime: str, folder: Path, variables: dict[str, str] | None = None
+    ) -> Contestant:
         """Return ``create``, ``start`` and ``delete`` as engines call them, one after the other.
 
         What passes between ``start`` and the program's end does not count.
@@ -113,12 +119,26 @@ class Peers:
 
         def act() -> float:
             words = [runtime, "create", "--bundle", str(folder), "--pid-file", str(pid_file), name]
-            seconds = self.run(words) + self.run([runtime, "start", name])
+            seconds = self.run(words, variables) + self.run([runtime, "start", name], variables)
             pid = int(pid_file.read_text())
             wait_until(lambda: _has_ended(pid))
-            return seconds + self.run([runtime, "delete", "--force", name])
+            return seconds + self.run([runtime, "delete", "--force", name], variables)
 
         return act
+
+    @contextmanager
+    def oci_server(self, program: str) -> Iterator[dict[str, str]]:
+        """Have a server for ``knarr-oci`` in the namespace; yields what tells the command of it."""
+        folder = run_folder() / f"knarr-bench-oci-{os.getpid()}"
+        variables = {"KNARR_OCI_SERVER": str(folder)}
+        self.run(["sh", "-c", f"{program} server 2>/dev/null &"], variables)
+        wait_until((folder / "command.sock").exists)
+        try:
+            yield variables
+        finally:
+            os.kill(int((folder / "command.lock").read_text()), signal.SIGTERM)
+            wait_until(lambda: not (folder / "command.sock").exists())
+            shutil.rmtree(folder)
 
 
 def _name(runtime: str) -> str:

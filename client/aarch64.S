@@ -50,6 +50,7 @@
     .set SIG_IGN, 1
     .set SIGCONT, 18
     .set SIGWINCH, 28
+    .set LAST_SIGNAL, 64
     .set TIOCGPGRP, 0x540f
     .set ENOENT, 2
     .set EINTR, 4
@@ -59,6 +60,8 @@
     .set LONGEST, 90
     .set PATH_MAX, 4096
     .set PASSED_ON, 0x080a4a07
+    .set PASSED_ON_LOW, 0x7782eeff
+    .set PASSED_ON_HIGH, 0xfffffffe
 
     .set PACKET, 0
     .set STATUS, 0x80
@@ -76,6 +79,8 @@
     .set ACTION, 0x280
     .set PASSED, 0x2a0
     .set FRONT, 0x2a8
+    .set INSTEAD, 0x2b0
+    .set DIRECTORY, 0x2b8
     .set HEADER, 0x300
     .set OWN_PATH, 0x3000
     .set FRAME, 0x4100
@@ -109,6 +114,7 @@ start:
     sub sp, sp, #(FRAME & 0xf000)
     sub sp, sp, #(FRAME & 0xfff) + SPARE
     mov x29, sp
+    str xzr, [x29, #INSTEAD]
     cmp x0, #4
     b.lo called_by_link
     ldr x11, [x19]
@@ -119,9 +125,25 @@ start:
     ldr x11, [x19, #8]
     adr x12, from_script
     bl same
-    b.ne called_by_link
+    b.ne for_runtime
     ldr x21, [x19, #16]
     add x19, x19, #24
+    b find_server
+
+for_runtime:
+    ldr x11, [x19, #8]
+    adr x12, runtime
+    bl same
+    b.ne called_by_link
+    ldur x0, [x19, #-8]                 /* argc */
+    cmp x0, #10
+    b.lo called_by_link
+    ldr x0, [x19, #16]
+    add x1, x19, #24
+    ldr x21, [x19, #32]
+    add x19, x19, #72
+    str x0, [x29, #DIRECTORY]
+    str x1, [x29, #INSTEAD]
     b find_server
 
 called_by_link:
@@ -180,6 +202,9 @@ looking:
     mov x4, #16
     call_kernel SYS_setsockopt
 
+    ldr x11, [x29, #DIRECTORY]
+    ldr x0, [x29, #INSTEAD]
+    cbnz x0, place
     adr x11, knarr_run_root
     bl get_variable
     b.eq usual_place
@@ -364,13 +389,20 @@ no_environment:
 
     mov w12, #(PASSED_ON & 0xffff)      /* what is ignored or blocked stays so */
     movk w12, #(PASSED_ON >> 16), lsl #16
+    ldr x0, [x29, #INSTEAD]
+    cbz x0, these
+    mov x12, #(PASSED_ON_LOW & 0xffff)
+    movk x12, #(PASSED_ON_LOW >> 16), lsl #16
+    movk x12, #(PASSED_ON_HIGH & 0xffff), lsl #32
+    movk x12, #(PASSED_ON_HIGH >> 16), lsl #48
+these:
     mov w9, #0
 each_signal:
     add w9, w9, #1
-    cmp w9, #SIGWINCH
+    cmp w9, #LAST_SIGNAL
     b.hi all_signals
     sub w1, w9, #1
-    lsr w0, w12, w1
+    lsr x0, x12, x1
     tbz w0, #0, each_signal
     mov w0, w9
     mov x1, #0
@@ -380,10 +412,10 @@ each_signal:
     ldr x0, [x29, #ACTION]
     cmp x0, #SIG_IGN
     b.ne each_signal
-    mov w0, #1
+    mov x0, #1
     sub w1, w9, #1
-    lsl w0, w0, w1
-    bic w12, w12, w0
+    lsl x0, x0, x1
+    bic x12, x12, x0
     b each_signal
 all_signals:
     str x12, [x29, #MASK]
@@ -493,6 +525,11 @@ refused:                                /* a signal that the worker got has had 
 take_back:
     bl restore_mask
 run_here:
+    ldr x1, [x29, #INSTEAD]
+    cbz x1, with_python
+    ldr x21, [x1]
+    b execute
+with_python:
     adr x11, knarr_server
     bl get_variable
     b.ne chosen
@@ -731,6 +768,8 @@ print:                                  /* the text at x11 to standard error */
 
 client:
     .asciz "client-"
+runtime:
+    .asciz "--runtime"
 from_script:
     .asciz "--from-script"
 proc_self_exe:

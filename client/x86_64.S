@@ -2,10 +2,13 @@
 
    client-x86_64 --from-script PYTHON SCRIPT ARGUMENTS...   as scripts/knarr calls it
    knarr ARGUMENTS...                                       a link to this file, in PATH
+   client-x86_64 --runtime DIRECTORY PROGRAM PYTHON PYTHON -I -S -E SCRIPT ARGUMENTS...
+                                                            as scripts/knarr-oci calls it
 
    It hands the arguments, the environment, descriptors 0 to 2 and the working directory to the
    command server, passes signals on, and ends as it is told. Whenever that cannot be, and nothing
-   has been handed over yet, it becomes `PYTHON -I -m knarr.cli ARGUMENTS...`.
+   has been handed over yet, it becomes `PYTHON -I -m knarr.cli ARGUMENTS...`; for the runtime, what
+   begins with PROGRAM. That one's server is in DIRECTORY, and is sent every signal that can be.
    The conversation, and whom a server serves: docs/design/command-server.md.
 
    A static executable without any library: the ELF header stands below, the assembler's output is
@@ -75,6 +78,9 @@
     .set PATH_MAX, 4096
     /* HUP INT QUIT USR1 USR2 TERM CONT TSTP WINCH */
     .set PASSED_ON, 0x080a4a07
+    /* For the runtime all but what oci/foreground.py leaves alone, and those of the C library. */
+    .set PASSED_ON_LOW, 0x7782eeff
+    .set PASSED_ON_HIGH, 0xfffffffe
 
     /* The frame. HEADER holds the words before the arguments: at most twice PATH_MAX for the
        path of python (a working directory and a relative one), and under 300 bytes of others. */
@@ -94,6 +100,8 @@
     .set ACTION, 0x280                  /* struct sigaction: 32 bytes */
     .set PASSED, 0x2a0                  /* the last signal that was passed on, 0: none */
     .set FRONT, 0x2a8                   /* "F1" or "F0", and a NUL */
+    .set INSTEAD, 0x2b0                 /* address of what is executed without a server, 0: python */
+    .set DIRECTORY, 0x2b8               /* of the runtime's server */
     .set HEADER, 0x300
     .set OWN_PATH, 0x3000               /* PATH_MAX and "/bin/python3" */
     .set FRAME, 0x4100
@@ -120,6 +128,7 @@ start:
     lea r12, [rsp + 8*rcx + 16]         /* environment, behind argv's NULL */
     sub rsp, FRAME + SPARE
     mov rbp, rsp
+    mov qword ptr [rbp + INSTEAD], 0
     cmp rcx, 4
     jb called_by_link
     mov rsi, [rbx]                      /* under another name that word is no order to execute */
@@ -130,10 +139,25 @@ start:
     mov rsi, [rbx + 8]
     lea rdi, [rip + from_script]
     call same
-    jne called_by_link
+    jne for_runtime
     mov r13, [rbx + 16]
     add rbx, 24
     jmp find_server
+
+for_runtime:
+    mov rsi, [rbx + 8]
+    lea rdi, [rip + runtime]
+    call same
+    jne called_by_link
+    mov rcx, [rbp + FRAME + SPARE]      /* argc */
+    cmp rcx, 10
+    jb called_by_link
+    mov rax, [rbx + 16]
+    mov [rbp + DIRECTORY], rax
+    lea rax, [rbx + 24]
+    mov [rbp + INSTEAD], rax
+    mov r13, [rbx + 32]
+    add rbx, 72
 
 called_by_link:                         /* the python is PREFIX/bin/python3, this file is */
     lea rsi, [rip + proc_self_exe]      /* PREFIX/libexec/knarr/client-x86_64 */
@@ -195,6 +219,9 @@ looking:
     mov eax, SYS_setsockopt
     syscall
 
+    mov rax, [rbp + DIRECTORY]
+    cmp qword ptr [rbp + INSTEAD], 0
+    jne place
     lea rsi, [rip + knarr_run_root]
     call get_variable
     jz usual_place
@@ -404,14 +431,20 @@ no_environment:
     jne run_here
 
     /* What is ignored (nohup) stays ignored, what is blocked stays blocked. */
-    mov dword ptr [rbp + MASK], PASSED_ON
-    mov dword ptr [rbp + MASK + 4], 0
     mov eax, PASSED_ON
+    cmp qword ptr [rbp + INSTEAD], 0
+    je these
+    mov eax, PASSED_ON_HIGH
+    shl rax, 32
+    mov ecx, PASSED_ON_LOW
+    or rax, rcx
+these:
+    mov [rbp + MASK], rax
 each_signal:
-    bsf edi, eax
+    bsf rdi, rax
     jz all_signals
-    lea ecx, [rax - 1]
-    and eax, ecx
+    lea rcx, [rax - 1]
+    and rax, rcx
     push rax
     push rdi
     inc edi
@@ -424,7 +457,9 @@ each_signal:
     pop rax
     cmp qword ptr [rbp + ACTION], SIG_IGN
     jne each_signal
-    btr [rbp + MASK], edi
+    mov rcx, [rbp + MASK]
+    btr rcx, rdi
+    mov [rbp + MASK], rcx
     jmp each_signal
 all_signals:
     mov edi, SIG_BLOCK
@@ -546,6 +581,12 @@ take_back:
    the script's name and of what is before it on the stack; one more variable that of the end of
    the environment and of the first auxiliary value behind it, which nobody needs any more. */
 run_here:
+    mov rsi, [rbp + INSTEAD]
+    test rsi, rsi
+    jz with_python
+    mov r13, [rsi]
+    jmp execute
+with_python:
     lea rsi, [rip + knarr_server]
     call get_variable
     jnz chosen
@@ -817,6 +858,8 @@ print:
 
 client:
     .asciz "client-"
+runtime:
+    .asciz "--runtime"
 from_script:
     .asciz "--from-script"
 proc_self_exe:

@@ -41,6 +41,7 @@ _EXEC: "Flags" = {
 }  # fmt: skip
 _EXEC_SHORT = {"p": "process", "d": "detach", "t": "tty", "e": "env", "u": "user", "c": "cap",
                "g": "additional-gids"}  # fmt: skip
+_FOR_EVER = 1e9  # seconds
 # Commands that pass on what follows the container's id.
 _PASSING = ("exec", "ps")
 
@@ -223,6 +224,16 @@ def _features(said: Global, words: Words) -> int:
     return 0
 
 
+def _server(said: Global, words: Words) -> int:
+    from knarr.oci import server
+
+    del said
+    if words.words:
+        raise UsageError("server takes no words")
+    server.serve(float(words.number("idle")) or _FOR_EVER)
+    return 0
+
+
 def _spec(said: Global, words: Words) -> int:
     from knarr.oci import show
 
@@ -255,6 +266,7 @@ COMMANDS: "dict[str, tuple[Callable[[Global, Words], int], Flags, dict[str, str]
     "ps": (_ps, {"format": True}, {"f": "format"}, "ID [PS-OPTION...]",
            "show a container's processes"),
     "features": (_features, {}, {}, "", "show what this runtime can do as JSON"),
+    "server": (_server, {"idle": True}, {}, "", "carry commands out more quickly; ends by SIGTERM"),
     "spec": (_spec, {"bundle": True}, {"b": "bundle"}, "", "write a config.json to begin with"),
 }  # fmt: skip
 

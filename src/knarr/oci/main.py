@@ -31,6 +31,15 @@ def main(words: "Sequence[str]") -> "NoReturn":
     Without what an interpreter does at its end: it would free the memory in which a container's
     process that waits to be started has its program.
     """
+    status = 1
+    try:
+        status = ended(words)
+    finally:
+        os._exit(status)
+
+
+def ended(words: "Sequence[str]") -> int:
+    """Carry a command line out, say what there is to say, and return its status."""
     status = 0
     try:
         status = carry_out(words)
@@ -47,8 +56,12 @@ def main(words: "Sequence[str]") -> "NoReturn":
         status = 1
         sys.excepthook(*sys.exc_info())
         sys.stderr.flush()
-    finally:
-        os._exit(status)
+    return status
+
+
+def parsed(words: "Sequence[str]") -> Words:
+    """Return what is said before the command; raises UsageError."""
+    return parse(words, _FLAGS, _SHORT, first=True)
 
 
 def carry_out(words: "Sequence[str]") -> int:
@@ -57,7 +70,7 @@ def carry_out(words: "Sequence[str]") -> int:
     failed = 1
     try:
         interrupts.begin()
-        before = parse(words, _FLAGS, _SHORT, first=True)
+        before = parsed(words)
         journal = Journal(
             before.text("log"),
             before.choice("log-format", "text", "json"),

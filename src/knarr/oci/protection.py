@@ -10,8 +10,8 @@ writes; nothing of it can be looked at from inside, since it is not dumpable.
 import os
 import sys
 
-# Commands that put a process into a container.
-ENTERING = frozenset(("create", "run", "exec"))
+# Commands that put a process into a container, or whose children do.
+ENTERING = frozenset(("create", "run", "exec", "server"))
 _START = (
     "import sys; sys.path.append(sys.argv.pop(1)); "
     "from knarr.oci.entry import main; main(sys.argv[1:])"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _STANDARD = 3
+_spared: "list[int]" = []
 
 
 def listeners() -> int:
@@ -34,6 +35,17 @@ def add_listeners(config: "dict[str, Any]", preserved: int) -> int:
     return preserved + count
 
 
+def spare(fd: int) -> int:
+    """Have a descriptor of this process's own stay open when it closes the others.
+
+    Returns its new number, behind the place that is kept free.
+    """
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _STANDARD + 1)
+    os.close(fd)
+    _spared.append(moved)
+    return moved
+
+
 def arrange_descriptors(preserved: int) -> None:
     """Close what came along unasked, and keep a place free. Raises InvalidArgument.
 
@@ -48,7 +60,12 @@ def arrange_descriptors(preserved: int) -> None:
             fcntl.fcntl(fd, fcntl.F_GETFD)
         except OSError:
             raise InvalidArgument(f"--preserve-fds: descriptor {fd} is not open") from None
-    files.close_range(first)
+    begin = first
+    for fd in sorted(_spared):
+        if fd > begin:
+            files.close_range(begin, fd - 1)
+        begin = fd + 1
+    files.close_range(begin)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     if null != first:
         os.dup2(null, first, inheritable=False)

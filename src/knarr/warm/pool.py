@@ -50,11 +50,12 @@ def _do_nothing(_number: int, _frame: FrameType | None) -> None:
 
 
 class Pool:
-    """One waiting worker at a time for the clients of ``listener``.
+    """Waiting workers, ``ahead`` at a time, for the clients of ``listener``.
 
     A worker sends one byte through its pipe once it has accepted: ``a``, or
     ``r`` when it saw that the installed package is not the loaded one. The pipe
-    stays open until it ends.
+    stays open until it ends. Those that wait end with the server's process, by the kernel's
+    hand: nobody else knows whether one has just accepted.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Pool:
         leave: Leave,
         code: LoadedCode,
         work: Work,
+        ahead: int = 1,
     ) -> None:
         self._listener = listener
         self._path = path
@@ -73,9 +75,11 @@ class Pool:
         self._inode = os.lstat(path).st_ino
         self._code = code
         self._work = work
+        self._ahead = ahead
+        self._waiting: dict[int, tuple[int, float]] = {}  # its pipe -> pid, when it was forked
 
     def serve(self, idle: float) -> None:
-        """Keep a worker waiting until SIGTERM, or ``idle`` seconds without a command.
+        """Keep workers waiting until SIGTERM, or ``idle`` seconds without a command.
 
         Raises OSError when a worker cannot be forked: a server that cannot
         serve must go, so that commands run in their callers.
@@ -84,36 +88,40 @@ class Pool:
         quick_deaths = 0
         last = time.monotonic()
         while quick_deaths < _QUICK_DEATHS:
-            forked = time.monotonic()
-            word = self._one_worker(last + idle)
+            word, forked = self._next(last + idle)
             if word in (b"r", b""):  # package changed; idle, told to leave, or socket gone
                 return
             last = time.monotonic()
             died_early = word == b"d" and last - forked < _QUICK
             quick_deaths = quick_deaths + 1 if died_early else 0
 
-    def _one_worker(self, deadline: float) -> bytes:
-        """Fork a worker, return what it says: ``a``, ``r``, ``d`` died, b"" nobody came."""
+    def _next(self, deadline: float) -> tuple[bytes, float]:
+        """Return what a worker says, and when it was forked.
+
+        ``a``, ``r``, ``d``: it died, b"": nobody came.
+        """
         if not self._code.settle():
-            return b"r"
-        hear, pid = self._fork()
+            return b"r", 0.0
+        while len(self._waiting) < self._ahead:
+            self._fork()
         poll = select.poll()
-        poll.register(hear, select.POLLIN)
+        for hear in self._waiting:
+            poll.register(hear, select.POLLIN)
         poll.register(self._leave, select.POLLIN)
-        try:
-            while True:
-                left = min(_CHECK, deadline - time.monotonic())
-                ready = dict(poll.poll(max(0.0, left) * 1000))
-                if hear in ready:
+        while True:
+            left = min(_CHECK, deadline - time.monotonic())
+            ready = dict(poll.poll(max(0.0, left) * 1000))
+            for hear in ready.keys() & self._waiting.keys():
+                _, forked = self._waiting.pop(hear)
+                try:
                     word = os.read(hear, 1) or b"d"
                     if word == b"a":
                         self._await_lull(poll)
-                    return word
-                if ready or time.monotonic() >= deadline or not self._ours():
-                    self._dismiss(pid)
-                    return b""
-        finally:
-            os.close(hear)
+                finally:
+                    os.close(hear)
+                return word, forked
+            if ready or time.monotonic() >= deadline or not self._ours():
+                return b"", 0.0
 
     def _await_lull(self, poll: select.poll) -> None:
         """Return when the command has ended, lasts, or another caller has come.
@@ -124,34 +132,27 @@ class Pool:
         poll.register(self._listener, select.POLLIN)
         poll.poll(_LULL * 1000)
 
-    def _fork(self) -> tuple[int, int]:
+    def _fork(self) -> None:
         hear, say = os.pipe()
         server = os.getpid()
         pid = os.fork()
         if pid == 0:
             try:
-                os.close(hear)
+                for other in (hear, *self._waiting):
+                    os.close(other)
                 os.close(self._lock)
                 self._leave.forget()
                 self._work(self._listener, say, self._code, server)
             finally:
                 os._exit(125)
         os.close(say)
-        return hear, pid
+        self._waiting[hear] = pid, time.monotonic()
 
     def _ours(self) -> bool:
         try:
             return os.lstat(self._path).st_ino == self._inode
         except OSError:
             return False  # removed, or the run root is gone
-
-    def _dismiss(self, pid: int) -> None:
-        """End the waiting worker; a client it has just taken sees end of file and helps itself."""
-        self.remove_socket()
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            return  # it has died by itself
 
     def remove_socket(self) -> None:
         """Remove the socket, unless another one is at its path by now."""

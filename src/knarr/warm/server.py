@@ -27,12 +27,18 @@ _PATIENCE, _PAUSE = 20.0, 0.01
 
 
 def serve(
-    directory: str, began: int, preload: "Callable[[], None]", work: "Work", idle: float
+    directory: str,
+    began: int,
+    preload: "Callable[[], None]",
+    work: "Work",
+    idle: float,
+    ahead: int = 1,
 ) -> bool:
     """Serve in ``directory`` until idle for so many seconds; return False when another one does.
 
     began: time (ns since 1970) before anything was loaded. preload: load what is needed. work:
-    what a worker does. Raises PermissionError when others could put a socket of theirs there.
+    what a worker does. ahead: how many wait. Raises PermissionError when others could put a
+    socket of theirs there.
     """
     os.chdir("/")
     os.umask(0o077)
@@ -57,7 +63,7 @@ def serve(
     code = loaded.LoadedCode(began)  # before anybody can rely on being served by this code
     leave = pool.Leave()
     path = os.path.join(directory, SOCKET)
-    served = pool.Pool(_listen(directory), path, lock, leave, code, work)
+    served = pool.Pool(_listen(directory), path, lock, leave, code, work, ahead)
     try:
         served.serve(idle)
     finally:

@@ -1,0 +1,131 @@
+"""Whether a command means the same here as where it was called, and what can be taken over.
+
+A worker of the server (``server``) carries out a command in place of the process that was called
+for it. What a container or a hook would have inherited from that one it has to inherit from the
+worker: what can be taken over is, and where anything else differs the caller does it itself.
+"""
+
+import os
+import resource
+
+from knarr.errors import KnarrError
+from knarr.oci import commands, document, main, options, state
+from knarr.warm.request import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from knarr.oci.options import Words
+
+# Commands whose processes are nobody's child, or the worker's to wait for.
+_SERVED = ("run", "start", "state", "kill", "delete", "list", "pause", "resume")
+# Flags of `run` with which the container is somebody else's child, or has more of its caller.
+_OWN = ("detach", "preserve-fds", "console-socket", "pidfd-socket", "no-new-keyring", "help")
+# Lines of /proc/PID/status that a child has of its parent (proc_pid_status(5)).
+_STATUS = frozenset((
+    "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
+    "Seccomp", "Seccomp_filters", "Speculation_Store_Bypass", "SpeculationIndirectBranch",
+    "THP_enabled",
+))  # fmt: skip
+_RAW = ("attr/current", "personality", "coredump_filter")
+_LIMITS = 16  # RLIM_NLIMITS in the kernel's resource.h
+
+
+class Asked:
+    """A command line of process ``pid`` that may be carried out here.
+
+    mine: what ``inherited`` says of this process.
+    Raises Refused where it may not, OSError where the process has gone.
+    """
+
+    __slots__ = ("_elsewhere", "_name", "_pid", "_root", "_words")
+
+    def __init__(self, pid: int, words: "list[str]", mine: "list[object]") -> None:
+        self._pid = pid
+        try:
+            self._name, self._words, self._root = _read(words)
+        except KnarrError:
+            raise Refused from None  # it says what is wrong with it
+        if mine != inherited(str(pid)):
+            raise Refused
+        self._elsewhere = _raw("self", "cgroup") != _raw(str(pid), "cgroup")
+
+    def take_over(self) -> None:
+        """Have this process be as the caller is. Raises Refused where it may not, OSError."""
+        try:
+            for number in range(_LIMITS):
+                limits = resource.prlimit(self._pid, number)
+                if limits != resource.getrlimit(number):
+                    resource.setrlimit(number, limits)
+            os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, self._pid))
+            for name in ("oom_score_adj", "loginuid"):
+                said = _raw(str(self._pid), name)
+                if said != _raw("self", name):
+                    with open(f"/proc/self/{name}", "wb", 0) as file:
+                        file.write(said)
+        except (OSError, ValueError):
+            raise Refused from None  # this one may not, or the caller has gone
+        self._look()
+
+    def _look(self) -> None:
+        """Raise Refused for what only the caller can do; the working directory is its own.
+
+        A terminal is watched for its size; and hooks stay in the groups of who starts them.
+        """
+        if self._name == "run":
+            bundle = self._words.text("bundle", ".")
+            path = os.path.join(bundle, self._words.text("config", document.NAME))
+        elif self._name in ("start", "delete") and len(self._words.words) == 1:
+            path = os.path.join(self._root, self._words.words[0], document.NAME)
+        else:
+            return
+        try:
+            with open(document.opened(path), "rb") as file:
+                data = file.read(document.LIMIT)
+        except (OSError, ValueError):
+            return  # what there is to say of that is said by the command
+        if self._elsewhere and b'"hooks"' in data:
+            raise Refused
+        if self._name == "run" and b'"terminal":true' in data.translate(None, b" \t\r\n"):
+            raise Refused
+
+
+def _read(words: "list[str]") -> "tuple[str, Words, str]":
+    """Return command, what is said to it, and the root. Raises Refused, UsageError."""
+    before = main.parsed(words)
+    if not before.words or before.has("help") or before.has("version"):
+        raise Refused
+    name, *left = before.words
+    # Without groups, processes stay in those of who starts them.
+    if name not in _SERVED or before.text("cgroup-manager") == "disabled":
+        raise Refused
+    _, flags, short, _, _ = commands.COMMANDS[name]
+    said = options.parse(left, {**flags, "help": False}, {"h": "help", **short})
+    if any(said.given(flag) for flag in _OWN):
+        raise Refused
+    return name, said, os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
+
+
+def inherited(who: str) -> "list[object]":
+    """Return what a child of a process would have of it and cannot be taken over. OSError."""
+    lines = _raw(who, "status").decode("ascii", "replace").splitlines()
+    pid = 0 if who == "self" else int(who)
+    return [
+        [os.stat(f"/proc/{who}/ns/{name}").st_ino for name in os.listdir(f"/proc/{who}/ns")],
+        [line for line in lines if line.partition(":")[0] in _STATUS],
+        [_raw(who, name) for name in _RAW],
+        os.sched_getscheduler(pid),
+    ]
+
+
+def _raw(who: str, name: str) -> bytes:
+    """Return what a file of a process says, nothing where the kernel has no such file."""
+    try:
+        fd = os.open(f"/proc/{who}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    try:
+        return os.read(fd, 1 << 16)
+    except OSError:
+        return b""  # attr/current without a security module
+    finally:
+        os.close(fd)

@@ -1,0 +1,54 @@
+"""``knarr-oci server``: everything is loaded before the command that needs it is called.
+
+While it runs, the script has commands carried out by its workers, where that comes to the same
+(``likeness``). Whatever it cannot do, and everything when it is not there, is done by the process
+that was called. Why and how: docs/design/oci.md.
+"""
+
+import importlib
+import os
+import pkgutil
+import sys
+import time
+
+from knarr.errors import Conflict
+from knarr.warm import server
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from typing import NoReturn
+
+    from knarr.warm.loaded import LoadedCode
+
+# As in scripts/knarr-oci.
+DIRECTORY = "/run/knarr-oci/@server"
+# Engines call start right after create, and delete after that: nobody is to wait for a fork.
+_AHEAD = 2
+_LOADED = ("knarr.oci", "knarr.runtime", "knarr.cgroups", "knarr.kernel", "knarr.spec")
+
+
+def serve(idle: float) -> None:
+    """Serve until nobody has called for so many seconds, SIGTERM, or a new version is installed.
+
+    Raises Conflict when there is a server already, PermissionError for a directory of others.
+    """
+    began = time.time_ns()
+    directory = os.environ.get("KNARR_OCI_SERVER") or DIRECTORY
+    if not server.serve(directory, began, _preload, _work, idle, _AHEAD):
+        raise Conflict(f"another server listens in {directory}")
+
+
+def _preload() -> None:
+    """Import what makes containers; what a machine has not the parts for is left to the command."""
+    for name in _LOADED:
+        for found in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            if not found.name.endswith("__main__"):
+                importlib.import_module(found.name)
+    sys.argv[:] = sys.argv[:1]
+
+
+def _work(listener: "socket.socket", notice: int, code: "LoadedCode", parent: int) -> "NoReturn":
+    from knarr.oci import worker
+
+    worker.become_a_command(listener, notice, code, parent)

@@ -1,0 +1,104 @@
+"""A worker of the server: it waits for one caller and carries out its command."""
+
+import fcntl
+import os
+import socket
+
+from knarr.kernel import process
+from knarr.kernel.lean import signal
+from knarr.oci import likeness, main, streams
+from knarr.warm import request as requests
+from knarr.warm.request import Refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import NoReturn
+
+    from knarr.warm.loaded import LoadedCode
+
+# Of what has no effect unless somebody asks for it, the one that no command passes on.
+_NOTICE = signal.SIGURG
+_F_SETSIG = 10  # fcntl.h
+_HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
+
+
+def become_a_command(
+    listener: socket.socket, notice: int, code: "LoadedCode", server: int
+) -> "NoReturn":
+    """Wait for a caller, carry its command out, and end as it would have."""
+    here, mine = requests.place(), likeness.inherited("self")
+    came = requests.await_caller(listener, notice, code, server, _prepare)
+    link = came.link
+    try:
+        link.settimeout(requests.PATIENCE)
+        request = requests.receive(link)
+        link.settimeout(None)
+        if not came.fresh or request.place != here:
+            raise Refused
+        asked = likeness.Asked(came.pid, request.argv[1:], mine)
+        requests.become(request)
+        asked.take_over()
+    except (Refused, ValueError, OSError):
+        requests.answer(link, b"N")  # it does it itself
+    process.set_name("knarr-oci")
+    caller = Caller(socket.socket(fileno=streams.spare(link.detach())))
+    streams.spare(notice)
+    caller.listen()
+    caller.end(main.ended(request.argv[1:]))
+
+
+def _prepare(awaited: "Callable[[], bool]") -> None:
+    """Nothing is done ahead: what a command needs was loaded by the server."""
+    del awaited
+
+
+class Caller:
+    """The process that was called, at the other end of ``link``.
+
+    It says signals that it has got, and is killed when it is gone without a word: then so is
+    this process, in the middle of whatever it does.
+    """
+
+    def __init__(self, link: socket.socket) -> None:
+        self._link = link
+
+    def listen(self) -> None:
+        """Have signals come here from now on, whatever this process is doing."""
+        fd = self._link.fileno()
+        signal.signal(_NOTICE, self._hear)
+        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(fd, _F_SETSIG, int(_NOTICE))
+        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        self._hear(0, None)  # what was said before
+
+    def _hear(self, number: int, frame: object) -> None:
+        del number, frame
+        while True:
+            try:
+                word = self._link.recv(64, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError:
+                word = b""  # reset: gone with something of ours unread
+            if not word:
+                os.kill(os.getpid(), signal.SIGKILL)
+            # A longer word says that it goes on after a stop.
+            self._get(word[0] if len(word) == 1 else int(signal.SIGCONT))
+
+    def _get(self, number: int) -> None:
+        """Have a signal do what it would have done there."""
+        if signal.getsignal(number) == signal.SIG_DFL and number not in _HARMLESS:
+            requests.say(self._link, b"K%d" % number)
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), number)
+
+    def end(self, status: int) -> "NoReturn":
+        """Tell the caller how to end, and end.
+
+        Its descriptors go first: whoever reads its output sees the end of it now.
+        """
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for fd in range(3):
+            os.dup2(null, fd)
+        requests.answer(self._link, b"X%d" % status)
