@@ -16,14 +16,17 @@ if TYPE_CHECKING:
 
 
 class Global:
-    """What is said before the command. manager: of control groups."""
+    """What is said before the command. manager: of control groups. serve: be a server."""
 
-    __slots__ = ("journal", "manager", "root")
+    __slots__ = ("journal", "manager", "root", "serve")
 
-    def __init__(self, root: str, manager: str, journal: "Journal") -> None:
+    def __init__(
+        self, root: str, manager: str, journal: "Journal", serve: "Callable[[float], None]"
+    ) -> None:
         self.root = root
         self.manager = manager
         self.journal = journal
+        self.serve = serve
 
 
 _CREATE: "Flags" = {
@@ -225,12 +228,9 @@ def _features(said: Global, words: Words) -> int:
 
 
 def _server(said: Global, words: Words) -> int:
-    from knarr.oci import server
-
-    del said
     if words.words:
         raise UsageError("server takes no words")
-    server.serve(float(words.number("idle")) or _FOR_EVER)
+    said.serve(float(words.number("idle")) or _FOR_EVER)
     return 0
 
 

@@ -8,8 +8,7 @@ worker: what can be taken over is, and where anything else differs the caller do
 import os
 import resource
 
-from knarr.errors import KnarrError
-from knarr.oci import commands, document, main, options, state
+from knarr.oci import commands, document, options, state
 from knarr.warm.request import Refused
 
 TYPE_CHECKING = False
@@ -33,18 +32,16 @@ _LIMITS = 16  # RLIM_NLIMITS in the kernel's resource.h
 class Asked:
     """A command line of process ``pid`` that may be carried out here.
 
-    mine: what ``inherited`` says of this process.
-    Raises Refused where it may not, OSError where the process has gone.
+    before: what is said before the command. mine: what ``inherited`` says of this process. Raises
+    Refused where it may not, UsageError for what is no command line, OSError where the process
+    has gone.
     """
 
     __slots__ = ("_elsewhere", "_name", "_pid", "_root", "_words")
 
-    def __init__(self, pid: int, words: "list[str]", mine: "list[object]") -> None:
+    def __init__(self, pid: int, before: "Words", mine: "list[object]") -> None:
         self._pid = pid
-        try:
-            self._name, self._words, self._root = _read(words)
-        except KnarrError:
-            raise Refused from None  # it says what is wrong with it
+        self._name, self._words, self._root = _read(before)
         if mine != inherited(str(pid)):
             raise Refused
         self._elsewhere = _raw("self", "cgroup") != _raw(str(pid), "cgroup")
@@ -72,6 +69,8 @@ class Asked:
         A terminal is watched for its size; and hooks stay in the groups of who starts them.
         """
         if self._name == "run":
+            if "LISTEN_FDS" in os.environ:
+                raise Refused  # descriptors that did not come along (sd_listen_fds(3))
             bundle = self._words.text("bundle", ".")
             path = os.path.join(bundle, self._words.text("config", document.NAME))
         elif self._name in ("start", "delete") and len(self._words.words) == 1:
@@ -89,9 +88,8 @@ class Asked:
             raise Refused
 
 
-def _read(words: "list[str]") -> "tuple[str, Words, str]":
+def _read(before: "Words") -> "tuple[str, Words, str]":
     """Return command, what is said to it, and the root. Raises Refused, UsageError."""
-    before = main.parsed(words)
     if not before.words or before.has("help") or before.has("version"):
         raise Refused
     name, *left = before.words

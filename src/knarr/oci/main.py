@@ -121,7 +121,13 @@ def _execute(before: Words, journal: Journal) -> int:
 
     root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
     state.check_root(root)
-    return commands.execute(commands.Global(root, _manager(before), journal), name, left)
+    return commands.execute(commands.Global(root, _manager(before), journal, _serve), name, left)
+
+
+def _serve(idle: float) -> None:
+    from knarr.oci import server
+
+    server.serve(idle, parsed, ended)
 
 
 def _manager(before: Words) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import socket
     from typing import NoReturn
 
+    from knarr.oci.worker import CarryOut, Parse
     from knarr.warm.loaded import LoadedCode
 
 # As in scripts/knarr-oci.
@@ -28,14 +29,21 @@ _AHEAD = 2
 _LOADED = ("knarr.oci", "knarr.runtime", "knarr.cgroups", "knarr.kernel", "knarr.spec")
 
 
-def serve(idle: float) -> None:
+def serve(idle: float, parse: "Parse", carry_out: "CarryOut") -> None:
     """Serve until nobody has called for so many seconds, SIGTERM, or a new version is installed.
 
+    parse, carry_out: what is said before a command; a command line. See ``worker``.
     Raises Conflict when there is a server already, PermissionError for a directory of others.
     """
     began = time.time_ns()
+
+    def work(listener: "socket.socket", notice: int, code: "LoadedCode", parent: int) -> "NoReturn":
+        from knarr.oci import worker
+
+        worker.become_a_command(listener, notice, code, parent, parse, carry_out)
+
     directory = os.environ.get("KNARR_OCI_SERVER") or DIRECTORY
-    if not server.serve(directory, began, _preload, _work, idle, _AHEAD):
+    if not server.serve(directory, began, _preload, work, idle, _AHEAD):
         raise Conflict(f"another server listens in {directory}")
 
 
@@ -46,9 +54,3 @@ def _preload() -> None:
             if not found.name.endswith("__main__"):
                 importlib.import_module(found.name)
     sys.argv[:] = sys.argv[:1]
-
-
-def _work(listener: "socket.socket", notice: int, code: "LoadedCode", parent: int) -> "NoReturn":
-    from knarr.oci import worker
-
-    worker.become_a_command(listener, notice, code, parent)

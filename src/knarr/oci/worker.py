@@ -4,9 +4,10 @@ import fcntl
 import os
 import socket
 
+from knarr.errors import KnarrError
 from knarr.kernel import process
 from knarr.kernel.lean import signal
-from knarr.oci import likeness, main, streams
+from knarr.oci import likeness, streams
 from knarr.warm import request as requests
 from knarr.warm.request import Refused
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from knarr.oci.options import Words
     from knarr.warm.loaded import LoadedCode
+
+    Parse = Callable[[list[str]], Words]
+    CarryOut = Callable[[list[str]], int]
 
 # Of what has no effect unless somebody asks for it, the one that no command passes on.
 _NOTICE = signal.SIGURG
@@ -24,9 +29,18 @@ _HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIG
 
 
 def become_a_command(
-    listener: socket.socket, notice: int, code: "LoadedCode", server: int
+    listener: socket.socket,
+    notice: int,
+    code: "LoadedCode",
+    server: int,
+    parse: "Parse",
+    carry_out: "CarryOut",
 ) -> "NoReturn":
-    """Wait for a caller, carry its command out, and end as it would have."""
+    """Wait for a caller, carry its command out, and end as it would have.
+
+    parse: returns what is said before a command. carry_out: of a command line, returns its
+    status.
+    """
     here, mine = requests.place(), likeness.inherited("self")
     came = requests.await_caller(listener, notice, code, server, _prepare)
     link = came.link
@@ -36,16 +50,16 @@ def become_a_command(
         link.settimeout(None)
         if not came.fresh or request.place != here:
             raise Refused
-        asked = likeness.Asked(came.pid, request.argv[1:], mine)
+        asked = likeness.Asked(came.pid, parse(request.argv[1:]), mine)
         requests.become(request)
         asked.take_over()
-    except (Refused, ValueError, OSError):
+    except (Refused, KnarrError, ValueError, OSError):
         requests.answer(link, b"N")  # it does it itself
     process.set_name("knarr-oci")
     caller = Caller(socket.socket(fileno=streams.spare(link.detach())))
     streams.spare(notice)
     caller.listen()
-    caller.end(main.ended(request.argv[1:]))
+    caller.end(carry_out(request.argv[1:]))
 
 
 def _prepare(awaited: "Callable[[], bool]") -> None:
