@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.integration.cli.conftest import Installation, end_server, make_installation
 from tests.stress import leaks
 from tests.stress.deaths import Reaper, ours
 from tests.stress.model import BY_DEATHS
 from tests.support import leftovers
+from tests.support.installations import Installation, end_server, make_installation
 from tests.support.waiting import wait_until
 
 if TYPE_CHECKING:

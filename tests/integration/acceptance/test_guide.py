@@ -13,7 +13,7 @@ import pytest
 from tests.integration.acceptance.commands import ROWS, Row
 
 if TYPE_CHECKING:
-    from tests.integration.cli.conftest import Installation
+    from tests.support.installations import Installation
     from tests.support.nethost import NetHost
 
 # A server that says when it is ready, and ends with 0 when it is asked to.

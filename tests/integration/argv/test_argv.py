@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from tests.integration.cli.conftest import Installation
+    from tests.support.installations import Installation
 
 HERE = Path(__file__).parent
 RELEASE = "28.2"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 
 def test_commit(box: Installation) -> None:

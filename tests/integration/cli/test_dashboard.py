@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.cli.conftest import REPOSITORY, Installation
 from tests.integration.cli.test_terminal import Terminal
+from tests.support.installations import REPOSITORY, Installation
 from tests.support.waiting import PATIENCE, wait_until
 
 pyte = pytest.importorskip("pyte")

@@ -7,7 +7,7 @@ import re
 import select
 import time
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 
 def test_past_events(box: Installation) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.support.waiting import wait_until
 
 SOON = ("--health-interval", "50ms")

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.unit.images.helpers import Layout, config_of, tar_of
 
 

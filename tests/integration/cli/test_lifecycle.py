@@ -11,7 +11,7 @@ import stat
 import tarfile
 from pathlib import Path
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.support.waiting import PATIENCE, wait_until
 
 

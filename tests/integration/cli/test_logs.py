@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 STAMP = rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z"
 

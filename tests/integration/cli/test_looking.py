@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 
 def test_top(box: Installation) -> None:

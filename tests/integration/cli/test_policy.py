@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 NON_ROOT = "[containers]\nnon_root = true\n[limits]\npids = 50\n"
 

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.support.nethost import nethost
 
 __all__ = ["nethost"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.support.waiting import wait_until
 
 

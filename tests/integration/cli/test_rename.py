@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from knarr import ContainerConfig, Engine, errors
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 
 def test_a_running_container_goes_on_under_its_new_name(box: Installation) -> None:

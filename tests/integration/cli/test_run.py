@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from knarr.kernel import mounts
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.support.waiting import PATIENCE, wait_until
 
 

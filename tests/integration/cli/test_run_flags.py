@@ -9,7 +9,7 @@ import pytest
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.integration.cli.conftest import Installation
+    from tests.support.installations import Installation
 
 
 def test_many_at_once(box: Installation, tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import Installation
 from tests.support import runtimes
+from tests.support.installations import Installation
 
 
 @pytest.fixture

@@ -16,12 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.cli.conftest import (
-    REPOSITORY,
-    Installation,
-    end_server,
-    make_installation,
-)
+from tests.support.installations import REPOSITORY, Installation, end_server, make_installation
 from tests.support.machinecode import emulator
 from tests.support.waiting import PATIENCE, wait_until
 

@@ -6,8 +6,8 @@ import json
 import re
 import signal
 
-from tests.integration.cli.conftest import Installation
 from tests.integration.cli.test_terminal import Terminal, terminal  # noqa: F401 - a fixture
+from tests.support.installations import Installation
 from tests.support.waiting import PATIENCE
 
 HEADINGS = ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 FIVE = ("sh", "-c", "head -c 5000 /dev/zero > /five")
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from knarr.kernel import tty as kernel_tty
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 from tests.support.waiting import PATIENCE, wait_until
 
 

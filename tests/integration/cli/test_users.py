@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.integration.cli.conftest import Installation
+from tests.support.installations import Installation
 
 UNKNOWN = b"unable to find user me: no matching entries in passwd file\n"
 

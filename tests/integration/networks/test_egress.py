@@ -28,9 +28,9 @@ from knarr.networks import egress as entries
 from knarr.networks import naming
 from knarr.networks.definition import Pool
 from knarr.runtime import egress
-from tests.integration.cli.conftest import Installation
 from tests.support import dns
 from tests.support.bridges import PORT, family_of, peer, serving
+from tests.support.installations import Installation
 from tests.support.nethost import HOST4, HOST6, OUTSIDE4, OUTSIDE6, NetHost, inside
 from tests.support.processes import children, listener
 from tests.support.waiting import PATIENCE, wait_until

@@ -18,7 +18,7 @@ from tests.support.waiting import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.integration.cli.conftest import Installation
+    from tests.support.installations import Installation
 
 SAID = "are in another network namespace than this command"
 

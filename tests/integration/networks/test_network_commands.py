@@ -11,7 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.integration.cli.conftest import Installation
+    from tests.support.installations import Installation
     from tests.support.nethost import NetHost
 
     Command = Callable[..., tuple[int, bytes, bytes]]
