@@ -40,10 +40,14 @@ class Oci:
         self.root = folder / "states"
         self.root.mkdir(mode=0o700, exist_ok=True)
         self.program = folder / "knarr-oci"
-        text = _SCRIPT.format(python=sys.executable, sources=SOURCES, flags=f"--root {self.root}")
-        self.program.write_text(text)
+        self.always()
         self.program.chmod(0o755)
         self.prefix = f"t{secrets.token_hex(4)}-"
+
+    def always(self, *flags: str) -> None:
+        """Have these flags before every command, after ``--root``."""
+        said = " ".join(("--root", str(self.root), *flags))
+        self.program.write_text(_SCRIPT.format(python=sys.executable, sources=SOURCES, flags=said))
 
     def name(self, name: str) -> str:
         """Return a name that no other test on this machine has."""

@@ -37,6 +37,17 @@ class Manager:
         def discard(self, found: Any, made: list[str]) -> None:
             """Remove what is new of a group whose limits were refused."""
 
+        def open(self, path: str) -> Group:
+            """Return an existing group."""
+
+    def exists(self, path: str) -> bool:
+        """Return whether the group of a path is there (``protocol.Manager``)."""
+        try:
+            self.open(path)
+        except FileNotFoundError:
+            return False
+        return True
+
     def create(
         self,
         path: str,

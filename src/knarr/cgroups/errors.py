@@ -1,4 +1,4 @@
-"""The one exception of this room."""
+"""What this room raises beside the errors of the interpreter."""
 
 
 class UnsupportedResource(ValueError):
@@ -12,3 +12,7 @@ class UnsupportedResource(ValueError):
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
+
+
+class RefusedLimit(OSError):
+    """The kernel does not take a value of ``linux.resources``; the text names its field."""

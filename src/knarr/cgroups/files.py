@@ -7,7 +7,7 @@ needs about forty of these.
 import errno
 import os
 
-from knarr.cgroups.errors import UnsupportedResource
+from knarr.cgroups.errors import RefusedLimit, UnsupportedResource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,4 +111,4 @@ def refusal(directory: str, name: str, value: str, field: str, error: OSError) -
     if error.errno == errno.ENOENT and os.path.isdir(directory):
         return UnsupportedResource(field, f"this kernel does not support it (no {name})")
     text = f"{field} cannot be set to {value.strip()!r}: {error.strerror}"
-    return OSError(error.errno, text, f"{directory}/{name}")
+    return RefusedLimit(error.errno, text, f"{directory}/{name}")

@@ -151,6 +151,9 @@ if TYPE_CHECKING:
         def open(self, path: str) -> Group:
             """Return an existing group; FileNotFoundError when there is none."""
 
+        def exists(self, path: str) -> bool:
+            """Return whether the group of a path is there, also one that somebody else made."""
+
         def usage(self, path: str) -> Usage:
             """Return ``Group.usage`` of a path; None for everything when there is no group."""
 

@@ -63,20 +63,25 @@ def parse(path: str) -> tuple[str, str]:
             raise ValueError(f"cgroup path {path!r}: systemd takes slice:prefix:name")
         where = parts[0] or DEFAULT_SLICE
         name = f"{parts[1]}-{parts[2]}" if parts[1] else parts[2]
-    if not where.endswith(".slice") or not UNIT_LETTERS.issuperset(where):
-        raise ValueError(f"cgroup path {path!r}: {where!r} is not the name of a slice")
+    try:
+        expand(where)
+    except ValueError as error:
+        raise ValueError(f"cgroup path {path!r}: {error}") from None
     if not UNIT_LETTERS.issuperset(name) or len(name) > 240 or name.endswith(".slice"):
         raise ValueError(f"cgroup path {path!r}: {name!r} is not the name of a scope")
     return where, f"{name}.scope"
 
 
 def expand(slice_name: str) -> str:
-    """Return where a slice is: ``a-b.slice`` lies in ``a.slice``, ``-.slice`` is the root."""
+    """Return where a slice is: ``a-b.slice`` lies in ``a.slice``, ``-.slice`` is the root.
+
+    Raises ValueError for what is not the name of one.
+    """
     stem = slice_name.removesuffix(".slice")
     if stem == "-":
         return ""
     parts = stem.split("-")
-    if not all(parts):
+    if stem == slice_name or not all(parts) or not UNIT_LETTERS.issuperset(stem):
         raise ValueError(f"{slice_name!r} is not the name of a slice")
     return "".join(f"/{'-'.join(parts[: end + 1])}.slice" for end in range(len(parts)))
 
@@ -149,21 +154,28 @@ class Group(group.Group):
             self.keeper = None
 
 
-def start_keeper() -> int:
-    """Return the pid of a new process that does nothing until it is killed.
+def start_keeper() -> tuple[int, int]:
+    """Return the pid of a new process that does nothing until it is killed, and a descriptor.
 
-    It holds no descriptor and handles no signal of the caller's.
+    It stays when a byte is written there. Without one it ends when the descriptor is closed,
+    so when its maker is killed before anybody could know of it. The process holds no other
+    descriptor and handles no signal of the caller's.
     """
+    theirs, ours = os.pipe()
     pid = os.fork()
     if pid:
-        return pid
+        os.close(theirs)
+        return pid, ours
     try:
         os.setsid()
         kernel_process.default_signals()
         kernel_process.set_name("knarr-keeper")
-        kernel_files.close_range(0)
-        while True:
-            select.poll().poll()
+        os.dup2(theirs, 0)
+        kernel_files.close_range(1)
+        if os.read(0, 1):
+            os.close(0)
+            while True:
+                select.poll().poll()
     finally:
         os._exit(1)
 
@@ -243,18 +255,25 @@ class Manager(v2.Manager):
         found = self.at(path)
         if pids := processes.procs(found.scope):
             raise OSError(errno.EBUSY, base.not_empty(pids), found.scope)
-        found.keeper = start_keeper()
+        found.keeper, stay = start_keeper()
         try:
             start(parse(path)[0], found.unit, found.keeper)
             # A group that hands controllers down may hold no process itself.
             os.mkdir(f"{found.scope}/keeper")
             group.Group(path, f"{found.scope}/keeper").attach(found.keeper)
             os.mkdir(found.directory)
+            os.write(stay, b"1")
         except BaseException:  # also a signal's: the keeper would sleep for ever
             processes.signal_all([found.keeper], processes.SIGKILL)
             reap(found.keeper)
             raise
+        finally:
+            os.close(stay)
         return found, [found.scope]
+
+    def exists(self, path: str) -> bool:
+        """Return whether the scope of a path is there, whoever has made it."""
+        return os.path.isdir(self.at(path).scope)
 
     def usage(self, path: str) -> "Usage":
         """Return what the group of a path used; None for everything when it is gone."""

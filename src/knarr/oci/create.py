@@ -192,7 +192,7 @@ class Creation:
             resources = configs.resources_of(self.config)
             configs.warn_of(resources, self.request.journal)
             # One that is there already is not ours until it has proved to be empty.
-            self.container.values["cgroup"]["made"] = not _is_there(manager, path)
+            self.container.values["cgroup"]["made"] = not manager.exists(path)
             self.container.save()
             group = manager.create(path, resources, owner=configs.group_owner(self.config))
         except ValueError as error:
@@ -200,11 +200,11 @@ class Creation:
             where = "linux.cgroupsPath: " if is_path else "linux.resources."
             raise InvalidArgument(f"{where}{error}") from error
         except OSError as error:
-            file = str(error.filename or "")
-            # A file of the group is what a limit was written to.
-            is_limit = os.path.dirname(file).endswith(os.path.normpath(path))
+            from knarr.cgroups.errors import RefusedLimit
+
+            is_limit = isinstance(error, RefusedLimit)
             field = "linux.resources" if is_limit else f"linux.cgroupsPath: {path}"
-            where = f": {file}" if file else ""
+            where = f": {error.filename}" if error.filename else ""
             raise InvalidArgument(f"{field}: {error.strerror}{where}") from error
         # A scope of systemd's is not removed by removing directories. On v2 beside v1 there may
         # come to be one later, by an update or by others.
@@ -343,14 +343,6 @@ def _now() -> str:
     seconds, rest = divmod(time.time_ns(), 10**9)
     text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return text + f".{rest:09}".rstrip("0").rstrip(".") + "Z"
-
-
-def _is_there(manager: "Any", path: str) -> bool:
-    try:
-        manager.open(path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _clone_binds(plan: Plan) -> "dict[int, int]":

@@ -140,7 +140,7 @@ class Container:
         if not self.pid:
             return -1
         try:
-            fd = os.pidfd_open(self.pid)
+            fd = process.pidfd_open(self.pid)
         except ProcessLookupError:
             return -1
         # Looked at only now: from here on the number cannot become another's.

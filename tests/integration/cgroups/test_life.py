@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -315,3 +316,23 @@ def test_a_process_can_enter_by_itself(make: Make) -> None:
         finally:
             one.kill()
             os.waitpid(pid, 0)
+
+
+def test_keeper_ends_with_a_maker_that_was_killed(process: Start) -> None:
+    """Before the scope is there, by which anybody could find it."""
+    code = (
+        f"sys.path[:0] = {sys.path!r}\n"
+        "from knarr.cgroups import systemd\n"
+        "keeper, stay = systemd.start_keeper()\n"
+        "print(keeper, flush=True)\n"
+        "time.sleep(1000)"
+    )
+    maker = process(code)
+    maker.go()
+    keeper = int(maker.line())
+    pidfd = os.pidfd_open(keeper)
+    try:
+        maker.end()
+        assert select.select([pidfd], [], [], 100)[0]
+    finally:
+        os.close(pidfd)

@@ -17,7 +17,18 @@ def test_parse(path: str, expected: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["abc", "a:b", "system.slice:a:", "x:a:b", "a/b.slice:a:b", "::a b", "::a.slice", "/"]
+    "path",
+    [
+        "abc",
+        "a:b",
+        "system.slice:a:",
+        "x:a:b",
+        "a/b.slice:a:b",
+        "a--b.slice:a:b",
+        "::a b",
+        "::a.slice",
+        "/",
+    ],
 )
 def test_bad_paths(path: str) -> None:
     with pytest.raises(ValueError, match="cgroup path"):
@@ -36,7 +47,7 @@ def test_expand(name: str, expected: str) -> None:
     assert systemd.expand(name) == expected
 
 
-@pytest.mark.parametrize("name", ["a--b.slice", "-a.slice", ".slice"])
+@pytest.mark.parametrize("name", ["a--b.slice", "-a.slice", ".slice", "a", "a/b.slice"])
 def test_bad_slices(name: str) -> None:
     with pytest.raises(ValueError, match="slice"):
         systemd.expand(name)
