@@ -29,6 +29,7 @@ RLIMITS = {
     "RLIMIT_RTPRIO": 14, "RLIMIT_RTTIME": 15,
 }  # fmt: skip
 
+_IOPRIO_WHO_PROCESS = 1
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, struct pidfd_info of 64 bytes)
 _PIDFD_INFO_EXIT = 1 << 3
 _REAP_WAIT = 10_000  # ms
@@ -92,6 +93,11 @@ def run_everywhere() -> None:
 def step_back() -> None:
     """Run from now on only where a processor has nothing else to do (sched(7), SCHED_IDLE)."""
     os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def io_priority(pid: int) -> int:
+    """Return class and level of a process's I/O, 0 for this one (ioprio_get(2)). OSError."""
+    return syscall("ioprio_get", _IOPRIO_WHO_PROCESS, pid)
 
 
 def set_name(name: str) -> None:

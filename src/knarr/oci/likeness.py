@@ -8,6 +8,7 @@ worker: what can be taken over is, and where anything else differs the caller do
 import os
 import resource
 
+from knarr.kernel import process
 from knarr.oci import commands, document, options, state
 from knarr.warm.request import Refused
 
@@ -20,12 +21,14 @@ _SERVED = ("run", "start", "state", "kill", "delete", "list", "pause", "resume")
 # Flags of `run` with which the container is somebody else's child, or has more of its caller.
 _OWN = ("detach", "preserve-fds", "console-socket", "pidfd-socket", "no-new-keyring", "help")
 # Lines of /proc/PID/status that a child has of its parent (proc_pid_status(5)).
-_STATUS = frozenset((
+_STATUS = (
     "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
     "Seccomp", "Seccomp_filters", "Speculation_Store_Bypass", "SpeculationIndirectBranch",
     "THP_enabled",
-))  # fmt: skip
-_RAW = ("attr/current", "personality", "coredump_filter")
+)  # fmt: skip
+_RAW = ("attr/current", "personality", "coredump_filter", "timerslack_ns")
+# SIGPIPE and SIGXFSZ as SigIgn has them: an interpreter ignores them anyway, a worker nothing else.
+_IGNORED = 1 << 12 | 1 << 24
 _LIMITS = 16  # RLIM_NLIMITS in the kernel's resource.h
 
 
@@ -37,14 +40,17 @@ class Asked:
     has gone.
     """
 
-    __slots__ = ("_elsewhere", "_name", "_pid", "_root", "_words")
+    __slots__ = ("_apart", "_elsewhere", "_name", "_pid", "_root", "_words")
 
     def __init__(self, pid: int, before: "Words", mine: "list[object]") -> None:
         self._pid = pid
         self._name, self._words, self._root = _read(before)
         if mine != inherited(str(pid)):
             raise Refused
-        self._elsewhere = _raw("self", "cgroup") != _raw(str(pid), "cgroup")
+        here, there = (_raw(who, "cgroup").splitlines() for who in ("self", str(pid)))
+        self._elsewhere = here != there
+        # On hybrid machines a container need not join a group of v2: it stays in its caller's.
+        self._apart = len(here) > 1 and here[-1:] != there[-1:]
 
     def take_over(self) -> None:
         """Have this process be as the caller is. Raises Refused where it may not, OSError."""
@@ -54,6 +60,11 @@ class Asked:
                 if limits != resource.getrlimit(number):
                     resource.setrlimit(number, limits)
             os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, self._pid))
+            where = os.sched_getaffinity(self._pid)
+            if where != os.sched_getaffinity(0):
+                os.sched_setaffinity(0, where)
+                if where != os.sched_getaffinity(0):
+                    raise Refused  # of another cpuset
             for name in ("oom_score_adj", "loginuid"):
                 said = _raw(str(self._pid), name)
                 if said != _raw("self", name):
@@ -69,8 +80,9 @@ class Asked:
         A terminal is watched for its size; and hooks stay in the groups of who starts them.
         """
         if self._name == "run":
-            if "LISTEN_FDS" in os.environ:
-                raise Refused  # descriptors that did not come along (sd_listen_fds(3))
+            # Descriptors that did not come along (sd_listen_fds(3)).
+            if self._apart or "LISTEN_FDS" in os.environ:
+                raise Refused
             bundle = self._words.text("bundle", ".")
             path = os.path.join(bundle, self._words.text("config", document.NAME))
         elif self._name in ("start", "delete") and len(self._words.words) == 1:
@@ -106,12 +118,15 @@ def _read(before: "Words") -> "tuple[str, Words, str]":
 def inherited(who: str) -> "list[object]":
     """Return what a child of a process would have of it and cannot be taken over. OSError."""
     lines = _raw(who, "status").decode("ascii", "replace").splitlines()
+    said = dict(line.partition(":")[::2] for line in lines)
     pid = 0 if who == "self" else int(who)
     return [
         [os.stat(f"/proc/{who}/ns/{name}").st_ino for name in os.listdir(f"/proc/{who}/ns")],
-        [line for line in lines if line.partition(":")[0] in _STATUS],
+        [said.get(name) for name in _STATUS],
+        pid and int(said.get("SigIgn", "0"), 16) & ~_IGNORED,
         [_raw(who, name) for name in _RAW],
-        os.sched_getscheduler(pid),
+        [os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority],
+        process.io_priority(pid),
     ]
 
 

@@ -12,6 +12,8 @@ import sys
 import time
 
 from knarr.errors import Conflict
+from knarr.kernel import files
+from knarr.kernel.lean import signal
 from knarr.warm import server
 
 TYPE_CHECKING = False
@@ -42,9 +44,19 @@ def serve(idle: float, parse: "Parse", carry_out: "CarryOut") -> None:
 
         worker.become_a_command(listener, notice, code, parent, parse, carry_out)
 
+    _forget_who_called()
     directory = os.environ.get("KNARR_OCI_SERVER") or DIRECTORY
     if not server.serve(directory, began, _preload, work, idle, _AHEAD):
         raise Conflict(f"another server listens in {directory}")
+
+
+def _forget_who_called() -> None:
+    """Have no hook get what only the server's caller had: descriptors, signals that are ignored."""
+    files.close_range(3)
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) == signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _preload() -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.bundles import Oci, tree
+from tests.support.bundles import SOURCES, Oci, tree
+from tests.support.installations import make_installation
 from tests.support.podman import Podman
 
 
@@ -21,6 +22,14 @@ def rootfs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path.mkdir()
     tree(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory in which knarr-oci is installed."""
+    folder = tmp_path_factory.mktemp("installed")
+    make_installation(folder, SOURCES)
+    return folder
 
 
 @pytest.fixture

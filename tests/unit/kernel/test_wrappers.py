@@ -210,6 +210,17 @@ print([l.split()[1] for l in open('/proc/self/status') if l.startswith('NoNewPri
     assert out.split() == ["knarr-test-name", "['1']"]
 
 
+def test_priority_of_input_and_output() -> None:
+    out = in_child("""
+import os
+from knarr.kernel import process
+from knarr.kernel.libc import syscall
+syscall("ioprio_set", 1, 0, 2 << 13 | 6)
+print(process.io_priority(0), process.io_priority(os.getpid()))
+""")
+    assert out.split() == [str(2 << 13 | 6)] * 2
+
+
 def test_capabilities_are_read_as_the_kernel_shows_them() -> None:
     shown = {
         line.split(":")[0]: int(line.split()[1], 16)
