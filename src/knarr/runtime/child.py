@@ -7,6 +7,7 @@ operation says to its parent what it was.
 
 import fcntl
 import os
+import select
 import struct
 
 from knarr.kernel import process as k
@@ -17,9 +18,9 @@ from knarr.runtime import finalleg, packets
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
 from knarr.runtime.program import kept, memory
-from knarr.runtime.program.builder import Block, Builder, Label, Program, text
+from knarr.runtime.program.builder import Block, Builder, Program, text
+from knarr.runtime.program.exchange import READY, wait
 from knarr.runtime.program.memory import (
-    BYTE,
     CHANNEL,
     ENTRANCES,
     POLL,
@@ -37,11 +38,8 @@ if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
 
-READY = b"r"
 _RESULT = TEMPORARY[0]
-_POLLIN = 1
 _HIGH = 16
-_EVENTS = 4  # struct pollfd: events, and revents in the upper half
 
 
 def first(
@@ -162,22 +160,6 @@ def stop(b: Builder) -> None:
     wait(b, 1)
 
 
-def wait(b: Builder, status: int, poll: int = POLL, channel: Cell = CHANNEL) -> None:
-    """Wait for a byte from the parent; end with ``status`` when that is gone.
-
-    The other end of the channel may be open in this very process, so that the
-    parent's end has to be looked for itself.
-    """
-    go, gone = Label(), Label()
-    b.call("ppoll", poll, 2, None, None, 0, orelse=gone)
-    b.test(poll + _EVENTS, _POLLIN << 16, _POLLIN << 16, orelse=gone)
-    b.call("read", channel, BYTE, 1, orelse=gone)
-    b.jump(go)
-    b.place(gone)
-    b.call("exit_group", status)
-    b.place(go)
-
-
 def meet() -> "tuple[_socket.socket, list[int]]":
     """Set where a process finds its end of the channel, a number to move things to, its parent.
 
@@ -202,7 +184,7 @@ def meet_at(poll: int, channel: Cell) -> "tuple[_socket.socket, list[int]]":
     theirs = high(end.fileno())
     end.close()
     parent = os.pidfd_open(os.getpid())
-    memory.write(poll, struct.pack("=ihhihh", theirs, _POLLIN, 0, parent, _POLLIN, 0))
+    memory.write(poll, struct.pack("=ihhihh", theirs, select.POLLIN, 0, parent, select.POLLIN, 0))
     channel.set(theirs)
     return ours, [theirs, parent]
 

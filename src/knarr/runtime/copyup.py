@@ -50,7 +50,7 @@ class CopiedTmpfs(Stop):
         flags = os.O_RDONLY | os.O_DIRECTORY
         open_in_root(b, self.destination, _SOURCE, flags, orelse=absent, errors=(2,))
         b.place(absent)
-        ensure_directory(b, self.destination, _TARGET)
+        ensure_directory(b, self.destination, _TARGET, asks=True)
         keep_out(b, _TARGET, self.destination)
         new_mount(b, "tmpfs", self.source, self.options, _MOUNT, writable=True)
         child.stop(b)

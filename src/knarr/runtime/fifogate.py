@@ -19,7 +19,7 @@ from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import DEFAULT_PATH, Ending
 from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
-from knarr.runtime.program import memory
+from knarr.runtime.program import exchange, memory
 from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT, SLAVE
 from knarr.runtime.steps.base import Circumstances, Setting, Step, Stop
 from knarr.runtime.steps.mounts import (
@@ -191,7 +191,7 @@ class FifoGate:
         for number in range(_STREAMS if self._terminal else 0):
             b.call("dup3", SLAVE, number, 0)
         b.call("prctl", k.PR_SET_PDEATHSIG, 0, 0, 0, 0)
-        b.call("write", CHANNEL, child.READY, 1)
+        b.call("write", CHANNEL, exchange.READY, 1)
         b.call("read", GATE, BYTE, 1)
         b.call("close", CHANNEL)
         b.set(CHANNEL, GATE)

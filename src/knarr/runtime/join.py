@@ -21,7 +21,7 @@ from knarr.kernel.seccomp import FilterProgram
 from knarr.runtime import child, finalleg
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.finalleg import Ending, FinalLeg
-from knarr.runtime.program import carrier, kept, memory
+from knarr.runtime.program import carrier, exchange, kept, memory
 from knarr.runtime.program.builder import Builder, Label, Program, Told
 from knarr.runtime.program.memory import CLONED, LISTEN_PID, PIDFD, ROOT, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY
@@ -278,7 +278,7 @@ def _clone(b: Builder, join: Join) -> None:
         # 0 is the writer itself, whatever its pid is in which namespace.
         b.call("write", fd, b"0", 1, explain=_NotIn(fd))
     _set_affinity(b, "final", final)
-    child.wait(b, 1)
+    exchange.wait(b, 1)
     if join.flags & CLONE_NEWCGROUP:
         b.call("setns", join.pidfd, CLONE_NEWCGROUP)
     child.become_root(b)

@@ -23,7 +23,7 @@ from knarr.kernel.namespaces import (
 )
 from knarr.runtime import child, ends
 from knarr.runtime.fifo import GO
-from knarr.runtime.program import carrier, kept, memory
+from knarr.runtime.program import carrier, exchange, kept, memory
 from knarr.runtime.program.builder import Block, Builder, Label
 from knarr.runtime.program.memory import CLONE_ARGUMENTS, CLONED, KEEPER, KEEPER_CHANNEL
 
@@ -199,7 +199,7 @@ def _enter(b: Builder, joined: "tuple[tuple[int, int], ...]", made: int) -> None
 
 def _keep(b: Builder) -> None:
     child.be_born(b)
-    child.wait(b, 0, memory.KEEPER_POLL, KEEPER_CHANNEL)
+    exchange.wait(b, 0, memory.KEEPER_POLL, KEEPER_CHANNEL)
     inside, outside = Label(), Label()
     # Both store what they get; the keeper not before the other has ended or runs.
     b.call("clone3", CLONE_ARGUMENTS, clone.ARGUMENTS_SIZE, out=KEEPER)
@@ -209,5 +209,5 @@ def _keep(b: Builder) -> None:
     b.end()
     b.place(inside)
     child.be_born(b)
-    b.call("write", KEEPER_CHANNEL, child.READY, 1)
-    child.wait(b, 1)
+    b.call("write", KEEPER_CHANNEL, exchange.READY, 1)
+    exchange.wait(b, 1)

@@ -19,8 +19,9 @@ from knarr.runtime.keeper import Keeper
 from knarr.runtime.plan import Plan
 from knarr.runtime.program import carrier, memory
 from knarr.runtime.program.builder import Block, Program
+from knarr.runtime.program.exchange import DIRECTORY_MISSING
 from knarr.runtime.rlimits import raise_limits, set_score
-from knarr.runtime.rootfs import clone_tree, close_all, idmap, idmap_bind, open_root
+from knarr.runtime.rootfs import ActingAs, clone_tree, close_all, idmap, idmap_bind, open_root
 from knarr.runtime.steps.base import Circumstances, Setting, Stop
 from knarr.runtime.steps.mounts import BindMount, NewMount
 from knarr.runtime.waiting import Waiting, is_known, resolve
@@ -170,7 +171,7 @@ class Created:
 
     def open_gate(self) -> None:
         """Let the process go through its gate, be it there already or not yet."""
-        self._opened = True
+        self._opened = self._process.ahead = True
         self._process.go()
 
     def kill(self) -> None:
@@ -223,6 +224,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         entrances=entrances,
     )
     created = Created(process, seen)
+    process.answer = lambda question: _make_missing(plan, question)
     if recipe.listener is not None:
         recipe.listener.tell(created.pid)
     created.warnings += plan.warnings
@@ -250,6 +252,19 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         created.abort()
         raise
     return created
+
+
+def _make_missing(plan: Plan, question: bytes) -> None:
+    """Make what a mount's place lacks, as the container's root; what fails the process finds."""
+    from knarr.runtime.reaching import make_missing
+
+    path = memory.text_at(memory.QUESTION.get())
+    try:
+        with ActingAs((host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))):
+            make_missing(memory.ROOT.get(), path, directory=question == DIRECTORY_MISSING)
+    except OSError:
+        pass  # the process opens the place next, and says what is there
+    memory.ANSWER.set(1)
 
 
 def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":

@@ -8,6 +8,7 @@ from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.fifo import GO
 from knarr.runtime.program import memory
 from knarr.runtime.program.builder import Program
+from knarr.runtime.program.exchange import READY
 from knarr.runtime.steps.base import Setting, Step
 from knarr.runtime.steps.identity import User
 
@@ -21,11 +22,14 @@ class Waiting:
     """A process that carries out its program and shares memory with this one, seen from here.
 
     ends: of the channel, as ``child.meet`` returns them. sibling: the process is one of ours,
-    so that our parent waits for it. pid, pidfd: of the process. Raises RuntimeFailure where the
-    program failed.
+    so that our parent waits for it. pid, pidfd: of the process. answer: what to do when it asks
+    for something (``program.exchange.ask``), with the question. ahead: its gate was opened already.
+    Raises RuntimeFailure where the program failed.
     """
 
-    __slots__ = ("_program", "_sibling", "_sock", "_theirs", "pid", "pidfd")
+    __slots__ = (
+        "_program", "_sibling", "_sock", "_theirs", "ahead", "answer", "pid", "pidfd"
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -39,6 +43,8 @@ class Waiting:
         self._sock, self._theirs = ends
         self._sibling = sibling
         self.pid, self.pidfd = process
+        self.answer: Callable[[bytes], None] | None = None
+        self.ahead = False
 
     def go(self) -> None:
         """Let the process go on to its next stop."""
@@ -58,11 +64,18 @@ class Waiting:
         self._let_go()
 
     def await_stop(self, look: "Callable[[], None] | None" = None) -> None:
-        """Return when it waits at a stop of its program before the gate."""
-        if self._sock.fileno() not in ends.readable(self._sock.fileno(), self.pidfd, look=look):
-            self._fail()
-            raise RuntimeFailure("error", "create", "the process ended before it was ready")
-        self._sock.recv(1)
+        """Return when it waits at a stop of its program before the gate; it may ask on its way."""
+        while True:
+            if self._sock.fileno() not in ends.readable(self._sock.fileno(), self.pidfd, look=look):
+                self._fail()
+                raise RuntimeFailure("error", "create", "the process ended before it was ready")
+            said = self._sock.recv(1)
+            if said == READY or self.answer is None:
+                return
+            self.answer(said)
+            self.go()
+            if self.ahead:
+                self.go()  # the byte that opened the gate was read by who waited for an answer
 
     def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it has become what it was to be. look: see ``await_ready``."""

@@ -122,3 +122,28 @@ def test_mounts_of_nobody(
     with pytest.raises(error) as caught:
         run(engine, "true", volumes_from=(text,))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("userns", ["host", "private"])
+def test_places_that_are_links_to_nowhere(engine: Engine, tmp_path: Path, userns: str) -> None:
+    """As /etc/resolv.conf of an image with systemd: what they lead to is made.
+
+    The gate of such a container is opened ahead, before its process asks.
+    """
+    if userns != "host" and not engine.machine.private_users():
+        pytest.skip("this kernel cannot map the owners of layers")
+    (tmp_path / "f").write_text("here\n")
+    script = "mkdir /data; ln -s /run/deep/one /data/one; ln -s ../run/deep/two /data/two"
+    found = engine.containers.create(ContainerConfig("busybox", ("sh", "-c", script)))
+    found.start()
+    found.wait()
+    found.commit("linked")
+    texts = [f"type=bind,source={tmp_path}/f,target=/data/{name}" for name in ("one", "two")]
+    binds = tuple(each for each in map(mountargs.mount, texts) if isinstance(each, BindMount))
+    look = "cat /run/deep/one /data/two; stat -c %u:%g /run/deep"
+    config = ContainerConfig("linked", ("sh", "-c", look), binds=binds, auto_remove=True,
+                             userns=userns, tmpfs=(Tmpfs("/run"),))  # fmt: skip
+    assert engine.containers.run(config).text == "here\nhere\n0:0\n"
+    config = ContainerConfig("linked", ("sh", "-c", look), binds=binds, auto_remove=True,
+                             userns=userns)  # fmt: skip
+    assert engine.containers.run(config).text == "here\nhere\n0:0\n"

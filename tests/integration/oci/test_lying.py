@@ -168,11 +168,13 @@ def test_place_of_states_that_others_can_write_to(oci: Oci) -> None:
 
 
 def test_place_of_states_that_is_a_file(oci: Oci) -> None:
+    oci.root.rmdir()
     oci.root.touch()
     bundle = oci.bundle("true")
     for words in (("create", "-b", str(bundle), "x"), ("state", "x"), ("delete", "x"), ("list",)):
         assert "Traceback" not in oci(*words, status=1)
     oci.root.unlink()
+    oci.root.mkdir()
 
 
 @pytest.mark.parametrize("kind", ["file", "link", "empty", "garbage", "fifo"])

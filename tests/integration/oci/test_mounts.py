@@ -394,6 +394,7 @@ def test_a_link_at_the_place_does_not_lead_out(oci: Oci, tmp_path: Path) -> None
     subprocess.run(["rm", "-r", str(root / "place")], check=True)
     (root / "place").symlink_to(tmp_path / "secret")
     (root / "out").mkdir()
-    said = oci("run", "-b", str(path), oci.name("link"), check=False)
-    assert "of the host" not in said
-    assert "file" not in said.replace("No such file", "")
+    assert oci("run", "-b", str(path), oci.name("link"), status=None) == (
+        "ls: /place/er: No such file or directory\n"
+    )
+    assert (root / str(tmp_path / "secret").lstrip("/")).is_dir()

@@ -85,6 +85,9 @@ TEMPORARY = tuple(_cell(number) for number in range(32, 48))
 _MOUNTS = 64
 MOUNTS_MAX = 440
 
+# What a process asks its maker: the address of a path; and that it has tried (``exchange.ask``).
+QUESTION, ANSWER = _cell(_MOUNTS + MOUNTS_MAX), _cell(_MOUNTS + MOUNTS_MAX + 1)
+
 STATX = BASE + _PAGE  # struct statx
 STATFS = BASE + _PAGE + 512  # struct statfs
 POLL = BASE + _PAGE + 768  # struct pollfd [2]: the channel, the parent

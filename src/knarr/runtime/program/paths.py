@@ -15,6 +15,7 @@ from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, RESOLVE_N
 from knarr.kernel.mounts import AT_EMPTY_PATH, AT_SYMLINK_NOFOLLOW
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.program.builder import Builder, Label
+from knarr.runtime.program.exchange import DIRECTORY_MISSING, FILE_MISSING, ask
 from knarr.runtime.program.memory import FILE_LIMIT, MODE, ROOT, STATX, TEMPORARY, Cell
 
 TYPE_CHECKING = False
@@ -65,14 +66,38 @@ def open_in_root(
     openat2(b, ROOT, path, out, flags, resolve, orelse=orelse, errors=errors)
 
 
-def ensure_directory(b: Builder, path: str, out: Cell, *, follow: bool = True) -> None:
-    """Open a directory inside the root, made (0755) with its parents where missing."""
+def ensure_directory(
+    b: Builder, path: str, out: Cell, *, follow: bool = True, asks: bool = False
+) -> None:
+    """Open a directory inside the root, made (0755) with its parents where missing.
+
+    asks: where a link leads to nowhere, the maker makes what it leads to; else that is a failure.
+    """
+    there, nowhere = Label(), Label()
+    _open_or_make(b, path, out, follow, nowhere if asks else None)
+    if asks:
+        b.jump(there)
+        _ask(b, DIRECTORY_MISSING, path, out, nowhere)
+        b.place(there)
+
+
+def _open_or_make(
+    b: Builder, path: str, out: Cell, follow: bool, nowhere: "Label | None" = None
+) -> None:
     missing, there = Label(), Label()
     open_in_root(b, path, out, DIRECTORY, follow=follow, orelse=missing, errors=(errno.ENOENT,))
     b.jump(there)
     b.place(missing)
-    _make(b, path, out, follow)
+    _make(b, path, out, follow, nowhere=nowhere)
     b.place(there)
+
+
+def _ask(b: Builder, question: bytes, path: str, out: Cell, nowhere: Label) -> None:
+    """Go on here from a link to nowhere; nothing is open then but what led to it."""
+    b.place(nowhere)
+    ask(b, question, path)
+    flags = DIRECTORY if question == DIRECTORY_MISSING else os.O_PATH
+    openat2(b, ROOT, path, out, flags, _RESOLVE, explain=_Dangling(path))
 
 
 def try_directory(b: Builder, path: str, result: Cell) -> None:
@@ -93,8 +118,19 @@ def _unless_missing(b: Builder, result: Cell, label: Label) -> None:
     b.test(result, 0xFFFFFFFF, -errno.ENOENT & 0xFFFFFFFF, orelse=label)
 
 
-def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None" = None) -> None:
-    """Make the missing components one by one, each on the descriptor of its parent."""
+def _make(
+    b: Builder,
+    path: str,
+    out: Cell,
+    follow: bool,
+    give_up: "Label | None" = None,
+    nowhere: "Label | None" = None,
+) -> None:
+    """Make the missing components one by one, each on the descriptor of its parent.
+
+    nowhere: where to go on at a link to nowhere, with nothing left open.
+    """
+    linked = Label()
     done = ""
     failed = None if give_up is None else Label()
     open_in_root(b, "/", out, DIRECTORY, orelse=give_up)
@@ -111,8 +147,9 @@ def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None
         if failed is not None:
             _unless_missing(b, out, failed)
         # A dangling link is there already: following it would make what the image chose.
-        b.call("mkdirat", _ABOVE, part, 0o755, out=out if failed else 0, orelse=failed,
-               explain=_Dangling(done))  # fmt: skip
+        b.call("mkdirat", _ABOVE, part, 0o755, out=out if failed else 0,
+               orelse=failed or (linked if nowhere else None),
+               errors=(errno.EEXIST,) if nowhere else (), explain=_Dangling(done))  # fmt: skip
         open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=failed)
         b.place(there)
         b.call("close", _ABOVE)
@@ -123,6 +160,13 @@ def _make(b: Builder, path: str, out: Cell, follow: bool, give_up: "Label | None
         b.call("close", _ABOVE)
         b.jump(give_up)
         b.place(made)
+    if nowhere is not None:
+        end = Label()
+        b.jump(end)
+        b.place(linked)
+        b.call("close", _ABOVE)
+        b.jump(nowhere)
+        b.place(end)
 
 
 class _Dangling:
@@ -135,20 +179,20 @@ class _Dangling:
 
     def __call__(self, name: str, number: int) -> RuntimeFailure:
         text = os.strerror(number)
-        if number == errno.EEXIST:
+        if number in (errno.EEXIST, errno.ENOENT):
             text = f"{self.path} is a symbolic link to nowhere"
         return RuntimeFailure("error", name, f"{name}: {text}: {self.path}", number)
 
 
-def ensure_file(b: Builder, path: str, out: Cell) -> None:
-    """Open a file inside the root, made empty where missing."""
-    missing, there = Label(), Label()
+def ensure_file(b: Builder, path: str, out: Cell, *, asks: bool = False) -> None:
+    """Open a file inside the root, made empty where missing. asks: see ``ensure_directory``."""
+    missing, there, nowhere = Label(), Label(), Label()
     open_in_root(b, path, out, orelse=missing, errors=(errno.ENOENT,))
     b.jump(there)
     b.place(missing)
     parent, name = os.path.split(path.rstrip("/"))
     raced = Label()
-    ensure_directory(b, parent or "/", _BELOW)
+    _open_or_make(b, parent or "/", _BELOW, True, nowhere if asks else None)
     create = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     b.call("openat", _BELOW, name, create, 0o644, out=out, path=path, orelse=raced,
            errors=(errno.EEXIST,))  # fmt: skip
@@ -157,7 +201,12 @@ def ensure_file(b: Builder, path: str, out: Cell) -> None:
     b.place(raced)
     # A dangling link or a racing creation: the look-up decides.
     b.call("close", _BELOW)
-    open_in_root(b, path, out)
+    if asks:
+        # ``nowhere`` is where the links of its directory lead to, and this one too.
+        b.jump(nowhere)
+        _ask(b, FILE_MISSING, path, out, nowhere)
+    else:
+        open_in_root(b, path, out)
     b.place(there)
 
 

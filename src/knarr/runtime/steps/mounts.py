@@ -199,7 +199,8 @@ class NewMount(Step):
 
     def _reach(self, b: Builder, out: Cell) -> None:
         """Open the place, made where missing."""
-        ensure_directory(b, self.destination, out, follow=self.fstype not in _FIXED)
+        follow = self.fstype not in _FIXED
+        ensure_directory(b, self.destination, out, follow=follow, asks=follow)
 
     def describe(self) -> str:
         """Return the step as one line of text."""
@@ -290,7 +291,7 @@ class BindMount(Step):
             flags = _CLONE | (k.AT_RECURSIVE if self.options.recursive else 0)
             b.call("open_tree", k.AT_FDCWD, self.source, flags, out=mount, path=self.source)
         ensure = ensure_directory if is_directory else ensure_file
-        ensure(b, self.destination, _TARGET)
+        ensure(b, self.destination, _TARGET, asks=True)
         keep_out(b, _TARGET, self.destination)
         attach(b, mount, _TARGET, explain=_NotAttached(self.destination, is_directory))
         if number >= 0:

@@ -33,5 +33,5 @@ class LikeBelow(NewMount):
         mode_text(b)
         b.jump(there)
         b.place(missing)
-        ensure_directory(b, self.destination, out)
+        ensure_directory(b, self.destination, out, asks=True)
         b.place(there)
