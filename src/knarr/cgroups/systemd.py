@@ -46,6 +46,8 @@ MANAGER = f"{NAME}.Manager"
 DEFAULT_SLICE = "system.slice"
 UNIT_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789:-_.\\@")
 INFINITY = 2**64 - 1
+_KEEPER = "knarr-keeper"
+_MFD_EXEC = 0x10
 
 
 def parse(path: str) -> tuple[str, str]:
@@ -154,12 +156,12 @@ class Group(group.Group):
             self.keeper = None
 
 
-def start_keeper() -> tuple[int, int]:
+def start_keeper(program: bytes = b"") -> tuple[int, int]:
     """Return the pid of a new process that does nothing until it is killed, and a descriptor.
 
     It stays when a byte is written there. Without one it ends when the descriptor is closed,
     so when its maker is killed before anybody could know of it. The process holds no other
-    descriptor and handles no signal of the caller's.
+    descriptor and handles no signal of the caller's. program: see ``Manager.keep_by``.
     """
     theirs, ours = os.pipe()
     pid = os.fork()
@@ -169,15 +171,27 @@ def start_keeper() -> tuple[int, int]:
     try:
         os.setsid()
         kernel_process.default_signals()
-        kernel_process.set_name("knarr-keeper")
+        kernel_process.set_name(_KEEPER)
         os.dup2(theirs, 0)
         kernel_files.close_range(1)
         if os.read(0, 1):
             os.close(0)
+            _become(program)
             while True:
                 select.poll().poll()
     finally:
         os._exit(1)
+
+
+def _become(program: bytes) -> None:
+    """Execute a program from memory, with a name and nothing else; return where that cannot be."""
+    for flag in (_MFD_EXEC, 0) if program else ():
+        try:
+            file = os.memfd_create(_KEEPER, os.MFD_CLOEXEC | flag)
+            os.write(file, program)
+            os.execve(file, [_KEEPER], {})
+        except OSError:  # the flag is since Linux 6.3; vm.memfd_noexec may forbid it altogether
+            kernel_files.close_range(0)
 
 
 def reap(pid: int) -> None:
@@ -240,9 +254,20 @@ class Manager(v2.Manager):
     A path is ``slice:prefix:name``, or absolute and then a scope in ``system.slice``.
     """
 
-    __slots__ = ()
+    __slots__ = ("_program",)
 
     name = "systemd"
+
+    def __init__(self, mount_point: str) -> None:
+        super().__init__(mount_point)
+        self._program = b""
+
+    def keep_by(self, program: bytes) -> None:
+        """Have each keeper execute a static program, which does nothing without arguments.
+
+        One that was forked from a large process would keep the memory of that.
+        """
+        self._program = program
 
     def at(self, path: str) -> Group:
         """Return the group of a path, which need not be there."""
@@ -255,7 +280,7 @@ class Manager(v2.Manager):
         found = self.at(path)
         if pids := processes.procs(found.scope):
             raise OSError(errno.EBUSY, base.not_empty(pids), found.scope)
-        found.keeper, stay = start_keeper()
+        found.keeper, stay = start_keeper(self._program)
         try:
             start(parse(path)[0], found.unit, found.keeper)
             # A group that hands controllers down may hold no process itself.

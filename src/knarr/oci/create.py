@@ -5,7 +5,7 @@ import time
 
 from knarr.errors import InvalidArgument
 from knarr.kernel import caps, plainjson, process
-from knarr.kernel.namespaces import CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
+from knarr.kernel.namespaces import CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
 from knarr.oci import checks, document, hooks, interrupts, resctrl
 from knarr.oci import config as configs
 from knarr.oci.fields import named
@@ -14,6 +14,7 @@ from knarr.oci.sockets import Receiver
 from knarr.oci.state import Container, remove_pid_file, write_new
 from knarr.oci.streams import give_streams
 from knarr.runtime import ends
+from knarr.runtime.entering import BY_ITSELF
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.fields import SpecError
 from knarr.runtime.fifogate import FifoGate
@@ -188,6 +189,8 @@ class Creation:
             manager = self.container.manager()
         except OSError as error:
             raise InvalidArgument(f"control groups: {error.strerror}: {error.filename}") from error
+        if manager.name == "systemd":
+            _have_small_keepers(manager)
         try:
             resources = configs.resources_of(self.config)
             configs.warn_of(resources, self.request.journal)
@@ -345,6 +348,15 @@ def _now() -> str:
     return text + f".{rest:09}".rstrip("0").rstrip(".") + "Z"
 
 
+def _have_small_keepers(manager: "Any") -> None:
+    from knarr.runtime import init
+
+    try:
+        manager.keep_by(init.blob())
+    except LookupError:
+        return  # no program for this machine: it is this one's copy
+
+
 def _clone_binds(plan: Plan) -> "dict[int, int]":
     """Return detached clones of what bind mounts show, by index; raises SpecError."""
     found: dict[int, int] = {}
@@ -363,7 +375,7 @@ def _clone_binds(plan: Plan) -> "dict[int, int]":
 
 def _own_namespaces(plan: Plan) -> "list[tuple[int, int]]":
     """Return flag and descriptor of those of our namespaces that making the process leaves."""
-    left = set() if plan.joins_user else {flag for flag, _ in plan.joins} - {CLONE_NEWNS}
+    left = set() if plan.joins_user else {flag for flag, _ in plan.joins} - BY_ITSELF.keys()
     if plan.time_offsets is not None:
         left.add(CLONE_NEWTIME)
     kinds = {flag: name for flag, name in NAMESPACES.values() if flag in left}

@@ -3,7 +3,7 @@
 from knarr.runtime.copyup import CopiedTmpfs
 from knarr.runtime.errors import RuntimeFailure
 from knarr.runtime.steps import devices, identity, mounts, paths
-from knarr.runtime.steps.cgroups import CgroupMount
+from knarr.runtime.steps.cgroups import CgroupMount, JoinCgroups
 from knarr.runtime.steps.remount import Remount
 
 TYPE_CHECKING = False
@@ -18,6 +18,7 @@ _FIELDS: "dict[type[Step], str]" = {
     mounts.MoveRoot: "root.path",
     mounts.ReadonlyRoot: "root.readonly",
     mounts.RootPropagation: "linux.rootfsPropagation",
+    JoinCgroups: "linux.namespaces",
     identity.HostName: "hostname",
     identity.Loopback: "linux.namespaces",
     identity.User: "process.user",

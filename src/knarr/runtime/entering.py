@@ -3,6 +3,7 @@
 import os
 
 from knarr.kernel.namespaces import (
+    CLONE_NEWCGROUP,
     CLONE_NEWNS,
     CLONE_NEWTIME,
     NAMESPACES,
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _NAMES = {flag: name for name, (flag, _) in NAMESPACES.items()}
 _OFFSETS = "/proc/self/timens_offsets"
+# What the container's process enters by itself, and the cell where it finds the descriptor: the
+# mount namespace last, that of control groups only in its group, which need not be seen in there.
+BY_ITSELF = {CLONE_NEWNS: memory.MOUNT_NAMESPACE, CLONE_NEWCGROUP: memory.CGROUP_NAMESPACE}
 
 
 def open_all(joins: "Joins") -> "Opened":
@@ -72,17 +76,22 @@ def enter(joins: "Joins") -> None:
     """Enter namespaces, which those that are cloned inherit. Raises RuntimeFailure."""
     opened = open_all(joins)
     try:
-        for (flag, fd), (_, path) in zip(opened, joins, strict=True):
-            if flag == CLONE_NEWNS:
-                # The last that it enters, by itself (``InheritMounts``).
-                memory.MOUNT_NAMESPACE.set(child.high(fd))
-                continue
+        paths = dict(joins)
+        for flag, fd in leave_to_process(opened):
             try:
                 setns(fd, flag)
             except OSError as error:
-                raise _failure(path, error.strerror or "", error.errno or 0) from error
+                raise _failure(paths[flag], error.strerror or "", error.errno or 0) from error
     finally:
         close_all(opened)
+
+
+def leave_to_process(opened: "Opened") -> "Opened":
+    """Set where the container's process finds what it enters by itself; return the others."""
+    for flag, fd in opened:
+        if flag in BY_ITSELF:
+            BY_ITSELF[flag].set(child.high(fd))
+    return tuple(one for one in opened if one[0] not in BY_ITSELF)
 
 
 def make_time(offsets: "tuple[tuple[str, int, int], ...]") -> None:

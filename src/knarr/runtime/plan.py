@@ -17,6 +17,7 @@ from knarr.runtime import mountplan
 from knarr.runtime.fields import SpecError, ids, number, required
 from knarr.runtime.mountopts import PROPAGATION
 from knarr.runtime.processplan import console_size, final_leg, unknown_capabilities, user_of
+from knarr.runtime.steps.cgroups import JoinCgroups
 from knarr.runtime.steps.devices import (
     DEFAULT_DEVICES,
     Console,
@@ -141,7 +142,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
         joins=joins,
         uid_maps=_id_maps(linux, "uidMappings", in_userns),
         gid_maps=_id_maps(linux, "gidMappings", in_userns),
-        steps=tuple(_steps(spec, linux, made, in_userns)),
+        steps=tuple(_steps(spec, linux, made, sum(flag for flag, _ in joins))),
         leg=leg,
         mount_maps=mountplan.id_maps(spec),
         oom_score_adj=spec["process"].get("oomScoreAdj"),
@@ -268,13 +269,13 @@ def _id_maps(linux: "dict[str, Any]", field: str, in_userns: bool) -> "Maps":
     return ids(maps, f"linux.{field}")
 
 
-def _steps(
-    spec: "dict[str, Any]", linux: "dict[str, Any]", made: int, in_userns: bool
-) -> "list[Step]":
+def _steps(spec: "dict[str, Any]", linux: "dict[str, Any]", made: int, joins: int) -> "list[Step]":
+    in_userns = bool((made | joins) & CLONE_NEWUSER)
     propagation = linux.get("rootfsPropagation") or ""
     if propagation and propagation not in PROPAGATION:
         raise SpecError(f"linux.rootfsPropagation: {propagation!r} is not known")
-    steps: list[Step] = [PrivateTree(propagation in ("shared", "slave", "rshared", "rslave"))]
+    steps: list[Step] = [JoinCgroups()] if joins & CLONE_NEWCGROUP else []
+    steps.append(PrivateTree(propagation in ("shared", "slave", "rshared", "rslave")))
     steps.append(AttachRoot())
     if spec.get("hostname") or spec.get("domainname"):
         steps.append(HostName(spec.get("hostname") or "", spec.get("domainname") or ""))

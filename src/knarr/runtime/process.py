@@ -375,7 +375,8 @@ def _join(recipe: Recipe) -> "entering.Opened":
             text = "linux.namespaces: a user namespace by path cannot be entered on this machine"
             raise RuntimeFailure("error", "namespaces", text)
         opened = entering.open_all(plan.joins)
-        recipe.keeper = Keeper(opened, plan.clone_flags, sibling=recipe.sibling)
+        joined = entering.leave_to_process(opened)
+        recipe.keeper = Keeper(joined, plan.clone_flags, sibling=recipe.sibling)
         recipe.keeper.begin(None if group is None else group.clone_fd())
         return opened
     return ()

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from knarr.cgroups import UnsupportedResource
+from knarr.cgroups import UnsupportedResource, systemd
 from knarr.kernel import clone
+from knarr.runtime import init
 
 from .conftest import Process, eventually, places
 
@@ -165,7 +167,7 @@ def test_a_group_with_processes_is_not_taken_over(
     group = make()
     worker = process(SLEEP)
     group.attach(worker.pid)
-    with pytest.raises(OSError, match="cgroup is not empty: 1 process") as caught:
+    with pytest.raises(OSError, match=r"cgroup is not empty: \d process") as caught:
         machine.create(f"{path}-0", {})
     assert caught.value.errno == errno.EBUSY
     assert worker.alive()
@@ -336,3 +338,31 @@ def test_keeper_ends_with_a_maker_that_was_killed(process: Start) -> None:
         assert select.select([pidfd], [], [], 100)[0]
     finally:
         os.close(pidfd)
+
+
+def test_keeper_becomes_a_program_that_waits() -> None:
+    """And so keeps nothing of its maker's memory."""
+    pid, stay = systemd.start_keeper(init.blob())
+    try:
+        os.write(stay, b"1")
+        maps = Path(f"/proc/{pid}/maps")
+        words = Path(f"/proc/{pid}/cmdline")
+        assert eventually(lambda: words.read_bytes() == b"knarr-keeper\0")
+        assert "memfd:knarr-keeper" in maps.read_text()
+        assert "python" not in maps.read_text()
+        assert os.listdir(f"/proc/{pid}/fd") == []
+    finally:
+        os.close(stay)
+        os.kill(pid, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 128 + signal.SIGTERM
+
+
+def test_keeper_whose_program_cannot_be_executed_waits_all_the_same() -> None:
+    pid, stay = systemd.start_keeper(b"no program")
+    try:
+        os.write(stay, b"1")
+        assert eventually(lambda: os.listdir(f"/proc/{pid}/fd") == [])
+    finally:
+        os.close(stay)
+        os.kill(pid, signal.SIGTERM)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGTERM

@@ -80,14 +80,16 @@ def test_order_of_mounts(oci: Oci, tmp_path: Path, userns: bool) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "seen"),
-    [("shared", "shared:"), ("rshared", "shared:"), ("slave", ""), ("rslave", ""), ("private", ""),
-     ("rprivate", ""), ("unbindable", "unbindable"), ("runbindable", "unbindable")],
+    [("shared", "shared:"), ("rshared", "shared:"), ("slave", "master:"), ("rslave", "master:"),
+     ("private", ""), ("rprivate", ""), ("unbindable", "unbindable"),
+     ("runbindable", "unbindable")],
 )  # fmt: skip
-def test_propagation_of_the_root(oci: Oci, asked: str, seen: str) -> None:
-    bundle = changed(
-        oci.bundle("cat", "/proc/self/mountinfo"),
-        lambda config: config["linux"].update(rootfsPropagation=asked),
-    )
+def test_propagation_of_the_root(oci: Oci, shared: Path, asked: str, seen: str) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["linux"]["rootfsPropagation"] = asked
+        config["root"]["path"] = str(shared)
+
+    bundle = changed(oci.bundle("cat", "/proc/self/mountinfo"), change)
     root = mountinfo(oci("run", "-b", bundle, oci.name("root")))["/"]
     assert root.startswith(seen) if seen else root == ""
 
@@ -132,3 +134,23 @@ def test_label_without_selinux(oci: Oci) -> None:
     log = oci.folder / "log"
     oci("--log", str(log), "run", "-b", bundle, oci.name("label"))
     assert "linux.mountLabel: without SELinux" in log.read_text()
+
+
+@pytest.mark.parametrize("option", ["rprivate", "rslave", "rshared", "runbindable"])
+def test_what_the_host_has_mounted_below_a_source_stays(
+    oci: Oci, shared: Path, option: str
+) -> None:
+    """Where the source is on a shared mount, as all are on a machine with systemd."""
+    (shared / "tmp").mkdir(exist_ok=True)
+    below = shared / "tmp"
+    subprocess.run(["mount", "-t", "tmpfs", "below", str(below)], check=True)
+    (below / "file").touch()
+    place = {"destination": "/mnt", "type": "bind", "source": str(shared)}
+    look = "ls /mnt/tmp; grep -c ' /mnt/tmp ' /proc/mounts"
+    bundle = changed(
+        oci.bundle("sh", "-c", look),
+        lambda config: config["mounts"].append(place | {"options": ["rbind", option]}),
+    )
+    assert oci("run", "-b", bundle, oci.name("below")) == "file\n1\n"
+    assert below.is_mount()
+    assert (below / "file").exists()

@@ -75,6 +75,8 @@ def test_a_scope_of_its_own_for_as_long_as_the_container_is(scoped: Oci) -> None
     wait_until(lambda: stopped(scoped, name))
     assert shown(unit, "ActiveState") == {"ActiveState": "active"}  # the figures are still asked
     (keeper,) = in_scope(scope)
+    words = Path(f"/proc/{keeper}/cmdline")
+    wait_until(lambda: words.read_bytes() == b"knarr-keeper\0")  # of a few pages
     scoped("delete", name)
     assert shown(unit, "LoadState") == {"LoadState": "not-found"}
     assert not scope.exists()

@@ -84,6 +84,8 @@ TEMPORARY = tuple(_cell(number) for number in range(32, 48))
 # Descriptors of bind mounts: index n in MOUNTS + 8 * n.
 _MOUNTS = 64
 MOUNTS_MAX = 440
+# The control group namespace of others that it enters.
+CGROUP_NAMESPACE = _cell(_MOUNTS + MOUNTS_MAX)
 
 # What a process asks its maker: the address of a path; and that it has tried (``exchange.ask``).
 QUESTION, ANSWER = _cell(_MOUNTS + MOUNTS_MAX), _cell(_MOUNTS + MOUNTS_MAX + 1)

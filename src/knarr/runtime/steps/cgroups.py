@@ -7,13 +7,33 @@ from knarr.kernel import mounts as k
 from knarr.kernel.namespaces import CLONE_NEWCGROUP
 from knarr.runtime.mountopts import PROPAGATION, MountOptions
 from knarr.runtime.program.builder import Builder
-from knarr.runtime.program.memory import TEMPORARY
+from knarr.runtime.program.memory import CGROUP_NAMESPACE, TEMPORARY
 from knarr.runtime.program.paths import DIRECTORY, open_in_root
 from knarr.runtime.steps.base import Setting, Step
 from knarr.runtime.steps.mounts import BindMount, NewMount, set_attributes, set_propagation
 
 _TARGET, _NAMESPACE = TEMPORARY[2], TEMPORARY[12]
 _HOSTS = "/sys/fs/cgroup"
+
+
+class JoinCgroups(Step):
+    """Enter a control group namespace that exists.
+
+    Not before the process is in its group: where a hierarchy is mounted with ``nsdelegate``
+    (cgroups(7)) nobody is moved to, or born in, a group outside the root of the own namespace.
+    """
+
+    __slots__ = ()
+
+    def emit(self, b: Builder, setting: Setting) -> None:
+        """The descriptor is in CGROUP_NAMESPACE."""
+        del setting
+        b.call("setns", CGROUP_NAMESPACE, CLONE_NEWCGROUP)
+        b.call("close", CGROUP_NAMESPACE)
+
+    def describe(self) -> str:
+        """Return the step as one line of text."""
+        return "enter the control group namespace that the container shares"
 
 
 class CgroupMount(Step):

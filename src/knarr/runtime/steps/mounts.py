@@ -327,6 +327,8 @@ class BindInTurn(BindMount):
 
     def _renew(self, b: Builder, mount: Cell) -> None:
         clone(b, mount, _AGAIN, recursive=True)
+        # The host's mounts below the source would be unmounted with their peers in here.
+        set_propagation(b, mount, [(k.MS_PRIVATE, True)])
         b.call("dup3", mount, SCRATCH, os.O_CLOEXEC)
         b.call("umount2", SCRATCH_PATH, k.MNT_DETACH)
         b.call("dup3", _AGAIN, mount, os.O_CLOEXEC)
