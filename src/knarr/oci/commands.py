@@ -100,6 +100,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
         lifecycle.start(container, said.journal)
         if relay is None:
             return 0
+        container.unlock()  # for as long as the program runs
         interrupts.release()  # it passes them on
     except BaseException:
         interrupts.hold()
@@ -110,7 +111,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     try:
         return relay.wait()
     finally:
-        if not words.has("keep"):
+        if not words.has("keep") and container.lock_again():
             lifecycle.delete(container, said.journal, force=True)
 
 

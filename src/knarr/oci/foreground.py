@@ -42,14 +42,15 @@ class Foreground:
         """
         self._pidfd = pidfd
         self._master = master
+        # One that comes just before a call of the kernel would wait for the call's end.
+        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         for number in signal.valid_signals() - _OWN:
             signal.signal(number, self._pass_on)
         if self._master < 0:
             return
         os.close(memory.SLAVE.get())
-        self._wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGWINCH, lambda *_: None)
-        signal.set_wakeup_fd(self._wake[1], warn_on_full_buffer=False)
         if not os.isatty(1):
             _with_plain_ends(master)
         if os.isatty(0):
@@ -74,8 +75,7 @@ class Foreground:
         """Return the program's exit status as a shell has it, once it has ended."""
         gc.enable()
         try:
-            if self._master >= 0:
-                self._relay()
+            self._relay() if self._master >= 0 else self._watch()
             info = os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED)
         finally:
             self.restore()
@@ -87,6 +87,14 @@ class Foreground:
         if self._before is not None:
             termios.tcsetattr(0, termios.TCSADRAIN, self._before)
             self._before = None
+
+    def _watch(self) -> None:
+        """Pass signals on until the program has ended."""
+        poll = select.poll()
+        for fd in (self._wake[0], self._pidfd):
+            poll.register(fd, select.POLLIN)
+        while not any(fd == self._pidfd for fd, _ in poll.poll()):
+            os.read(self._wake[0], _BLOCK)
 
     def _relay(self) -> None:
         """Copy between the caller's streams and the terminal until the program has ended.

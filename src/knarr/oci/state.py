@@ -19,7 +19,7 @@ import stat
 import time
 
 from knarr.cgroups import files
-from knarr.errors import Conflict, InvalidArgument
+from knarr.errors import Conflict, InvalidArgument, NotFound
 from knarr.kernel import plainjson, process
 from knarr.oci.errors import missing
 from knarr.runtime import fifo
@@ -134,6 +134,21 @@ class Container:
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
         if os.fstat(self._lock).st_nlink == 0:
             missing(self.name)  # removed while this one waited, and perhaps made anew
+
+    def unlock(self) -> None:
+        """Let others change it."""
+        os.close(self._lock)
+        self._lock = -1
+
+    def lock_again(self) -> bool:
+        """Lock it after ``unlock``; return False when it is gone, or another has its name."""
+        before = [self.values.get(key) for key in ("pid", "start_time")]
+        try:
+            self.lock()
+            self.load()
+        except NotFound:
+            return False
+        return before == [self.values.get(key) for key in ("pid", "start_time")]
 
     def process(self) -> int:
         """Return a pid descriptor of its process, -1 when that has ended."""

@@ -356,3 +356,39 @@ def test_list_state_and_ps_say_what_runc_says(oci: Oci, runc: Oci) -> None:
     assert said[0] == said[1]
     assert oci("list", "-f", "json") == runc("list", "-f", "json") == "null\n"
     assert oci("list") == runc("list")
+
+
+@pytest.fixture
+def in_front(oci: Oci) -> Iterator[subprocess.Popen[bytes]]:
+    """A container that somebody waits for; its name is the last word."""
+    bundle = str(oci.bundle("sh", "-c", "echo ready; exec sleep 1000"))
+    line = [str(oci.program), "run", "-b", bundle, oci.name("front")]
+    with subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process
+        process.kill()
+
+
+def test_commands_while_somebody_waits(oci: Oci, in_front: subprocess.Popen[bytes]) -> None:
+    """The one that waits changes nothing until the program has ended."""
+    name = oci.name("front")
+    oci("pause", name)
+    oci("update", "--pids-limit", "50", name)
+    oci("resume", name)
+    oci("kill", name, "KILL")
+    assert in_front.wait(60) == 128 + 9
+    assert oci("list", "-q") == ""
+
+
+def test_delete_while_somebody_waits(oci: Oci, in_front: subprocess.Popen[bytes]) -> None:
+    """What has the name afterwards is another, and none of its business."""
+    name = oci.name("front")
+    oci("pause", name)  # until it has begun to wait
+    oci("resume", name)
+    os.kill(in_front.pid, signal.SIGSTOP)
+    oci("delete", "--force", name)
+    oci("create", "-b", str(oci.bundle("sleep", "1000")), name)
+    os.kill(in_front.pid, signal.SIGCONT)
+    assert in_front.wait(60) == 128 + 9
+    assert oci.state(name)["status"] == "created"
