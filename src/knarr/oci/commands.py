@@ -106,7 +106,8 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
         interrupts.hold()
         if relay is not None:
             relay.restore()
-        lifecycle.delete(container, said.journal, force=True)
+        if os.path.isdir(container.path):
+            lifecycle.delete(container, said.journal, force=True)
         raise
     try:
         return relay.wait()

@@ -5,6 +5,7 @@ import os
 from knarr.oci import checks
 from knarr.oci.document import HOOKS, hooks, opened, parse
 from knarr.oci.shape import check
+from knarr.oci.version import starts_with_prestart
 from knarr.runtime.fields import SpecError
 
 TYPE_CHECKING = False
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from knarr.oci.log import Journal
     from knarr.runtime.plan import Plan
 
-BEFORE_ROOT = HOOKS[:3]
 _BESIDE = ("netDevices", "intelRdt")
 
 
@@ -52,9 +52,16 @@ def plan_of(config: "dict[str, Any]", moved: "list[str] | None" = None) -> "Plan
     made = plan({**config, "linux": linux, "hooks": {}})
     made.warnings += tuple(warnings)
     checks.check(config)
-    stop = any(hooks(config, kind) for kind in BEFORE_ROOT)
-    fifogate.prepare(made, stop=stop, moved=None if moved is None else tuple(moved))
+    fifogate.prepare(
+        made, stop=bool(before_root(config)), moved=None if moved is None else tuple(moved)
+    )
     return made
+
+
+def before_root(config: "dict[str, Any]") -> "list[str]":
+    """Return the kinds of hooks that run before the root changes, in their order."""
+    kinds = HOOKS[1:3] if starts_with_prestart(config) else HOOKS[:3]
+    return [kind for kind in kinds if hooks(config, kind)]
 
 
 def kernel_trees(rootfs: str) -> "list[str]":

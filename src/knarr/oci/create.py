@@ -115,7 +115,7 @@ class Creation:
             preserved=request.preserved,
             keyring=request.keyring,
             notifies=notifies(config),
-            at_stop=self._before_root if any(map(self._hooks, configs.BEFORE_ROOT)) else None,
+            at_stop=self._before_root if configs.before_root(config) else None,
         )
 
     def _hooks(self, kind: str) -> "list[dict[str, Any]]":
@@ -306,7 +306,7 @@ class Creation:
     def _before_root(self, created: Created) -> None:
         """Run the hooks for which the namespaces are ready and the root is not yet changed."""
         flags = namespace_flags(self.config.get("linux") or {})
-        for kind in configs.BEFORE_ROOT:
+        for kind in configs.before_root(self.config):
             inside = None
             if kind == "createContainer":
                 inside = hooks.Inside(created.pid, created.pidfd, flags, cwd=self.request.bundle)

@@ -45,6 +45,8 @@ def start(container: Container, journal: "Journal") -> None:
     if pidfd < 0:
         not_running(container.name, "stopped")
     try:
+        if document.hooks(config, "prestart"):
+            _before_start(container, config, journal)
         if document.hooks(config, "startContainer"):
             _start_inside(container, config, pidfd)
         fault = fifo.let_go(container.gate, container.file("cells"))
@@ -59,6 +61,23 @@ def start(container: Container, journal: "Journal") -> None:
         raise
     finally:
         os.close(pidfd)
+
+
+def _before_start(container: Container, config: "dict[str, Any]", journal: "Journal") -> None:
+    """Run ``prestart`` hooks that belong here; what fails is the end, and ``poststop`` follows.
+
+    Source: runtime.md of version 1.0, "Lifecycle": it goes on where the container is destroyed.
+    """
+    from knarr.oci.version import starts_with_prestart
+
+    if not starts_with_prestart(config):
+        return
+    try:
+        hooks.run(config, "prestart", container.told("created"))
+    except RuntimeFailure:
+        interrupts.hold()
+        delete(container, journal, force=True)
+        raise
 
 
 def _start_inside(container: Container, config: "dict[str, Any]", pidfd: int) -> None:

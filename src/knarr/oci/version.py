@@ -15,6 +15,7 @@ _WORD = _DIGITS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 _LONGEST = 9  # digits
 _WARNED_CAPABILITIES = (1, 1)
 _POSTSTART_FAILS = (1, 3)
+_PRESTART_AT_CREATE = (1, 1)
 
 
 def version_of(config: "dict[str, Any]") -> "tuple[int, int]":
@@ -48,3 +49,17 @@ def refuses_unknown_capabilities(config: "dict[str, Any]") -> bool:
 def goes_on_after_poststart(config: "dict[str, Any]") -> bool:
     """Return whether a ``poststart`` hook that fails is no more than a warning."""
     return version_of(config) < _POSTSTART_FAILS
+
+
+def starts_with_prestart(config: "dict[str, Any]") -> bool:
+    """Return whether ``prestart`` hooks belong to ``start`` and not to ``create``.
+
+    So it is in the releases up to 1.0.2 (config.md, "Prestart"); what engines call 1.0.2-dev came
+    after that one, and after the change. Where 1.0.2 has hooks of ``create`` beside them, they
+    come before those (runtime.md, "Lifecycle").
+    """
+    found = config.get("hooks") or {}
+    if not found.get("prestart") or found.get("createRuntime") or found.get("createContainer"):
+        return False
+    released = "-" not in config["ociVersion"].partition("+")[0]
+    return released and version_of(config) < _PRESTART_AT_CREATE

@@ -36,6 +36,45 @@ def test_poststart_that_fails_is_an_error(oci: Oci, tmp_path: Path, version: str
     wait_until(lambda: oci.state(name)["status"] == "stopped")
 
 
+@pytest.mark.parametrize(("version", "late"), [
+    ("1.0.0", True), ("1.0.2", True), ("1.0.2+x", True), ("1.0.2-dev", False), ("1.1.0", False),
+])  # fmt: skip
+def test_prestart_belonged_to_start(oci: Oci, tmp_path: Path, version: str, late: bool) -> None:
+    """Until it was changed to what runc does, in the version that engines call 1.0.2-dev."""
+    name, told, after = oci.name("when"), tmp_path / "told", tmp_path / "after"
+    hooks = {"prestart": hook(f"cat >{told}"), "startContainer": hook("exit 0")}
+    bundle = str(oci.bundle("sleep", "1000", hooks=hooks, ociVersion=version))
+    oci("create", "--bundle", bundle, name)
+    assert told.exists() != late
+    oci("start", name)
+    assert json.loads(told.read_text())["status"] == "created"
+    # What fails is the end of the container and all that is known of it.
+    hooks["prestart"] = hook("echo because >&2; exit 3")
+    hooks["poststop"] = hook(f"cat >{after}")
+    bundle, name = str(oci.bundle("true", hooks=hooks, ociVersion=version)), oci.name("bad")
+    if late:
+        oci("create", "--bundle", bundle, name)
+    said = oci("start" if late else "create", *([] if late else ["-b", bundle]), name, check=False)
+    assert "hooks.prestart[0] (/bin/sh): exit status 3: because" in said
+    assert json.loads(after.read_text())["status"] == "stopped"
+    assert "does not exist" in oci("state", name, check=False)
+    after.unlink()
+    said = oci("run", "-b", bundle, oci.name("run"), check=False)
+    assert "hooks.prestart[0] (/bin/sh): exit status 3: because" in said
+    assert json.loads(after.read_text())["id"] == oci.name("run")
+    assert oci("list", "-q").split() == [oci.name("when")]
+
+
+def test_prestart_comes_before_other_hooks_of_create(oci: Oci, tmp_path: Path) -> None:
+    """Version 1.0.2 has both, and an order of them."""
+    log = tmp_path / "log"
+    kinds = ("createContainer", "createRuntime", "prestart")
+    hooks = {kind: hook(f"echo {kind} >>{log}") for kind in kinds}
+    bundle = str(oci.bundle("sleep", "1000", hooks=hooks, ociVersion="1.0.2"))
+    oci("create", "--bundle", bundle, oci.name("both"))
+    assert log.read_text().split() == ["prestart", "createRuntime", "createContainer"]
+
+
 @pytest.mark.parametrize(("version", "refused"), [("1.0.2", True), ("1.1.0", False)])
 def test_capability_that_nobody_knows(
     oci: Oci, tmp_path: Path, version: str, refused: bool
