@@ -32,11 +32,15 @@ def _check_hooks(config: "dict[str, Any]") -> None:
                 raise SpecError(f"hooks.{kind}[{index}].path: is not an absolute path")
 
 
-def plan_of(config: "dict[str, Any]", moved: "list[str] | None" = None) -> "Plan":
+def plan_of(
+    config: "dict[str, Any]", bundle: str, rootfs: str, moved: "list[str] | None" = None
+) -> "Plan":
     """Return the plan for a configuration; raises SpecError for what is not supported.
 
+    rootfs: what ``root_path`` returned.
     moved: with --no-pivot, what ``kernel_trees`` returned.
     """
+    from knarr.oci import rootpaths
     from knarr.runtime import fifogate
     from knarr.runtime.plan import plan
 
@@ -49,7 +53,8 @@ def plan_of(config: "dict[str, Any]", moved: "list[str] | None" = None) -> "Plan
     linux = {key: value for key, value in linux.items() if key not in _BESIDE}
     if linux.get("seccomp"):
         linux["seccomp"] = {**linux["seccomp"], "listenerPath": ""}
-    made = plan({**config, "linux": linux, "hooks": {}})
+    made = plan({**rootpaths.without_root(config, rootfs), "linux": linux, "hooks": {}})
+    rootpaths.take_from_root(made, rootfs, bundle)
     made.warnings += tuple(warnings)
     checks.check(config)
     fifogate.prepare(
@@ -78,12 +83,17 @@ def _has_selinux() -> bool:
         return any(line.split()[-1] == "selinuxfs" for line in file)
 
 
+def root_path(config: "dict[str, Any]", bundle: str) -> str:
+    """Return where the root file system is to be, absolute and resolved; empty: nowhere."""
+    path = (config.get("root") or {}).get("path")
+    return os.path.realpath(os.path.join(bundle, path)) if path else ""
+
+
 def root_of(config: "dict[str, Any]", bundle: str) -> str:
     """Return the directory of the root file system, absolute; raises SpecError."""
-    path = (config.get("root") or {}).get("path")
-    if not path:
+    found = root_path(config, bundle)
+    if not found:
         raise SpecError("root.path: is missing")
-    found = os.path.realpath(os.path.join(bundle, path))
     if not os.path.isdir(found):
         raise SpecError(f"root.path: {found} is not a directory")
     return found

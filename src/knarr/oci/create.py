@@ -101,7 +101,8 @@ class Creation:
         self.moved: list[str] | None = None
         if not request.pivot:
             self.moved = configs.kernel_trees(configs.root_of(config, request.bundle))
-        self.plan: Plan = configs.plan_of(config, self.moved)
+        rootfs = configs.root_path(config, request.bundle)
+        self.plan: Plan = configs.plan_of(config, request.bundle, rootfs, self.moved)
         self.filtered = filter_of(config, request.root)
         self.console: Receiver | None = None
         self.receiver: Receiver | None = None
@@ -361,7 +362,7 @@ def _clone_binds(plan: Plan) -> "dict[int, int]":
     """Return detached clones of what bind mounts show, by index; raises SpecError."""
     found: dict[int, int] = {}
     for step in plan.steps:
-        if isinstance(step, BindMount):
+        if isinstance(step, BindMount) and step.is_prepared:
             try:
                 clone = clone_tree(step.source, None, recursive=step.options.recursive)
             except OSError as error:

@@ -115,7 +115,7 @@ def _failure(
     from knarr.runtime import fifogate
 
     values = container.values
-    plan = configs.plan_of(config, values["moved"])
+    plan = configs.plan_of(config, values["bundle"], values["rootfs"], values["moved"])
     gate = fifogate.FifoGate(
         "", "", preserved=values["preserved"], keyring=values["keyring"], notifies=notifies(config)
     )

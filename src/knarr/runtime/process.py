@@ -340,7 +340,11 @@ def _program(
 
 def _binds(plan: Plan) -> "list[BindMount]":
     """Return the bind mounts that are prepared outside, in the order in which they are numbered."""
-    return [step for step in plan.steps if isinstance(step, BindMount) and step.index >= 0]
+    return [
+        step
+        for step in plan.steps
+        if isinstance(step, BindMount) and step.is_prepared and step.index >= 0
+    ]
 
 
 def setting_for(plan: Plan, directories: "Sequence[bool]") -> Setting:
@@ -411,16 +415,16 @@ def _map_ids(step: BindMount, fd: int, maps: "tuple[Maps, Maps]") -> None:
     try:
         userns = usernamespace.make(*maps)
     except OSError as error:
-        raise _not_mapped(step, "uidMappings", error) from error
+        raise not_mapped(step, "uidMappings", error) from error
     try:
         idmap(fd, userns, recursive=step.options.idmap_recursive)
     except OSError as error:
-        raise _not_mapped(step, "uidMappings", error) from error
+        raise not_mapped(step, "uidMappings", error) from error
     finally:
         os.close(userns)
 
 
-def _not_mapped(step: BindMount, field: str, error: OSError) -> RuntimeFailure:
+def not_mapped(step: BindMount, field: str, error: OSError) -> RuntimeFailure:
     """EINVAL is how the kernel says that a file system, or a mount mapped already, takes none."""
     text = f"mounts[{step.index}].{field}: {step.source}: {os.strerror(error.errno or 0)}"
     if error.errno == errno.EINVAL:
@@ -457,7 +461,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
                 try:
                     idmap(fd, userns, recursive=step.options.idmap_recursive)
                 except OSError as error:
-                    raise _not_mapped(step, "options: idmap", error) from error
+                    raise not_mapped(step, "options: idmap", error) from error
             elif userns is not None and recipe.idmapped and step.source.startswith("/"):
                 # What is of another container, and of no path, has the ids of that namespace.
                 problem = idmap_bind(fd, userns, step, recursive=step.options.recursive)

@@ -265,9 +265,13 @@ class SysfsMount(NewMount):
 
 
 class BindMount(Step):
-    """Make a directory or file of the host visible inside."""
+    """Make a directory or file of the host visible inside.
+
+    is_prepared: the maker has a clone of it before the process begins.
+    """
 
     __slots__ = ("destination", "index", "options", "source")
+    is_prepared = True
 
     def __init__(self, index: int, destination: str, source: str, options: MountOptions) -> None:
         self.index = index
@@ -306,7 +310,7 @@ class BindMount(Step):
         read_only = (self.options.set_flags | self.options.recursive_set) & k.MS_RDONLY
         return f"bind {self.source} on {self.destination}" + (" read-only" if read_only else "")
 
-    def in_turn(self) -> "BindInTurn":
+    def in_turn(self) -> "BindMount":
         """Return the same for who counts on the order in /proc/PID/mountinfo."""
         return BindInTurn(self.index, self.destination, self.source, self.options)
 
