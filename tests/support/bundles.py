@@ -18,8 +18,8 @@ from tests.support import busybox
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 _SCRIPT = """#!/bin/sh
-exec {python} -I -S -E -B -c 'import sys; sys.path.append("{sources}"); from knarr.oci.entry \
-import main; main(sys.argv[1:])' {flags} "$@"
+exec {before} {python} -I -S -E -B -c 'import sys; sys.path.append("{sources}"); \
+from knarr.oci.entry import main; main(sys.argv[1:])' {flags} "$@"
 """
 
 
@@ -34,6 +34,10 @@ def tree(target: Path) -> None:
 class Oci:
     """The command with a ``--root`` of its own; every container is removed by ``close``."""
 
+    before = ""  # who runs it
+    python = sys.executable
+    sources = SOURCES
+
     def __init__(self, folder: Path, rootfs: Path) -> None:
         self.folder = folder
         self.rootfs = rootfs
@@ -47,7 +51,10 @@ class Oci:
     def always(self, *flags: str) -> None:
         """Have these flags before every command, after ``--root``."""
         said = " ".join(("--root", str(self.root), *flags))
-        self.program.write_text(_SCRIPT.format(python=sys.executable, sources=SOURCES, flags=said))
+        script = _SCRIPT.format(
+            before=self.before, python=self.python, sources=self.sources, flags=said
+        )
+        self.program.write_text(script)
 
     def name(self, name: str) -> str:
         """Return a name that no other test on this machine has."""
@@ -78,11 +85,15 @@ class Oci:
         assert done.returncode != 0, (words, out.read_text())
         return out.read_text() + err.read_text()
 
+    def _write(self, bundle: Path) -> None:
+        """Write the configuration to begin with."""
+        self("spec", "--bundle", str(bundle))
+
     def bundle(self, *args: str, **changes: Any) -> Path:
         """Return a new bundle for a command; changes: of the configuration's top level."""
         path = self.folder / f"bundle-{secrets.token_hex(4)}"
         path.mkdir()
-        self("spec", "--bundle", str(path))
+        self._write(path)
         file = path / "config.json"
         config = json.loads(file.read_text())
         config["root"] = {"path": str(self.rootfs)}

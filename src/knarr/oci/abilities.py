@@ -91,3 +91,31 @@ def default_config() -> "dict[str, Any]":
             "readonlyPaths": list(_READONLY),
         },
     }  # fmt: skip
+
+
+_SYS = {
+    "destination": "/sys",
+    "type": "none",
+    "source": "/sys",
+    "options": ["rbind", "nosuid", "noexec", "nodev", "ro"],
+}
+
+
+def without_root(config: "dict[str, Any]", uid: int, gid: int) -> "dict[str, Any]":
+    """Return a configuration as a user without root can run it, with the ids of that user.
+
+    A user namespace with one id, in which he is root; the network is the host's, so that sysfs
+    can only be shown as it is there; no ids of others in mounts; no limits.
+    """
+    linux = {key: value for key, value in config["linux"].items() if key != "resources"}
+    kinds = [entry for entry in linux["namespaces"] if entry["type"] not in ("network", "user")]
+    mounts = []
+    for mount in config["mounts"]:
+        options = mount.get("options") or ()
+        kept = [one for one in options if not one.startswith(("uid=", "gid="))]
+        changed = mount | {"options": kept} if options else mount
+        mounts.append(dict(_SYS) if mount["destination"] == "/sys" else changed)
+    linux["namespaces"] = [*kinds, {"type": "user"}]
+    for field, own in (("uidMappings", uid), ("gidMappings", gid)):
+        linux[field] = [{"containerID": 0, "hostID": own, "size": 1}]
+    return config | {"mounts": mounts, "linux": linux}

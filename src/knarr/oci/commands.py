@@ -6,19 +6,24 @@ import sys
 from knarr.oci import interrupts, limits, state
 from knarr.oci.errors import UsageError, missing
 from knarr.oci.options import Words, parse
+from knarr.oci.rootless import is_nested
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from knarr.oci.log import Journal
     from knarr.oci.options import Flags
 
 
 class Global:
-    """What is said before the command. manager: of control groups. serve: be a server."""
+    """What is said before the command. manager: of control groups. serve: be a server.
 
-    __slots__ = ("journal", "manager", "root", "serve")
+    lenient: a group that cannot be had is left out.
+    """
+
+    __slots__ = ("journal", "lenient", "manager", "root", "serve")
 
     def __init__(
         self, root: str, manager: str, journal: "Journal", serve: "Callable[[float], None]"
@@ -27,6 +32,7 @@ class Global:
         self.manager = manager
         self.journal = journal
         self.serve = serve
+        self.lenient = False
 
 
 _CREATE: "Flags" = {
@@ -67,6 +73,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     bundle = os.path.abspath(words.text("bundle", "."))
     request = create.Request(said.root, bundle, said.journal)
     request.manager = said.manager
+    request.lenient = said.lenient
     request.keyring = not words.has("no-new-keyring")
     request.pivot = not words.has("no-pivot")
     request.console = _absolute(words.text("console-socket"))
@@ -74,6 +81,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     request.pidfd_socket = _absolute(words.text("pidfd-socket"))
     config = configs.read(os.path.join(bundle, words.text("config", document.NAME)))
     request.preserved = streams.add_listeners(config, words.number("preserve-fds"))
+    _leave_to_root(said, config, request.preserved)
     streams.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))
     if request.console and not (terminal and detach):
@@ -114,6 +122,16 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     finally:
         if not words.has("keep") and container.lock_again():
             lifecycle.delete(container, said.journal, force=True)
+
+
+def _leave_to_root(said: Global, config: "dict[str, Any]", preserved: int) -> None:
+    """Be root of what a container is made with; an ordinary user's command begins anew."""
+    if os.geteuid() or is_nested():
+        from knarr.oci import ownuser
+
+        ownuser.enter(config, said.root, preserved)
+        if warning := ownuser.check_groups(config):
+            said.journal.warning(warning)
 
 
 def _exec(said: Global, words: Words) -> int:
@@ -242,7 +260,7 @@ def _spec(said: Global, words: Words) -> int:
     del said
     if words.words:
         raise UsageError("spec takes no words")
-    show.write_spec(words.text("bundle", "."))
+    show.write_spec(words.text("bundle", "."), rootless=words.has("rootless"))
     return 0
 
 
@@ -269,7 +287,8 @@ COMMANDS: "dict[str, tuple[Callable[[Global, Words], int], Flags, dict[str, str]
            "show a container's processes"),
     "features": (_features, {}, {}, "", "show what this runtime can do as JSON"),
     "server": (_server, {"idle": True}, {}, "", "carry commands out more quickly; ends by SIGTERM"),
-    "spec": (_spec, {"bundle": True}, {"b": "bundle"}, "", "write a config.json to begin with"),
+    "spec": (_spec, {"bundle": True, "rootless": False}, {"b": "bundle"}, "",
+             "write a config.json to begin with"),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ import os
 
 from knarr.oci import checks
 from knarr.oci.document import HOOKS, hooks, opened, parse
+from knarr.oci.rootless import is_nested, mapped
 from knarr.oci.shape import check
 from knarr.oci.version import starts_with_prestart
 from knarr.runtime.fields import SpecError
@@ -45,7 +46,7 @@ def plan_of(
     from knarr.runtime.plan import plan
 
     warnings = []
-    linux = config.get("linux") or {}
+    linux = mapped(config.get("linux") or {})
     if linux.get("mountLabel") and not _has_selinux():
         linux = {**linux, "mountLabel": ""}
         warnings.append("linux.mountLabel: without SELinux in this kernel nothing is labelled")
@@ -56,6 +57,7 @@ def plan_of(
     made = plan({**rootpaths.without_root(config, rootfs), "linux": linux, "hooks": {}})
     rootpaths.take_from_root(made, rootfs, bundle)
     made.warnings += tuple(warnings)
+    made.nested = is_nested()
     checks.check(config)
     fifogate.prepare(
         made, stop=bool(before_root(config)), moved=None if moved is None else tuple(moved)
@@ -113,7 +115,7 @@ def group_owner(config: "dict[str, Any]") -> int | None:
     Source: config-linux.md, "Cgroup ownership": that of the process, on the host, if the
     container has a cgroup namespace of its own and control groups that it may write to.
     """
-    linux = config.get("linux") or {}
+    linux = mapped(config.get("linux") or {})
     kinds = [space["type"] for space in linux.get("namespaces") or () if not space.get("path")]
     writable = any(
         mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ())

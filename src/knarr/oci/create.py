@@ -3,10 +3,9 @@
 import os
 import time
 
-from knarr.errors import InvalidArgument
 from knarr.kernel import caps, plainjson, process
 from knarr.kernel.namespaces import CLONE_NEWPID, CLONE_NEWTIME, NAMESPACES, setns
-from knarr.oci import checks, document, hooks, interrupts, resctrl
+from knarr.oci import checks, document, grouping, hooks, interrupts, resctrl
 from knarr.oci import config as configs
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
@@ -42,7 +41,8 @@ _kept: "list[Created]" = []
 class Request:
     """What the command line says beside the name.
 
-    root: where states are. bundle: absolute. manager: of control groups. console: path of a
+    root: where states are. bundle: absolute. manager: of control groups. lenient: there may be
+    none. console: path of a
     socket, or empty, and so pidfd_socket. detach: nobody stays who could relay a terminal.
     pivot: the host's root goes.
     """
@@ -53,6 +53,7 @@ class Request:
         "detach",
         "journal",
         "keyring",
+        "lenient",
         "manager",
         "pid_file",
         "pidfd_socket",
@@ -66,6 +67,7 @@ class Request:
         self.bundle = bundle
         self.journal = journal
         self.manager = "cgroupfs"
+        self.lenient = False
         self.console = ""
         self.pid_file = ""
         self.pidfd_socket = ""
@@ -143,7 +145,9 @@ class Creation:
             if self.gate.notifies:
                 state = container.told("creating")
                 self.listener = listener_of(self.config, state, first=True)
-            self.group = self._make_group()
+            self.group = grouping.make(
+                container, self.config, request.journal, lenient=request.lenient
+            )
             self._make_shares()
             self._create(rootfs, terminal=terminal)
             interrupts.hold()
@@ -169,7 +173,6 @@ class Creation:
             "bundle": request.bundle,
             "rootfs": rootfs,
             "created": _now(),
-            "owner": "root",
             "annotations": self.config.get("annotations") or {},
             "cgroup": {
                 "manager": request.manager,
@@ -183,43 +186,6 @@ class Creation:
         if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
             container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]
         write_new(container.file(document.NAME), plainjson.dumps(self.config))
-
-    def _make_group(self) -> "Any":
-        path = self.container.values["cgroup"]["path"]
-        try:
-            manager = self.container.manager()
-        except OSError as error:
-            raise InvalidArgument(f"control groups: {error.strerror}: {error.filename}") from error
-        if manager.name == "systemd":
-            _have_small_keepers(manager)
-        try:
-            resources = configs.resources_of(self.config)
-            configs.warn_of(resources, self.request.journal)
-            # One that is there already is not ours until it has proved to be empty.
-            self.container.values["cgroup"]["made"] = not manager.exists(path)
-            self.container.save()
-            group = manager.create(path, resources, owner=configs.group_owner(self.config))
-        except ValueError as error:
-            is_path = str(error).startswith("cgroup path")
-            where = "linux.cgroupsPath: " if is_path else "linux.resources."
-            raise InvalidArgument(f"{where}{error}") from error
-        except OSError as error:
-            from knarr.cgroups.errors import RefusedLimit
-
-            is_limit = isinstance(error, RefusedLimit)
-            field = "linux.resources" if is_limit else f"linux.cgroupsPath: {path}"
-            where = f": {error.filename}" if error.filename else ""
-            raise InvalidArgument(f"{field}: {error.strerror}{where}") from error
-        # A scope of systemd's is not removed by removing directories. On v2 beside v1 there may
-        # come to be one later, by an update or by others.
-        directories = [] if manager.name == "systemd" else sorted(set(group.paths.values()))
-        if directories and getattr(manager, "unified", None) and "unified" not in group.paths:
-            directories.append(manager.unified + group.path)
-        self.container.values["cgroup"] |= {
-            "made": True, "freezing": group.freezing(), "directories": directories
-        }  # fmt: skip
-        self.container.save()
-        return group
 
     def _create(self, rootfs: str, *, terminal: bool) -> None:
         own = _own_namespaces(self.plan)
@@ -347,15 +313,6 @@ def _now() -> str:
     seconds, rest = divmod(time.time_ns(), 10**9)
     text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
     return text + f".{rest:09}".rstrip("0").rstrip(".") + "Z"
-
-
-def _have_small_keepers(manager: "Any") -> None:
-    from knarr.runtime import init
-
-    try:
-        manager.keep_by(init.blob())
-    except LookupError:
-        return  # no program for this machine: it is this one's copy
 
 
 def _clone_binds(plan: Plan) -> "dict[int, int]":

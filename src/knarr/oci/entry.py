@@ -19,7 +19,7 @@ def main(words: "Sequence[str]") -> "NoReturn":
     # Most commands end before there is anything to collect; those that last turn it on again.
     gc.disable()
     # By any word: which one is the command is looked at later, and then once more.
-    if not protection.ENTERING.isdisjoint(words):
+    if not protection.ENTERING.isdisjoint(words) and not protection.is_put_off(words):
         try:
             protection.be_read_only()
         except OSError:

@@ -17,11 +17,14 @@ from knarr.runtime.errors import RuntimeFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from knarr.oci.log import Journal
     from knarr.oci.state import Container
 
+# Who runs those of the caller's namespaces, where this process has left them.
+elsewhere: "Callable[[str, int, dict[str, Any]], None] | None" = None
 _SHOWN = 1024  # bytes of a hook's output in a message
 _CLOSE_ON_EXEC = 4  # CLOSE_RANGE_CLOEXEC: also what the caller gave the program to keep
 _CANNOT = 127  # the status of a child that could not execute its hook
@@ -71,7 +74,7 @@ def run(
     inside: where they run, if that is the container.
     """
     for index in range(len(hooks_of(config, kind))):
-        _run_one(config, kind, index, state, inside)
+        _run_anywhere(config, kind, index, state, inside)
 
 
 def run_all(
@@ -80,18 +83,33 @@ def run_all(
     """Run the hooks of a kind: what fails, or cannot be run, is a warning, and the rest goes on."""
     for index in range(len(hooks_of(config, kind))):
         try:
-            _run_one(config, kind, index, state, None)
+            _run_anywhere(config, kind, index, state, None)
         except (OSError, RuntimeFailure) as error:
             journal.warning(str(error))
 
 
-def _run_one(
+def _run_anywhere(
     config: "dict[str, Any]",
     kind: str,
     index: int,
     state: "dict[str, Any]",
     inside: "Inside | None",
 ) -> None:
+    """Run one hook here, or have it run by who stayed where the caller is (``outside``)."""
+    if inside is None and elsewhere is not None:
+        elsewhere(kind, index, state)
+    else:
+        run_one(config, kind, index, state, inside)
+
+
+def run_one(
+    config: "dict[str, Any]",
+    kind: str,
+    index: int,
+    state: "dict[str, Any]",
+    inside: "Inside | None",
+) -> None:
+    """Run one hook. Raises RuntimeFailure when it fails."""
     hook = dict(hooks_of(config, kind)[index])
     if hook.get("env") is None:
         # As with other runtimes: whoever is at home on the host may need a PATH of there.

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
@@ -15,7 +15,7 @@ class Interrupted(BaseException):
 
 def begin() -> None:
     """Have them raise Interrupted from here on, wherever this process is."""
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, _interrupt)
 
 
@@ -26,9 +26,9 @@ def _interrupt(number: int, frame: object) -> "NoReturn":
 
 def hold() -> None:
     """Let them wait until ``release``."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
 
 
 def release() -> None:
     """Let them come, those that have waited at once. Raises Interrupted."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)

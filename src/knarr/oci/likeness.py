@@ -9,7 +9,7 @@ import os
 import resource
 
 from knarr.kernel import process
-from knarr.oci import commands, document, options, state
+from knarr.oci import commands, document, options, rootless
 from knarr.warm.request import Refused
 
 TYPE_CHECKING = False
@@ -112,7 +112,7 @@ def _read(before: "Words") -> "tuple[str, Words, str]":
     said = options.parse(left, {**flags, "help": False}, {"h": "help", **short})
     if any(said.given(flag) for flag in _OWN):
         raise Refused
-    return name, said, os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
+    return name, said, os.path.abspath(before.text("root") or rootless.default_root(os.environ))
 
 
 def inherited(who: str) -> "list[object]":

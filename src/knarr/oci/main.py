@@ -4,7 +4,7 @@ import os
 import sys
 
 from knarr.errors import KnarrError
-from knarr.oci import interrupts, protection
+from knarr.oci import interrupts, protection, rootless
 from knarr.oci.errors import UsageError
 from knarr.oci.interrupts import Interrupted
 from knarr.oci.log import Journal
@@ -110,18 +110,19 @@ def _execute(before: Words, journal: Journal) -> int:
         return 0
     if before.has("help") or not before.words:
         return _help()
-    if before.choice("rootless", "auto", "false", "true") == "true" or os.geteuid():
-        raise UsageError("containers without root are not supported: run knarr-oci as root")
+    lenient = rootless.is_lenient(before.choice("rootless", *rootless.CHOICES))
     name, *left = before.words
     protection.begin()
-    if name in protection.ENTERING:
+    if name in protection.ENTERING and not protection.is_put_off((name,)):
         protection.be_read_only()
     # Not before: what is loaded here would be loaded twice.
     from knarr.oci import commands, state
 
-    root = os.path.abspath(before.text("root") or state.DEFAULT_ROOT)
+    root = os.path.abspath(before.text("root") or rootless.default_root(os.environ))
     state.check_root(root)
-    return commands.execute(commands.Global(root, _manager(before), journal, _serve), name, left)
+    said = commands.Global(root, _manager(before), journal, _serve)
+    said.lenient = lenient
+    return commands.execute(said, name, left)
 
 
 def _serve(idle: float) -> None:

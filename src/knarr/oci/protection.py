@@ -10,12 +10,16 @@ writes; nothing of it can be looked at from inside, since it is not dumpable.
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 # Commands that put a process into a container, or whose children do.
 ENTERING = frozenset(("create", "run", "exec", "server"))
-_START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); "
-    "from knarr.oci.entry import main; main(sys.argv[1:])"
-)
+_MAKING = frozenset(("create", "run"))
+_START = "import sys; sys.path.append(sys.argv.pop(1)); "
+_FOUND = "from knarr.oci.ownuser import found; found(sys.argv.pop(1)); "
+_MAIN = "from knarr.oci.entry import main; main(sys.argv[1:])"
 
 
 def begin() -> None:
@@ -37,12 +41,26 @@ def be_read_only() -> None:
     """Begin the command anew from a file that nobody can write to, unless this one is such."""
     if os.statvfs("/proc/self/exe").f_flag & os.ST_RDONLY or _is_in_memory():
         return
+    begin_anew()
+
+
+def is_put_off(words: "Sequence[str]") -> bool:
+    """Return whether the command begins anew later: an ordinary user's in a namespace of his."""
+    return bool(os.geteuid()) and not _MAKING.isdisjoint(words)
+
+
+def begin_anew(found: "tuple[str, ...]" = (), flags: "tuple[str, ...]" = ()) -> None:
+    """Execute the command once more, from a file that nobody can write to. OSError.
+
+    found: what it is to take over (``ownuser.found``). flags: to say before the others.
+    """
     from knarr.runtime.readonly import read_only_program
 
     fd = read_only_program(os.path.realpath(sys.executable))
     package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    flags = ("-I", "-S", "-E", "-B")
-    os.execve(fd, [sys.executable, *flags, "-c", _START, package, *sys.argv[1:]], os.environ)
+    start = _START + (_FOUND if found else "") + _MAIN
+    words = ("-I", "-S", "-E", "-B", "-c", start, package, *found, *flags, *sys.argv[1:])
+    os.execve(fd, [sys.executable, *words], os.environ)
 
 
 def _is_in_memory() -> bool:

@@ -7,6 +7,7 @@ from knarr.errors import NotFound
 from knarr.kernel import plainjson
 from knarr.oci import state
 from knarr.oci.errors import UsageError
+from knarr.oci.rootless import default_root
 
 SPEC_VERSION = "1.3.0"
 # The table is that of runc, to the letter: others take it apart.
@@ -29,7 +30,7 @@ def listed(root: str, form: str, *, quiet: bool) -> str:
 
     Raises NotFound for a root that somebody has named and that is not there.
     """
-    if root != state.DEFAULT_ROOT and not os.path.isdir(root):
+    if root != default_root(os.environ) and not os.path.isdir(root):
         raise NotFound(f"--root {root}: there is no such directory")
     found = []
     for name in state.names(root):
@@ -79,11 +80,18 @@ def features() -> str:
     return plainjson.indented(every_feature()) + "\n"
 
 
-def write_spec(bundle: str) -> None:
-    """Write a configuration to begin with into a bundle; raises OSError when there is one."""
-    from knarr.oci.abilities import default_config
+def write_spec(bundle: str, *, rootless: bool = False) -> None:
+    """Write a configuration to begin with into a bundle; raises OSError when there is one.
+
+    rootless: one that this user can run without root.
+    """
+    from knarr.oci.abilities import default_config, without_root
+
+    config = default_config()
+    if rootless:
+        config = without_root(config, os.geteuid(), os.getegid())
 
     path = os.path.join(bundle, "config.json")
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     with open(fd, "w") as file:
-        file.write(plainjson.indented(default_config(), "\t") + "\n")
+        file.write(plainjson.indented(config, "\t") + "\n")

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-DEFAULT_ROOT = "/run/knarr-oci"
 SECCOMP = "@seccomp"
 _GONE = "@gone-"
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+-.")
@@ -44,7 +43,10 @@ def check_root(root: str) -> None:
         found = os.stat(root)
     except FileNotFoundError:
         return
-    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+    if found.st_uid != os.geteuid():
+        hint = "" if os.geteuid() == 0 else " (without root: XDG_RUNTIME_DIR, or another --root)"
+        raise InvalidArgument(f"--root {root}: belongs to another user{hint}")
+    if found.st_mode & 0o022:
         raise InvalidArgument(f"--root {root}: others can write to it")
 
 
@@ -247,7 +249,22 @@ class Container:
         found = {key: told.get(key, self.values.get(key, "")) for key in keys}
         if "annotations" in told:
             found["annotations"] = told["annotations"]
-        return found | {"owner": self.values.get("owner", "")}
+        return found | {"owner": self._owner()}
+
+    def _owner(self) -> str:
+        """Return the name of who made it, or the id as runc writes one that has no name."""
+        try:
+            uid = os.stat(self.path).st_uid
+        except FileNotFoundError:
+            missing(self.name)
+        if uid == 0:
+            return "root"
+        import pwd
+
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"#{uid}"
 
     def remove(self) -> None:
         """Remove all that is known of it; that is all gone is no error.

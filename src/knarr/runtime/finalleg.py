@@ -361,7 +361,10 @@ def _become_user(b: Builder, keyring: bool) -> None:
         b.call("keyctl", _KEYCTL_JOIN, None, 0, 0, 0, orelse=none, errors=(errno.ENOSYS,))
         b.place(none)
     _prctl(b, k.PR_SET_KEEPCAPS, 1)
-    b.call("setgroups", GROUP_COUNT, memory.GROUPS)
+    denied = Label()
+    # Only where the user namespace denies it, see user_namespaces(7): there are no groups then.
+    b.call("setgroups", GROUP_COUNT, memory.GROUPS, orelse=denied, errors=(errno.EPERM,))
+    b.place(denied)
     b.call("setresgid", GID, GID, GID)
     b.call("setresuid", UID, UID, UID)
     _prctl(b, k.PR_SET_KEEPCAPS, 0)

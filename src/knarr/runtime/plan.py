@@ -59,7 +59,8 @@ class Plan:
     namespace by path stands for those that it has. time_offsets: clock, seconds, nanoseconds of
     a new time namespace, None when there is to be none. mount_maps: id maps of bind mounts that
     have their own, by index in ``mounts[]``.
-    warnings: what of the spec is left out, which is to be no error.
+    warnings: what of the spec is left out, which is to be no error. nested: who makes it is in a
+    user namespace other than the machine's, and so is the container in any case.
     """
 
     __slots__ = (
@@ -68,6 +69,7 @@ class Plan:
         "joins",
         "leg",
         "mount_maps",
+        "nested",
         "oom_score_adj",
         "steps",
         "time_offsets",
@@ -86,6 +88,7 @@ class Plan:
         joins: tuple[tuple[int, str], ...]
         leg: FinalLeg
         mount_maps: dict[int, tuple[Maps, Maps]]
+        nested: bool
         oom_score_adj: int | None
         steps: tuple[Step, ...]
         time_offsets: tuple[tuple[str, int, int], ...] | None
@@ -95,7 +98,7 @@ class Plan:
 
     @property
     def in_userns(self) -> bool:
-        """Whether the container is in a user namespace other than the host's."""
+        """Whether the container is in a user namespace other than its maker's."""
         return bool(self.clone_flags & CLONE_NEWUSER) or self.joins_user
 
     @property
@@ -145,6 +148,7 @@ def plan(spec: "dict[str, Any]") -> Plan:
         steps=tuple(_steps(spec, linux, made, sum(flag for flag, _ in joins))),
         leg=leg,
         mount_maps=mountplan.id_maps(spec),
+        nested=False,
         oom_score_adj=spec["process"].get("oomScoreAdj"),
         warnings=(
             *unknown_capabilities(spec["process"].get("capabilities") or {}, leg),

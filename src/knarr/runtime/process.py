@@ -351,7 +351,7 @@ def setting_for(plan: Plan, directories: "Sequence[bool]") -> Setting:
     """Return what the steps depend on. directories: of each bind mount, whether it is one."""
     numbered = enumerate(zip(_binds(plan), directories, strict=True))
     return Setting(
-        in_userns=plan.in_userns,
+        in_userns=plan.in_userns or plan.nested,
         binds={step.index: (number, is_directory) for number, (step, is_directory) in numbered},
         has_proc=any(isinstance(step, NewMount) and step.fstype == "proc" for step in plan.steps),
         has_home="HOME" in plan.leg.environment(),

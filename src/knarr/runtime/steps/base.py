@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 class Setting:
     """What the steps of one process depend on.
 
-    in_userns: it has a user namespace of its own. binds: for an index in
+    in_userns: it is in a user namespace other than the machine's. binds: for an index in
     ``mounts[]`` the number of the prepared mount (``memory.mount_cell``) and
     whether it is a directory. has_proc: a step mounts a procfs; nothing reads /proc
     by path. has_home: the environment names a home directory.
