@@ -86,9 +86,15 @@ def _has_selinux() -> bool:
 
 
 def root_path(config: "dict[str, Any]", bundle: str) -> str:
-    """Return where the root file system is to be, absolute and resolved; empty: nowhere."""
+    """Return where the root file system is to be, absolute and resolved; empty: nowhere.
+
+    Raises SpecError for a link that may not be read: of a process, in /proc.
+    """
     path = (config.get("root") or {}).get("path")
-    return os.path.realpath(os.path.join(bundle, path)) if path else ""
+    try:
+        return os.path.realpath(os.path.join(bundle, path)) if path else ""
+    except OSError as error:
+        raise SpecError(f"root.path: {error.strerror}: {error.filename}") from error
 
 
 def root_of(config: "dict[str, Any]", bundle: str) -> str:

@@ -19,6 +19,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("root", None, "root.path: is missing"),
     ("root", {"path": "/no/such/tree"}, "root.path: /no/such/tree is not a directory"),
     ("root", [], "root: expected an object"),
+    ("root", {"path": "/proc/1/root/x"}, "root.path: "),
     ("process", None, "process: is missing"),
     ("process.args", [], "process.args: is empty"),
     ("process.args", "sh", "process.args: expected a list"),
