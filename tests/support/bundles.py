@@ -51,10 +51,11 @@ class Oci:
     def always(self, *flags: str) -> None:
         """Have these flags before every command, after ``--root``."""
         said = " ".join(("--root", str(self.root), *flags))
-        script = _SCRIPT.format(
-            before=self.before, python=self.python, sources=self.sources, flags=said
-        )
-        self.program.write_text(script)
+        self.program.write_text(self.script(self.before, said))
+
+    def script(self, before: str, flags: str) -> str:
+        """Return the text of a command that ``before`` runs, with these flags."""
+        return _SCRIPT.format(before=before, python=self.python, sources=self.sources, flags=flags)
 
     def name(self, name: str) -> str:
         """Return a name that no other test on this machine has."""

@@ -22,11 +22,13 @@ knarr = ["{program}"]
 class Podman:
     """podman with storage of its own, and our runtime."""
 
-    def __init__(self, oci: Oci, folder: Path) -> None:
+    def __init__(
+        self, oci: Oci, folder: Path, before: tuple[str, ...] = (), program: Path | None = None
+    ) -> None:
         conf = folder / "containers.conf"
-        conf.write_text(_CONFIGURATION.format(program=oci.program))
+        conf.write_text(_CONFIGURATION.format(program=program or oci.program))
         self.head = [
-            "env", f"CONTAINERS_CONF={conf}", "podman",
+            *before, "env", f"CONTAINERS_CONF={conf}", "podman",
             "--root", str(folder / "root"), "--runroot", str(folder / "run"),
             "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
             "--runtime", "knarr",

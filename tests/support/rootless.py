@@ -25,6 +25,7 @@ _WITH_FILES = """#!/bin/sh
 # In a mount namespace of its own: this user exists here only.
 exec unshare --mount sh -c '
 mount --bind {folder}/passwd /etc/passwd
+mount --bind {folder}/group /etc/group
 mount --bind {folder}/subuid /etc/subuid
 mount --bind {folder}/subgid /etc/subgid
 exec {user} "$@"' sh "$@"
@@ -91,6 +92,7 @@ class UserOci(Oci):
         """Give the user a name and that many subordinate ids (subuid(5)), for this command only."""
         for name, line in (
             ("passwd", f"root:x:0:0::/:/bin/sh\nkt:x:{UID}:{GID}::/:/bin/sh\n"),
+            ("group", f"root:x:0:\nkt:x:{GID}:\n"),
             ("subuid", f"kt:{SUBORDINATE}:{uids}\n" if uids else ""),
             ("subgid", f"kt:{SUBORDINATE}:{gids}\n" if gids else ""),
         ):

@@ -6,7 +6,7 @@ import sys
 from knarr.oci import interrupts, limits, state
 from knarr.oci.errors import UsageError, missing
 from knarr.oci.options import Words, parse
-from knarr.oci.rootless import is_nested
+from knarr.oci.rootless import is_unprivileged
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
 
 def _leave_to_root(said: Global, config: "dict[str, Any]", preserved: int) -> None:
     """Be root of what a container is made with; an ordinary user's command begins anew."""
-    if os.geteuid() or is_nested():
+    if is_unprivileged():
         from knarr.oci import ownuser
 
         ownuser.enter(config, said.root, preserved)

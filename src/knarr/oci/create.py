@@ -206,7 +206,7 @@ class Creation:
 
             def meanwhile(created: Created) -> None:
                 for flag, fd in own:
-                    setns(fd, flag)  # hooks are for the namespaces that we came from
+                    self._go_back(fd, flag)
                 self._record(created)
                 resctrl.enter(self.container.values["resctrl"]["tasks"], created.pid)
                 self._move_devices(created.pid)
@@ -232,6 +232,18 @@ class Creation:
             self.console.send(b"/dev/ptmx", self.created.master)  # named as Linux names one
         elif not terminal:
             give_streams(self.created.uid, self.created.gid)
+
+    def _go_back(self, fd: int, flag: int) -> None:
+        """Enter a namespace that this process was in before: hooks are for those. OSError.
+
+        Root of a user namespace may not where that one is the machine's; then hooks are run by
+        a process that has stayed there (``ownuser``), and nothing else depends on it.
+        """
+        try:
+            setns(fd, flag)
+        except PermissionError:
+            if not self.plan.nested:
+                raise
 
     def _make_shares(self) -> None:
         """Make what linux.intelRdt asks for, once it is written down who removes it."""

@@ -7,7 +7,7 @@ What it enters is looked up, never written down by the container; what it is com
 import os
 
 from knarr.errors import Conflict
-from knarr.kernel import caps
+from knarr.kernel import caps, process
 from knarr.kernel.namespaces import CLONE_NEWTIME, CLONE_NEWUSER, NAMESPACES, setns
 from knarr.kernel.process import EVERY_PROCESSOR
 from knarr.oci import config as configs
@@ -17,6 +17,7 @@ from knarr.oci.errors import UsageError, missing, not_running
 from knarr.oci.execprocess import process_of
 from knarr.oci.fields import named
 from knarr.oci.filters import filter_of, listener_of, notifies
+from knarr.oci.rootless import is_unprivileged
 from knarr.oci.sockets import Receiver
 from knarr.runtime import ends
 from knarr.runtime.entering import host_id, shares_mounts, user_maps
@@ -28,6 +29,7 @@ from knarr.runtime.processplan import (
     unknown_capabilities,
     withheld_capabilities,
 )
+from knarr.runtime.rlimits import set_score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -160,7 +162,7 @@ class _Request:
                 state = container.told()
                 join.listener = listener_of(self.config, state, first=False)
             if "oomScoreAdj" in self.process:
-                join.score = self.process["oomScoreAdj"]
+                self._set_score(join)
             if not leg.terminal:
                 join.on_user = self._give_streams
             return start(join)
@@ -172,6 +174,22 @@ class _Request:
             os.close(target)
             if root >= 0:
                 os.close(root)
+
+    def _set_score(self, join: Join) -> None:
+        """Have the command's score set; an ordinary user's command has it first, and passes it on.
+
+        The files of a process that nobody may look into belong to root in /proc.
+        """
+        score = self.process["oomScoreAdj"]
+        if not os.geteuid():
+            join.score = score
+            join.unprivileged = is_unprivileged()
+            return
+        process.set_dumpable(True)
+        try:
+            set_score(os.getpid(), score, lenient=True)  # ``create`` has warned of it
+        finally:
+            process.set_dumpable(False)
 
     def _named(self, error: RuntimeFailure | OSError) -> Exception:
         steps = exec_steps(self.process)

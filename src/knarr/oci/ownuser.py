@@ -56,10 +56,12 @@ def enter(config: "dict[str, Any]", root: str, preserved: int) -> None:
     """
     if os.geteuid():
         _become_root(config, root, preserved)
-    elif rootless.caller is None and not _are_ours():
-        if outside.needed_for(config):
-            helper = outside.leave_behind(config, {})
-            _hold(_moved(helper.sock.detach(), preserved), helper.pid)
+        return
+    theirs = rootless.caller is None and not _are_ours()
+    if hooks.elsewhere is None and outside.needed_for(config) and (theirs or _joins(config)):
+        helper = outside.leave_behind(config, {})
+        _hold(_moved(helper.sock.detach(), preserved), helper.pid)
+    if theirs:
         unshare(CLONE_NEWNS)
 
 
@@ -75,6 +77,12 @@ def check_groups(config: "dict[str, Any]") -> str:
     if rootless.caller is not None:
         raise SpecError(f"{text} (its gidMappings have one id only)")
     return f"{text}: the process has none"
+
+
+def _joins(config: "dict[str, Any]") -> bool:
+    """Return whether a container has namespaces of others, out of which nobody may come back."""
+    spaces = (config.get("linux") or {}).get("namespaces") or ()
+    return any(entry.get("path") for entry in spaces)
 
 
 def _are_ours() -> bool:

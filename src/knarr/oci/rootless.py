@@ -27,6 +27,11 @@ def is_nested() -> bool:
         return file.read().split() != _ALL
 
 
+def is_unprivileged() -> bool:
+    """Return whether the caller is an ordinary user, or root of a user namespace."""
+    return os.geteuid() != 0 or is_nested()
+
+
 def has_groups() -> bool:
     """Return whether processes here may have supplementary groups (user_namespaces(7))."""
     try:
@@ -42,7 +47,7 @@ def is_lenient(said: str) -> bool:
     By itself that is so for everybody but the machine's root.
     """
     if said in _AUTO:
-        return os.geteuid() != 0 or is_nested()
+        return is_unprivileged()
     return said in _YES
 
 
@@ -58,8 +63,13 @@ def mapped(linux: "dict[str, Any]") -> "dict[str, Any]":
     """Return ``linux`` with id maps as they are from where this process is.
 
     That is another place than the caller's only where this process has become root: of its own
-    namespace, in which 0 is the caller and every other id is itself.
+    namespace, in which 0 is the caller and every other id is itself. A user namespace by path that
+    is this process's own is left out: nobody enters where he is.
     """
+    spaces = linux.get("namespaces") or ()
+    if any(map(_is_own_user, spaces)):
+        others = [entry for entry in spaces if not _is_own_user(entry)]
+        linux = {**linux, "namespaces": others, "uidMappings": [], "gidMappings": []}
     if caller is None:
         return linux
     made = dict(linux)
@@ -72,6 +82,15 @@ def mapped(linux: "dict[str, Any]") -> "dict[str, Any]":
                 parts.append({"containerID": inside + start - first, "hostID": host, "size": count})
         made[field] = parts
     return made
+
+
+def _is_own_user(entry: "dict[str, Any]") -> bool:
+    if entry.get("type") != "user" or not entry.get("path"):
+        return False
+    try:
+        return os.path.samefile(entry["path"], "/proc/self/ns/user")
+    except OSError:
+        return False  # whoever enters it says why that cannot be
 
 
 def split(first: int, size: int, own: int) -> "list[tuple[int, int]]":

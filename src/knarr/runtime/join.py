@@ -44,7 +44,8 @@ class Join:
     pidfd: of the container's first process. flags: CLONE_NEW* of the namespaces
     to enter. procs: descriptors of the cgroup files it enters by writing ``0``,
     opened before the mount namespace changed. group: directory of a v2 group to be born in,
-    -1 for none. score: for the kernel's want of memory; None: as this process's. preserved,
+    -1 for none. score: for the kernel's want of memory; None: as this process's.
+    unprivileged: one that is not permitted is left out. preserved,
     keyring, listening: see ``Ending``. listener: see ``Recipe``. root: descriptor of the root, -1
     where entering the mount namespace leads there. on_user: called with the ids of the user in the
     container before the program runs. at_gate: called with pidfd and terminal (-1: none) before.
@@ -67,6 +68,7 @@ class Join:
         "score",
         "stdio",
         "steps",
+        "unprivileged",
     )
 
     def __init__(
@@ -95,6 +97,7 @@ class Join:
         self.listening = False
         self.listener: Listener | None = None
         self.score: int | None = None
+        self.unprivileged = False
         self.on_user: Callable[[int, int], None] | None = None
         self.at_gate: Callable[[int, int], None] | None = None
 
@@ -192,7 +195,8 @@ def _touch(join: Join) -> None:
         join.at_gate(_pidfd(), memory.MASTER.get())
     raise_limits(pid, join.leg.rlimits)
     if join.score is not None:
-        set_score(pid, join.score)
+        # What is not permitted was not for the container's first process either.
+        set_score(pid, join.score, lenient=join.unprivileged)
     if join.listener is not None:
         join.listener.tell(pid)
     if join.listening:

@@ -445,7 +445,8 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
     if plan.in_userns:
         userns = os.open(f"/proc/{created.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     if plan.oom_score_adj is not None:
-        set_score(created.pid, plan.oom_score_adj)
+        warning = set_score(created.pid, plan.oom_score_adj, lenient=plan.nested)
+        created.warnings += [warning] if warning else []
     raise_limits(created.pid, plan.leg.rlimits)
     try:
         owner = (host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))

@@ -33,8 +33,12 @@ def raise_limits(pid: int, limits: "tuple[tuple[int, int, int], ...]") -> None:
             raise RuntimeFailure("error", "rlimits", text) from error
 
 
-def set_score(pid: int, value: int) -> None:
-    """Say how likely the kernel kills a process for want of memory (proc(5), oom_score_adj)."""
+def set_score(pid: int, value: int, *, lenient: bool = False) -> str:
+    """Say how likely the kernel kills a process for want of memory (proc(5), oom_score_adj).
+
+    lenient: what is not permitted, to score lower without root, is returned as a warning.
+    Raises RuntimeFailure.
+    """
     try:
         fd = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -43,4 +47,7 @@ def set_score(pid: int, value: int) -> None:
             os.close(fd)
     except OSError as error:
         text = f"oom_score_adj {value}: {error.strerror}"
+        if lenient and isinstance(error, PermissionError):
+            return f"process.oomScoreAdj: {text}, left as it is"
         raise RuntimeFailure("error", "oom_score_adj", text, error.errno or 0) from error
+    return ""

@@ -302,3 +302,45 @@ def test_the_interpreter_cannot_be_written(user: UserOci) -> None:
     bundle = user.bundle("/script", root={"path": str(root)})
     user("run", "--bundle", str(bundle), user.name("a"), check=False)
     assert own.read_bytes() == before
+
+
+def test_scores(user: UserOci) -> None:
+    """A score is passed on to a further process; a lower one than the user's is left out."""
+    name = user.name("a")
+    bundle = user.bundle("sleep", "100")
+    user.change(bundle, lambda config: config["process"].update(oomScoreAdj=123))
+    user("run", "--detach", "--bundle", str(bundle), name)
+    assert user("exec", name, "cat", "/proc/1/oom_score_adj", "/proc/self/oom_score_adj") == (
+        "123\n123\n"
+    )
+    user("delete", "--force", name)
+    user.change(bundle, lambda config: config["process"].update(oomScoreAdj=-5))
+    said = user("run", "--detach", "--bundle", str(bundle), name, status=0)
+    assert "process.oomScoreAdj: oom_score_adj -5: Permission denied, left as it is" in said
+    user("exec", name, "true")
+
+
+def test_namespaces_of_another(either: UserOci) -> None:
+    """Entered by path, with hooks that run where the caller is all the same."""
+    if either.before == AS_USER:
+        pytest.skip("namespaces of another container belong to its own user namespace")
+    first, second = either.name("a"), either.name("b")
+    bundle = either.bundle("sleep", "100")
+    kinds = [{"type": kind} for kind in ("mount", "pid", "ipc", "uts")]
+    none: list[object] = []
+    _change(either, bundle, namespaces=kinds, uidMappings=none, gidMappings=none)
+    either("run", "--detach", "--bundle", str(bundle), first)
+    pid = either.state(first)["pid"]
+    told = either.folder / "told"
+    told.touch()
+    os.chown(told, *either.ids)
+    script = f"readlink /proc/self/ns/pid >>{told}; cat >/dev/null"
+    hooks = {kind: [{"path": "/bin/sh", "args": ["sh", "-c", script]}]
+             for kind in ("createRuntime", "poststop")}  # fmt: skip
+    other = either.bundle("cat", "/proc/1/cmdline", hooks=hooks)
+    joins = [{"type": kind, "path": f"/proc/{pid}/ns/{kind}"} for kind in ("pid", "ipc", "uts")]
+    own = {"type": "user", "path": f"/proc/{pid}/ns/user"}
+    _change(either, other, namespaces=[{"type": "mount"}, *joins, own])
+    said = either("run", "--bundle", str(other), second)
+    assert said.split("\0")[:2] == ["sleep", "100"]
+    assert told.read_text() == (os.readlink("/proc/self/ns/pid") + "\n") * 2
