@@ -31,6 +31,7 @@
     .set SYS_setsockopt, 208
     .set SYS_getsockopt, 209
     .set SYS_sendmsg, 211
+    .set SYS_recvmsg, 212
     .set SYS_execve, 221
     .set AT_FDCWD, -100
     .set AF_UNIX, 1
@@ -40,6 +41,7 @@
     .set SO_SNDTIMEO, 21
     .set SCM_RIGHTS, 1
     .set MSG_DONTWAIT_NOSIGNAL, 0x4040
+    .set MSG_CMSG_CLOEXEC, 0x40000000
     .set O_PATH_CLOEXEC, 0x280000
     .set SFD_NONBLOCK_CLOEXEC, 0x80800
     .set POLLIN, 1
@@ -86,6 +88,15 @@
     .set FRAME, 0x4100
     .set SPARE, 0x40
 
+    .set BUFFER, 0x200000000
+    .set ROOM, 0x8000
+    .set RESULT, ROOM
+    .set CONTROL, ROOM + 8
+    .set CONTROL_SIZE, 272
+    .set BUFFER_SIZE, ROOM + 0x1000
+    .set HEAD, 64
+    .set SPAWN, 16
+
 header:
     .byte 0x7f, 'E', 'L', 'F', 2, 1, 1, 0
     .quad 0
@@ -94,10 +105,12 @@ header:
     .quad BASE + (start - header)
     .quad segments - header, 0
     .long 0
-    .short 64, 56, 2, 64, 0, 0          /* two program headers, no sections */
+    .short 64, 56, 3, 64, 0, 0          /* three program headers, no sections */
 segments:
     .long 1, 5                          /* PT_LOAD, read and execute */
     .quad 0, BASE, BASE, end - header, end - header, 0x10000
+    .long 1, 6                          /* PT_LOAD, read and write, nothing of it in the file */
+    .quad 0, BUFFER, BUFFER, 0, BUFFER_SIZE, 0x10000
     .long 0x6474e551, 6                 /* PT_GNU_STACK, not executable */
     .quad 0, 0, 0, 0, 0, 16
 
@@ -476,7 +489,7 @@ continued:
     b follow
 
 listen:
-    bl receive
+    bl receive_all
     cmp w0, #0
     b.gt told
     b.eq worker_died
@@ -493,6 +506,9 @@ worker_died:
     b fail
 told:
     add x1, x29, #PACKET
+    ldrb w12, [x1]
+    cmp w12, #'D'
+    b.eq lend_a_hand
     strb wzr, [x1, w0, uxtw]
     ldrb w12, [x1], #1
     cmp w12, #'N'
@@ -513,6 +529,32 @@ number_read:
     cmp w12, #'K'
     b.eq exit
     bl send_front                       /* T: it was to stop, and goes on now */
+    b follow
+
+lend_a_hand:
+    ldrb w12, [x1, #1]
+    ldp x0, x4, [x1, #8]
+    ldp x2, x3, [x1, #24]
+    mov x1, x4
+    cmp w12, #'s'
+    b.eq spawn
+    cmp w12, #'r'
+    b.ne nothing
+    bl program
+    b lent
+spawn:
+    bl program + SPAWN
+    b lent
+nothing:
+    mov x0, #0
+lent:
+    mov x1, #(BUFFER >> 32)
+    lsl x1, x1, #32
+    mov x2, #RESULT
+    add x1, x1, x2
+    str x0, [x1]
+    mov x2, #(8 + CONTROL_SIZE)
+    bl send
     b follow
 
 refused:                                /* a signal that the worker got has had no effect */
@@ -646,6 +688,27 @@ in_front:                               /* write "F1" or "F0" to FRONT */
 known:
     ret
 
+receive_all:                            /* HEAD bytes to PACKET, the rest to BUFFER */
+    mov x4, #(BUFFER >> 32)
+    lsl x4, x4, #32
+    add x2, x29, #PIECES
+    add x3, x29, #PACKET
+    mov x5, #HEAD
+    stp x3, x5, [x2]
+    mov x5, #ROOM
+    stp x4, x5, [x2, #16]
+    add x1, x29, #MESSAGE
+    mov x5, #2
+    stp x2, x5, [x1, #16]
+    mov x5, #CONTROL
+    add x4, x4, x5
+    mov x5, #CONTROL_SIZE
+    stp x4, x5, [x1, #32]
+    mov w0, w22
+    mov x2, #MSG_CMSG_CLOEXEC
+    call_kernel SYS_recvmsg
+    ret
+
 receive:                                /* one packet to PACKET; w0 its size, or an error */
     mov w0, w22
     add x1, x29, #PACKET
@@ -766,6 +829,9 @@ print:                                  /* the text at x11 to standard error */
     call_kernel SYS_write
     ret x24
 
+    .balign 16
+program:                                /* src/knarr/runtime/program: carries operations out */
+    .incbin "program"
 client:
     .asciz "client-"
 runtime:

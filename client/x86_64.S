@@ -8,7 +8,9 @@
    It hands the arguments, the environment, descriptors 0 to 2 and the working directory to the
    command server, passes signals on, and ends as it is told. Whenever that cannot be, and nothing
    has been handed over yet, it becomes `PYTHON -I -m knarr.cli ARGUMENTS...`; for the runtime, what
-   begins with PROGRAM. That one's server is in DIRECTORY, and is sent every signal that can be.
+   begins with PROGRAM. That one's server is in DIRECTORY, and is sent every signal that can be. For
+   it, this process also lends a hand: a container has to be its child, and nobody else's. See
+   runtime/deputy.py for what it is told, and who knows what is in BUFFER.
    The conversation, and whom a server serves: docs/design/command-server.md.
 
    A static executable without any library: the ELF header stands below, the assembler's output is
@@ -35,6 +37,7 @@
     .set SYS_connect, 42
     .set SYS_sendto, 44
     .set SYS_sendmsg, 46
+    .set SYS_recvmsg, 47
     .set SYS_setsockopt, 54
     .set SYS_getsockopt, 55
     .set SYS_execve, 59
@@ -58,6 +61,7 @@
     .set SO_SNDTIMEO, 21
     .set SCM_RIGHTS, 1
     .set MSG_DONTWAIT_NOSIGNAL, 0x4040
+    .set MSG_CMSG_CLOEXEC, 0x40000000
     .set O_PATH_CLOEXEC, 0x280000
     .set SFD_NONBLOCK_CLOEXEC, 0x80800
     .set POLLIN, 1
@@ -107,6 +111,17 @@
     .set FRAME, 0x4100
     .set SPARE, 0x40                    /* above it: room for more arguments, see run_here */
 
+    /* Memory that is at the same place everywhere, far from where anything else of a process is:
+       what follows the first 64 bytes of a packet; a result, and descriptors that came along. */
+    .set BUFFER, 0x200000000
+    .set ROOM, 0x8000
+    .set RESULT, ROOM
+    .set CONTROL, ROOM + 8
+    .set CONTROL_SIZE, 272              /* a control message with 64 descriptors */
+    .set BUFFER_SIZE, ROOM + 0x1000
+    .set HEAD, 64
+    .set SPAWN, 16                      /* in the machine code of src/knarr/runtime/program */
+
 header:
     .byte 0x7f, 'E', 'L', 'F', 2, 1, 1, 0
     .quad 0
@@ -115,10 +130,12 @@ header:
     .quad BASE + (start - header)
     .quad segments - header, 0
     .long 0
-    .short 64, 56, 2, 64, 0, 0          /* two program headers, no sections */
+    .short 64, 56, 3, 64, 0, 0          /* three program headers, no sections */
 segments:
     .long 1, 5                          /* PT_LOAD, read and execute */
     .quad 0, BASE, BASE, end - header, end - header, 0x1000
+    .long 1, 6                          /* PT_LOAD, read and write, nothing of it in the file */
+    .quad 0, BUFFER, BUFFER, 0, BUFFER_SIZE, 0x1000
     .long 0x6474e551, 6                 /* PT_GNU_STACK, not executable */
     .quad 0, 0, 0, 0, 0, 16
 
@@ -158,6 +175,7 @@ for_runtime:
     mov [rbp + INSTEAD], rax
     mov r13, [rbx + 32]
     add rbx, 72
+    jmp find_server
 
 called_by_link:                         /* the python is PREFIX/bin/python3, this file is */
     lea rsi, [rip + proc_self_exe]      /* PREFIX/libexec/knarr/client-x86_64 */
@@ -522,7 +540,7 @@ continued:
     jmp follow
 
 listen:
-    call receive
+    call receive_all
     test eax, eax
     jg told
     jz worker_died
@@ -539,8 +557,10 @@ worker_died:
     jmp fail
 told:
     lea rsi, [rbp + PACKET]
-    mov byte ptr [rsi + rax], 0
     movzx ecx, byte ptr [rsi]
+    cmp ecx, 'D'
+    je lend_a_hand
+    mov byte ptr [rsi + rax], 0
     cmp ecx, 'N'
     je refused
     xor edi, edi                        /* the number behind the letter */
@@ -564,6 +584,31 @@ number_read:
     cmp ecx, 'K'
     je exit
     call send_front                     /* T: it was to stop, and goes on now */
+    jmp follow
+
+/* What it is told ("D" and one more letter, then numbers from the eighth byte on) is one of:
+   r(operations, fault): carry operations out; s(arguments, size, operations, fault): clone a
+   process that does; anything else: just say which numbers the descriptors got that came along. */
+lend_a_hand:
+    movzx ecx, byte ptr [rsi + 1]
+    xor eax, eax
+    mov rdi, [rbp + PACKET + 8]
+    mov rsi, [rbp + PACKET + 16]
+    mov rdx, [rbp + PACKET + 24]
+    cmp ecx, 's'
+    je spawn
+    cmp ecx, 'r'
+    jne lent
+    call program
+    jmp lent
+spawn:
+    mov rcx, [rbp + PACKET + 32]
+    call program + SPAWN
+lent:
+    mov rsi, BUFFER + RESULT
+    mov [rsi], rax
+    mov edx, 8 + CONTROL_SIZE
+    call send
     jmp follow
 
 refused:                                /* a signal that the worker got has had no effect */
@@ -719,6 +764,26 @@ known:
     ret
 
 /* Read one packet to PACKET; eax its size, 0 at the end, or an error. */
+/* The next packet: HEAD bytes to PACKET, the rest to BUFFER with what came along. */
+receive_all:
+    mov rcx, BUFFER
+    lea rdx, [rbp + PIECES]
+    lea rax, [rbp + PACKET]
+    mov [rdx], rax
+    mov qword ptr [rdx + 8], HEAD
+    mov [rdx + 16], rcx
+    mov qword ptr [rdx + 24], ROOM
+    lea rsi, [rbp + MESSAGE]
+    mov [rsi + 16], rdx
+    mov qword ptr [rsi + 24], 2
+    add rcx, CONTROL
+    mov [rsi + 32], rcx
+    mov qword ptr [rsi + 40], CONTROL_SIZE
+    mov edi, r14d
+    mov edx, MSG_CMSG_CLOEXEC
+    mov eax, SYS_recvmsg
+    syscall
+    ret
 receive:
     mov edi, r14d
     lea rsi, [rbp + PACKET]
@@ -856,6 +921,9 @@ print:
     syscall
     ret
 
+    .balign 16
+program:                                /* src/knarr/runtime/program: carries operations out */
+    .incbin "program"
 client:
     .asciz "client-"
 runtime:

@@ -16,10 +16,11 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Folders whose machine code is an executable, with the folder's name.
 EXECUTABLES = ("client", "client/readonly")
 # Folder whose machine code the package carries -> what that is.
+_PROGRAM = "src/knarr/runtime/program"
 CARRIED = {
     "src/knarr/runtime/init": "knarr's init",
     "src/knarr/runtime/pages": "What gives memory back that is again as it was",
-    "src/knarr/runtime/program": "What carries out programs of system calls",
+    _PROGRAM: "What carries out programs of system calls",
 }
 MACHINES = ("x86_64", "aarch64")
 _MODULE = '''"""{what}, for {machine}.
@@ -39,11 +40,16 @@ def tool(machine: str, name: str) -> str:
 
 
 def assemble(folder: str, machine: str) -> bytes:
-    """Return the machine code of a folder. Raises FileNotFoundError without the tools."""
+    """Return the machine code of a folder. Raises FileNotFoundError without the tools.
+
+    The thin command has that of programs in it.
+    """
     with tempfile.TemporaryDirectory() as directory:
         made, code = f"{directory}/code.o", f"{directory}/code"
         source = str(ROOT / folder / f"{machine}.S")
-        subprocess.run([tool(machine, "as"), "-o", made, source], check=True)
+        if folder == "client":
+            pathlib.Path(directory, "program").write_bytes(assemble(_PROGRAM, machine))
+        subprocess.run([tool(machine, "as"), "-I", directory, "-o", made, source], check=True)
         subprocess.run(
             [tool(machine, "objcopy"), "-O", "binary", "-j", ".text", made, code], check=True
         )

@@ -28,7 +28,7 @@ _X86_64 = {
     "sched_setattr": 314, "seccomp": 317, "sendmsg": 46,
     "set_mempolicy": 238, "setdomainname": 171, "setgroups": 116, "sethostname": 170,
     "setns": 308, "setresgid": 119, "setresuid": 117, "setsid": 112, "socket": 41, "statx": 332,
-    "symlinkat": 266, "umask": 95, "umount2": 166, "unshare": 272, "write": 1,
+    "symlinkat": 266, "umask": 95, "umount2": 166, "unshare": 272, "wait4": 61, "write": 1,
 }  # fmt: skip
 _GENERIC = {
     "bpf": 280, "capget": 90, "capset": 91, "chdir": 49, "chroot": 51, "clock_gettime": 113,
@@ -43,7 +43,7 @@ _GENERIC = {
     "sched_setattr": 274, "seccomp": 277, "sendmsg": 211,
     "set_mempolicy": 237, "setdomainname": 162, "setgroups": 159, "sethostname": 161,
     "setns": 268, "setresgid": 149, "setresuid": 147, "setsid": 157, "socket": 198, "statx": 291,
-    "symlinkat": 36, "umask": 166, "umount2": 39, "unshare": 97, "write": 64,
+    "symlinkat": 36, "umask": 166, "umount2": 39, "unshare": 97, "wait4": 260, "write": 64,
 }  # fmt: skip
 _NEW = {
     "pidfd_send_signal": 424,

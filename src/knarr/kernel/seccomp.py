@@ -28,6 +28,11 @@ class FilterProgram:
         )
 
     @property
+    def region(self) -> "tuple[int, int]":
+        """Address and size of the filter itself."""
+        return ctypes.addressof(self._buffer), len(self._buffer)
+
+    @property
     def argument(self) -> bytes:
         """The ``struct sock_fprog``, valid as long as this object exists."""
         return self._fprog

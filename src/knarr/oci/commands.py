@@ -15,19 +15,27 @@ if TYPE_CHECKING:
 
     from knarr.oci.log import Journal
     from knarr.oci.options import Flags
+    from knarr.runtime.deputy import Deputy
 
 
 class Global:
-    """What is said before the command. manager: of control groups. serve: be a server.
+    """What is said before the command.
 
-    lenient: a group that cannot be had is left out.
+    manager: of control groups. serve: be a server. deputy: of the caller in whose place this
+    process does it, if so. lenient: a group that cannot be had is left out.
     """
 
-    __slots__ = ("journal", "lenient", "manager", "root", "serve")
+    __slots__ = ("deputy", "journal", "lenient", "manager", "root", "serve")
 
     def __init__(
-        self, root: str, manager: str, journal: "Journal", serve: "Callable[[float], None]"
+        self,
+        root: str,
+        manager: str,
+        journal: "Journal",
+        serve: "Callable[[float], None]",
+        deputy: "Deputy | None" = None,
     ) -> None:
+        self.deputy = deputy
         self.root = root
         self.manager = manager
         self.journal = journal
@@ -90,6 +98,9 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
         raise UsageError("process.terminal: needs --console-socket when nobody stays to relay it")
     os.chdir(bundle)
     creation = create.Creation(request, name, config)
+    if said.deputy is not None and detach:
+        # Who waits for it is not this process, but whoever waits for the caller's.
+        creation.leave_to(said.deputy)
     container = creation.make()
     said.journal.debug(f"created {name}, pid {container.pid}")
     if not start:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from knarr.oci.log import Journal
     from knarr.oci.netdevices import Devices
+    from knarr.runtime.deputy import Deputy
     from knarr.runtime.seccomp.listener import Listener
 
 # The process at the gate reads its program in this one's memory, which stays as it is at the
@@ -85,6 +86,7 @@ class Creation:
         "console",
         "container",
         "created",
+        "deputy",
         "devices",
         "filtered",
         "gate",
@@ -109,6 +111,7 @@ class Creation:
         self.console: Receiver | None = None
         self.receiver: Receiver | None = None
         self.created: Created | None = None
+        self.deputy: Deputy | None = None
         self.devices: Devices | None = None
         self.listener: Listener | None = None
         self.group: Any = None
@@ -123,6 +126,16 @@ class Creation:
 
     def _hooks(self, kind: str) -> "list[dict[str, Any]]":
         return document.hooks(self.config, kind)
+
+    def leave_to(self, deputy: "Deputy") -> None:
+        """Have a deputy clone the process. Raises NotHereError for what one cannot do."""
+        from knarr.oci.errors import NotHereError
+        from knarr.runtime import deputy as deputies
+
+        terminal = bool((self.config.get("process") or {}).get("terminal"))
+        if terminal or self.gate.notifies or not deputies.suits(self.plan):
+            raise NotHereError
+        self.deputy = deputy
 
     def make(self) -> Container:
         """Return the container, whose process waits at its gate. What fails leaves nothing.
@@ -189,7 +202,9 @@ class Creation:
 
     def _create(self, rootfs: str, *, terminal: bool) -> None:
         own = _own_namespaces(self.plan)
-        process.run_everywhere()  # what this command is bound to is no business of the container's
+        # What this command is bound to is no business of the container's; a deputy sees to it.
+        if self.deputy is None:
+            process.run_everywhere()
         try:
             recipe = Recipe(
                 self.plan,
@@ -202,6 +217,7 @@ class Creation:
                 gate=self.gate,
                 idmapped=False,
                 listener=self.listener,
+                deputy=self.deputy,
             )
 
             def meanwhile(created: Created) -> None:

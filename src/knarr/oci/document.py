@@ -36,7 +36,7 @@ def kept(path: str) -> "dict[str, Any]":
 def parse(fd: int, path: str) -> "Any":
     """Return the JSON that a descriptor has, and close it; raises SpecError for other things."""
     with open(fd, "rb") as file:
-        data = file.read(LIMIT + 1)
+        data = file.read(LIMIT + 1) or b""  # None: a file of the kernel's that has nothing now
     if len(data) > LIMIT:
         raise SpecError(f"{path}: has more than {LIMIT} bytes")
     try:

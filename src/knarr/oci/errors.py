@@ -11,6 +11,10 @@ class UsageError(InvalidArgument):
     """A command line that is none of this command's."""
 
 
+class NotHereError(BaseException):
+    """This process cannot carry the command out in its caller's place; nothing has been done."""
+
+
 def missing(name: str) -> "NoReturn":
     """Raise NotFound; callers look for the words."""
     raise NotFound(f'container "{name}" does not exist')

@@ -16,10 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from knarr.oci.options import Words
 
-# Commands whose processes are nobody's child, or the worker's to wait for.
-_SERVED = ("run", "start", "state", "kill", "delete", "list", "pause", "resume")
-# Flags of `run` with which the container is somebody else's child, or has more of its caller.
-_OWN = ("detach", "preserve-fds", "console-socket", "pidfd-socket", "no-new-keyring", "help")
+_MAKING = ("create", "run")
+# Commands whose processes are the worker's to wait for, or cloned by the caller's deputy.
+_SERVED = ("create", "run", "start", "state", "kill", "delete", "list", "pause", "resume")
+# Flags with which the container has more of its caller than can be handed on.
+_OWN = ("preserve-fds", "console-socket", "help")
 # Lines of /proc/PID/status that a child has of its parent (proc_pid_status(5)).
 _STATUS = (
     "Uid", "Gid", "Groups", "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs",
@@ -74,14 +75,18 @@ class Asked:
             raise Refused from None  # this one may not, or the caller has gone
         self._look()
 
+    def _stays(self) -> bool:
+        """Return whether a container's process is to be the worker's own."""
+        return self._name == "run" and not self._words.has("detach")
+
     def _look(self) -> None:
         """Raise Refused for what only the caller can do; the working directory is its own.
 
         A terminal is watched for its size; and hooks stay in the groups of who starts them.
         """
-        if self._name == "run":
+        if self._name in _MAKING:
             # Descriptors that did not come along (sd_listen_fds(3)).
-            if self._apart or "LISTEN_FDS" in os.environ:
+            if "LISTEN_FDS" in os.environ or (self._apart and self._stays()):
                 raise Refused
             bundle = self._words.text("bundle", ".")
             path = os.path.join(bundle, self._words.text("config", document.NAME))
@@ -91,12 +96,12 @@ class Asked:
             return
         try:
             with open(document.opened(path), "rb") as file:
-                data = file.read(document.LIMIT)
+                data = file.read(document.LIMIT) or b""
         except (OSError, ValueError):
             return  # what there is to say of that is said by the command
         if self._elsewhere and b'"hooks"' in data:
             raise Refused
-        if self._name == "run" and b'"terminal":true' in data.translate(None, b" \t\r\n"):
+        if self._name in _MAKING and b'"terminal":true' in data.translate(None, b" \t\r\n"):
             raise Refused
 
 
@@ -112,6 +117,8 @@ def _read(before: "Words") -> "tuple[str, Words, str]":
     said = options.parse(left, {**flags, "help": False}, {"h": "help", **short})
     if any(said.given(flag) for flag in _OWN):
         raise Refused
+    if name == "run" and said.given("no-new-keyring") and not said.has("detach"):
+        raise Refused  # it would be the worker's
     return name, said, os.path.abspath(before.text("root") or rootless.default_root(os.environ))
 
 

@@ -5,7 +5,7 @@ import sys
 
 from knarr.errors import KnarrError
 from knarr.oci import interrupts, protection, rootless
-from knarr.oci.errors import UsageError
+from knarr.oci.errors import NotHereError, UsageError
 from knarr.oci.interrupts import Interrupted
 from knarr.oci.log import Journal
 from knarr.oci.options import Words, parse
@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
+
+    from knarr.runtime.deputy import Deputy
 
 _FLAGS = {
     "root": True, "log": True, "log-format": True, "debug": False, "systemd-cgroup": False,
@@ -38,11 +40,14 @@ def main(words: "Sequence[str]") -> "NoReturn":
         os._exit(status)
 
 
-def ended(words: "Sequence[str]") -> int:
-    """Carry a command line out, say what there is to say, and return its status."""
+def ended(words: "Sequence[str]", deputy: "Deputy | None" = None) -> int:
+    """Carry a command line out, say what there is to say, and return its status.
+
+    deputy: of the caller in whose place this process does it; raises NotHereError, if so.
+    """
     status = 0
     try:
-        status = carry_out(words)
+        status = carry_out(words, deputy)
         interrupts.hold()
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
@@ -52,6 +57,8 @@ def ended(words: "Sequence[str]") -> int:
         status = status or 1
     except Interrupted as error:
         status = status or 128 + int(error.args[0])
+    except NotHereError:
+        raise
     except BaseException:
         status = 1
         sys.excepthook(*sys.exc_info())
@@ -64,8 +71,8 @@ def parsed(words: "Sequence[str]") -> Words:
     return parse(words, _FLAGS, _SHORT, first=True)
 
 
-def carry_out(words: "Sequence[str]") -> int:
-    """Carry a command line out; returns the exit status."""
+def carry_out(words: "Sequence[str]", deputy: "Deputy | None" = None) -> int:
+    """Carry a command line out; returns the exit status. deputy: see ``ended``."""
     journal = Journal()
     failed = 1
     try:
@@ -77,7 +84,7 @@ def carry_out(words: "Sequence[str]") -> int:
             debug=before.has("debug"),
         )
         failed = _FAILED.get(before.words[0], 1) if before.words else 1
-        return _execute(before, journal)
+        return _execute(before, journal, deputy)
     except Interrupted as error:
         import signal
 
@@ -102,7 +109,7 @@ def _said(error: BaseException) -> str:
     return str(error)
 
 
-def _execute(before: Words, journal: Journal) -> int:
+def _execute(before: Words, journal: Journal, deputy: "Deputy | None") -> int:
     if before.has("version"):
         from knarr.oci.show import version
 
@@ -120,7 +127,7 @@ def _execute(before: Words, journal: Journal) -> int:
 
     root = os.path.abspath(before.text("root") or rootless.default_root(os.environ))
     state.check_root(root)
-    said = commands.Global(root, _manager(before), journal, _serve)
+    said = commands.Global(root, _manager(before), journal, _serve, deputy)
     said.lenient = lenient
     return commands.execute(said, name, left)
 

@@ -8,23 +8,28 @@ from knarr.errors import KnarrError
 from knarr.kernel import process
 from knarr.kernel.lean import signal
 from knarr.oci import likeness, streams
+from knarr.oci.errors import NotHereError
+from knarr.runtime import packets
+from knarr.runtime.deputy import Deputy
 from knarr.warm import request as requests
 from knarr.warm.request import Refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from knarr.oci.options import Words
     from knarr.warm.loaded import LoadedCode
 
     Parse = Callable[[list[str]], Words]
-    CarryOut = Callable[[list[str]], int]
+    CarryOut = Callable[[list[str], Deputy], int]
 
 # Of what has no effect unless somebody asks for it, the one that no command passes on.
 _NOTICE = signal.SIGURG
 _F_SETSIG = 10  # fcntl.h
+_LONGEST_WORD = 2
+_LARGEST = 1024  # bytes of an answer
 _HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
 
 
@@ -59,7 +64,14 @@ def become_a_command(
     caller = Caller(socket.socket(fileno=streams.spare(link.detach())))
     streams.spare(notice)
     caller.listen()
-    caller.end(carry_out(request.argv[1:]))
+    deputy = Deputy(came.pid, caller.ask)
+    try:
+        status = carry_out(request.argv[1:], deputy)
+    except NotHereError:
+        requests.answer(caller.link, b"N")
+    if status:
+        deputy.reap()
+    caller.end(status)
 
 
 def _prepare(awaited: "Callable[[], bool]") -> None:
@@ -75,35 +87,56 @@ class Caller:
     """
 
     def __init__(self, link: socket.socket) -> None:
-        self._link = link
+        self.link = link
+        self._answer = b""
 
     def listen(self) -> None:
         """Have signals come here from now on, whatever this process is doing."""
-        fd = self._link.fileno()
+        fd = self.link.fileno()
         signal.signal(_NOTICE, self._hear)
         fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(fd, _F_SETSIG, int(_NOTICE))
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
         self._hear(0, None)  # what was said before
 
+    def ask(self, packet: bytes, fds: "Sequence[int]") -> bytes:
+        """Return what the caller's process answers to a packet for it (``runtime.deputy``)."""
+        self._answer = b""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (_NOTICE,))
+        try:
+            packets.send(self.link, packet, list(fds))
+            while not self._answer:
+                self._take(self.link.recv(_LARGEST))
+        except OSError:
+            self._take(b"")
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self._answer
+
     def _hear(self, number: int, frame: object) -> None:
         del number, frame
         while True:
             try:
-                word = self._link.recv(64, socket.MSG_DONTWAIT)
+                word = self.link.recv(64, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
             except OSError:
                 word = b""  # reset: gone with something of ours unread
-            if not word:
-                os.kill(os.getpid(), signal.SIGKILL)
-            # A longer word says that it goes on after a stop.
-            self._get(word[0] if len(word) == 1 else int(signal.SIGCONT))
+            self._take(word)
+
+    def _take(self, word: bytes) -> None:
+        if not word:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if len(word) > _LONGEST_WORD:
+            self._answer = word
+            return
+        # More than one letter says that it goes on after a stop.
+        self._get(word[0] if len(word) == 1 else int(signal.SIGCONT))
 
     def _get(self, number: int) -> None:
         """Have a signal do what it would have done there."""
         if signal.getsignal(number) == signal.SIG_DFL and number not in _HARMLESS:
-            requests.say(self._link, b"K%d" % number)
+            requests.say(self.link, b"K%d" % number)
             os.kill(os.getpid(), signal.SIGKILL)
         os.kill(os.getpid(), number)
 
@@ -115,4 +148,4 @@ class Caller:
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         for fd in range(3):
             os.dup2(null, fd)
-        requests.answer(self._link, b"X%d" % status)
+        requests.answer(self.link, b"X%d" % status)

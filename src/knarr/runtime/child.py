@@ -178,6 +178,20 @@ def meet() -> "tuple[_socket.socket, list[int]]":
     return ours, fds
 
 
+def meet_there(
+    ends: "tuple[_socket.socket, list[int]]", give: "Callable[[list[int]], list[int]]"
+) -> None:
+    """Have the cells that ``meet`` set say what the descriptors are called elsewhere.
+
+    give: returns the numbers of copies there.
+    """
+    theirs, parent, scratch = give(ends[1])
+    memory.write(POLL, struct.pack("=ihhihh", theirs, _POLLIN, 0, parent, _POLLIN, 0))
+    CHANNEL.set(theirs)
+    memory.SCRATCH.set(scratch)
+    memory.write(memory.SCRATCH_PATH, f"/proc/self/fd/{scratch}\0".encode())
+
+
 def meet_at(poll: int, channel: Cell) -> "tuple[_socket.socket, list[int]]":
     """Set where ``wait`` finds a channel and its parent; returns as ``meet``."""
     ours, end = packets.pair()

@@ -56,7 +56,7 @@ def _open(flag: int, path: str) -> int:
         # A FIFO has nobody wait, and a terminal does not become this process's.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError as error:
-        raise _failure(path, error.strerror or "", error.errno or 0) from error
+        raise failure(path, error.strerror or "", error.errno or 0) from error
     try:
         found = namespace_type(fd)
     except OSError:
@@ -65,10 +65,11 @@ def _open(flag: int, path: str) -> int:
         return fd
     os.close(fd)
     kind = f"a namespace of kind {_NAMES[found]}" if found in _NAMES else "no namespace"
-    raise _failure(path, f"is {kind}, not of kind {_NAMES[flag]}")
+    raise failure(path, f"is {kind}, not of kind {_NAMES[flag]}")
 
 
-def _failure(path: str, text: str, errno: int = 0) -> RuntimeFailure:
+def failure(path: str, text: str, errno: int = 0) -> RuntimeFailure:
+    """Return why a namespace by path is not entered."""
     return RuntimeFailure("error", "namespaces", f"linux.namespaces: {path}: {text}", errno)
 
 
@@ -81,7 +82,7 @@ def enter(joins: "Joins") -> None:
             try:
                 setns(fd, flag)
             except OSError as error:
-                raise _failure(paths[flag], error.strerror or "", error.errno or 0) from error
+                raise failure(paths[flag], error.strerror or "", error.errno or 0) from error
     finally:
         close_all(opened)
 

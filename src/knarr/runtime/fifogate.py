@@ -173,6 +173,10 @@ class FifoGate:
         os.close(fd)
         GATE.set(self._fds[0])
 
+    def wait_there(self, give: "Callable[[list[int]], list[int]]") -> None:
+        """Have the cell say what the FIFO is called elsewhere. give: see ``child.meet_there``."""
+        GATE.set(give(self._fds)[0])
+
     def settle(self, ending: Ending) -> None:
         """Say what is special in the last leg."""
         self._terminal = ending.stdio is None

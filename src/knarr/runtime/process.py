@@ -28,9 +28,11 @@ from knarr.runtime.waiting import Waiting, is_known, resolve
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable, Sequence
     from typing import Protocol
 
+    from knarr.runtime.deputy import Deputy
     from knarr.runtime.entering import Maps
     from knarr.runtime.fifogate import FifoGate
     from knarr.runtime.seccomp.listener import Listener
@@ -64,6 +66,7 @@ class Recipe:
 
     __slots__ = (
         "append",
+        "deputy",
         "gate",
         "group",
         "idmapped",
@@ -98,8 +101,10 @@ class Recipe:
         idmapped: bool = True,
         timeline: "Timeline | None" = None,
         listener: "Listener | None" = None,
+        deputy: "Deputy | None" = None,
     ) -> None:
         self.listener = listener
+        self.deputy = deputy
         self.append = append
         self.gate = gate
         self.idmapped = idmapped
@@ -198,11 +203,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     process does not stop on its way, and if the gate is not one of its own.
     """
     plan, gate = recipe.plan, recipe.gate
-    carrier.prepare(apart=plan.apart)
-    if gate is not None:
-        gate.prepare()
-    if recipe.listener is not None:
-        recipe.listener.place()
+    _prepare(recipe)
     binds = _clone_binds(recipe)
     if binds:
         recipe.note("binds")
@@ -224,7 +225,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
         entrances=entrances,
     )
     created = Created(process, seen)
-    process.answer = lambda question: _make_missing(plan, question)
+    process.answer = lambda question: _make_missing(plan, created.root_fd, question)
     if recipe.listener is not None:
         recipe.listener.tell(created.pid)
     created.warnings += plan.warnings
@@ -245,6 +246,8 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
             process.go()
         process.await_ready()
         recipe.note("ready")
+        if recipe.deputy is not None:
+            recipe.deputy.let_go()
         created.master = memory.MASTER.get()
         if not known:
             _settle_user(plan, setting, created)
@@ -254,17 +257,32 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     return created
 
 
-def _make_missing(plan: Plan, question: bytes) -> None:
+def _make_missing(plan: Plan, root_fd: int, question: bytes) -> None:
     """Make what a mount's place lacks, as the container's root; what fails the process finds."""
     from knarr.runtime.reaching import make_missing
 
     path = memory.text_at(memory.QUESTION.get())
     try:
         with ActingAs((host_id(0, plan.uid_maps), host_id(0, plan.gid_maps))):
-            make_missing(memory.ROOT.get(), path, directory=question == DIRECTORY_MISSING)
+            make_missing(root_fd, path, directory=question == DIRECTORY_MISSING)
     except OSError:
         pass  # the process opens the place next, and says what is there
     memory.ANSWER.set(1)
+
+
+def _prepare(recipe: Recipe) -> None:
+    """Make the memory and what a gate or a listener needs ready, before any cell is set."""
+    deputy, gate = recipe.deputy, recipe.gate
+    if deputy is None:
+        carrier.prepare(apart=recipe.plan.apart)
+    else:
+        deputy.prepare()
+    if gate is not None:
+        gate.prepare()
+        if deputy is not None:
+            deputy.tell_in(gate.cells)
+    if recipe.listener is not None:
+        recipe.listener.place()
 
 
 def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
@@ -285,6 +303,9 @@ def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
         if process is None:
             ends = child.meet()
             program = _program(recipe, setting, entrances)
+            if recipe.deputy is not None:
+                spawned = _spawn_there(recipe, recipe.deputy, program, ends, cgroup_fd)
+                return Waiting(program, ends, spawned, sibling=True), len(entrances)
             flags = plan.clone_flags | (CLONE_PARENT if recipe.sibling else 0)
             spawned = carrier.spawn(program, flags, cgroup_fd, apart=plan.apart)
             process = Waiting(program, ends, spawned, sibling=recipe.sibling)
@@ -292,6 +313,20 @@ def _spawn(recipe: Recipe, setting: Setting) -> "tuple[Waiting, int]":
         if cgroup_fd is not None:
             os.close(cgroup_fd)
     return process, len(entrances)
+
+
+def _spawn_there(
+    recipe: Recipe,
+    deputy: "Deputy",
+    program: Program,
+    ends: "tuple[_socket.socket, list[int]]",
+    cgroup_fd: "int | None",
+) -> "tuple[int, int]":
+    """Return pid and pidfd of the process, which the deputy clones."""
+    child.meet_there(ends, deputy.give)
+    if recipe.gate is not None:
+        recipe.gate.wait_there(deputy.give)
+    return deputy.spawn(program, recipe.plan.clone_flags, cgroup_fd)
 
 
 def _kept(recipe: Recipe, setting: Setting, entrances: "tuple[str, ...]") -> "Waiting | None":
@@ -372,7 +407,9 @@ def _join(recipe: Recipe) -> "entering.Opened":
     plan, group = recipe.plan, recipe.group
     if plan.time_offsets is not None:
         entering.make_time(plan.time_offsets)
-    if not plan.joins_user:
+    if recipe.deputy is not None:
+        recipe.deputy.enter(plan.joins)
+    elif not plan.joins_user:
         entering.enter(plan.joins)
     elif recipe.keeper is None:
         if not carrier.SHARED:
@@ -455,7 +492,7 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
             recipe.rootfs, through, owner, append=recipe.append, leftover=created.leftover
         )
         recipe.note("root")
-        for number, (step, fd) in enumerate(zip(_binds(plan), binds, strict=True)):
+        for step, fd in zip(_binds(plan), binds, strict=True):
             if step.index in plan.mount_maps:
                 pass  # it has its own
             elif userns is not None and step.options.idmap and not recipe.idmapped:
@@ -467,13 +504,21 @@ def _hand_over(recipe: Recipe, created: Created, binds: "list[int]") -> None:
                 # What is of another container, and of no path, has the ids of that namespace.
                 problem = idmap_bind(fd, userns, step, recursive=step.options.recursive)
                 created.warnings += [problem] if problem else []
-            memory.mount_cell(number).set(fd)
         if binds:
             recipe.note("idmaps")
     finally:
         if userns is not None:
             os.close(userns)
-    memory.ROOT.set(created.root_fd)
+    _tell(recipe, created.root_fd, binds)
+
+
+def _tell(recipe: Recipe, root_fd: int, binds: "list[int]") -> None:
+    """Have the process find its mounts: in its table of descriptors, whoever else's that is."""
+    fds = [root_fd, *binds]
+    root, *mounts = fds if recipe.deputy is None else recipe.deputy.give(fds)
+    memory.ROOT.set(root)
+    for number, fd in enumerate(mounts):
+        memory.mount_cell(number).set(fd)
 
 
 def _find_maps(plan: Plan, pid: int) -> None:

@@ -266,6 +266,19 @@ class Program:
         self._data = self.data()
         return address_of(self._data)
 
+    def regions(self) -> "list[tuple[int, int]]":
+        """Return address and size of all that the operations and cells point to, and of them.
+
+        After ``address``; what is in ``memory`` is not among them.
+        """
+        found = [(address_of(self._data), len(self._data))]
+        for kept in (*(each for block in self._blocks for each in block.keep), *self._kept):
+            if isinstance(kept, bytes):
+                found.append((address_of(kept), len(kept) + 1))
+            else:
+                found.append(kept.region)  # type: ignore[attr-defined]
+        return found
+
     def failure(self) -> "RuntimeFailure | None":
         """Return why the program failed, as the fault cells have it; None when it did not."""
         errno = memory.FAULT_ERROR.get()

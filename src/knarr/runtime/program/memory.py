@@ -180,9 +180,10 @@ def tell_in(fd: int) -> None:
     map_memory(CELLS_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, BASE)
 
 
-def share() -> None:
+def share(fd: int = -1) -> None:
     """Make the mapping one with that of the next fork, for machines whose child has no other way.
 
-    What it held is lost.
+    fd: of a file that it is to be in, for a process that maps that as well. What it held is lost.
     """
-    map_memory(_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, BASE)
+    flags = MAP_SHARED | MAP_FIXED | (MAP_ANONYMOUS if fd < 0 else 0)
+    map_memory(_SIZE, PROT_READ | PROT_WRITE, flags, fd, BASE)
