@@ -18,6 +18,13 @@ from tests.support import processes
 from tests.support.waiting import PATIENCE, wait_until
 
 UNSERVED = 97
+# What a program has of whoever started it.
+LOOK = """
+cat /proc/self/limits /proc/self/oom_score_adj /proc/self/timerslack_ns /proc/self/cgroup
+cat /proc/self/coredump_filter /proc/self/loginuid; cut -d' ' -f 18,19,40,41 /proc/self/stat
+grep -E '^(Cap|Sig[^QP]|Uid|Gid|Groups|NoNew|Seccomp|Cpus|Mems|Spec|Umask|THP)' /proc/self/status
+for fd in /proc/self/fd/[0-9]; do echo $fd; done
+umask; pwd; env | sort"""
 
 
 class Server:

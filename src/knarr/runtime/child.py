@@ -186,7 +186,7 @@ def meet_there(
     give: returns the numbers of copies there.
     """
     theirs, parent, scratch = give(ends[1])
-    memory.write(POLL, struct.pack("=ihhihh", theirs, _POLLIN, 0, parent, _POLLIN, 0))
+    memory.write(POLL, struct.pack("=ihhihh", theirs, select.POLLIN, 0, parent, select.POLLIN, 0))
     CHANNEL.set(theirs)
     memory.SCRATCH.set(scratch)
     memory.write(memory.SCRATCH_PATH, f"/proc/self/fd/{scratch}\0".encode())

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.support.bundles import Oci
-from tests.support.ociserver import UNSERVED, Server
+from tests.support.ociserver import LOOK, UNSERVED, Server
 from tests.support.waiting import PATIENCE, wait_until
 
 SLEEP = ("sleep", "1000")
@@ -160,12 +160,6 @@ def test_only_standard_descriptors(served: Server, oci: Oci) -> None:
     assert said == (0, "0\n1\n2\n3\n", "")  # the last is that of ls itself
 
 
-LOOK = """
-cat /proc/self/limits /proc/self/oom_score_adj /proc/self/timerslack_ns /proc/self/cgroup
-cat /proc/self/coredump_filter /proc/self/loginuid; cut -d' ' -f 18,19,40,41 /proc/self/stat
-grep -E '^(Cap|Sig[^QP]|Uid|Gid|Groups|NoNew|Seccomp|Cpus|Mems|Spec|Umask|THP)' /proc/self/status
-for fd in /proc/self/fd/[0-9]; do echo $fd; done
-umask; pwd; env | sort"""
 PREPARED = {
     "as it is": [],
     "limits": ["prlimit", "--nofile=200:300", "--core=0", "--nproc=5000:6000"],
