@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from knarr.cgroups.manager import detect
 from tests.support.bundles import Oci
 
 # Limits that every machine allows; and what podman asks only of runtimes that it is told of.
@@ -27,10 +28,11 @@ class Podman:
     ) -> None:
         conf = folder / "containers.conf"
         conf.write_text(_CONFIGURATION.format(program=program or oci.program))
+        manager = "systemd" if detect().name == "systemd" else "cgroupfs"
         self.head = [
             *before, "env", f"CONTAINERS_CONF={conf}", "podman",
             "--root", str(folder / "root"), "--runroot", str(folder / "run"),
-            "--storage-driver", "vfs", "--cgroup-manager", "cgroupfs", "--events-backend", "none",
+            "--storage-driver", "vfs", "--cgroup-manager", manager, "--events-backend", "none",
             "--runtime", "knarr",
         ]  # fmt: skip
 

@@ -39,7 +39,7 @@ JOBS = {
         # a few minutes, for CI: the command, limits, an OOM kill, devices, then some of the suite
         _job("smoke", 600, "smoke.sh"),
         # every test marked vm
-        _job("suite", 2400, "suite.sh"),
+        _job("suite", 5400, "suite.sh"),
         # every test that needs a real kernel
         _job("long", 10800, "long.sh"),
         # containers run, the plug is pulled, the disk boots again, recover

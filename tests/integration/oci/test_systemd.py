@@ -16,7 +16,6 @@ from tests.integration.oci.test_control import SLEEP, linux_of, places, running,
 from tests.support.bundles import Oci
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.vm
 MIB = 1 << 20
 
 
@@ -208,6 +207,28 @@ def test_life_and_control(scoped: Oci) -> None:
     wait_until(lambda: stopped(scoped, name))
     assert in_scope(group) == []
     scoped("delete", name)
+
+
+def test_commands_of_a_container_with_a_user_namespace(scoped: Oci) -> None:
+    """They enter the group, in which nobody from there can be born; it is its root's to divide."""
+    ids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+    kinds = ("pid", "network", "ipc", "uts", "mount", "cgroup", "user")
+    name = scoped.name("mapped")
+    config = json.loads((scoped.bundle(*SLEEP) / "config.json").read_text())
+    for entry in config["mounts"]:
+        if entry["type"] == "cgroup":
+            entry["options"] = ["nosuid", "noexec", "nodev", "rw"]
+    linux = linux_of(scoped, namespaces=[{"type": kind} for kind in kinds],
+                     uidMappings=ids, gidMappings=ids)  # fmt: skip
+    running(scoped, name, linux=linux, mounts=config["mounts"])
+    group = Path(places(scoped, name)["unified"])
+    assert scoped("exec", name, "cat", "/proc/self/cgroup") == "0::/\n"
+    assert scoped("exec", name, "mkdir", "/sys/fs/cgroup/own") == ""
+    assert (group / "own").stat().st_uid == 100000
+    assert group.parent.stat().st_uid == 0
+    assert "Permission denied" in scoped(
+        "exec", name, "sh", "-c", "echo max >/sys/fs/cgroup/pids.max", check=False
+    )
 
 
 def test_delete_with_force_takes_all_of_the_scope(scoped: Oci) -> None:

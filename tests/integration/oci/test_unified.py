@@ -18,7 +18,6 @@ from tests.integration.oci.test_control import SLEEP, linux_of, places, running,
 from tests.support.bundles import Oci
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.vm
 MIB = 1 << 20
 SYSTEMD = Path("/run/systemd/system")
 ROOT = Path("/sys/fs/cgroup")

@@ -111,9 +111,9 @@ def _has_exec(box: Box) -> bool:
 def test_names_files_and_limits(box: Box) -> None:
     result = box.sh(
         "hostname; cat /proc/sys/kernel/domainname; cat /etc/hostname; pwd; echo $A; ulimit -n;"
-        "cat /proc/sys/net/core/somaxconn; cat /proc/self/oom_score_adj; grep db /etc/hosts",
+        "cat /proc/sys/net/ipv4/ip_default_ttl; cat /proc/self/oom_score_adj; grep db /etc/hosts",
         hostname="web", domainname="lab", working_dir="/tmp", env=("A=b",), oom_score_adj=500,
-        ulimits=(Ulimit("nofile", 99, 99),), sysctls={"net.core.somaxconn": "77"},
+        ulimits=(Ulimit("nofile", 99, 99),), sysctls={"net.ipv4.ip_default_ttl": "77"},
         extra_hosts=("db:10.0.0.7",),
     )  # fmt: skip
     assert result.text.split() == [
