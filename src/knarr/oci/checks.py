@@ -29,7 +29,7 @@ def check(config: "dict[str, Any]") -> None:
             raise SpecError(f"{field}: has more than {_NAME} bytes")
     linux = config.get("linux") or {}
     for index, device in enumerate(linux.get("devices") or ()):
-        parts = (device.get("path") or "").split("/")
+        parts = (device.get("path") or "").rstrip("/").split("/")
         if parts[0] or not parts[-1] or {".", ".."} & set(parts):
             raise SpecError(f"linux.devices[{index}].path: is not an absolute path of a file")
     for kind in ("uidMappings", "gidMappings"):

@@ -42,7 +42,7 @@ def plan_of(
     moved: with --no-pivot, what ``kernel_trees`` returned.
     """
     from knarr.oci import rootpaths
-    from knarr.runtime import fifogate
+    from knarr.runtime import fifogate, madenode
     from knarr.runtime.plan import plan
 
     warnings = []
@@ -56,6 +56,7 @@ def plan_of(
         linux["seccomp"] = {**linux["seccomp"], "listenerPath": ""}
     made = plan({**rootpaths.without_root(config, rootfs), "linux": linux, "hooks": {}})
     rootpaths.take_from_root(made, rootfs, bundle)
+    madenode.make_nodes(made)
     made.warnings += tuple(warnings)
     made.nested = is_nested()
     checks.check(config)

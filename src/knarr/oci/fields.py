@@ -2,6 +2,7 @@
 
 from knarr.runtime.copyup import CopiedTmpfs
 from knarr.runtime.errors import RuntimeFailure
+from knarr.runtime.madenode import MadeDevice
 from knarr.runtime.steps import devices, identity, mounts, paths
 from knarr.runtime.steps.cgroups import CgroupMount, JoinCgroups
 from knarr.runtime.steps.remount import Remount
@@ -23,6 +24,7 @@ _FIELDS: "dict[type[Step], str]" = {
     identity.Loopback: "linux.namespaces",
     identity.User: "process.user",
     devices.Device: "linux.devices",
+    MadeDevice: "linux.devices",
     devices.DeviceLinks: "linux.devices",
     devices.Console: "process.terminal",
     paths.Sysctl: "linux.sysctl",

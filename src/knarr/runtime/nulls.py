@@ -27,23 +27,23 @@ def private() -> int:
     and gets that one.
     """
     try:
-        folder = _folder()
+        place = folder()
     except PermissionError:
         return _host()
     try:
-        os.mknod(_NAME, stat.S_IFCHR | 0o666, _DEVICE, dir_fd=folder)
-        os.chmod(_NAME, 0o666, dir_fd=folder)
-        return os.open(_NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        os.mknod(_NAME, stat.S_IFCHR | 0o666, _DEVICE, dir_fd=place)
+        os.chmod(_NAME, 0o666, dir_fd=place)
+        return os.open(_NAME, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place)
     except OSError as error:
         # A user namespace has nodes made, and not opened.
         if error.errno not in (errno.EPERM, errno.EACCES):
             raise
         return _host()
     finally:
-        os.close(folder)
+        os.close(place)
 
 
-def _folder() -> int:
+def folder() -> int:
     """Return a descriptor of an empty file system, which goes with its last file."""
     context = k.fsopen("tmpfs")
     try:

@@ -352,7 +352,7 @@ _DEVICE_NUMBERS = (("major", 0), ("minor", 0), ("fileMode", 0o666), ("uid", 0), 
 def _devices(linux: "dict[str, Any]") -> "list[Step]":
     found = {path: Device(path, "c", major, minor) for path, major, minor in DEFAULT_DEVICES}
     for index, entry in enumerate(linux.get("devices") or ()):
-        path = required(entry, "path", f"linux.devices[{index}].")
+        path = required(entry, "path", f"linux.devices[{index}].").rstrip("/")
         kind = required(entry, "type", f"linux.devices[{index}].")
         if kind not in ("c", "u", "b", "p"):
             raise SpecError(f"linux.devices[{index}].type: {kind!r} is not c, u, b or p")

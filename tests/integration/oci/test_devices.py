@@ -80,6 +80,52 @@ def test_a_file_that_is_the_same_is_taken(oci: Oci) -> None:
     assert oci("run", "-b", str(path), oci.name("same")) == "5:6\n0:0\n"
 
 
+def test_a_path_that_ends_in_slashes(oci: Oci) -> None:
+    """A node has a name all the same: crun takes it."""
+    path = bundle(oci, "stat", "-c", "%F", "/opt/x", devices=[{"path": "/opt/x//", "type": "p"}])
+    assert oci("run", "-b", str(path), oci.name("slash")) == "fifo\n"
+
+
+def test_nodes_that_the_host_has_not_in_a_user_namespace(oci: Oci) -> None:
+    """They are made outside, with the mode and owner that are asked for, and can be used."""
+    devices: list[dict[str, Any]] = [
+        {"path": "/dev/block", "type": "b", "major": 259, "minor": 70000, "fileMode": 0o157,
+         "uid": 10, "gid": 11},
+        {"path": "/opt/deep/zero", "type": "c", "major": 1, "minor": 5, "fileMode": 0o640},
+    ]  # fmt: skip
+    maps = {"uidMappings": IDS, "gidMappings": IDS}
+    namespaces = [{"type": kind} for kind in USERNS]
+    look = (
+        "stat -c '%F %a %u:%g %t:%T' /dev/block /opt/deep/zero; head -c 4 /opt/deep/zero | "
+        "od -An -tx1; grep -c ' / / ' /proc/self/mountinfo; grep /opt/deep/zero /proc/mounts"
+    )
+    path = bundle(oci, "sh", "-c", look, devices=devices, namespaces=namespaces, **maps)
+    subprocess.run(["chown", "-hR", "100000:100000", str(path / "rootfs")], check=True)
+    said = oci("run", "-b", str(path), oci.name("made")).splitlines()
+    assert said[:3] == [
+        "block special file 157 10:11 103:11170", "character special file 640 0:0 1:5",
+        " 00 00 00 00",
+    ]  # fmt: skip
+    assert said[3] == "0"
+    assert {"nosuid", "noexec"} <= set(said[4].split()[3].split(","))
+    devices[0]["uid"] = 70000
+    path = bundle(oci, "true", devices=devices, namespaces=namespaces, **maps)
+    subprocess.run(["chown", "-hR", "100000:100000", str(path / "rootfs")], check=True)
+    text = oci("create", "-b", str(path), oci.name("owner"), check=False)
+    assert "linux.devices: /dev/block: its owner 70000:11 has no ids in the user namespace" in text
+
+
+def test_the_usual_nodes_in_a_user_namespace_have_no_more_than_they_need(oci: Oci) -> None:
+    maps = {"uidMappings": IDS, "gidMappings": IDS}
+    namespaces = [{"type": kind} for kind in USERNS]
+    path = bundle(oci, "grep", " /dev/null ", "/proc/mounts", devices=[], namespaces=namespaces,
+                  **maps)  # fmt: skip
+    subprocess.run(["chown", "-hR", "100000:100000", str(path / "rootfs")], check=True)
+    options = oci("run", "-b", str(path), oci.name("usual")).split()[3].split(",")
+    assert {"nosuid", "noexec"} <= set(options)
+    assert "nodev" not in options
+
+
 def test_nodes_in_a_user_namespace_are_the_hosts(oci: Oci) -> None:
     devices: list[dict[str, Any]] = [
         {"path": "/dev/mine", "type": "c", "major": 1, "minor": 5},
@@ -100,7 +146,7 @@ def test_nodes_in_a_user_namespace_are_the_hosts(oci: Oci) -> None:
     ({"path": "/dev/null", "type": "c", "major": 1, "minor": 5}, "linux.devices[0]: /dev/null is"),
     ({"path": "/dev/x", "type": "c", "major": 5000, "minor": 1}, "linux.devices[0].major: 5000"),
     ({"path": "dev/x", "type": "p"}, "linux.devices[0].path"),
-    ({"path": "/dev/x/", "type": "p"}, "linux.devices[0].path"),
+    ({"path": "//", "type": "p"}, "linux.devices[0].path"),
     ({"path": "/dev/../x", "type": "p"}, "linux.devices[0].path"),
     ({"path": "/dev/x"}, "linux.devices[0].type: is missing"),
     ({"path": "/dev/x", "type": "p", "fileMode": -1}, "linux.devices[0].fileMode"),

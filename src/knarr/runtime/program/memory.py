@@ -88,7 +88,7 @@ MOUNTS_MAX = 440
 CGROUP_NAMESPACE = _cell(_MOUNTS + MOUNTS_MAX)
 
 # What a process asks its maker: the address of a path; and that it has tried (``exchange.ask``).
-QUESTION, ANSWER = _cell(_MOUNTS + MOUNTS_MAX), _cell(_MOUNTS + MOUNTS_MAX + 1)
+QUESTION, ANSWER = _cell(_MOUNTS + MOUNTS_MAX + 1), _cell(_MOUNTS + MOUNTS_MAX + 2)
 
 STATX = BASE + _PAGE  # struct statx
 STATFS = BASE + _PAGE + 512  # struct statfs

@@ -9,6 +9,7 @@ import termios
 from knarr.kernel import mounts as k
 from knarr.kernel import tty
 from knarr.kernel.files import DEVPTS_SUPER_MAGIC
+from knarr.runtime.mountopts import MountOptions
 from knarr.runtime.program.builder import Builder, Label
 from knarr.runtime.program.memory import MASTER, SLAVE, STATFS, TEMPORARY
 from knarr.runtime.program.paths import (
@@ -20,7 +21,7 @@ from knarr.runtime.program.paths import (
     status,
 )
 from knarr.runtime.steps.base import Setting, Step
-from knarr.runtime.steps.mounts import attach, clone
+from knarr.runtime.steps.mounts import attach, clone, set_attributes
 
 _DIRECTORY, _NODE, _TARGET = TEMPORARY[0], TEMPORARY[1], TEMPORARY[2]
 
@@ -40,8 +41,9 @@ _LINKS = (
     ("stderr", "/proc/self/fd/2"),
     ("core", "/proc/kcore"),
 )
-_STANDARD = frozenset(path for path, _, _ in DEFAULT_DEVICES)
-_TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
+_FLAGS = MountOptions(["nosuid", "noexec"])  # a node needs neither
+STANDARD = frozenset(path for path, _, _ in DEFAULT_DEVICES)
+TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
 class Device(Step):
@@ -69,7 +71,7 @@ class Device(Step):
 
     def key(self, setting: Setting) -> "tuple[object, ...] | None":
         """See Step; under which name the host has a node now is looked up each time."""
-        if setting.in_userns and self.kind != "p" and self.path not in _STANDARD:
+        if setting.in_userns and self.kind != "p" and self.path not in STANDARD:
             return None
         return (*self._values(), setting.in_userns)
 
@@ -82,7 +84,7 @@ class Device(Step):
         ensure_directory(b, parent, _DIRECTORY)
         made, there = Label(), Label()
         number = 0 if self.kind == "p" else _encode(self.major, self.minor)
-        b.call("mknodat", _DIRECTORY, name, _TYPES[self.kind] | self.mode, number, path=self.path,
+        b.call("mknodat", _DIRECTORY, name, TYPES[self.kind] | self.mode, number, path=self.path,
                orelse=there, errors=(errno.EEXIST,))  # fmt: skip
         b.jump(made)
         b.place(there)
@@ -94,7 +96,7 @@ class Device(Step):
         b.call("close", _DIRECTORY)
 
     def _check(self, b: Builder, number: int) -> None:
-        check_type(b, _TYPES[self.kind], errno=number, path=self.path)
+        check_type(b, TYPES[self.kind], errno=number, path=self.path)
         if self.kind != "p":
             check_device(b, self.major, self.minor, self.path)
 
@@ -106,6 +108,7 @@ class Device(Step):
         self._check(b, errno.ENXIO)
         ensure_file(b, self.path, _TARGET)
         attach(b, _NODE, _TARGET, self.path)
+        set_attributes(b, _NODE, _FLAGS, self.path)
         b.call("close", _TARGET)
         b.call("close", _NODE)
 
@@ -114,7 +117,7 @@ class Device(Step):
 
         Whether it is the right one is looked at again when it is taken.
         """
-        if self.path in _STANDARD or self._is_at(self.path):
+        if self.path in STANDARD or self._is_at(self.path):
             return self.path
         folder = "block" if self.kind == "b" else "char"
         try:
@@ -135,7 +138,7 @@ class Device(Step):
         except OSError:
             return False
         number = os.makedev(self.major, self.minor)
-        return stat.S_IFMT(found.st_mode) == _TYPES[self.kind] and found.st_rdev == number
+        return stat.S_IFMT(found.st_mode) == TYPES[self.kind] and found.st_rdev == number
 
     def describe(self) -> str:
         """Return the step as one line of text."""
