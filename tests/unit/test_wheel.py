@@ -31,4 +31,5 @@ def test_pages_and_completions_are_in_the_wheel(tmp_path: Path) -> None:
         assert data[f"share/man/man1/{name}"] == text
     for shell, place in shells.PLACES.items():
         assert data[place] == shells.SCRIPTS[shell]
-    assert "share/knarr/knarr-recover.service" in data
+    for unit in ("knarr-recover", "knarr-oci-server"):
+        assert f"share/knarr/{unit}.service" in data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator
@@ -216,3 +217,12 @@ def test_limits_that_a_worker_may_not_have(server: Server, oci: Oci) -> None:
     assert called(low, drop, "list") == UNSERVED
     assert called(low, list(words), "list") == 0
     low.close()
+
+
+def test_another_installation(server: Server, tmp_path: Path) -> None:
+    """Whose python is another: its package may be."""
+    python = str(server.script.parent / "python3")
+    line = [str(tmp_path / "python3") if word == python else word for word in server.words("list")]
+    (tmp_path / "python3").symlink_to(os.path.realpath(python))
+    done = subprocess.run(line, env=server.environment, check=False, timeout=PATIENCE)
+    assert done.returncode == UNSERVED
