@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from knarr.cli import context, readiness
 from knarr.cli.caller import Caller, Interrupted, ServedCaller
 from knarr.kernel import process
+from knarr.warm import pages
 from knarr.warm import request as requests
 from knarr.warm.request import Refused, Request
 
@@ -42,6 +43,7 @@ def become_a_command(listener: socket.socket, notice: int, code: LoadedCode, ser
 
 
 def _prepare(awaited: Callable[[], bool]) -> None:
+    pages.own(awaited)
     context.ready = readiness.prepare(awaited)
 
 

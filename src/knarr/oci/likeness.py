@@ -9,6 +9,7 @@ import os
 import resource
 
 from knarr.kernel import process
+from knarr.kernel.lean import signal
 from knarr.oci import commands, document, options, rootless
 from knarr.warm.request import Refused
 
@@ -28,8 +29,8 @@ _STATUS = (
     "THP_enabled",
 )  # fmt: skip
 _RAW = ("attr/current", "personality", "coredump_filter", "timerslack_ns")
-# SIGPIPE and SIGXFSZ as SigIgn has them: an interpreter ignores them anyway, a worker nothing else.
-_IGNORED = 1 << 12 | 1 << 24
+# An interpreter ignores them anyway; the others nobody can ignore.
+_SETTLED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP)
 _LIMITS = 16  # RLIM_NLIMITS in the kernel's resource.h
 
 
@@ -66,6 +67,7 @@ class Asked:
                 os.sched_setaffinity(0, where)
                 if where != os.sched_getaffinity(0):
                     raise Refused  # of another cpuset
+            self._ignore()
             for name in ("oom_score_adj", "loginuid"):
                 said = _raw(str(self._pid), name)
                 if said != _raw("self", name):
@@ -74,6 +76,14 @@ class Asked:
         except (OSError, ValueError):
             raise Refused from None  # this one may not, or the caller has gone
         self._look()
+
+    def _ignore(self) -> None:
+        """Ignore the signals that the caller does, and no others: they stay so in its children."""
+        ignored = int(_lines(str(self._pid))["SigIgn"], 16)
+        for number in signal.valid_signals() - set(_SETTLED):
+            wanted = bool(ignored >> number - 1 & 1)
+            if wanted is not (signal.getsignal(number) == signal.SIG_IGN):
+                signal.signal(number, signal.SIG_IGN if wanted else signal.SIG_DFL)
 
     def _stays(self) -> bool:
         """Return whether a container's process is to be the worker's own."""
@@ -124,17 +134,21 @@ def _read(before: "Words") -> "tuple[str, Words, str]":
 
 def inherited(who: str) -> "list[object]":
     """Return what a child of a process would have of it and cannot be taken over. OSError."""
-    lines = _raw(who, "status").decode("ascii", "replace").splitlines()
-    said = dict(line.partition(":")[::2] for line in lines)
+    said = _lines(who)
     pid = 0 if who == "self" else int(who)
     return [
         [os.stat(f"/proc/{who}/ns/{name}").st_ino for name in os.listdir(f"/proc/{who}/ns")],
         [said.get(name) for name in _STATUS],
-        pid and int(said.get("SigIgn", "0"), 16) & ~_IGNORED,
         [_raw(who, name) for name in _RAW],
         [os.sched_getscheduler(pid), os.sched_getparam(pid).sched_priority],
         process.io_priority(pid),
     ]
+
+
+def _lines(who: str) -> "dict[str, str]":
+    """Return what /proc/PID/status says, by name."""
+    lines = _raw(who, "status").decode("ascii", "replace").splitlines()
+    return dict(line.partition(":")[::2] for line in lines)
 
 
 def _raw(who: str, name: str) -> bytes:

@@ -13,7 +13,6 @@ import sys
 import time
 
 from knarr.kernel import process
-from knarr.warm import pages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +102,6 @@ def await_caller(
     def awaited() -> bool:
         return bool(poll.poll(0))
 
-    pages.own(awaited)
     prepare(awaited)
     link, _ = listener.accept()
     process.set_pdeathsig(0)
