@@ -202,9 +202,8 @@ class Creation:
 
     def _create(self, rootfs: str, *, terminal: bool) -> None:
         own = _own_namespaces(self.plan)
-        # What this command is bound to is no business of the container's; a deputy sees to it.
-        if self.deputy is None:
-            process.run_everywhere()
+        # What this command is bound to is no business of the container's, nor of its hooks.
+        process.run_everywhere()
         try:
             recipe = Recipe(
                 self.plan,

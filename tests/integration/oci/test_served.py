@@ -181,8 +181,11 @@ PREPARED = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("detached", [False, True])
 @pytest.mark.parametrize("what", PREPARED)
-def test_what_is_inherited(served: Server, oci: Oci, tmp_path: Path, what: str) -> None:
+def test_what_is_inherited(
+    served: Server, oci: Oci, tmp_path: Path, what: str, detached: bool
+) -> None:
     """By the container, and by hooks at all times: as much as of a caller that does it itself."""
     bundle = oci.bundle("sh", "-c", LOOK)
     hooks(bundle, f"({LOOK}) >>{tmp_path}/$WHO", "prestart", "poststart", "poststop")
@@ -190,16 +193,20 @@ def test_what_is_inherited(served: Server, oci: Oci, tmp_path: Path, what: str) 
     for who, server in (("plain", "off"), ("served", "")):
         # Through the script: what no worker can take over is done by the caller there.
         environment = {**served.environment, "KNARR_SERVER": server, "WHO": who}
-        setting = [
-            f"{key}={environment[key]}" for key in ("KNARR_OCI_SERVER", "KNARR_SERVER", "WHO")
-        ]
+        names = ("KNARR_OCI_SERVER", "KNARR_SERVER", "WHO")
+        setting = [f"{key}={environment[key]}" for key in names]
         line = [*PREPARED[what], "env", *setting, str(served.script), "--root", str(served.root)]
-        done = subprocess.run(
-            [*line, "run", "-b", str(bundle), oci.name("heir")],
-            env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
-        assert (done.returncode, done.stderr) == (0, "")
-        said.append((done.stdout, told(tmp_path / who)))
+        run = ["run", "--detach"] if detached else ["run"]
+        with (tmp_path / "out").open("w") as out:
+            subprocess.run(
+                [*line, *run, "-b", str(bundle), oci.name("heir")],
+                env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=True,
+                timeout=PATIENCE,
+            )  # fmt: skip
+        if detached:
+            wait_until(partial(stopped, oci, oci.name("heir")))
+            subprocess.run([*line, "delete", oci.name("heir")], env=environment, check=True)
+        said.append(((tmp_path / "out").read_text(), told(tmp_path / who)))
     assert said[0] == said[1]
     assert said[0][1].count("Max open files") == 3
 
