@@ -14,10 +14,10 @@ from knarr.engine.ids import RANGE_SIZE
 from knarr.engine.state import merged
 from knarr.engine.translate import translated
 from knarr.kernel import files
+from knarr.runtime.removal import remove_tree
 from knarr.snapshots import archive
 from knarr.snapshots.archive import PathStat
 from knarr.snapshots.idmap import IdMap, IdRange
-from knarr.snapshots.trees import remove_tree
 from knarr.supervisor import state as states
 
 if TYPE_CHECKING:

@@ -116,6 +116,8 @@ class Foreign:
 
         Who is left of its processes is in the container's control group, which goes next.
         """
+        from knarr.runtime.removal import remove_path
+
         if os.path.isdir(self.root):
             try:
                 pid = _spawn(self._argv("delete", ("--force", self.container), _NULL), -1)
@@ -123,7 +125,7 @@ class Foreign:
             except OSError:
                 pass  # it is not installed any more
         for path in (self.root, self.bundle):
-            remove_tree(path)
+            remove_path(path)
 
     def _log(self) -> str:
         return f"{self.run_dir}/runtime.{os.getpid()}.log"
@@ -354,17 +356,3 @@ def _unlink(path: str) -> None:
         os.unlink(path)
     except FileNotFoundError:
         return
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory of ours with all in it; that it is not there is no error. OSError."""
-    try:
-        entries = list(os.scandir(path))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            remove_tree(entry.path)
-        else:
-            _unlink(entry.path)
-    os.rmdir(path)

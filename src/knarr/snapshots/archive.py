@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from knarr.errors import Conflict, InvalidArchive, InvalidArgument, NotFound
 from knarr.kernel.files import RESOLVE_IN_ROOT, RESOLVE_NO_MAGICLINKS, fstatfs_type, openat2
+from knarr.runtime.removal import remove_tree
 from knarr.runtime.trees import OPEN_DIRECTORY
 from knarr.snapshots import diff, nodes, tarentry
 from knarr.snapshots.apply import clean_parts, translated
 from knarr.snapshots.idmap import IdMap, acting_as_root_of
 from knarr.snapshots.tarstream import TarReader
-from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

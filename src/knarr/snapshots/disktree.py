@@ -14,11 +14,11 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from knarr.kernel.files import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, openat2
+from knarr.runtime.removal import remove_tree
 from knarr.runtime.trees import OPEN_DIRECTORY
 from knarr.snapshots import nodes, whiteouts
 from knarr.snapshots.layertree import ABSENT, LayerTree
 from knarr.snapshots.tarstream import TarReader
-from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

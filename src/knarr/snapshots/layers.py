@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from knarr.content import digest as digests
 from knarr.errors import Conflict, InvalidArgument, NotFound
 from knarr.kernel.files import syncfs
+from knarr.runtime.removal import remove_tree
 from knarr.snapshots import locks
-from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

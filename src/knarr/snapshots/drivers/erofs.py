@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, BinaryIO
 from knarr.content import digest as digests
 from knarr.errors import InvalidArchive, Unsupported
 from knarr.runtime.imagemount import COMING, INDEX, REST, TAR, open_image, release
+from knarr.runtime.removal import remove_tree
 from knarr.snapshots.drivers import overlay
 from knarr.snapshots.hashing import HashingReader
 from knarr.snapshots.kepttars import link_blob
 from knarr.snapshots.laidout import Made, Root
 from knarr.snapshots.layers import HalfMade
-from knarr.snapshots.trees import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -16,6 +16,7 @@ from knarr.errors import InvalidArchive, InvalidArgument, NotFound, Unsupported
 from knarr.kernel.files import fstatfs_type
 from knarr.kernel.mounts import fsopen
 from knarr.runtime.imagemount import names, release
+from knarr.runtime.removal import remove_tree
 from knarr.runtime.rootfs import open_image
 from knarr.runtime.treecopy import copy_tree
 from knarr.runtime.trees import OPEN_DIRECTORY
@@ -28,7 +29,6 @@ from knarr.snapshots.layers import HalfMade, Layer, LayerDirectory, image_name
 from knarr.snapshots.lowers import Below, Lowers
 from knarr.snapshots.tarentry import Limits
 from knarr.snapshots.tarstream import TarReader
-from knarr.snapshots.trees import remove_tree
 from knarr.spec.mount import Mount
 
 if TYPE_CHECKING:

@@ -5,14 +5,11 @@ container that nests ten thousand directories, or swaps one for a symlink
 while we look, gets nothing out of it.
 """
 
-from __future__ import annotations
-
 import errno
 import fcntl
 import os
 import stat
 import struct
-from typing import NamedTuple
 
 from knarr.runtime.trees import OPEN_DIRECTORY
 
@@ -22,12 +19,15 @@ _FS_IOC_SETFLAGS = 0x40086602
 _IMMUTABLE_OR_APPEND = 0x10 | 0x20
 
 
-class _Level(NamedTuple):
+class _Level:
     """A directory on the way down: its identity, its name in the one above, what is left."""
 
-    identity: tuple[int, int]
-    name: bytes
-    directories: list[bytes]
+    __slots__ = ("directories", "identity", "name")
+
+    def __init__(self, fd: int, name: bytes) -> None:
+        self.identity = _identity(fd)
+        self.name = name
+        self.directories = _remove_files(fd)
 
 
 def remove_tree(parent: int, name: bytes) -> None:
@@ -45,9 +45,22 @@ def remove_tree(parent: int, name: bytes) -> None:
         return
 
 
+def remove_path(path: str) -> None:
+    """Remove what has a path of ours, as ``remove_tree``; a parent that is gone is fine too."""
+    folder, name = os.path.split(path)
+    try:
+        parent = os.open(folder, OPEN_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        remove_tree(parent, os.fsencode(name))
+    finally:
+        os.close(parent)
+
+
 def _remove_directory(parent: int, name: bytes) -> None:
     fd = os.open(name, OPEN_DIRECTORY, dir_fd=parent)
-    levels = [_Level(_identity(fd), name, _remove_files(fd))]
+    levels = [_Level(fd, name)]
     try:
         while True:
             if levels[-1].directories:
@@ -58,7 +71,7 @@ def _remove_directory(parent: int, name: bytes) -> None:
                     continue
                 os.close(fd)
                 fd = below
-                levels.append(_Level(_identity(fd), child, _remove_files(fd)))
+                levels.append(_Level(fd, child))
                 continue
             done = levels.pop()
             if not levels:
@@ -74,12 +87,12 @@ def _remove_directory(parent: int, name: bytes) -> None:
     _rmdir(parent, name)
 
 
-def _identity(fd: int) -> tuple[int, int]:
+def _identity(fd: int) -> "tuple[int, int]":
     status = os.fstat(fd)
     return status.st_dev, status.st_ino
 
 
-def _remove_files(fd: int) -> list[bytes]:
+def _remove_files(fd: int) -> "list[bytes]":
     """Unlink all but directories in a directory and return the names of these."""
     directories: list[bytes] = []
     with os.scandir(fd) as found:

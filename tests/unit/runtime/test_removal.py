@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from knarr.runtime.removal import remove_path, remove_tree
 from knarr.runtime.trees import walk
-from knarr.snapshots.trees import remove_tree
 
 
 @pytest.fixture
@@ -29,6 +29,15 @@ def nest(parent: int, name: str, depth: int) -> None:
         fd = below
         os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
     os.close(fd)
+
+
+def test_path_that_is_there_or_not(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "b" / "file").touch()
+    for _ in range(2):
+        remove_path(str(tmp_path / "a"))
+        assert list(tmp_path.iterdir()) == []
+    remove_path(str(tmp_path / "gone" / "too"))
 
 
 def test_remove_everything(folder: int, tmp_path: Path) -> None:
