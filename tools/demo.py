@@ -337,6 +337,42 @@ class Demo:
             f"knarr run --rm --runtime {program} busybox echo made by the runtime that was named"
         )
 
+    def warm_runtime(self) -> None:
+        """Have a server carry out what engines ask of the runtime."""
+        heading("The same runtime, warm: knarr-oci server")
+        program = str(Path(self.command).with_name("knarr-oci"))
+        bundle, place = f"{self.run_root}/bundle", Path(f"{self.run_root}/oci-server")
+        os.environ["KNARR_OCI_SERVER"] = str(place)
+        by_itself = self.life_of(program, bundle)
+        print(paint("36", "  $ knarr-oci server &"), flush=True)
+        server = subprocess.Popen([program, "server"], stdin=subprocess.DEVNULL)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not (place / "command.sock").exists():
+                if server.poll() is not None or time.monotonic() > deadline:
+                    raise DemoError("the server did not begin")
+                time.sleep(0.01)
+            served = self.life_of(program, bundle)
+        finally:
+            server.terminate()
+            server.wait()
+            del os.environ["KNARR_OCI_SERVER"]
+        print(f"    create, start, delete: {by_itself:.1f} ms by itself, {served:.1f} ms with it")
+
+    def life_of(self, program: str, bundle: str) -> float:
+        """Return how long create, start and delete of a container take together: a median, ms."""
+        oci = [program, "--root", f"{self.run_root}/oci"]
+        null, found = subprocess.DEVNULL, []
+        for _ in range(STARTS):
+            began = time.perf_counter()
+            for words in (["create", "--bundle", bundle], ["start"], ["delete", "--force"]):
+                subprocess.run(
+                    [*oci, *words, "one"],
+                    stdin=null, stdout=null, stderr=null, check=True, timeout=PATIENCE,
+                )  # fmt: skip
+            found.append((time.perf_counter() - began) * 1000)
+        return statistics.median(found)
+
     def upkeep(self) -> None:
         """Pin images in a lock file; tell what could go."""
         heading("What names stand for, and what is kept")
@@ -464,6 +500,7 @@ def show(demo: Demo) -> None:
         demo.networks,
         demo.registry,
         demo.runtimes,
+        demo.warm_runtime,
         demo.upkeep,
         demo.library,
         demo.speed,
