@@ -11,7 +11,7 @@ import pkgutil
 import sys
 import time
 
-from knarr.errors import Conflict
+from knarr.errors import Conflict, Unsupported
 from knarr.kernel import files
 from knarr.kernel.lean import signal
 from knarr.warm import server
@@ -35,8 +35,11 @@ def serve(idle: float, parse: "Parse", carry_out: "CarryOut") -> None:
     """Serve until nobody has called for so many seconds, SIGTERM, or a new version is installed.
 
     parse, carry_out: what is said before a command; a command line. See ``worker``.
-    Raises Conflict when there is a server already, PermissionError for a directory of others.
+    Raises Unsupported without root, Conflict when there is a server already, PermissionError for a
+    directory of others.
     """
+    if os.geteuid():
+        raise Unsupported("server: only root can have one; commands of others do without")
     began = time.time_ns()
 
     def work(listener: "socket.socket", notice: int, code: "LoadedCode", parent: int) -> "NoReturn":

@@ -112,6 +112,19 @@ def test_no_server_in_a_directory_of_somebody_else(made: Server) -> None:
     assert list(made.directory.iterdir()) == []
 
 
+def test_no_server_without_root(made: Server, tmp_path: Path) -> None:
+    (tmp_path / "own").mkdir()
+    os.chown(tmp_path / "own", 65534, 65534)
+    made.environment["XDG_RUNTIME_DIR"] = str(tmp_path / "own")
+    caps = "+dac_read_search"  # to come to the installation
+    user = ["setpriv", "--reuid", "65534", "--clear-groups", f"--inh-caps={caps}"]
+    server = made.start(before=[*user, f"--ambient-caps={caps}"], stderr=subprocess.PIPE)
+    _, err = server.communicate(timeout=PATIENCE)
+    assert server.returncode == 1
+    assert "only root can have one" in err.decode()
+    assert not made.directory.exists()
+
+
 def test_help_says_what_there_is_to_say(made: Server) -> None:
     server = made.start("--help", stdout=subprocess.PIPE)
     out, _ = server.communicate(timeout=PATIENCE)
