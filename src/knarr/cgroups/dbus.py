@@ -220,11 +220,12 @@ class Connection:
     """A connection to a bus, or (``bus=False``) directly to a peer such as systemd's own socket.
 
     timeout: seconds that every wait may take; then TimeoutError. Other failures are OSError.
+    uid: of this user as the peer knows him, where that is another than here.
     """
 
     __slots__ = ("_buffer", "_bus", "_serial", "_socket", "_timeout", "signals")
 
-    def __init__(self, path: str, *, bus: bool, timeout: float = 30.0) -> None:
+    def __init__(self, path: str, *, bus: bool, timeout: float = 30.0, uid: int = -1) -> None:
         self._buffer = b""
         self._serial = 0
         self._bus = bus
@@ -234,7 +235,7 @@ class Connection:
         try:
             self._socket.settimeout(timeout)
             self._socket.connect(path)
-            self._authenticate()
+            self._authenticate(os.geteuid() if uid < 0 else uid)
             if bus:
                 name = "org.freedesktop.DBus"
                 self.call(name, ("/org/freedesktop/DBus", name, "Hello"))
@@ -256,8 +257,8 @@ class Connection:
         """Close the socket; twice is no error."""
         self._socket.close()
 
-    def _authenticate(self) -> None:
-        uid = str(os.geteuid()).encode().hex().encode()
+    def _authenticate(self, who: int) -> None:
+        uid = str(who).encode().hex().encode()
         # BEGIN goes along at once: when it arrives in one read with the first call, systemd
         # takes both into its buffer and does not look at the call until more data comes.
         self._socket.sendall(b"\0AUTH EXTERNAL " + uid + b"\r\nBEGIN\r\n")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     Property = tuple[str, tuple[str, Any]]
 
 PRIVATE = "/run/systemd/private"
+USERS_SLICE = "user.slice"
 SYSTEM_BUS = "/run/dbus/system_bus_socket"
 NAME = "org.freedesktop.systemd1"
 OBJECT = "/org/freedesktop/systemd1"
@@ -50,20 +51,49 @@ _KEEPER = "knarr-keeper"
 _MFD_EXEC = 0x10
 
 
-def parse(path: str) -> tuple[str, str]:
+class Instance:
+    """Which systemd: the machine's, or that of a user (user@.service(5)).
+
+    uid: of the user, as the machine knows him. base: its control group. slice: of scopes of which
+    nobody says another.
+    """
+
+    __slots__ = ("base", "slice", "uid")
+
+    def __init__(self, uid: int = -1) -> None:
+        self.uid = uid
+        self.base, self.slice = "", DEFAULT_SLICE
+        if uid >= 0:
+            self.base = f"/user.slice/user-{uid}.slice/user@{uid}.service"
+            self.slice = USERS_SLICE
+
+    def connect(self) -> Connection:
+        """Return a connection to it. Raises OSError."""
+        if self.uid < 0:
+            return connect()
+        directory = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{self.uid}"
+        connection = Connection(f"{directory}/systemd/private", bus=False, uid=self.uid)
+        _call(connection, "Subscribe")
+        return connection
+
+
+SYSTEM = Instance()
+
+
+def parse(path: str, default: str = DEFAULT_SLICE) -> tuple[str, str]:
     """Return slice and scope for ``slice:prefix:name`` or for an absolute path.
 
-    An empty slice, and every absolute path, is ``system.slice``; the parts of the path
+    An empty slice, and every absolute path, is ``default``; the parts of the path
     joined by dashes name the scope. Raises ValueError for a bad name.
     """
     if path.startswith("/"):
         parts = values.control_path(path).split("/")[1:]
-        where, name = DEFAULT_SLICE, "-".join(parts)
+        where, name = default, "-".join(parts)
     else:
         parts = path.split(":")
         if len(parts) != 3 or not parts[2]:
             raise ValueError(f"cgroup path {path!r}: systemd takes slice:prefix:name")
-        where = parts[0] or DEFAULT_SLICE
+        where = parts[0] or default
         name = f"{parts[1]}-{parts[2]}" if parts[1] else parts[2]
     try:
         expand(where)
@@ -130,10 +160,11 @@ def _wait(connection: Connection, job: str, unit: str) -> None:
 class Group(group.Group):
     """A group in a scope of systemd (``protocol.Group``)."""
 
-    __slots__ = ("keeper", "scope", "unit")
+    __slots__ = ("instance", "keeper", "scope", "unit")
 
-    def __init__(self, path: str, unit: str, scope: str) -> None:
+    def __init__(self, path: str, unit: str, scope: str, instance: Instance = SYSTEM) -> None:
         super().__init__(path, f"{scope}/container")
+        self.instance = instance
         self.unit = unit
         self.scope = scope
         self.keeper: int | None = None
@@ -144,7 +175,7 @@ class Group(group.Group):
         if there:
             group.Group("/", self.scope).kill()
         try:
-            with connect() as connection:
+            with self.instance.connect() as connection:
                 _quietly(connection, "StopUnit", "ss", self.unit, "replace")
                 _quietly(connection, "ResetFailedUnit", "s", self.unit)
         except (FileNotFoundError, ConnectionRefusedError):
@@ -202,7 +233,7 @@ def reap(pid: int) -> None:
         return
 
 
-def start(where: str, unit: str, pid: int) -> None:
+def start(where: str, unit: str, pid: int, instance: Instance = SYSTEM) -> None:
     """Start a delegated scope with a process in it and wait until systemd has moved it.
 
     Raises OSError with the unit as filename. A failed scope of the same name, which a
@@ -219,7 +250,7 @@ def start(where: str, unit: str, pid: int) -> None:
         ("TasksMax", ("t", INFINITY)),
     ]
     try:
-        with connect() as connection:
+        with instance.connect() as connection:
             try:
                 job = _start(connection, unit, options)
             except DBusError as error:
@@ -251,15 +282,17 @@ def _quietly(connection: Connection, method: str, signature: str, *body: "Any") 
 class Manager(v2.Manager):
     """Makes groups through systemd (``protocol.Manager``).
 
-    A path is ``slice:prefix:name``, or absolute and then a scope in ``system.slice``.
+    A path is ``slice:prefix:name``, or absolute and then a scope in ``system.slice``; of a user's
+    systemd in its ``user.slice``.
     """
 
-    __slots__ = ("_program",)
+    __slots__ = ("_instance", "_program")
 
     name = "systemd"
 
-    def __init__(self, mount_point: str) -> None:
+    def __init__(self, mount_point: str, instance: Instance = SYSTEM) -> None:
         super().__init__(mount_point)
+        self._instance = instance
         self._program = b""
 
     def keep_by(self, program: bytes) -> None:
@@ -271,8 +304,9 @@ class Manager(v2.Manager):
 
     def at(self, path: str) -> Group:
         """Return the group of a path, which need not be there."""
-        where, unit = parse(path)
-        return Group(path, unit, f"{self.mount_point}{expand(where)}/{unit}")
+        where, unit = parse(path, self._instance.slice)
+        scope = f"{self.mount_point}{self._instance.base}{expand(where)}/{unit}"
+        return Group(path, unit, scope, self._instance)
 
     def make(self, path: str, work: "Plan") -> tuple[group.Group, list[str]]:
         """Start a scope with a keeper in it and make the container's group. OSError if in use."""
@@ -282,7 +316,8 @@ class Manager(v2.Manager):
             raise OSError(errno.EBUSY, base.not_empty(pids), found.scope)
         found.keeper, stay = start_keeper(self._program)
         try:
-            start(parse(path)[0], found.unit, found.keeper)
+            where = parse(path, self._instance.slice)[0]
+            start(where, found.unit, found.keeper, self._instance)
             # A group that hands controllers down may hold no process itself.
             os.mkdir(f"{found.scope}/keeper")
             group.Group(path, f"{found.scope}/keeper").attach(found.keeper)

@@ -40,7 +40,7 @@ def every_feature() -> "dict[str, Any]":
             "namespaces": sorted(NAMESPACES),
             "capabilities": list(NAMES),
             "cgroup": {
-                "v1": True, "v2": True, "systemd": True, "systemdUser": False, "rdma": True,
+                "v1": True, "v2": True, "systemd": True, "systemdUser": True, "rdma": True,
             },
             "seccomp": {
                 "enabled": True,

@@ -196,8 +196,9 @@ class Creation:
             "keyring": request.keyring,
             "moved": self.moved,
         }
-        if request.manager != "systemd" and not container.values["cgroup"]["path"].startswith("/"):
-            container.values["cgroup"]["path"] = "/" + container.values["cgroup"]["path"]
+        group = container.values["cgroup"]
+        if not (request.manager.startswith("systemd") or group["path"].startswith("/")):
+            group["path"] = "/" + group["path"]
         write_new(container.file(document.NAME), plainjson.dumps(self.config))
 
     def _create(self, rootfs: str, *, terminal: bool) -> None:

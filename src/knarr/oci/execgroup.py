@@ -70,7 +70,7 @@ def entered(
 def _directories(container: "Container", wanted: "dict[str, str]") -> "dict[str, str]":
     """Return for each controller the directory that the command is to be in."""
     where = container.values["cgroup"]
-    is_unit = where["manager"] == "systemd"
+    is_unit = where["manager"].startswith("systemd")
     found: dict[str, str]
     try:
         found = container.group().paths if is_unit else places.find(where["path"])

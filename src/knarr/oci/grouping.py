@@ -61,7 +61,7 @@ def _make(
         raise InvalidArgument(f"control groups: {error.strerror}: {error.filename}") from error
     if manager.name == "systemd":
         _have_small_keepers(manager)
-    if lenient and not chosen and manager.version == 2:
+    elif lenient and not chosen and manager.version == 2:
         values["path"] = _beside_own(container.name)
     path = values["path"]
     try:

@@ -145,6 +145,8 @@ def _manager(before: Words) -> str:
         if before.text("cgroup-manager", "systemd") != "systemd":
             raise UsageError(f"--systemd-cgroup: not together with --cgroup-manager {name}")
         name = "systemd"
+    if name == "systemd" and rootless.has_systemd():
+        return "systemd-user"
     return _MANAGERS[name]
 
 

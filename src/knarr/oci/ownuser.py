@@ -54,6 +54,8 @@ def enter(config: "dict[str, Any]", root: str, preserved: int) -> None:
     root: where states are. preserved: how many descriptors the program keeps. Raises SpecError
     and InvalidArgument.
     """
+    if (config.get("linux") or {}).get("netDevices"):
+        raise SpecError("linux.netDevices: only root has rights over the machine's devices")
     if os.geteuid():
         _become_root(config, root, preserved)
         return

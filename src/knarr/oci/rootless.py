@@ -32,6 +32,17 @@ def is_unprivileged() -> bool:
     return os.geteuid() != 0 or is_nested()
 
 
+def has_systemd() -> bool:
+    """Return whether systemd is that of the user: an ordinary one, or root of a user namespace.
+
+    In a machine that is itself in a user namespace root has the machine's; then no user's is there.
+    """
+    if os.geteuid():
+        return True
+    own = os.environ.get("XDG_RUNTIME_DIR")
+    return is_nested() and bool(own) and os.path.exists(f"{own}/systemd/private")
+
+
 def has_groups() -> bool:
     """Return whether processes here may have supplementary groups (user_namespaces(7))."""
     try:

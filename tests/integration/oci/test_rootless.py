@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from tests.support.rootless import (
     Users,
     mapping,
 )
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -228,14 +231,46 @@ def test_no_tools(user: UserOci) -> None:
         ({"namespaces": [{"type": "mount"}, {"type": "user", "path": "/proc/self/ns/user"}]},
          "linux.namespaces: a user namespace by path"),
         ({"resources": {"pids": {"limit": 5}}}, "linux.resources: need a control group"),
+        ({"netDevices": {"dummy7": {}}}, "linux.netDevices: only root"),
         ({"cgroupsPath": "/knarr-test-rootless"}, "linux.cgroupsPath: /knarr-test-rootless"),
     ],
-    ids=["no-userns", "no-uids", "no-gids", "userns-by-path", "limits", "path"],
+    ids=["no-userns", "no-uids", "no-gids", "userns-by-path", "limits", "devices", "path"],
 )  # fmt: skip
 def test_what_users_cannot_have(user: UserOci, values: dict[str, Any], words: str) -> None:
     """Each is named by its field."""
     bundle = user.bundle("true")
     _change(user, bundle, **values)
+    assert words in _refused(user, bundle)
+
+
+def _pts(options: list[str]) -> list[dict[str, Any]]:
+    return [{"destination": "/dev/pts", "type": "devpts", "source": "x", "options": options}]
+
+
+_SEEN = {
+    "destination": "/tmp", "type": "bind", "source": "/usr", "options": ["bind"],
+    "uidMappings": mapping((0, UID, 1)), "gidMappings": mapping((0, GID, 1)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"rlimits": [{"type": "RLIMIT_NOFILE", "soft": 1 << 30, "hard": 1 << 30}]},
+         "process.rlimits: "),
+        ({"user": {"uid": 5, "gid": 0}}, "process.user.uid: 5 is not in"),
+        ({"mounts": [_SEEN]}, "mounts[0].uidMappings: "),
+        ({"mounts": _pts(["gid=5"])}, "mounts[0]: mount devpts on /dev/pts"),
+    ],
+    ids=["rlimits", "ids", "seen-ids", "owner"],
+)  # fmt: skip
+def test_what_the_kernel_denies_users(user: UserOci, values: dict[str, Any], words: str) -> None:
+    """The field is named."""
+    bundle = user.bundle("true")
+    user.change(
+        bundle,
+        lambda config: (config if "mounts" in values else config["process"]).update(values),
+    )
     assert words in _refused(user, bundle)
 
 
@@ -344,3 +379,32 @@ def test_namespaces_of_another(either: UserOci) -> None:
     said = either("run", "--bundle", str(other), second)
     assert said.split("\0")[:2] == ["sleep", "100"]
     assert told.read_text() == (os.readlink("/proc/self/ns/pid") + "\n") * 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_ended_while_a_hook_runs(either: UserOci, number: signal.Signals) -> None:
+    """The hook ends with the command; one that is asked to end leaves nothing either."""
+    told = either.folder / "told"
+    told.touch()
+    os.chown(told, *either.ids)
+    hold = f"echo $$ >>{told}; exec sleep 1000"
+    hooks = {
+        "createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", hold]}],
+        "poststop": [{"path": "/bin/sh", "args": ["sh", "-c", f"echo stopped >>{told}"]}],
+    }
+    name = either.name("a")
+    bundle = either.bundle("true", hooks=hooks)
+    command = subprocess.Popen(
+        [str(either.program), "create", "--bundle", str(bundle), name],
+        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    wait_until(lambda: told.read_text().endswith("\n"))
+    hook = int(told.read_text())
+    command.send_signal(number)
+    assert command.wait(30) == (143 if number == signal.SIGTERM else -9)
+    wait_until(lambda: not Path(f"/proc/{hook}").exists())
+    if number == signal.SIGTERM:
+        assert either("list", "-q") == ""
+        assert told.read_text().split()[1:] == ["stopped"]
+    either("delete", "--force", name)
+    assert either("list", "-q") == ""

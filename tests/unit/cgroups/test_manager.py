@@ -7,7 +7,7 @@ from knarr.cgroups import UnsupportedResource, manager, none
 
 
 def test_unknown_kind() -> None:
-    with pytest.raises(ValueError, match="none of auto, cgroupfs, systemd, none"):
+    with pytest.raises(ValueError, match="none of auto, cgroupfs, systemd, systemd-user, none"):
         manager.detect("docker")
 
 

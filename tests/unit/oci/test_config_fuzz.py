@@ -42,7 +42,7 @@ def carry_as_far_as_possible(path: Path) -> None:
     request = create.Request(states, str(path.parent), None)  # type: ignore[arg-type]
     creation = create.Creation(request, "x", config)
     plan = creation.plan
-    binds = sum(isinstance(step, BindMount) and step.index >= 0 for step in plan.steps)
+    binds = sum(isinstance(step, BindMount) and step.is_prepared for step in plan.steps)
     setting = process.setting_for(plan, [True] * binds)
     stdio = None if plan.leg.terminal else (0, 1, 2)
     ending = finalleg.Ending(stdio, creation.filtered, None, ALL, has_proc=setting.has_proc)
