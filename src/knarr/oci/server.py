@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import socket
     from typing import NoReturn
 
-    from knarr.oci.worker import CarryOut, Parse
+    from knarr.oci.worker import CarryOut, Parse, Self
     from knarr.warm.loaded import LoadedCode
 
 # As in scripts/knarr-oci.
@@ -41,15 +41,22 @@ def serve(idle: float, parse: "Parse", carry_out: "CarryOut") -> None:
     if os.geteuid():
         raise Unsupported("server: only root can have one; commands of others do without")
     began = time.time_ns()
+    ours: list[Self] = []
+
+    def preload() -> None:
+        _preload()
+        from knarr.oci import worker
+
+        ours.append(worker.Self(parse, carry_out))
 
     def work(listener: "socket.socket", notice: int, code: "LoadedCode", parent: int) -> "NoReturn":
         from knarr.oci import worker
 
-        worker.become_a_command(listener, notice, code, parent, parse, carry_out)
+        worker.become_a_command(listener, notice, code, parent, ours[0])
 
     _forget_who_called()
     directory = os.environ.get("KNARR_OCI_SERVER") or DIRECTORY
-    if not server.serve(directory, began, _preload, work, idle, _AHEAD):
+    if not server.serve(directory, began, preload, work, idle, _AHEAD):
         raise Conflict(f"another server listens in {directory}")
 
 

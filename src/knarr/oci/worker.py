@@ -33,29 +33,37 @@ _LARGEST = 1024  # bytes of an answer
 _HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
 
 
+class Self:
+    """What all workers have of their server.
+
+    parse: returns what is said before a command. carry_out: of a command line, returns its
+    status. place, inherited: what callers are compared with.
+    """
+
+    def __init__(self, parse: "Parse", carry_out: "CarryOut") -> None:
+        self.parse = parse
+        self.carry_out = carry_out
+        self.place = requests.place()
+        self.inherited = likeness.inherited("self")
+
+
 def become_a_command(
     listener: socket.socket,
     notice: int,
     code: "LoadedCode",
     server: int,
-    parse: "Parse",
-    carry_out: "CarryOut",
+    ours: Self,
 ) -> "NoReturn":
-    """Wait for a caller, carry its command out, and end as it would have.
-
-    parse: returns what is said before a command. carry_out: of a command line, returns its
-    status.
-    """
-    here, mine = requests.place(), likeness.inherited("self")
+    """Wait for a caller, carry its command out, and end as it would have."""
     came = requests.await_caller(listener, notice, code, server, _prepare)
     link = came.link
     try:
         link.settimeout(requests.PATIENCE)
         request = requests.receive(link)
         link.settimeout(None)
-        if not came.fresh or request.place != here:
+        if not came.fresh or request.place != ours.place:
             raise Refused
-        asked = likeness.Asked(came.pid, parse(request.argv[1:]), mine)
+        asked = likeness.Asked(came.pid, ours.parse(request.argv[1:]), ours.inherited)
         requests.become(request)
         asked.take_over()
     except (Refused, KnarrError, ValueError, OSError):
@@ -66,7 +74,7 @@ def become_a_command(
     caller.listen()
     deputy = Deputy(came.pid, caller.ask)
     try:
-        status = carry_out(request.argv[1:], deputy)
+        status = ours.carry_out(request.argv[1:], deputy)
     except NotHereError:
         requests.answer(caller.link, b"N")
     if status:
