@@ -48,7 +48,7 @@ class Request:
         self.umask = int(words[5])
         count = int(words[6])
         self.argv = [os.fsdecode(word) for word in words[7 : 7 + count]]
-        if len(words) < 8 + count:
+        if not 0 <= count <= len(words) - 8:
             raise Refused
         self.foreground = words[7 + count] == b"1"
         self.environ = words[8 + count :]
