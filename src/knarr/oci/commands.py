@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from knarr.oci.create import Request
     from knarr.oci.log import Journal
     from knarr.oci.options import Flags
     from knarr.runtime.deputy import Deputy
@@ -75,21 +76,17 @@ def _run(said: Global, words: Words) -> int:
 
 def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> int:
     from knarr.oci import config as configs
-    from knarr.oci import create, document, lifecycle, streams
+    from knarr.oci import document, streams
 
     name = state.check_name(words.one("the container's id"))
     bundle = os.path.abspath(words.text("bundle", "."))
-    request = create.Request(said.root, bundle, said.journal)
-    request.manager = said.manager
-    request.lenient = said.lenient
-    request.keyring = not words.has("no-new-keyring")
-    request.pivot = not words.has("no-pivot")
-    request.console = _absolute(words.text("console-socket"))
-    request.pid_file = _absolute(words.text("pid-file"))
-    request.pidfd_socket = _absolute(words.text("pidfd-socket"))
     config = configs.read(os.path.join(bundle, words.text("config", document.NAME)))
-    request.preserved = streams.add_listeners(config, words.number("preserve-fds"))
-    _leave_to_root(said, config, request.preserved)
+    preserved = streams.add_listeners(config, words.number("preserve-fds"))
+    _leave_to_root(said, config, preserved)
+    # Not before: what is loaded here would be loaded twice.
+    from knarr.oci import create, lifecycle
+
+    request = _request(said, words, bundle, preserved)
     streams.arrange_descriptors(request.preserved)
     terminal = bool((config.get("process") or {}).get("terminal"))
     if request.console and not (terminal and detach):
@@ -133,6 +130,22 @@ def _make(said: Global, words: Words, *, detach: bool, start: bool = False) -> i
     finally:
         if not words.has("keep") and container.lock_again():
             lifecycle.delete(container, said.journal, force=True)
+
+
+def _request(said: Global, words: Words, bundle: str, preserved: int) -> "Request":
+    """Return what the command line says beside the name."""
+    from knarr.oci.create import Request
+
+    request = Request(said.root, bundle, said.journal)
+    request.preserved = preserved
+    request.manager = said.manager
+    request.lenient = said.lenient
+    request.keyring = not words.has("no-new-keyring")
+    request.pivot = not words.has("no-pivot")
+    request.console = _absolute(words.text("console-socket"))
+    request.pid_file = _absolute(words.text("pid-file"))
+    request.pidfd_socket = _absolute(words.text("pidfd-socket"))
+    return request
 
 
 def _leave_to_root(said: Global, config: "dict[str, Any]", preserved: int) -> None:
