@@ -437,6 +437,10 @@ all_signals:
     add x2, x29, #OLD_MASK
     bl change_mask
     ldr x0, [x29, #OLD_MASK]
+    ldr x1, [x29, #INSTEAD]
+    cbz x1, few_are_asked_for
+    cbnz x0, take_back                  /* nobody can see them any more, and hooks would have them */
+few_are_asked_for:
     bic x12, x12, x0
     str x12, [x29, #MASK]
     mov x0, #-1

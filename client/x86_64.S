@@ -485,6 +485,11 @@ all_signals:
     lea rdx, [rbp + OLD_MASK]
     call change_mask
     mov rax, [rbp + OLD_MASK]
+    cmp qword ptr [rbp + INSTEAD], 0
+    je few_are_asked_for
+    test rax, rax                       /* nobody can see them any more, and hooks would have them */
+    jnz take_back
+few_are_asked_for:
     not rax
     and [rbp + MASK], rax
     mov edi, -1

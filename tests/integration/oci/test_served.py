@@ -173,6 +173,9 @@ PREPARED = {
     "input and output": ["ionice", "-c", "3"],
     "timers": ["python3", "-c", ("import ctypes, os, sys; ctypes.CDLL(None).prctl(29, 123456);"
                "os.execvp(sys.argv[1], sys.argv[1:])")],
+    "blocked signals": ["python3", "-c", (
+        "import os, signal, sys; signal.pthread_sigmask(0, [10, 12, 15]);"
+        "os.execvp(sys.argv[1], sys.argv[1:])")],
     "ignored signals": ["sh", "-c", 'trap "" USR1 QUIT; exec "$@"', "sh"],
     "scheduler": ["chrt", "--batch", "0"],
     "idle": ["chrt", "--idle", "0"],

@@ -51,6 +51,14 @@ OTHERS = {
     "real time": ["chrt", "--rr", "1"],
     "input and output": ["ionice", "-c", "3"],
     "personality": ["setarch", "--addr-no-randomize"],
+    "blocked signals": [
+        "python3",
+        "-c",
+        (
+            "import os, signal, sys; signal.pthread_sigmask(0, [10]);"
+            "os.execvp(sys.argv[1], sys.argv[1:])"
+        ),
+    ],
     "dumps": ["sh", "-c", 'echo 0x7 >/proc/self/coredump_filter; exec "$@"', "sh"],
 }
 
