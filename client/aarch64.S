@@ -439,7 +439,9 @@ all_signals:
     ldr x0, [x29, #OLD_MASK]
     ldr x1, [x29, #INSTEAD]
     cbz x1, few_are_asked_for
-    cbnz x0, take_back                  /* nobody can see them any more, and hooks would have them */
+    cbz x0, few_are_asked_for
+    mov w1, #'B'                        /* nobody else can see it any more */
+    strb w1, [x29, #FRONT + 1]
 few_are_asked_for:
     bic x12, x12, x0
     str x12, [x29, #MASK]

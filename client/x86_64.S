@@ -487,8 +487,9 @@ all_signals:
     mov rax, [rbp + OLD_MASK]
     cmp qword ptr [rbp + INSTEAD], 0
     je few_are_asked_for
-    test rax, rax                       /* nobody can see them any more, and hooks would have them */
-    jnz take_back
+    test rax, rax
+    jz few_are_asked_for
+    mov byte ptr [rbp + FRONT + 1], 'B' /* nobody else can see it any more */
 few_are_asked_for:
     not rax
     and [rbp + MASK], rax

@@ -37,15 +37,17 @@ _LIMITS = 16  # RLIM_NLIMITS in the kernel's resource.h
 class Asked:
     """A command line of process ``pid`` that may be carried out here.
 
-    before: what is said before the command. mine: what ``inherited`` says of this process. Raises
+    before: what is said before the command. mine: what ``inherited`` says of this process.
+    blocked: whether the caller had signals blocked, which a hook has from it. Raises
     Refused where it may not, UsageError for what is no command line, OSError where the process
     has gone.
     """
 
-    __slots__ = ("_apart", "_elsewhere", "_name", "_pid", "_root", "_words")
+    __slots__ = ("_apart", "_elsewhere", "_name", "_pid", "_root", "_words", "blocked")
 
     def __init__(self, pid: int, before: "Words", mine: "list[object]") -> None:
         self._pid = pid
+        self.blocked = False
         self._name, self._words, self._root = _read(before)
         if mine != inherited(str(pid)):
             raise Refused
@@ -96,7 +98,7 @@ class Asked:
         """
         if self._name in _MAKING:
             # Descriptors that did not come along (sd_listen_fds(3)).
-            if "LISTEN_FDS" in os.environ or (self._apart and self._stays()):
+            if "LISTEN_FDS" in os.environ or (self._stays() and (self._apart or self.blocked)):
                 raise Refused
             bundle = self._words.text("bundle", ".")
             path = os.path.join(bundle, self._words.text("config", document.NAME))
@@ -109,7 +111,7 @@ class Asked:
                 data = file.read(document.LIMIT) or b""
         except (OSError, ValueError):
             return  # what there is to say of that is said by the command
-        if self._elsewhere and b'"hooks"' in data:
+        if (self._elsewhere or self.blocked) and b'"hooks"' in data:
             raise Refused
         if self._name in _MAKING and b'"terminal":true' in data.translate(None, b" \t\r\n"):
             raise Refused

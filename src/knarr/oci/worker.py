@@ -64,6 +64,7 @@ def become_a_command(
         if not came.fresh or request.place != ours.place:
             raise Refused
         asked = likeness.Asked(came.pid, ours.parse(request.argv[1:]), ours.inherited)
+        asked.blocked = request.blocked
         requests.become(request)
         asked.take_over()
     except (Refused, KnarrError, ValueError, OSError):

@@ -35,8 +35,9 @@ class Request:
 
     Words of the message, joined by NUL: protocol, interpreter, device:inode of
     the root directory, mount and user namespace, umask, number of arguments,
-    the arguments, ``1`` when in the foreground, then NAME=value for each
-    variable. Descriptors: 0, 1, 2 and the working directory.
+    the arguments, ``1`` when in the foreground (of the runtime: ``B`` when it
+    has signals blocked), then NAME=value for each variable. Descriptors: 0, 1,
+    2 and the working directory.
     """
 
     def __init__(self, data: bytes, fds: list[int]) -> None:
@@ -51,6 +52,7 @@ class Request:
         if not 0 <= count <= len(words) - 8:
             raise Refused
         self.foreground = words[7 + count] == b"1"
+        self.blocked = words[7 + count] == b"B"
         self.environ = words[8 + count :]
 
 

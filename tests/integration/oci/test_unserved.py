@@ -51,14 +51,6 @@ OTHERS = {
     "real time": ["chrt", "--rr", "1"],
     "input and output": ["ionice", "-c", "3"],
     "personality": ["setarch", "--addr-no-randomize"],
-    "blocked signals": [
-        "python3",
-        "-c",
-        (
-            "import os, signal, sys; signal.pthread_sigmask(0, [10]);"
-            "os.execvp(sys.argv[1], sys.argv[1:])"
-        ),
-    ],
     "dumps": ["sh", "-c", 'echo 0x7 >/proc/self/coredump_filter; exec "$@"', "sh"],
 }
 
@@ -168,6 +160,23 @@ def test_hooks_of_a_caller_in_another_group(server: Server, oci: Oci, group: Pat
     assert called(server, there, "list") == 0
     if group.parent.name not in ("unified", "."):
         assert called(server, there, "run", "-b", str(plain), oci.name("d")) == 0
+
+
+def test_hooks_of_a_caller_with_signals_blocked(server: Server, oci: Oci) -> None:
+    """They have them blocked; and a program in the foreground gets all signals but those."""
+    blocking = [
+        "python3", "-c", ("import os, signal, sys; signal.pthread_sigmask(0, [10]);"
+                          "os.execvp(sys.argv[1], sys.argv[1:])"),
+    ]  # fmt: skip
+    plain, hooked = oci.bundle("true"), oci.bundle("true")
+    hook = {"hooks": {"poststop": [{"path": "/bin/true"}]}}
+    oci.change(hooked, lambda config: config.update(hook))
+    assert called(server, blocking, "run", "-b", str(plain), oci.name("a")) == UNSERVED
+    oci("create", "-b", str(hooked), oci.name("b"))
+    assert called(server, blocking, "delete", "--force", oci.name("b")) == UNSERVED
+    assert called(server, [], "delete", "--force", oci.name("b")) == 0
+    oci("create", "-b", str(plain), oci.name("c"))
+    assert called(server, blocking, "delete", "--force", oci.name("c")) == 0
 
 
 def test_container_of_a_caller_in_another_group_of_v2(server: Server, oci: Oci) -> None:

@@ -6,7 +6,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -214,24 +213,22 @@ def test_what_is_ignored_is_not_passed_on(runtime: Thin) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGCHLD, REAL_TIME])
-def test_with_a_signal_blocked_it_does_it_itself(runtime: Thin, number: int) -> None:
-    """Hooks would have it blocked, and a worker cannot see that."""
+def test_blocked_signals_are_told_and_not_passed_on(runtime: Thin, number: int) -> None:
+    """Hooks have them blocked, and a worker cannot see that."""
     if number == REAL_TIME and number not in sendable(runtime):
         pytest.skip("the emulator has it for itself")
-    program = Path(runtime.python).parent / "program"
-    look = "import signal; print(*(int(one) for one in signal.pthread_sigmask(0, [])))"
-    program.write_text(f"#!{sys.executable}\n{look}\n")
 
     def prepare() -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, [number])
 
-    process = runtime.listen().start("list", preexec_fn=prepare)
-    link = runtime.accept()
-    assert link.recv(10) == b""  # nothing was handed over
-    out, err = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, err) == (0, b"")
-    if runtime.kind == platform.machine():
-        assert out == b"%d\n" % number
+    process, there = runtime.listen().serve("list", preexec_fn=prepare)
+    assert there.words[6:9] == [b"2", SCRIPT.encode(), b"list"]
+    assert there.words[9] == b"B"
+    process.send_signal(number)
+    process.send_signal(signal.SIGUSR1)
+    assert there.hear() == bytes([signal.SIGUSR1])
+    there.say(b"X0")
+    assert ends(process) == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM, REAL_TIME])
