@@ -43,11 +43,11 @@ class Asked:
     has gone.
     """
 
-    __slots__ = ("_apart", "_elsewhere", "_name", "_pid", "_root", "_words", "blocked")
+    __slots__ = ("_apart", "_deaf", "_elsewhere", "_name", "_pid", "_root", "_words", "blocked")
 
     def __init__(self, pid: int, before: "Words", mine: "list[object]") -> None:
         self._pid = pid
-        self.blocked = False
+        self.blocked = self._deaf = False
         self._name, self._words, self._root = _read(before)
         if mine != inherited(str(pid)):
             raise Refused
@@ -84,6 +84,7 @@ class Asked:
         ignored = int(_lines(str(self._pid))["SigIgn"], 16)
         for number in signal.valid_signals() - set(_SETTLED):
             wanted = bool(ignored >> number - 1 & 1)
+            self._deaf |= wanted
             if wanted is not (signal.getsignal(number) == signal.SIG_IGN):
                 signal.signal(number, signal.SIG_IGN if wanted else signal.SIG_DFL)
 
@@ -98,7 +99,10 @@ class Asked:
         """
         if self._name in _MAKING:
             # Descriptors that did not come along (sd_listen_fds(3)).
-            if "LISTEN_FDS" in os.environ or (self._stays() and (self._apart or self.blocked)):
+            if "LISTEN_FDS" in os.environ:
+                raise Refused
+            # Who stays passes on all signals; the client those that come to it.
+            if self._stays() and (self._apart or self.blocked or self._deaf):
                 raise Refused
             bundle = self._words.text("bundle", ".")
             path = os.path.join(bundle, self._words.text("config", document.NAME))

@@ -193,6 +193,15 @@ def test_container_of_a_caller_in_another_group_of_v2(server: Server, oci: Oci) 
     assert status == UNSERVED
 
 
+def test_signals_that_the_caller_ignores(server: Server, oci: Oci) -> None:
+    """The command itself passes them on to the program; the client does not get to know them."""
+    line = ["sh", "-c", 'trap "" QUIT; exec "$@"', "sh"]
+    assert called(server, line, "list") == 0
+    words = ("run", "-b", str(oci.bundle("true")), oci.name("deaf"))
+    assert called(server, line, *words) == UNSERVED
+    assert called(server, [], *words) == 0
+
+
 def test_one_of_the_standard_descriptors_is_closed(server: Server) -> None:
     for closed in range(3):
         line = ["sh", "-c", f'exec "$@" {closed}>&-', "sh"]
