@@ -56,6 +56,7 @@ ON_OTHER_KERNELS = (
     "integration/oci/test_control.py",
     "integration/oci/test_events.py",
     "integration/oci/test_exec.py",
+    "integration/oci/test_hooks.py",
     "integration/oci/test_mounts.py",
     "integration/oci/test_namespaces.py",
     "integration/oci/test_propagation.py",

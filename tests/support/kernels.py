@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-from knarr.kernel import process
+from knarr.kernel import mounts, process
 
 
 def tells_exits() -> bool:
@@ -16,3 +17,12 @@ def tells_exits() -> bool:
         return process.pidfd_exit_status(pidfd) is not None
     finally:
         os.close(pidfd)
+
+
+def changes_trees() -> bool:
+    """Return whether attributes of a whole tree of mounts can be changed (Linux 5.12)."""
+    try:
+        mounts.mount_setattr(-1, attr_set=mounts.MOUNT_ATTR_RDONLY)
+    except OSError as error:
+        return error.errno != errno.ENOSYS
+    return True

@@ -1,6 +1,7 @@
 """Descriptors and path look-up: openat2(2), close_range(2), fstatfs(2), renameat2(2)."""
 
 import ctypes
+import errno
 import os
 import struct
 
@@ -49,8 +50,26 @@ def openat2(dirfd: int, path: "str | bytes", flags: int, mode: int = 0, resolve:
 
 
 def close_range(first: int, last: int = 0xFFFFFFFF, flags: int = 0) -> None:
-    """Close, or mark close-on-exec, the descriptors first to last (close_range(2), 5.9)."""
-    syscall("close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags))
+    """Close, or mark close-on-exec, the descriptors first to last (close_range(2), 5.9).
+
+    Where the kernel cannot mark them (before 5.11) it is done one by one, for which /proc has to
+    be this process's.
+    """
+    try:
+        syscall("close_range", ctypes.c_uint(first), ctypes.c_uint(last), ctypes.c_uint(flags))
+    except OSError as error:
+        if error.errno != errno.EINVAL or flags != CLOSE_RANGE_CLOEXEC or first > last:
+            raise
+        _mark_one_by_one(first, last)
+
+
+def _mark_one_by_one(first: int, last: int) -> None:
+    for name in os.listdir("/proc/self/fd"):
+        if first <= int(name) <= last:
+            try:
+                os.set_inheritable(int(name), False)
+            except OSError:
+                continue  # that of the list itself
 
 
 def keep_only(*keep: int) -> None:

@@ -8,7 +8,7 @@ import os
 import select
 
 from knarr.kernel import plainjson, process
-from knarr.kernel.files import close_range
+from knarr.kernel.files import CLOSE_RANGE_CLOEXEC, close_range
 from knarr.kernel.lean import signal
 from knarr.kernel.namespaces import CLONE_NEWUSER, setns
 from knarr.kernel.process import pid_inside
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 # Who runs those of the caller's namespaces, where this process has left them.
 elsewhere: "Callable[[str, int, dict[str, Any]], None] | None" = None
 _SHOWN = 1024  # bytes of a hook's output in a message
-_CLOSE_ON_EXEC = 4  # CLOSE_RANGE_CLOEXEC: also what the caller gave the program to keep
 _CANNOT = 127  # the status of a child that could not execute its hook
 
 
@@ -189,7 +188,8 @@ def _be(
         os.setsid()
         for number, fd in enumerate((files[0], files[1], files[1])):
             os.dup2(fd, number)
-        close_range(3, flags=_CLOSE_ON_EXEC)
+        # Also what the caller gave the program to keep.
+        close_range(3, flags=CLOSE_RANGE_CLOEXEC)
         args = hook.get("args") or [hook["path"]]
         words = (entry.partition("=") for entry in hook.get("env") or ())
         env = {name: value for name, mark, value in words if mark}

@@ -76,6 +76,16 @@ def test_close_range() -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
+def test_close_range_marks_for_execve() -> None:
+    pid = os.fork()
+    if pid == 0:
+        fds = [os.dup2(0, 100 + number) for number in range(5)]
+        files.close_range(fds[1], fds[3], files.CLOSE_RANGE_CLOEXEC)
+        kept = [os.get_inheritable(fd) for fd in fds]
+        os._exit(0 if kept == [True, False, False, False, True] else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
 def test_keeping_only_some_descriptors() -> None:
     code = """
 import os
