@@ -56,9 +56,9 @@ def plan_of(
         linux["seccomp"] = {**linux["seccomp"], "listenerPath": ""}
     made = plan({**rootpaths.without_root(config, rootfs), "linux": linux, "hooks": {}})
     rootpaths.take_from_root(made, rootfs, bundle)
+    made.nested = is_nested()
     madenode.make_nodes(made)
     made.warnings += tuple(warnings)
-    made.nested = is_nested()
     checks.check(config)
     fifogate.prepare(
         made, stop=bool(before_root(config)), moved=None if moved is None else tuple(moved)

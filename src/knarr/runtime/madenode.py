@@ -81,8 +81,11 @@ class MadeDevice(Device, Stop):
 
 
 def make_nodes(plan: "Plan") -> None:
-    """Have a plan's devices made where its process cannot, and this one can."""
-    if plan.in_userns and caps.capget()[0] & _CAP_MKNOD:
+    """Have a plan's devices made where its process cannot, and this one can.
+
+    Root of a user namespace cannot, whatever capabilities it has there.
+    """
+    if plan.in_userns and not plan.nested and caps.capget()[0] & _CAP_MKNOD:
         plan.steps = tuple([_made(step) for step in plan.steps])
 
 
