@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from knarr.cli import stream, terminal
 from knarr.cli.exitcodes import CommandError
@@ -49,3 +50,11 @@ def follow(container: Container, attachment: Attachment, streams: Streams, calle
         sys.stdout.flush()
         container.finish(attachment)
     return status.exit_code
+
+
+def explain(found: dict[str, Any]) -> None:
+    """Print an explanation (``Container.explain``) where the command's own output does not go."""
+    from knarr.cli import explaining
+
+    with contextlib.suppress(OSError):  # nobody reads it: no reason not to go on
+        print(explaining.text(found, colour=terminal.is_terminal(2)), file=sys.stderr, flush=True)

@@ -22,6 +22,7 @@ from knarr.engine import (
     spec_process,
     start,
     stop,
+    telling,
     waiting,
 )
 from knarr.engine.attach import Attachment
@@ -137,13 +138,17 @@ class Container:
         return self.state.describe(time.time_ns())
 
     def start(
-        self, *, attach: bool = False, size: tuple[int, int] | None = None
+        self,
+        *,
+        attach: bool = False,
+        size: tuple[int, int] | None = None,
+        explained: telling.Listener | None = None,
     ) -> Attachment | None:
         """Start it; with ``attach`` return the connection that sees its output from the first byte.
 
-        size: rows and columns of its terminal when its command starts. Raises NotModified when
-        it runs already, CommandNotFound, NotExecutable. One with auto_remove that cannot be
-        started is removed, as with Docker.
+        size: rows and columns of its terminal when its command starts. explained: as in
+        ``Containers.launch``. Raises NotModified when it runs already, CommandNotFound,
+        NotExecutable. One with auto_remove that cannot be started is removed, as with Docker.
         """
         with self.paths.locked():
             record = held.startable(self._engine, self.paths)
@@ -155,7 +160,8 @@ class Container:
             if state.paused:
                 raise errors.Conflict("cannot start a paused container, try unpause instead")
             with remove.removed_if_not_started(self._engine, record, self.paths):
-                return start.start(self._engine, record, attach=attach, size=size)
+                watch = telling.watch(self, explained)
+                return start.start(self._engine, record, attach=attach, size=size, watch=watch)
 
     def attach(self) -> Attachment:
         """Return a connection to the running container's stdio. Raises Conflict when it is not."""

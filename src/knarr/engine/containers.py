@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import builtins
-import logging
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from knarr import errors
-from knarr.engine import create, listing, remove, start, unfinished
+from knarr.engine import create, listing, remove, start, telling, unfinished
 from knarr.engine.container import Container
 from knarr.engine.model import ContainerConfig, RunResult
 from knarr.engine.pump import communicate
@@ -23,9 +20,6 @@ if TYPE_CHECKING:
     from knarr.engine.listing import Filters, Listed
     from knarr.engine.stats import Board
     from knarr.images.context import Progress
-
-
-_log = logging.getLogger("knarr.engine")
 
 
 class Launched(NamedTuple):
@@ -89,7 +83,7 @@ class Containers:
                     prepared=prepared,
                     kill_on_hangup=config.kill_on_owner_exit,
                     size=size,
-                    watch=None if explained is None else partial(_tell, container, explained),
+                    watch=telling.watch(container, explained),
                 )
             return Launched(container, attachment)
 
@@ -157,13 +151,3 @@ class Containers:
         from knarr.engine import prune
 
         return prune.prune(self._engine, filters or {})
-
-
-def _tell(container: Container, explained: Callable[[dict[str, Any]], object]) -> None:
-    """Explain a container that has just been started; what cannot be told does not end it."""
-    try:
-        found = container.explain()
-    except errors.KnarrError as error:
-        _log.warning("%s", error)
-        return
-    explained(found)

@@ -38,6 +38,19 @@ def await_exec(pid: int) -> bool:
             _call(_CONT, pid, os.WSTOPSIG(status))
 
 
+def has_signal(pid: int) -> bool:
+    """Return whether a seized process stands still for a signal that it is about to get.
+
+    Nothing is taken of one that has ended: that is its parent's to wait for.
+    """
+    flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT | _WALL
+    try:
+        found = os.waitid(os.P_PID, pid, flags)
+    except ChildProcessError:
+        return False
+    return found is not None and not found.si_status >> 8
+
+
 def detach(pid: int) -> None:
     """Let a process go on that stands still; one that has ended is its parent's to wait for."""
     try:

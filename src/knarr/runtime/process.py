@@ -217,6 +217,7 @@ def create(recipe: Recipe, meanwhile: "Callable[[Created], None] | None" = None)
     recipe.note("process")
     if recipe.timeline is not None:
         recipe.timeline.seize(process.pid)
+        process.look = recipe.timeline.pass_on
     seen = Circumstances(
         recipe.stdio,
         filtered=recipe.program is not None,

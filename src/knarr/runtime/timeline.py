@@ -145,6 +145,15 @@ class Timeline:
             return  # a security module forbids it: then it is not held
         self.pid = pid
 
+    def pass_on(self) -> None:
+        """Let the process go that stands still for a signal: it is what ends it.
+
+        A program that fails in a process that a keeper has cloned ends by SIGSEGV, which the first
+        process of a PID namespace survives for as long as it is traced.
+        """
+        if self.pid and ptrace.has_signal(self.pid):
+            self.release()
+
     def hold(self) -> None:
         """Wait for the process, which has executed its command, to stand still."""
         if self.pid:

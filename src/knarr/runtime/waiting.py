@@ -24,11 +24,12 @@ class Waiting:
     ends: of the channel, as ``child.meet`` returns them. sibling: the process is one of ours,
     so that our parent waits for it. pid, pidfd: of the process. answer: what to do when it asks
     for something (``program.exchange.ask``), with the question. ahead: its gate was opened already.
+    look: called now and then while nothing happens, where no other is given.
     Raises RuntimeFailure where the program failed.
     """
 
     __slots__ = (
-        "_program", "_sibling", "_sock", "_theirs", "ahead", "answer", "pid", "pidfd"
+        "_program", "_sibling", "_sock", "_theirs", "ahead", "answer", "look", "pid", "pidfd"
     )  # fmt: skip
 
     def __init__(
@@ -45,6 +46,7 @@ class Waiting:
         self.pid, self.pidfd = process
         self.answer: Callable[[bytes], None] | None = None
         self.ahead = False
+        self.look: Callable[[], None] | None = None
 
     def go(self) -> None:
         """Let the process go on to its next stop."""
@@ -65,6 +67,7 @@ class Waiting:
 
     def await_stop(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it waits at a stop of its program before the gate; it may ask on its way."""
+        look = look or self.look
         while True:
             if self._sock.fileno() not in ends.readable(self._sock.fileno(), self.pidfd, look=look):
                 self._fail()
@@ -79,6 +82,7 @@ class Waiting:
 
     def await_exec(self, look: "Callable[[], None] | None" = None) -> None:
         """Return when it has become what it was to be. look: see ``await_ready``."""
+        look = look or self.look
         if look is not None:
             ends.readable(self._sock.fileno(), look=look)
         if not self._sock.recv(1):

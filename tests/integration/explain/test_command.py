@@ -38,7 +38,7 @@ def test_the_sections_in_their_order(knarr: Knarr) -> None:
     for kind in ("mnt", "net", "pid", "ipc", "uts", "cgroup"):
         assert str(os.stat(f"/proc/{pid}/ns/{kind}").st_ino) in text
         assert str(os.stat(f"/proc/self/ns/{kind}").st_ino) in text
-    assert "not timed: it was not started by `knarr run --explain`" in text
+    assert "not timed: it was not started with --explain" in text
     assert "\033" not in text
     assert len(knarr("explain", "--calls", "web").stdout) > 2 * len(done.stdout)
     assert (
@@ -104,6 +104,41 @@ def test_in_the_background_only_the_id_is_printed(knarr: Knarr) -> None:
     # The times stay with the container.
     found = json.loads(knarr("explain", "--format", "json", name).stdout)
     assert found["Start"]["Timed"]
+
+
+def test_start_of_a_container_that_is_there(knarr: Knarr) -> None:
+    """Its times are those of this start; of one that runs already it is told how it is."""
+    knarr("create", "--name", "made", "busybox", "sh", "-c", "echo out; sleep 1000")
+    done = knarr("start", "--explain", "made")
+    assert (done.returncode, done.stdout) == (0, b"made\n")
+    assert "ms from the request to the container that runs" in done.stderr.decode()
+    assert json.loads(knarr("explain", "--format", "json", "made").stdout)["Start"]["Timed"]
+    done = knarr("start", "--explain", "made")
+    assert (done.returncode, done.stdout) == (0, b"made\n")
+    assert "Steps of its start" in done.stderr.decode()
+    knarr("kill", "made")
+    knarr("wait", "made")
+    assert knarr("start", "made").stderr == b""
+    assert not json.loads(knarr("explain", "--format", "json", "made").stdout)["Start"]["Timed"]
+
+
+def test_start_that_is_attached_keeps_output_and_exit_code(knarr: Knarr) -> None:
+    knarr("create", "--name", "made", "busybox", "sh", "-c", "echo out; exit 7")
+    done = knarr("start", "--explain", "-a", "made")
+    assert (done.returncode, done.stdout) == (7, b"out\n")
+    assert "ms from the request to the container that runs" in done.stderr.decode()
+    knarr("create", "--name", "bad", "busybox", "nope")
+    done = knarr("start", "--explain", "bad")
+    assert done.returncode == 1
+    assert b"Steps of its start" not in done.stderr
+
+
+def test_start_that_fails_in_namespaces_that_were_made_ahead(knarr: Knarr) -> None:
+    """It was waited for without an end: its process stood still for the signal that ends it."""
+    for _ in range(3):
+        done = knarr("run", "--rm", "--explain", "busybox", "nope", timeout=60)
+        assert done.returncode == 127
+        assert b"executable file not found" in done.stderr
 
 
 def test_nobody_has_to_read_the_explanation(knarr: Knarr, environment: dict[str, str]) -> None:

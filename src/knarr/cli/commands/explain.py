@@ -42,5 +42,5 @@ COMMAND = Command(
     " with limits and use, capabilities, system call filter, network, what an attacker inside "
     "lacks, and the steps of the start. What a running container has is read from the kernel; of "
     "one that does not run its records are told. The steps have times where it was started by "
-    "`knarr run --explain`.",
+    "`knarr run` or `start` with --explain.",
 )  # fmt: skip

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from knarr.cli import cidfile, container_config, foreground, stream, terminal
 from knarr.cli.command import MANY, Command
@@ -46,7 +45,7 @@ def run(context: Context, args: Args) -> int:
             attach=not args.on("detach"),
             size=terminal.size() if streams.tty else None,
             created=created,
-            explained=_explained if args.on("explain") else None,
+            explained=foreground.explain if args.on("explain") else None,
             progress=container_config.pull_progress(args),
         )
     if attachment is None:
@@ -55,14 +54,6 @@ def run(context: Context, args: Args) -> int:
         return foreground.follow(container, attachment, streams, context.caller)
     except stream.Detached:
         return 0
-
-
-def _explained(found: dict[str, Any]) -> None:
-    """Print an explanation where the command's own output does not go."""
-    from knarr.cli import explaining
-
-    with contextlib.suppress(OSError):  # nobody reads it: no reason not to go on
-        print(explaining.text(found, colour=terminal.is_terminal(2)), file=sys.stderr, flush=True)
 
 
 def streams_of(args: Args) -> stream.Streams:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 MAKER, PROCESS = "maker", "process"
 _ANY_PIPE = 16  # any descriptor beyond the standard ones
-_UNTIMED = "not timed: it was not started by `knarr run --explain`"
+_UNTIMED = "not timed: it was not started with --explain"
 _NEVER = "it has not been started: this is what a start does"
 # The steps before which the maker does nothing more, in a plan without times.
 _GATE, _LAST_LEG = "ready", "start"
