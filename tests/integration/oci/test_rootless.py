@@ -277,11 +277,10 @@ def test_what_the_kernel_denies_users(user: UserOci, values: dict[str, Any], wor
 def test_devices(either: UserOci) -> None:
     """They are the host's nodes, as nobody makes one in a user namespace."""
     bundle = either.bundle("ls", "-l", "/dev/other", "/dev/null")
-    info = os.stat("/dev/net/tun") if os.path.exists("/dev/net/tun") else os.stat("/dev/ptmx")
-    numbers = {"major": os.major(info.st_rdev), "minor": os.minor(info.st_rdev)}
+    numbers = {"major": 1, "minor": 11}  # /dev/kmsg, which every host has and no container
     _change(either, bundle, devices=[{"path": "/dev/other", "type": "c", **numbers}])
     said = either("run", "--bundle", str(bundle), either.name("a"))
-    assert f"{numbers['major']}, " in said
+    assert " 1,  11 " in said
     _change(either, bundle, devices=[{"path": "/dev/other", "type": "c", "major": 250, "minor": 9}])
     assert "linux.devices: " in _refused(either, bundle)
 
