@@ -708,6 +708,7 @@ receive_all:                            /* HEAD bytes to PACKET, the rest to BUF
     stp x2, x5, [x1, #16]
     mov x5, #CONTROL
     add x4, x4, x5
+    str xzr, [x4]                       /* no control message, unless one comes */
     mov x5, #CONTROL_SIZE
     stp x4, x5, [x1, #32]
     mov w0, w22

@@ -783,6 +783,7 @@ receive_all:
     mov [rsi + 16], rdx
     mov qword ptr [rsi + 24], 2
     add rcx, CONTROL
+    mov qword ptr [rcx], 0              /* no control message, unless one comes */
     mov [rsi + 32], rcx
     mov qword ptr [rsi + 40], CONTROL_SIZE
     mov edi, r14d

@@ -47,8 +47,10 @@ class Server:
         program.write_text(f"#!/bin/sh\nexit {UNSERVED}\n")
         program.chmod(0o755)
         python = str(prefix / "bin" / "python3")
-        self._client = [str(client), "--runtime", str(directory), str(program), python]
-        self._client += [python, "-I", "-S", "-E", str(self.script)]
+        # As the script has it: a container's process is of a file that nobody can write to.
+        clone = str(client.with_name(f"readonly-{platform.machine()}"))
+        self._client = [clone, str(client), str(client), "--runtime", str(directory)]
+        self._client += [str(program), python, python, "-I", "-S", "-E", str(self.script)]
 
     def start(
         self, *words: str, before: Sequence[str] = (), **options: Any

@@ -133,7 +133,8 @@ class Creation:
         from knarr.runtime import deputy as deputies
 
         terminal = bool((self.config.get("process") or {}).get("terminal"))
-        if terminal or self.gate.notifies or not deputies.suits(self.plan):
+        suits = deputies.suits(self.plan) and deputy.is_read_only()
+        if terminal or self.gate.notifies or not suits:
             raise NotHereError
         self.deputy = deputy
 

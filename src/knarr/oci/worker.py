@@ -1,8 +1,11 @@
 """A worker of the server: it waits for one caller and carries out its command."""
 
+import errno
 import fcntl
 import os
+import select
 import socket
+import sys
 
 from knarr.errors import KnarrError
 from knarr.kernel import process
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 # Of what has no effect unless somebody asks for it, the one that no command passes on.
 _NOTICE = signal.SIGURG
 _F_SETSIG = 10  # fcntl.h
+_SO_PEERPIDFD = 77  # asm-generic/socket.h, since Linux 6.5
 _LONGEST_WORD = 2
 _LARGEST = 1024  # bytes of an answer
 _HARMLESS = frozenset((signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH))
@@ -58,6 +62,7 @@ def become_a_command(
     came = requests.await_caller(listener, notice, code, server, _prepare)
     link = came.link
     try:
+        pidfd = _descriptor_of(came)
         link.settimeout(requests.PATIENCE)
         request = requests.receive(link)
         link.settimeout(None)
@@ -67,10 +72,13 @@ def become_a_command(
         asked.blocked = request.blocked
         requests.become(request)
         asked.take_over()
+        if _has_ended(pidfd):
+            raise Refused  # what was looked at may be another with its number
     except (Refused, KnarrError, ValueError, OSError):
         requests.answer(link, b"N")  # it does it itself
     process.set_name("knarr-oci")
-    caller = Caller(socket.socket(fileno=streams.spare(link.detach())))
+    link = socket.socket(fileno=streams.spare(link.detach()))
+    caller = Caller(link, streams.spare(pidfd))
     streams.spare(notice)
     caller.listen()
     deputy = Deputy(came.pid, caller.ask)
@@ -91,16 +99,36 @@ def _prepare(awaited: "Callable[[], bool]") -> None:
     del awaited
 
 
+def _descriptor_of(came: requests.Came) -> int:
+    """Return a pid descriptor of a caller, of the one that connected if the kernel says (6.5)."""
+    try:
+        raw = came.link.getsockopt(socket.SOL_SOCKET, _SO_PEERPIDFD, 4)
+    except OSError as error:
+        if error.errno != errno.ENOPROTOOPT:
+            raise
+        return os.pidfd_open(came.pid)
+    return int.from_bytes(raw, sys.byteorder)
+
+
+def _has_ended(pidfd: int) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Caller:
-    """The process that was called, at the other end of ``link``.
+    """The process that was called, at the other end of ``link``. pidfd: of it.
 
     It says signals that it has got, and is killed when it is gone without a word: then so is
     this process, in the middle of whatever it does.
     """
 
-    def __init__(self, link: socket.socket) -> None:
+    def __init__(self, link: socket.socket, pidfd: int) -> None:
         self.link = link
         self._answer = b""
+        self._poll = select.poll()
+        self._poll.register(link, select.POLLIN)
+        self._poll.register(pidfd, select.POLLIN)
 
     def listen(self) -> None:
         """Have signals come here from now on, whatever this process is doing."""
@@ -118,6 +146,9 @@ class Caller:
         try:
             packets.send(self.link, packet, list(fds))
             while not self._answer:
+                # A process that it has just cloned may have its end open, and wait for this one.
+                if self.link.fileno() not in dict(self._poll.poll()):
+                    self._take(b"")
                 self._take(self.link.recv(_LARGEST))
         except OSError:
             self._take(b"")

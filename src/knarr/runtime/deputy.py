@@ -16,6 +16,7 @@ descriptors and puts the numbers that they got there into the cells.
 import ctypes
 import errno
 import os
+import resource
 import struct
 
 from knarr.kernel import clone
@@ -62,13 +63,22 @@ _Call = tuple[str, *tuple["int | bytes", ...]]
 class Deputy:
     """The hand of process ``pid``. ask: tells it."""
 
-    __slots__ = ("_ask", "_own", "_pid", "_spawned")
+    __slots__ = ("_ask", "_link", "_own", "_pid", "_spawned")
 
     def __init__(self, pid: int, ask: "Ask") -> None:
         self._pid = pid
         self._ask = ask
         self._spawned = 0
         self._own: frozenset[int] = frozenset()
+        self._link = -1
+
+    def is_read_only(self) -> bool:
+        """Return whether nobody writes to its file through /proc/PID/exe. Raises OSError.
+
+        The container's process has that file until its execve (``oci.protection``). What starts
+        this one from a clone cannot do so on a kernel before 5.12.
+        """
+        return bool(os.statvfs(f"/proc/{self._pid}/exe").f_flag & os.ST_RDONLY)
 
     def prepare(self) -> None:
         """Have both see the same cells, before any is set. Raises OSError.
@@ -78,6 +88,7 @@ class Deputy:
         """
         brought = self._brought()
         self._own = frozenset(self._open()).difference(brought)
+        self._link = self._find_link()
         cells = os.memfd_create("knarr-cells", os.MFD_CLOEXEC)
         try:
             os.ftruncate(cells, memory.END - memory.BASE)
@@ -125,6 +136,9 @@ class Deputy:
         for at in range(0, len(fds), _MOST):
             some = fds[at : at + _MOST]
             answer = self._ask(_head.pack(b"D", b"g", 0, 0, 0, 0), some)
+            _result(answer)
+            if int.from_bytes(answer[8:16], "little") != _RIGHTS + 4 * len(some):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             found += struct.unpack_from(f"={len(some)}i", answer, 8 + _RIGHTS)
         return found
 
@@ -140,6 +154,7 @@ class Deputy:
     ) -> "tuple[int, int]":
         """Return (pid, pidfd) of a process that carries a program out; see ``carrier.spawn``."""
         memory.FAULT_ERROR.set(0)
+        memory.LINK.set(self._link)
         start = program.address()
         group = None if cgroup_fd is None else self.give([cgroup_fd])[0]
         flags |= clone.CLONE_FILES | clone.CLONE_PIDFD | clone.CLONE_CLEAR_SIGHAND
@@ -172,6 +187,13 @@ class Deputy:
                 if not int(flags.split()[1], 8) & os.O_CLOEXEC:
                     found.append(fd)
         return found
+
+    def _find_link(self) -> int:
+        """Return the number of its end of the connection: it has no other socket of its own."""
+        for fd in self._own:
+            if fd > _STANDARD and os.readlink(f"/proc/{self._pid}/fd/{fd}").startswith("socket:"):
+                return fd
+        raise OSError(errno.EPROTO, "the thin command has no connection")
 
     def _open(self) -> "list[int]":
         return [int(name) for name in os.listdir(f"/proc/{self._pid}/fd")]
@@ -229,11 +251,14 @@ def suits(plan: "Plan") -> bool:
     """Return whether a deputy can do what a plan asks of who clones the process.
 
     It enters no user or mount namespace and makes none of time, and while the process is on its
-    way nothing comes back from it but that it waits.
+    way nothing comes back from it but that it waits. The cells are a file, whose size is limited
+    like that of any.
     """
+    longest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     stops = [step for step in plan.steps if isinstance(step, Stop)]
     return (
         carrier.SHARED != 0
+        and (longest == resource.RLIM_INFINITY or longest >= memory.END - memory.BASE)
         and not plan.apart
         and not plan.joins_user
         and plan.time_offsets is None

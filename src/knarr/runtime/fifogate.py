@@ -20,7 +20,8 @@ from knarr.runtime.finalleg import DEFAULT_PATH, Ending
 from knarr.runtime.plan import Plan
 from knarr.runtime.process import setting_for
 from knarr.runtime.program import exchange, memory
-from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, ROOT, SLAVE
+from knarr.runtime.program.builder import Label
+from knarr.runtime.program.memory import BYTE, CHANNEL, GATE, LINK, ROOT, SLAVE
 from knarr.runtime.steps.base import Circumstances, Setting, Step, Stop
 from knarr.runtime.steps.mounts import (
     AttachRoot,
@@ -172,6 +173,7 @@ class FifoGate:
         self._fds.append(child.high(fd))
         os.close(fd)
         GATE.set(self._fds[0])
+        LINK.set(-1)
 
     def wait_there(self, give: "Callable[[list[int]], list[int]]") -> None:
         """Have the cell say what the FIFO is called elsewhere. give: see ``child.meet_there``."""
@@ -192,6 +194,10 @@ class FifoGate:
         wait for the start.
         """
         b.call("unshare", CLONE_FILES)
+        # A maker elsewhere sees by its end that who called it has gone.
+        none = Label()
+        b.call("close", LINK, orelse=none)
+        b.place(none)
         for number in range(_STREAMS if self._terminal else 0):
             b.call("dup3", SLAVE, number, 0)
         b.call("prctl", k.PR_SET_PDEATHSIG, 0, 0, 0, 0)

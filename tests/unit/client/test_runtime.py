@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import signal
+import socket
+import struct
 import subprocess
 from pathlib import Path
 
@@ -249,3 +252,22 @@ def test_it_dies_of_what_it_is_told(runtime: Thin, number: int) -> None:
     process, there = runtime.listen().serve("run")
     there.say(b"K%d" % number)
     assert ends(process) == -number
+
+
+def test_descriptors_that_there_is_no_room_for_are_not_counted(runtime: Thin) -> None:
+    """What came with an earlier packet is not said again: the numbers are other files' by now."""
+    process, there = runtime.listen().serve("create")
+    told = b"Dg".ljust(64, b"\0")
+    with open(os.devnull) as null:
+        fds = [null.fileno()] * 3
+        socket.send_fds(there.link, [told], fds)
+        first = there.link.recv(1024)
+        assert int.from_bytes(first[8:16], "little") == 16 + 4 * 3
+        highest = max(struct.unpack_from("=3i", first, 24))
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (highest + 2, highest + 2))
+        socket.send_fds(there.link, [told], fds)
+        assert int.from_bytes(there.link.recv(1024)[8:16], "little") == 16 + 4
+        socket.send_fds(there.link, [told], fds)
+        assert there.link.recv(1024)[8:16] == bytes(8)
+    there.say(b"X0")
+    assert ends(process) == 0

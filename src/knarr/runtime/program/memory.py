@@ -90,6 +90,9 @@ CGROUP_NAMESPACE = _cell(_MOUNTS + MOUNTS_MAX)
 # What a process asks its maker: the address of a path; and that it has tried (``exchange.ask``).
 QUESTION, ANSWER = _cell(_MOUNTS + MOUNTS_MAX + 1), _cell(_MOUNTS + MOUNTS_MAX + 2)
 
+# The connection of who lends a hand to a maker elsewhere (``deputy``); -1: there is none.
+LINK = _cell(_MOUNTS + MOUNTS_MAX + 3)
+
 STATX = BASE + _PAGE  # struct statx
 STATFS = BASE + _PAGE + 512  # struct statfs
 POLL = BASE + _PAGE + 768  # struct pollfd [2]: the channel, the parent
