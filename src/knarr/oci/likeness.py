@@ -31,6 +31,8 @@ _STATUS = (
 _RAW = ("attr/current", "personality", "coredump_filter", "timerslack_ns")
 # An interpreter ignores them anyway; the others nobody can ignore.
 _SETTLED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGKILL, signal.SIGSTOP)
+# What a word may be written with so that it is not found: escaped letters (RFC 8259), wider ones.
+_OTHERWISE = (rb"\u006", rb"\u007", b"\0")
 _LIMITS = 16  # RLIM_NLIMITS in the kernel's resource.h
 
 
@@ -115,6 +117,8 @@ class Asked:
                 data = file.read(document.LIMIT) or b""
         except (OSError, ValueError):
             return  # what there is to say of that is said by the command
+        if any(sign in data for sign in _OTHERWISE):
+            raise Refused
         if (self._elsewhere or self.blocked) and b'"hooks"' in data:
             raise Refused
         if self._name in _MAKING and b'"terminal":true' in data.translate(None, b" \t\r\n"):

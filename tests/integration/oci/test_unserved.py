@@ -124,6 +124,19 @@ def test_terminal(server: Server, oci: Oci) -> None:
     assert run_with(server, oci, lambda config: config["process"].update(terminal=False)) == 0
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_words_that_are_written_otherwise(
+    server: Server, oci: Oci, group: Path, encoding: str
+) -> None:
+    """What is looked for in a bundle is found as it is read."""
+    bundle = oci.bundle("true")
+    oci.change(bundle, lambda config: config.update(hooks={"poststop": [{"path": "/bin/true"}]}))
+    config = bundle / "config.json"
+    config.write_text(config.read_text().replace('"hooks"', r'"\u0068ooks"'), encoding)
+    there = ["sh", "-c", f'echo $$ >{group}/cgroup.procs; exec "$@"', "sh"]
+    assert called(server, there, "run", "-b", str(bundle), oci.name("a")) == UNSERVED
+
+
 def test_descriptors_of_a_listener(server: Server, oci: Oci) -> None:
     environment = {**server.environment, "LISTEN_FDS": "1"}
     assert run_with(server, oci, lambda _: None, env=environment) == UNSERVED
