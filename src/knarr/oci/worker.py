@@ -74,7 +74,7 @@ def become_a_command(
         asked.take_over()
         if _has_ended(pidfd):
             raise Refused  # what was looked at may be another with its number
-    except (Refused, KnarrError, ValueError, OSError):
+    except (Refused, KnarrError, ValueError, OSError, MemoryError):
         requests.answer(link, b"N")  # it does it itself
     process.set_name("knarr-oci")
     link = socket.socket(fileno=streams.spare(link.detach()))

@@ -50,9 +50,11 @@ def test_nobody_writes_to_the_file_of_what_waits(served: Server, oci: Oci) -> No
     assert oci("list", "-q") == ""
 
 
-def test_limit_of_the_size_of_files(served: Server, oci: Oci) -> None:
+@pytest.mark.parametrize("limit", ["--fsize=1000000", "--data=16000000"])
+def test_limits_that_a_worker_cannot_do_with(served: Server, oci: Oci, limit: str) -> None:
+    """What that makes of the command is what it makes of the plain one."""
     words = served.words("create", "-b", str(oci.bundle(*SLEEP)), oci.name("limited"))
-    assert created(served, ["prlimit", "--fsize=1000000", *words]) == UNSERVED
+    assert created(served, ["prlimit", limit, *words]) == UNSERVED
     assert oci("list", "-q") == ""
 
 
