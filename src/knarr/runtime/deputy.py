@@ -50,6 +50,7 @@ _FAULT_SIZE = 16
 _FAULT = _BUFFER + _ROOM + 8 + _CONTROL_SIZE - _FAULT_SIZE
 _MOST = (_CONTROL_SIZE - _FAULT_SIZE - _RIGHTS) // 4
 _head = struct.Struct("=cc6x4Q24x")
+_CALLS = _ROOM // SIZE // 2  # in one packet; the other half is for their texts
 _PAGE = 4096
 _MAP_FIXED_NOREPLACE = 0x100000  # since Linux 4.17
 _PR_SET_NAME = 15
@@ -219,12 +220,15 @@ class Deputy:
                 offset += size
         finally:
             os.close(copy)
-        most = _ROOM // SIZE - 1
-        for at in range(0, len(mappings), most):
-            self._do(*mappings[at : at + most])
+        self._do(*mappings)
 
     def _do(self, *calls: "_Call") -> None:
         """Have it make calls, one after the other. Raises OSError for the first that fails."""
+        for at in range(0, len(calls), _CALLS):
+            self._do_some(calls[at : at + _CALLS])
+
+    def _do_some(self, calls: "Sequence[_Call]") -> None:
+        """Have it make as many as there is room for there, with the texts that they have."""
         texts = b""
         behind = _BUFFER + (len(calls) + 1) * SIZE
         packed = []
@@ -239,8 +243,10 @@ class Deputy:
             values += [0] * (6 - len(values))
             packed.append(OPERATION.pack(NUMBERS[name], 0, CALL, 0, 0, 0, 0, *values))
         packed.append(OPERATION.pack(0, 0, END, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0))
-        head = _head.pack(b"D", b"r", _BUFFER, _FAULT, 0, 0)
-        answer = self._ask(head + b"".join(packed) + texts, ())
+        said = b"".join(packed) + texts
+        if len(said) > _ROOM:
+            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+        answer = self._ask(_head.pack(b"D", b"r", _BUFFER, _FAULT, 0, 0) + said, ())
         number = -_result(answer)
         if number:
             at = int.from_bytes(answer[-_FAULT_SIZE:][:8], "little")

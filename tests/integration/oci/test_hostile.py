@@ -7,6 +7,7 @@ import platform
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,17 @@ def test_nobody_writes_to_the_file_of_what_waits(served: Server, oci: Oci) -> No
     # Not started from a clone, as on a kernel that makes none.
     assert created(served, line[2:]) == UNSERVED
     assert oci("list", "-q") == ""
+
+
+def test_more_descriptors_than_one_packet_closes(served: Server, oci: Oci) -> None:
+    """The thin command carries out what it was sent, and nothing that stands behind."""
+    name = oci.name("many")
+    words = served.words("create", "-b", str(oci.bundle(*SLEEP)), name)
+    script = "import os, sys; [os.set_inheritable(os.dup(0), True) for _ in range(700)]"
+    script += "; os.execv(sys.argv[1], sys.argv[1:])"
+    assert created(served, [sys.executable, "-c", script, *words]) == 0
+    assert len(os.listdir(f"/proc/{oci.state(name)['pid']}/fd")) < 50
+    oci("delete", "--force", name)
 
 
 @pytest.mark.parametrize("limit", ["--fsize=1000000", "--data=16000000"])
