@@ -26,6 +26,7 @@ SLEEP = ("sleep", "1000")
 @pytest.fixture
 def served(oci: Oci, installation: Path, tmp_path: Path) -> Iterator[Server]:
     """A server that listens."""
+    ociserver.need_clones()
     server = Server(installation, tmp_path / "server", oci.root)
     server.up()
     yield server

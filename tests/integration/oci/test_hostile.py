@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import processes
+from tests.support import ociserver, processes
 from tests.support.bundles import Oci
 from tests.support.ociserver import UNSERVED, Server
 from tests.support.waiting import PATIENCE, wait_until
@@ -24,6 +24,7 @@ SLEEP = ("sleep", "1000")
 @pytest.fixture
 def served(oci: Oci, installation: Path, tmp_path: Path) -> Iterator[Server]:
     """A server that listens."""
+    ociserver.need_clones()
     server = Server(installation, tmp_path / "server", oci.root)
     server.up()
     yield server
