@@ -7,6 +7,7 @@ by one only after it has told of one, and where it cannot be trusted to.
 
 from __future__ import annotations
 
+import mmap
 import os
 import select
 import sys
@@ -50,6 +51,9 @@ class LoadedCode:
         self._folder, self._python = _place(folders[0]), _state(sys.executable)
         now = time.time_ns()  # a file may have a time to come for ever
         self._stale = any(began <= modified <= now for _, modified, _ in self._files)
+        # Not 0: what the kernel had told of was taken off its list, and is being looked at, or was
+        # a change. Workers that were forked before share that list.
+        self._doubt = mmap.mmap(-1, 1)
         self._poll = select.poll()
         if self._watch >= 0:
             self._poll.register(self._watch, select.POLLIN)
@@ -58,7 +62,7 @@ class LoadedCode:
         """Return whether the files still are what was loaded."""
         if self._stale:
             return False
-        if self._watch < 0 or self._poll.poll(0):
+        if self._watch < 0 or self._poll.poll(0) or self._doubt[0]:  # in this order
             return same(self._files)
         try:
             there = _place(self._folder[0]), _state(self._python[0])
@@ -72,8 +76,12 @@ class LoadedCode:
         For the server: what it has looked at here need not be looked at by each worker.
         """
         if self._watch >= 0 and self._poll.poll(0):
+            self._doubt[0] = 1
             inotify.drain(self._watch)
-            self._stale = self._stale or not same(self._files)
+            if not same(self._files):
+                self._stale = True  # and the doubt stays, for all
+            else:
+                self._doubt[0] = 0
         return self.unchanged()
 
 

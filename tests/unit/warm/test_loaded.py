@@ -103,3 +103,19 @@ def test_what_changed_while_it_was_loaded_may_be_another(package: Path) -> None:
         code = loaded.LoadedCode(began)
         assert code.unchanged() is is_same
         assert code.settle() is is_same
+
+
+def test_a_worker_that_waited_meanwhile_notices_too(package: Path) -> None:
+    """What the server takes off the kernel's list of changes is gone for it as well."""
+    code = loaded.LoadedCode(time.time_ns())
+    hear, say = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(say)
+        os.read(hear, 1)
+        os._exit(code.unchanged())
+    os.close(hear)
+    in_place(package)
+    assert not code.settle()
+    os.close(say)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
