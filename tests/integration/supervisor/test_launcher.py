@@ -50,6 +50,14 @@ def at_rest(launcher: int) -> bool:
     return [word for word in left if word != "knarr-template"] == ["knarr-spare"]
 
 
+def has_nothing_to_do(launcher: int) -> bool:
+    """Whether it waits for something to happen, and not for an answer of what it forks from.
+
+    A word that somebody left who has ended meanwhile is none that it has still to read, then.
+    """
+    return "poll" in Path(f"/proc/{launcher}/wchan").read_text() and at_rest(launcher)
+
+
 def test_it_is_not_a_child_of_its_caller(box: Box) -> None:
     """A program that lives long gets no zombie from every launcher that came and went."""
     box.run("true")
@@ -215,6 +223,7 @@ def test_the_last_that_learned_may_die_with_a_word_unheard(box: Box) -> None:
     box.run("true")
     launcher = processes.launcher(box.settings)
     wait_until(lambda: len(templates(launcher)) > 1 and at_rest(launcher))
+    wait_until(lambda: has_nothing_to_do(launcher))
     last = max(templates(launcher), key=lambda pid: states.start_time(pid) or 0)
     os.kill(last, signal.SIGSTOP)
     assert box.run("true").code == 0  # by the spare
