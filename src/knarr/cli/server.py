@@ -7,8 +7,12 @@ import os
 import pkgutil
 import sys
 import time
+from typing import TYPE_CHECKING
 
 from knarr.warm import server
+
+if TYPE_CHECKING:
+    from knarr.warm.pool import Work
 
 
 def main(argv: list[str]) -> int:
@@ -20,28 +24,23 @@ def main(argv: list[str]) -> int:
     began = time.time_ns()
     os.closerange(3, _highest_fd() + 1)  # whatever the first caller's shell had left open
     try:
-        server.serve(argv[1], began, _preload, _work, _idle_seconds())
-    except PermissionError:
+        server.serve(argv[1], began, _prepare, _idle_seconds())
+    except server.OthersMayWriteError:
         return 1
     return 0
 
 
-def _preload() -> None:
-    """Import the engine and every command."""
-    from knarr.cli import commands, readiness
+def _prepare() -> Work:
+    """Import the engine and every command; return what a worker does."""
+    from knarr.cli import commands, readiness, worker
 
-    for name in ("worker", "main", "context"):
+    for name in ("main", "context"):
         importlib.import_module(f"knarr.cli.{name}")
     for found in pkgutil.iter_modules(commands.__path__):
         importlib.import_module(f"{commands.__name__}.{found.name}")
     sys.modules["knarr.cli.context"].preload()
     readiness.practise()
-
-
-def _work(*words: object) -> None:
-    from knarr.cli import worker
-
-    worker.become_a_command(*words)  # type: ignore[arg-type]
+    return worker.become_a_command
 
 
 def _highest_fd() -> int:

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from knarr.cli import context, readiness
-from knarr.cli.caller import Caller, Interrupted, ServedCaller
+from knarr.cli.caller import Caller, Interrupted
+from knarr.cli.served import ServedCaller
 from knarr.kernel import process
 from knarr.warm import pages
 from knarr.warm import request as requests

@@ -5,6 +5,7 @@ While it runs, the script has commands carried out by its workers, where that co
 that was called. Why and how: docs/design/oci.md.
 """
 
+import functools
 import importlib
 import os
 import pkgutil
@@ -18,11 +19,8 @@ from knarr.warm import server
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
-    from typing import NoReturn
-
-    from knarr.oci.worker import CarryOut, Parse, Self
-    from knarr.warm.loaded import LoadedCode
+    from knarr.oci.worker import CarryOut, Parse
+    from knarr.warm.pool import Work
 
 # As in scripts/knarr-oci.
 DIRECTORY = "/run/knarr-oci/@server"
@@ -41,22 +39,16 @@ def serve(idle: float, parse: "Parse", carry_out: "CarryOut") -> None:
     if os.geteuid():
         raise Unsupported("server: only root can have one; commands of others do without")
     began = time.time_ns()
-    ours: list[Self] = []
 
-    def preload() -> None:
+    def prepare() -> "Work":
         _preload()
         from knarr.oci import worker
 
-        ours.append(worker.Self(parse, carry_out))
-
-    def work(listener: "socket.socket", notice: int, code: "LoadedCode", parent: int) -> "NoReturn":
-        from knarr.oci import worker
-
-        worker.become_a_command(listener, notice, code, parent, ours[0])
+        return functools.partial(worker.become_a_command, ours=worker.Self(parse, carry_out))
 
     _forget_who_called()
     directory = os.environ.get("KNARR_OCI_SERVER") or DIRECTORY
-    if not server.serve(directory, began, preload, work, idle, _AHEAD):
+    if not server.serve(directory, began, prepare, idle, _AHEAD):
         raise Conflict(f"another server listens in {directory}")
 
 

@@ -1,7 +1,6 @@
 """A worker of the server: it waits for one caller and carries out its command."""
 
 import errno
-import fcntl
 import os
 import select
 import socket
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 # Of what has no effect unless somebody asks for it, the one that no command passes on.
 _NOTICE = signal.SIGURG
-_F_SETSIG = 10  # fcntl.h
 _SO_PEERPIDFD = 77  # asm-generic/socket.h, since Linux 6.5
 _LONGEST_WORD = 2
 _LARGEST = 1024  # bytes of an answer
@@ -59,7 +57,9 @@ def become_a_command(
     ours: Self,
 ) -> "NoReturn":
     """Wait for a caller, carry its command out, and end as it would have."""
-    came = requests.await_caller(listener, notice, code, server, _prepare)
+    # Nothing is done ahead: one command follows another, and somebody awaits whatever is done here.
+    # To copy the pages that it may write to, as ``cli.worker`` does, takes 11 ms of a processor.
+    came = requests.await_caller(listener, notice, code, server)
     link = came.link
     try:
         pidfd = _descriptor_of(came)
@@ -89,14 +89,6 @@ def become_a_command(
     if status:
         deputy.reap()
     caller.end(status)
-
-
-def _prepare(awaited: "Callable[[], bool]") -> None:
-    """Do nothing ahead: one command follows another, and whatever is done here somebody awaits.
-
-    To copy the pages that it may write to, as ``cli.worker`` does, takes 11 ms of a processor.
-    """
-    del awaited
 
 
 def _descriptor_of(came: requests.Came) -> int:
@@ -132,11 +124,8 @@ class Caller:
 
     def listen(self) -> None:
         """Have signals come here from now on, whatever this process is doing."""
-        fd = self.link.fileno()
         signal.signal(_NOTICE, self._hear)
-        fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(fd, _F_SETSIG, int(_NOTICE))
-        fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+        requests.tell_by(self.link, _NOTICE)
         self._hear(0, None)  # what was said before
 
     def ask(self, packet: bytes, fds: "Sequence[int]") -> bytes:
@@ -158,13 +147,7 @@ class Caller:
 
     def _hear(self, number: int, frame: object) -> None:
         del number, frame
-        while True:
-            try:
-                word = self.link.recv(64, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                return
-            except OSError:
-                word = b""  # reset: gone with something of ours unread
+        for word in requests.heard(self.link):
             self._take(word)
 
     def _take(self, word: bytes) -> None:
@@ -184,12 +167,7 @@ class Caller:
         os.kill(os.getpid(), number)
 
     def end(self, status: int) -> "NoReturn":
-        """Tell the caller how to end, and end.
-
-        Its descriptors go first: whoever reads its output sees the end of it now.
-        """
+        """Tell the caller how to end, and end."""
         signal.signal(_NOTICE, signal.SIG_IGN)  # that it has gone is no news any more
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        for fd in range(3):
-            os.dup2(null, fd)
+        requests.let_go_of_streams()
         requests.answer(self.link, b"X%d" % status)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import io
 import os
 import select
@@ -16,13 +17,14 @@ from knarr.kernel import process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import NoReturn
 
     from knarr.warm.loaded import LoadedCode
 
 PROTOCOL = b"knarr/1"
 _LARGEST = 256 * 1024
+_F_SETSIG = 10  # fcntl.h
 PATIENCE = 10.0  # seconds for a caller to say what it wants
 
 
@@ -88,7 +90,7 @@ def await_caller(
     notice: int,
     code: LoadedCode,
     server: int,
-    prepare: Callable[[Callable[[], bool]], None],
+    prepare: Callable[[Callable[[], bool]], None] | None = None,
 ) -> Came:
     """Return a caller of our own user, in a worker that has just been forked.
 
@@ -104,7 +106,8 @@ def await_caller(
     def awaited() -> bool:
         return bool(poll.poll(0))
 
-    prepare(awaited)
+    if prepare is not None:
+        prepare(awaited)
     link, _ = listener.accept()
     process.set_pdeathsig(0)
     listener.close()
@@ -184,6 +187,38 @@ def text_output(fd: int) -> io.TextIOWrapper:
     return io.TextIOWrapper(
         raw, "utf-8", "surrogateescape", line_buffering=fd == 2 or os.isatty(fd)
     )
+
+
+def tell_by(link: socket.socket, number: int = 0) -> None:
+    """Have this process get a signal when the caller says something or is gone (fcntl(2)).
+
+    number: which, 0 for SIGIO.
+    """
+    fd = link.fileno()
+    fcntl.fcntl(fd, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(fd, _F_SETSIG, number)
+    fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def heard(link: socket.socket) -> Iterator[bytes]:
+    """Yield what the caller has said meanwhile, nothing (``b""``) in the end when it is gone."""
+    while True:
+        try:
+            word = link.recv(64, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            word = b""  # reset: gone with something of ours unread
+        yield word
+        if not word:
+            return
+
+
+def let_go_of_streams() -> None:
+    """Have nothing open of the caller's: whoever reads its output sees the end of it now."""
+    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
 
 
 def say(link: socket.socket, word: bytes) -> None:

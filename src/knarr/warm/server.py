@@ -26,26 +26,29 @@ LOCK = "command.lock"
 _PATIENCE, _PAUSE = 20.0, 0.01
 
 
+class OthersMayWriteError(PermissionError):
+    """A directory in which others could put a socket of theirs."""
+
+
 def serve(
     directory: str,
     began: int,
-    preload: "Callable[[], None]",
-    work: "Work",
+    prepare: "Callable[[], Work]",
     idle: float,
     ahead: int = 1,
 ) -> bool:
     """Serve in ``directory`` until idle for so many seconds; return False when another one does.
 
-    began: time (ns since 1970) before anything was loaded. preload: load what is needed. work:
-    what a worker does. ahead: how many wait. Raises PermissionError when others could put a
-    socket of theirs there.
+    began: time (ns since 1970) before anything was loaded. prepare: loads what is needed, and
+    returns what a worker does. ahead: how many wait. Raises OthersMayWriteError when others could
+    put a socket of theirs there.
     """
     os.chdir("/")
     os.umask(0o077)
     os.makedirs(directory, 0o700, exist_ok=True)
     info = os.stat(directory)
     if info.st_uid != os.geteuid() or info.st_mode & 0o022:
-        raise PermissionError(13, "others may write there", directory)
+        raise OthersMayWriteError(13, "others may write there", directory)
     lock = os.open(os.path.join(directory, LOCK), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     if not _take(lock, os.path.join(directory, SOCKET)):
         os.close(lock)
@@ -55,7 +58,7 @@ def serve(
 
     from knarr.warm import loaded, pool
 
-    preload()
+    work = prepare()
     # Frozen objects are never written to by a collection, so the pages stay shared between the
     # server and its workers.
     gc.collect()
