@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.bundles import SOURCES, Oci, tree
 from tests.support.installations import make_installation
+from tests.support.ociserver import Server
 from tests.support.podman import Podman
 
 
@@ -38,6 +39,15 @@ def oci(tmp_path: Path, rootfs: Path) -> Iterator[Oci]:
     made = Oci(tmp_path, rootfs)
     yield made
     made.close()
+
+
+@pytest.fixture
+def served(oci: Oci, installation: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server that listens."""
+    server = Server(installation, tmp_path / "server", oci.root)
+    server.up()
+    yield server
+    server.close()
 
 
 @pytest.fixture

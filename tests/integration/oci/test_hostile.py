@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,13 +21,10 @@ SLEEP = ("sleep", "1000")
 
 
 @pytest.fixture
-def served(oci: Oci, installation: Path, tmp_path: Path) -> Iterator[Server]:
-    """A server that listens."""
+def served(served: Server) -> Server:
+    """A server whose callers can make a container's process."""
     ociserver.need_clones()
-    server = Server(installation, tmp_path / "server", oci.root)
-    server.up()
-    yield server
-    server.close()
+    return served
 
 
 def created(served: Server, line: list[str]) -> int:

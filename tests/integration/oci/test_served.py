@@ -7,7 +7,6 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,11 @@ from typing import Any
 import pytest
 
 from tests.support.bundles import Oci
-from tests.support.ociserver import LOOK, UNSERVED, Server
+from tests.support.ociserver import LOOK, UNSERVED, Server, need_clones
 from tests.support.waiting import PATIENCE, wait_until
 
 SLEEP = ("sleep", "1000")
 LAST = max(signal.valid_signals())
-
-
-@pytest.fixture
-def served(oci: Oci, installation: Path, tmp_path: Path) -> Iterator[Server]:
-    """A server that listens."""
-    server = Server(installation, tmp_path / "server", oci.root)
-    server.up()
-    yield server
-    server.close()
 
 
 def hooks(bundle: Path, text: str, *kinds: str) -> None:
@@ -277,13 +267,16 @@ def test_a_killed_caller_leaves_the_container(served: Server, oci: Oci) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("command", ["run", "create"])
 def test_asked_to_end_while_it_makes_a_container(
-    served: Server, oci: Oci, tmp_path: Path, number: signal.Signals
+    served: Server, oci: Oci, tmp_path: Path, number: signal.Signals, command: str
 ) -> None:
+    if command == "create":
+        need_clones()
     bundle = oci.bundle(*SLEEP)
     os.mkfifo(tmp_path / "fifo")
     hooks(bundle, f"echo here >{tmp_path}/fifo; exec sleep 1000", "createRuntime")
-    with served.call("run", "-b", str(bundle), oci.name("half")) as caller:
+    with served.call(command, "-b", str(bundle), oci.name("half")) as caller:
         with (tmp_path / "fifo").open() as fifo:
             assert fifo.readline() == "here\n"
         caller.send_signal(number)

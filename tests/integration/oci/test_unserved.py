@@ -17,12 +17,9 @@ from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
-def server(oci: Oci, installation: Path, tmp_path: Path) -> Iterator[Server]:
+def server(served: Server) -> Server:
     """A server that listens."""
-    made = Server(installation, tmp_path / "server", oci.root)
-    made.up()
-    yield made
-    made.close()
+    return served
 
 
 def called(server: Server, before: list[str], *words: str, **options: Any) -> int:

@@ -153,20 +153,14 @@ def _make(
         open_in_root(b, done, out, DIRECTORY, follow=follow, orelse=failed)
         b.place(there)
         b.call("close", _ABOVE)
-    if give_up is not None and failed is not None:
-        made = Label()
-        b.jump(made)
-        b.place(failed)
-        b.call("close", _ABOVE)
-        b.jump(give_up)
-        b.place(made)
-    if nowhere is not None:
-        end = Label()
-        b.jump(end)
-        b.place(linked)
-        b.call("close", _ABOVE)
-        b.jump(nowhere)
-        b.place(end)
+    for here, way in ((failed, give_up), (linked, nowhere)):
+        if here is not None and way is not None:
+            end = Label()
+            b.jump(end)
+            b.place(here)
+            b.call("close", _ABOVE)
+            b.jump(way)
+            b.place(end)
 
 
 class _Dangling:
